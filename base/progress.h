@@ -1,0 +1,47 @@
+#pragma once
+// Progress of long work and tables, for people at a terminal and for logs.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace wellspring {
+
+/// One line with rate and ETA, rewritten in place on a terminal (10 Hz at most), printed as a plain
+/// line every 10 s otherwise. Writes to stderr. Not thread-safe.
+class Progress {
+ public:
+  /// `total` in `unit`s ("tokens", "files", "B"); 0 = unknown.
+  Progress(const std::string& what, int64_t total, const std::string& unit);
+  ~Progress();
+  /// `note` is shown behind the figures ("loss 3.21").
+  void update(int64_t done, const std::string& note = "");
+  void finish(const std::string& note = "");
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Column-aligned table (widths in terminal columns: CJK counts two); numbers right-aligned; cut to the
+/// terminal's width when stdout is one.
+class Table {
+ public:
+  explicit Table(std::vector<std::string> header);
+  void row(std::vector<std::string> cells);
+  std::string text() const;
+  std::string markdown() const;
+
+ private:
+  std::vector<std::string> header_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+/// Set by SIGINT/SIGTERM once install_stop_signals() was called; long loops poll it between steps.
+/// A second SIGINT ends the process at once with status 130.
+void install_stop_signals();
+/// 0, or the signal that asked to stop.
+int stop_requested();
+
+}  // namespace wellspring

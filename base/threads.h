@@ -1,0 +1,39 @@
+#pragma once
+// The one thread pool. OpenMP (whose team oneDNN shares) appears in threads.cpp alone.
+
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+namespace wellspring {
+
+/// A non-owning reference to a callable void(int64_t): two words, no allocation.
+class TileFunction {
+ public:
+  template <class F, class = std::enable_if_t<!std::is_same_v<std::decay_t<F>, TileFunction>>>
+  TileFunction(F&& f)  // NOLINT: implicit on purpose
+      : object_(const_cast<void*>(static_cast<const void*>(&f))),
+        call_([](void* o, int64_t i) { (*static_cast<std::remove_reference_t<F>*>(o))(i); }) {}
+  void operator()(int64_t i) const { call_(object_, i); }
+
+ private:
+  void* object_;
+  void (*call_)(void*, int64_t);
+};
+
+/// Calls fn(0) ... fn(tiles - 1), each once, on the team; returns when all are done. Which thread
+/// runs a tile is unspecified (dynamic), so a tile writes only what is its own. Cut work by shape
+/// alone, never by threads(), and add partial sums in tile order: then the bits do not depend on the
+/// number of threads. Nested calls and calls from a thread that is not the engine's run in place.
+/// An exception of a tile is rethrown here after all tiles have ended.
+void parallel_for(int64_t tiles, TileFunction fn);
+
+/// Number of threads of the team (default: the processors this process may run on, or
+/// WELLSPRING_THREADS, or OMP_NUM_THREADS).
+int threads();
+/// Sets it (>= 1; may exceed the processors). Call from the engine thread, outside parallel_for.
+void set_threads(int n);
+/// Index of the running thread inside parallel_for, 0 .. threads() - 1: for scratch memory only.
+int thread_index();
+
+}  // namespace wellspring

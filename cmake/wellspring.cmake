@@ -1,0 +1,46 @@
+# Helpers of the build. A folder's sources, tests and fuzz targets are found by name:
+#   x.cpp in the library, x_test.cpp in FOLDER_test, x_fuzz.cpp a fuzz target of its own.
+
+function(ws_sources out)
+  set(all)
+  foreach(folder ${ARGN})
+    file(GLOB found CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/*.cpp)
+    list(FILTER found EXCLUDE REGEX "_(test|fuzz|bench)\\.cpp$")
+    list(APPEND all ${found})
+  endforeach()
+  set(${out} ${all} PARENT_SCOPE)
+endfunction()
+
+# ws_test(FOLDER LIBRARY...): builds FOLDER_test from FOLDER/*_test.cpp and registers it with ctest.
+function(ws_test folder)
+  if(NOT WELLSPRING_TESTS)
+    return()
+  endif()
+  file(GLOB found CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/*_test.cpp)
+  if(NOT found)
+    return()
+  endif()
+  string(REPLACE "/" "_" name ${folder})
+  add_executable(${name}_test ${found})
+  target_link_libraries(${name}_test PRIVATE ${ARGN} GTest::gtest GTest::gtest_main)
+  set_target_properties(${name}_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  add_test(NAME ${name} COMMAND ${name}_test WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES LABELS ${name}
+    ENVIRONMENT "WELLSPRING_BINARY=${CMAKE_BINARY_DIR}/bin/wellspring")
+endfunction()
+
+# ws_fuzz(FOLDER LIBRARY...): one libFuzzer program per FOLDER/*_fuzz.cpp (preset fuzz, clang).
+function(ws_fuzz folder)
+  if(NOT WELLSPRING_FUZZ)
+    return()
+  endif()
+  file(GLOB found CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/*_fuzz.cpp)
+  foreach(source ${found})
+    get_filename_component(name ${source} NAME_WE)
+    add_executable(${name} ${source})
+    target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    target_link_libraries(${name} PRIVATE ${ARGN})
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
+  endforeach()
+endfunction()
