@@ -1,0 +1,64 @@
+#pragma once
+// What every CPU kernel source includes. Such a source is compiled once per instruction set, with
+// WS_ISA naming the set: everything in it lives in WS_KERNELS_BEGIN/END, an anonymous namespace inside
+// one per set, so that no function compiled for a newer set can be linked into another. Do not
+// include headers with inline functions that are not always inlined (std containers, strings): an
+// AVX-512 copy of them could be the one that the linker keeps. Own state: stack and scratch() only.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/threads.h"
+#include "tensor/chip.h"
+#include "tensor/dtype.h"
+
+// WS_ISA: portable | avx2 | avx512 | avx512bf16 ; WS_ISA_LEVEL: 0 | 1 | 2 | 3
+#define WS_CONCAT_(a, b) a##b
+#define WS_CONCAT(a, b) WS_CONCAT_(a, b)
+#define WS_STRING_(a) #a
+#define WS_STRING(a) WS_STRING_(a)
+
+#define WS_KERNELS_BEGIN              \
+  namespace wellspring {              \
+  namespace WS_CONCAT(isa_, WS_ISA) { \
+  namespace {
+#define WS_KERNELS_END \
+  }                    \
+  }                    \
+  }
+
+/// Puts a kernel into the table of its instruction set (a linker section, so no code runs at load):
+///   WS_KERNEL("softmax", softmax)
+#define WS_KERNEL(name_text, function)                                                        \
+  __attribute__((section("ws_kernels_" WS_STRING(WS_ISA)), used)) const ::wellspring::NamedKernel \
+      WS_CONCAT(entry_, function){name_text, function};
+
+namespace wellspring::cpu {
+
+/// Scratch memory of the running thread: at least `bytes`, 64-byte aligned, kept and reused by the next
+/// call with the same `slot` (0-7) on this thread; contents are undefined.
+void* scratch(int slot, size_t bytes);
+
+/// Throws Error(Fault::internal) with the kernel's name: for a dtype or layout that the operator's
+/// checks should have kept away.
+[[noreturn]] void kernel_refuses(const char* kernel, const char* why);
+
+/// C[M,N] = A[M,K] B[K,N] (+ C when accumulate), on the calling thread, by oneDNN, with any element
+/// strides where one of each matrix's two strides is 1 (f32 x f32 -> f32, bf16 x bf16 -> bf16 or f32).
+/// The bits depend on the shapes and instruction set alone. `bias` (dtype of C or f32, [N], or null).
+struct Gemm {
+  int64_t m, n, k;
+  const void* a;
+  int64_t a_row, a_col;
+  const void* b;
+  int64_t b_row, b_col;
+  void* c;
+  int64_t c_row;  // C is row-major with this row stride
+  DType input, output;
+  bool accumulate;
+  const void* bias;
+  DType bias_dtype;
+};
+void gemm_tile(const Gemm& g);
+
+}  // namespace wellspring::cpu
