@@ -10,6 +10,7 @@
 namespace wellspring {
 
 inline void append(std::string& out, std::string_view s) { out += s; }
+inline void append(std::string& out, const char* s) { out += s; }  // else bool would take it
 inline void append(std::string& out, char c) { out += c; }
 inline void append(std::string& out, bool b) { out += b ? "true" : "false"; }
 void append(std::string& out, double v);  // shortest form that reads back the same

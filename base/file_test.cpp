@@ -1,0 +1,141 @@
+#include "base/file.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace wellspring {
+namespace {
+
+template <class F>
+std::string error_of(F f, Fault fault = Fault::io) {
+  try {
+    f();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.fault(), fault);
+    return e.what();
+  }
+  ADD_FAILURE() << "no error";
+  return "";
+}
+
+TEST(File, WriteReadMapAppend) {
+  TemporaryFolder folder;
+  std::string path = join_path(folder.path(), "a.bin");
+  std::string content(300000, 'x');
+  content[7] = '\0';
+  write_file_atomic(path, content);
+  EXPECT_EQ(read_file(path), content);
+  EXPECT_EQ(file_size(path), 300000);
+  MappedFile map(path);
+  MappedFile copy = map;
+  EXPECT_EQ(copy.view(), content);
+  EXPECT_EQ(copy.path(), path);
+  EXPECT_EQ(list_directory(folder.path()), std::vector<std::string>{"a.bin"});
+  write_file_atomic(path, "");
+  EXPECT_EQ(MappedFile(path).view(), "");
+  EXPECT_EQ(map.view(), content);  // the old mapping holds the old file
+  append_line(path, "one");
+  append_line(path, "two");
+  EXPECT_EQ(read_file(path), "one\ntwo\n");
+  EXPECT_FALSE(read_file("/proc/self/status").empty());  // a file that says it has 0 bytes
+}
+
+TEST(File, AtomicWriterWithoutCommitLeavesNothing) {
+  TemporaryFolder folder;
+  std::string path = folder.path() + "/a";
+  write_file_atomic(path, "old");
+  {
+    AtomicWriter writer(path);
+    for (int i = 0; i < 100; ++i) writer.write(std::string(10000, 'y').data(), 10000);
+  }
+  EXPECT_EQ(read_file(path), "old");
+  EXPECT_EQ(list_directory(folder.path()).size(), 1u);
+  AtomicWriter writer(path);
+  for (int i = 0; i < 100; ++i) writer.write(std::string(10000, 'y').data(), 10000);
+  writer.commit();
+  EXPECT_EQ(file_size(path), 1000000);
+}
+
+TEST(File, FullDiskLeavesTheOldFile) {
+  TemporaryFolder folder;
+  std::string path = folder.path() + "/a";
+  write_file_atomic(path, "old");
+  pid_t child = fork();
+  if (child == 0) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    rlimit limit{1000, 1000};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    try {
+      write_file_atomic(path, std::string(5000, 'n'));
+    } catch (const Error& e) {
+      _exit(std::string(e.what()).find(path) != std::string::npos ? 0 : 2);
+    }
+    _exit(1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(read_file(path), "old");
+  EXPECT_EQ(list_directory(folder.path()).size(), 1u);
+}
+
+TEST(File, ErrorsNameThePath) {
+  EXPECT_EQ(error_of([] { read_file("/nowhere/x"); }),
+            "cannot read /nowhere/x: No such file or directory");
+  EXPECT_EQ(error_of([] { MappedFile("/tmp"); }), "cannot read /tmp: Is a directory");
+  EXPECT_EQ(error_of([] { list_directory("/nowhere"); }),
+            "cannot list folder /nowhere: No such file or directory");
+  EXPECT_NE(error_of([] { write_file_atomic("/nowhere/x", ""); }).find("/nowhere/x"),
+            std::string::npos);
+  EXPECT_NE(error_of([] { make_directories("/proc/x/y"); }).find("/proc/x/y"), std::string::npos);
+}
+
+TEST(File, FoldersAndRename) {
+  TemporaryFolder folder;
+  std::string deep = folder.path() + "/a/b/c";
+  make_directories(deep);
+  make_directories(deep);
+  EXPECT_TRUE(is_directory(deep));
+  write_file_atomic(deep + "/f", "1");
+  rename_synced(folder.path() + "/a", folder.path() + "/z");
+  EXPECT_TRUE(exists(folder.path() + "/z/b/c/f"));
+  EXPECT_FALSE(is_directory(folder.path() + "/z/b/c/f"));
+  remove_all(folder.path() + "/z");
+  EXPECT_FALSE(exists(folder.path() + "/z"));
+  remove_all(folder.path() + "/z");
+}
+
+TEST(File, TemporaryFolderGoes) {
+  std::string path;
+  {
+    TemporaryFolder folder;
+    path = folder.path();
+    write_file_atomic(path + "/x", "1");
+  }
+  EXPECT_FALSE(exists(path));
+}
+
+TEST(File, Paths) {
+  EXPECT_EQ(join_path("a", "b"), "a/b");
+  EXPECT_EQ(join_path("a/", "b"), "a/b");
+  EXPECT_EQ(join_path("", "b"), "b");
+  EXPECT_EQ(join_path("a", "/b"), "/b");
+  EXPECT_EQ(base_name("/a/b/"), "b");
+  EXPECT_EQ(base_name("b"), "b");
+  EXPECT_EQ(base_name("/"), "/");
+  EXPECT_EQ(parent_path("/a/b/"), "/a");
+  EXPECT_EQ(parent_path("/a"), "/");
+  EXPECT_EQ(parent_path("a"), "");
+  EXPECT_EQ(parent_path("a//b"), "a");
+}
+
+}  // namespace
+}  // namespace wellspring
