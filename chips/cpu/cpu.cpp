@@ -1,0 +1,178 @@
+#include "chips/cpu/cpu.h"
+
+#include <dnnl.hpp>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "chips/cpu/kernel.h"
+
+// The tables that WS_KERNEL fills, one section per instruction set.
+#define WS_TABLE(isa)                                                                             \
+  extern "C" __attribute__((weak)) const wellspring::NamedKernel __start_ws_kernels_##isa[];      \
+  extern "C" __attribute__((weak)) const wellspring::NamedKernel __stop_ws_kernels_##isa[];
+WS_TABLE(portable)
+WS_TABLE(avx2)
+WS_TABLE(avx512)
+WS_TABLE(avx512bf16)
+#undef WS_TABLE
+
+namespace wellspring::cpu {
+namespace {
+
+constexpr std::string_view kNames[kIsaCount] = {"portable", "avx2", "avx512", "avx512bf16"};
+
+Isa choose_isa() {
+  Isa best = best_isa(), chosen = best;
+  if (const char* wanted = std::getenv("WELLSPRING_ISA"); wanted && *wanted) {
+    int found = -1;
+    for (int i = 0; i < kIsaCount; ++i)
+      if (kNames[i] == wanted) found = i;
+    if (found < 0)
+      throw Error(Fault::usage, str("WELLSPRING_ISA=", wanted,
+                                    ": expected portable, avx2, avx512 or avx512bf16"));
+    if (found > static_cast<int>(best))
+      throw Error(Fault::usage, str("WELLSPRING_ISA=", wanted, ": this processor has up to ",
+                                    name_of(best)));
+    chosen = static_cast<Isa>(found);
+  }
+  // oneDNN follows. Below AVX2 its own floor is SSE4.1.
+  switch (chosen) {
+    case Isa::portable: dnnl::set_max_cpu_isa(dnnl::cpu_isa::sse41); break;
+    case Isa::avx2: dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2); break;
+    case Isa::avx512: dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx512_core); break;
+    case Isa::avx512bf16: break;
+  }
+  return chosen;
+}
+
+std::string processor_name() {
+  std::string text = exists("/proc/cpuinfo") ? read_file("/proc/cpuinfo") : "";
+  for (const std::string& line : split(text, '\n'))
+    if (starts_with(line, "model name")) return std::string(trim(line.substr(line.find(':') + 1)));
+  return "CPU";
+}
+
+constexpr size_t kHugePage = size_t{2} << 20;
+
+// Whole huge pages, so that large tensors cost few page faults and TLB entries.
+void* allocate(int, size_t bytes) {
+  size_t extra = bytes >= kHugePage ? kHugePage : 0;
+  void* p = mmap(nullptr, bytes + extra, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED)
+    throw Error(Fault::missing, str("out of memory: the system refused ", human_bytes(bytes)));
+  if (!extra) return p;
+  char* begin = static_cast<char*>(p);
+  char* aligned = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(begin) + kHugePage - 1) &
+                                          ~(kHugePage - 1));
+  if (aligned > begin) munmap(begin, aligned - begin);
+  if (size_t rest = begin + bytes + extra - (aligned + bytes)) munmap(aligned + bytes, rest);
+  madvise(aligned, bytes, MADV_HUGEPAGE);
+  return aligned;
+}
+
+void release(int, void* data, size_t bytes) { munmap(data, bytes); }
+
+void move_bytes(Queue*, void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
+
+Capabilities capabilities(int) {
+  Capabilities c;
+  c.name = str(processor_name(), " (", name_of(isa()), ")");
+  c.dtypes = (1u << kDTypeCount) - 1;
+  c.alignment = 64;
+  c.memory = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+  return c;
+}
+
+}  // namespace
+
+std::string_view name_of(Isa isa) { return kNames[static_cast<int>(isa)]; }
+
+Isa best_isa() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+              __builtin_cpu_supports("bmi2");
+  bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                __builtin_cpu_supports("avx512cd");
+  bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16") &&
+              __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
+  return bf16 ? Isa::avx512bf16 : avx512 ? Isa::avx512 : avx2 ? Isa::avx2 : Isa::portable;
+#else
+  return Isa::portable;
+#endif
+}
+
+Isa isa() {
+  static const Isa chosen = choose_isa();
+  return chosen;
+}
+
+std::vector<NamedKernel> kernels_of(Isa isa) {
+  const NamedKernel *begin = nullptr, *end = nullptr;
+  switch (isa) {
+    case Isa::portable: begin = __start_ws_kernels_portable, end = __stop_ws_kernels_portable; break;
+    case Isa::avx2: begin = __start_ws_kernels_avx2, end = __stop_ws_kernels_avx2; break;
+    case Isa::avx512: begin = __start_ws_kernels_avx512, end = __stop_ws_kernels_avx512; break;
+    case Isa::avx512bf16:
+      begin = __start_ws_kernels_avx512bf16, end = __stop_ws_kernels_avx512bf16;
+      break;
+  }
+  return {begin, end};
+}
+
+void* scratch(int slot, size_t bytes) {
+  struct Buffers {
+    void* data[8] = {};
+    size_t size[8] = {};
+    ~Buffers() {
+      for (void* p : data) std::free(p);
+    }
+  };
+  static thread_local Buffers buffers;
+  WS_CHECK(slot >= 0 && slot < 8, "scratch slot out of range");
+  if (buffers.size[slot] < bytes) {
+    std::free(buffers.data[slot]);
+    buffers.data[slot] = nullptr, buffers.size[slot] = 0;
+    size_t rounded = (bytes + bytes / 4 + 4095) & ~size_t{4095};
+    buffers.data[slot] = std::aligned_alloc(64, rounded);
+    if (!buffers.data[slot])
+      throw Error(Fault::missing, str("out of memory: no ", human_bytes(rounded), " of scratch"));
+    buffers.size[slot] = rounded;
+  }
+  return buffers.data[slot];
+}
+
+void kernel_refuses(const char* kernel, const char* why) {
+  throw Error(Fault::internal, str("CPU kernel '", kernel, "': ", why));
+}
+
+const Chip& chip() {
+  static const Chip table = {
+      .name = "cpu",
+      .device_count = [] { return 1; },
+      .why_absent = [] { return std::string(); },
+      .capabilities = capabilities,
+      .allocate = allocate,
+      .free = release,
+      .queue = [](int) -> Queue* { return nullptr; },
+      .from_host = move_bytes,
+      .to_host = move_bytes,
+      .copy = move_bytes,
+      .peer_copy = nullptr,
+      .synchronize = [](Queue*) {},
+      .record_event = [](Queue*) -> void* { return nullptr; },
+      .wait_event = [](Queue*, void*) {},
+      .free_event = [](void*) {},
+      .kernels = [] { return kernels_of(isa()); },
+  };
+  return table;
+}
+
+}  // namespace wellspring::cpu

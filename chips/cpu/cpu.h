@@ -1,0 +1,26 @@
+#pragma once
+// The CPU as a chip: ordinary memory, work done when a call returns, kernels of the best instruction
+// set that the machine has.
+
+#include <string_view>
+#include <vector>
+
+#include "tensor/chip.h"
+
+namespace wellspring::cpu {
+
+/// Sets from weak to strong; each needs all before it.
+enum class Isa { portable, avx2, avx512, avx512bf16 };
+inline constexpr int kIsaCount = 4;
+std::string_view name_of(Isa isa);
+/// The strongest that this processor and operating system support.
+Isa best_isa();
+/// The set in use: best_isa(), or what WELLSPRING_ISA names. Error(Fault::usage) when it names none, or
+/// one that the processor lacks. Decided once, at the first call.
+Isa isa();
+/// All kernels of one set, whether or not it is the one in use (running them needs the processor).
+std::vector<NamedKernel> kernels_of(Isa isa);
+
+const Chip& chip();
+
+}  // namespace wellspring::cpu
