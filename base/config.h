@@ -12,7 +12,10 @@
 
 namespace wellspring {
 
+struct ConfigNode;
+
 /// A node of a parsed YAML file: map, list or scalar, with the place it came from. Copyable handle.
+/// A key without a value (`key:`) counts as absent. Not thread-safe: getters note what was asked for.
 /// Typical use:
 ///   Config c = Config::read("run.yaml");
 ///   c.set("train.lr=1e-3");                     // --set
@@ -49,7 +52,8 @@ class Config {
   /// Keys of this map in file order.
   std::vector<std::string> keys() const;
 
-  /// Applies "a.b=value" (value in YAML) to the root; missing maps are made.
+  /// Applies "a.b=value" (value in YAML) to the root; missing maps are made, and a number picks an
+  /// item of a list ("data.sources.0.weight=2").
   void set(const std::string& assignment);
   /// Throws for the first key anywhere below that no getter has asked for, with file:line, the
   /// nearest of the names that were asked for in the same map, and the list of them.
@@ -61,8 +65,8 @@ class Config {
   std::string to_yaml() const;
 
  private:
-  struct Node;
-  std::shared_ptr<Node> node_;
+  explicit Config(std::shared_ptr<ConfigNode> node) : node_(std::move(node)) {}
+  std::shared_ptr<ConfigNode> node_;
 };
 
 }  // namespace wellspring

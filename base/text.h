@@ -59,6 +59,11 @@ void utf8_append(std::string& out, char32_t code_point);
 bool utf8_valid(std::string_view s);
 /// Copies `s` with every maximal invalid part replaced by U+FFFD; `replaced` counts them.
 std::string utf8_repair(std::string_view s, int64_t* replaced = nullptr);
+/// Columns that the UTF-8 text `s` takes on a terminal: wide (CJK, emoji) characters count two,
+/// combining ones none.
+int display_width(std::string_view s);
+/// The longest prefix of `s` that fits `columns`, with "…" in its last column where it was cut.
+std::string cut_to_width(std::string_view s, int columns);
 
 /// Escapes for HTML text and attribute values.
 std::string html_escape(std::string_view s);
