@@ -1,0 +1,187 @@
+#include "base/config.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+
+namespace wellspring {
+namespace {
+
+const char kRun[] = R"(# a run
+model: runs/m
+train:
+  steps: 100
+  lr: 1e-3
+  betas: [0.9, 0.95]
+  bf16: true
+  note: "12"
+data:
+  sources:
+    - {path: a, weight: 2}
+    - {path: b}
+)";
+
+template <class F>
+std::string error_of(F f, Fault fault = Fault::config) {
+  try {
+    f();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.fault(), fault) << e.what();
+    return e.what();
+  }
+  return "no error";
+}
+
+std::string parse_error(const std::string& text) {
+  return error_of([&] { Config::parse(text, "run.yaml"); });
+}
+
+TEST(Config, TypedValues) {
+  Config c = Config::parse(kRun, "run.yaml");
+  EXPECT_EQ(c.text("model"), "runs/m");
+  Config train = c["train"];
+  EXPECT_EQ(train.integer("steps"), 100);
+  EXPECT_EQ(train.number("lr"), 1e-3);
+  EXPECT_EQ(train.number("steps"), 100);
+  EXPECT_EQ(train.numbers("betas"), (std::vector<double>{0.9, 0.95}));
+  EXPECT_TRUE(train.boolean("bf16"));
+  EXPECT_EQ(train.text("note"), "12");
+  EXPECT_EQ(train.integer("warmup", 10), 10);
+  auto sources = c["data"].items("sources");
+  ASSERT_EQ(sources.size(), 2u);
+  EXPECT_EQ(sources[0].number("weight", 1), 2);
+  EXPECT_EQ(sources[1].number("weight", 1), 1);
+  EXPECT_EQ(sources[1].text("path"), "b");
+  EXPECT_EQ(sources[1].place("path"), "run.yaml:12 (data.sources[1].path)");
+  sources[0].text("path");
+  c.check_all_used();
+  EXPECT_EQ(c.keys(), (std::vector<std::string>{"model", "train", "data"}));
+}
+
+TEST(Config, ErrorsNameTheLineAndTheNearestKey) {
+  Config c = Config::parse("train:\n  lerning_rate: 1\n  steps: fast\n", "run.yaml");
+  Config train = c["train"];
+  train.number("learning_rate", 3e-4);
+  EXPECT_EQ(error_of([&] { train.integer("steps"); }),
+            "run.yaml:3: 'train.steps' is 'fast': want a whole number");
+  EXPECT_EQ(
+      error_of([&] { c.check_all_used(); }),
+      "run.yaml:2: unknown key 'lerning_rate' in 'train': did you mean 'learning_rate'? Known: "
+      "learning_rate, steps");
+  EXPECT_EQ(error_of([&] { train.text("out"); }), "run.yaml:1: 'out' is missing in 'train'");
+  EXPECT_EQ(error_of([&] { c.text("train"); }), "run.yaml:1: 'train' is a map: want a text");
+  EXPECT_EQ(error_of([&] { train["steps"]; }), "run.yaml:3: 'train.steps' is 'fast': want a map");
+  EXPECT_EQ(error_of([&] { train.texts("steps"); }),
+            "run.yaml:3: 'train.steps' is 'fast': want a list, for example [a, b]");
+  EXPECT_EQ(error_of([&] { train.boolean("steps"); }),
+            "run.yaml:3: 'train.steps' is 'fast': want true or false");
+  EXPECT_EQ(error_of([&] {
+              train.choice("steps", {"few", "fist"}, "few");
+            }),
+            "run.yaml:3 (train.steps): 'fast' is not one of few, fist: did you mean 'fist'?");
+  EXPECT_EQ(train.choice("kind", {"adamw", "sgd"}, "adamw"), "adamw");
+  EXPECT_EQ(error_of([&] { Config::parse("n: \"3\"", "x").integer("n"); }),
+            "x:1: 'n' is '3': want a whole number");
+}
+
+TEST(Config, AUnaskedMapIsUnknown) {
+  Config c = Config::parse("a: 1\nextra:\n  b: 2\n", "run.yaml");
+  c.integer("a");
+  EXPECT_EQ(error_of([&] { c.check_all_used(); }),
+            "run.yaml:2: unknown key 'extra' in the top level. Known: a");
+}
+
+TEST(Config, BadYaml) {
+  EXPECT_EQ(parse_error("a: 1\nb: 2\na: 3\n"),
+            "run.yaml:3:1: key 'a' stands twice (first in line 1)");
+  EXPECT_EQ(parse_error("a: [1, 2\nb: 3").rfind("run.yaml:2:", 0), 0u)
+      << parse_error("a: [1, 2\nb: 3");
+  EXPECT_EQ(parse_error("a: \"\xFF\""), "run.yaml:1: not valid UTF-8");
+  EXPECT_EQ(parse_error("- a"),
+            "run.yaml:1: the top level is a list: want a map ('key: value' lines)");
+  EXPECT_EQ(parse_error("a: 1\n---\nb: 2\n"),
+            "run.yaml: holds more than one YAML document ('---')");
+  EXPECT_NE(parse_error("a: &x [*x]"), "no error");
+  EXPECT_NE(parse_error("a: *nowhere"), "no error");
+  EXPECT_NE(parse_error(std::string(100000, '[')), "no error");
+  EXPECT_NE(parse_error("? [a]\n: b\n"), "no error");
+  EXPECT_EQ(error_of([] { Config::read("/nowhere.yaml"); }, Fault::io),
+            "cannot read /nowhere.yaml: No such file or directory");
+  EXPECT_TRUE(Config::parse("", "x").keys().empty());
+  EXPECT_TRUE(Config::parse("# only a comment\n", "x").keys().empty());
+}
+
+TEST(Config, AliasesAreCopiedAndBombsRefused) {
+  Config c = Config::parse("a: &x {n: 1}\nb: *x\n", "x");
+  EXPECT_EQ(c["a"].integer("n"), 1);
+  EXPECT_EQ(c["b"].integer("n"), 1);
+  c.check_all_used();
+  std::string bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
+  for (int i = 1; i < 10; ++i) {
+    bomb += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [";
+    for (int k = 0; k < 10; ++k) bomb += (k ? ", *a" : "*a") + std::to_string(i - 1);
+    bomb += "]\n";
+  }
+  EXPECT_NE(parse_error(bomb).find("more than 1000000 values"), std::string::npos);
+  std::string deep = "a0: &a0 [x]\n";
+  for (int i = 1; i < 600; ++i)
+    deep += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [*a" + std::to_string(i - 1) +
+            "]\n";
+  EXPECT_NE(parse_error(deep).find("nested deeper"), std::string::npos);
+}
+
+TEST(Config, SetOverridesAndMakesMaps) {
+  Config c = Config::parse(kRun, "run.yaml");
+  c.set("train.lr=2e-4");
+  c.set("new.deep.name=[a, b]");
+  c.set("data.sources.0.weight=5");
+  c.set("model=x=y");
+  EXPECT_EQ(c["train"].number("lr"), 2e-4);
+  EXPECT_EQ(c["new"]["deep"].texts("name"), (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(c["data"].items("sources")[0].integer("weight"), 5);
+  EXPECT_EQ(c.text("model"), "x=y");
+  c.set("train.lr=fast");
+  EXPECT_EQ(error_of([&] { c["train"].number("lr"); }),
+            "--set train.lr=fast: 'train.lr' is 'fast': want a number");
+  EXPECT_NE(error_of([&] { c.set("train"); }, Fault::usage), "no error");
+  EXPECT_NE(error_of([&] { c.set("model.x=1"); }, Fault::usage), "no error");
+  EXPECT_NE(error_of([&] { c.set("data.sources.7.x=1"); }, Fault::usage), "no error");
+  EXPECT_NE(error_of([&] { c.set("a..b=1"); }, Fault::usage), "no error");
+}
+
+TEST(Config, DefaultsStandInTheResolvedTree) {
+  Config c = Config::parse("train:\n  steps: 5\n  name: 'no: it'\n  out:\n", "run.yaml");
+  Config train = c["train"];
+  train.integer("steps", 1);
+  train.number("lr", 3e-4);
+  train.number("clip", INFINITY);
+  train.text("kind", "true");
+  train.text("out", "runs/x");
+  train.texts("stop");
+  c["eval"].boolean("on", false);
+  EXPECT_EQ(c.to_yaml(),
+            "train:\n  steps: 5\n  name: \"no: it\"\n  out: runs/x\n  lr: 3e-04\n  clip: .inf\n"
+            "  kind: \"true\"\n  stop: []\neval:\n  on: false\n");
+  // A default does not count as given, and the resolved tree reads back the same.
+  EXPECT_FALSE(train.has("lr"));
+  Config again = Config::parse(c.to_yaml(), "again");
+  EXPECT_EQ(to_text(again.to_json()), to_text(c.to_json()));
+  EXPECT_TRUE(std::isinf(again["train"].number("clip")));
+}
+
+TEST(Config, YamlRoundTripOfNestedLists) {
+  Config c = Config::parse(
+      "a:\n  - {x: 1, y: [1, {z: 2}]}\n  - [[], {}, ~]\n  - text\nb: {}\n\"k: 1\": \"a\\nb\"\n",
+      "x");
+  Config again = Config::parse(c.to_yaml(), "again");
+  EXPECT_EQ(to_text(again.to_json()), to_text(c.to_json())) << c.to_yaml();
+  EXPECT_EQ(to_text(c.to_json()),
+            R"({"a":[{"x":1,"y":[1,{"z":2}]},[[],{},null],"text"],"b":{},"k: 1":"a\nb"})");
+}
+
+}  // namespace
+}  // namespace wellspring

@@ -1,0 +1,61 @@
+#include "base/json.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "base/file.h"
+
+namespace wellspring {
+namespace {
+
+std::string error_of(const std::string& text) {
+  try {
+    parse_json(text, "body");
+  } catch (const Error& e) {
+    EXPECT_EQ(e.fault(), Fault::data);
+    return e.what();
+  }
+  return "no error";
+}
+
+TEST(JsonText, KeepsOrderAndRoundTrips) {
+  std::string text = R"({"z":1,"a":[true,null,-2.5,"x\u4e2d"]})";
+  EXPECT_EQ(to_text(parse_json(text, "t")), R"({"z":1,"a":[true,null,-2.5,"x中"]})");
+  EXPECT_EQ(to_text(parse_json("\xEF\xBB\xBF[]", "t")), "[]");
+  EXPECT_EQ(to_text(Json{{"a", 1}}, 2), "{\n  \"a\": 1\n}");
+}
+
+TEST(JsonText, ErrorsNameThePlace) {
+  EXPECT_EQ(error_of("{\"a\": 1,\n \"b\": }").rfind("body:2:7: not valid JSON: ", 0), 0u)
+      << error_of("{\"a\": 1,\n \"b\": }");
+  EXPECT_EQ(error_of("").rfind("body:1:1: ", 0), 0u) << error_of("");
+  EXPECT_NE(error_of("[1] x"), "no error");
+  EXPECT_NE(error_of("[1e999]"), "no error");
+  EXPECT_NE(error_of("\"\xFF\""), "no error");
+  EXPECT_NE(error_of("[NaN]"), "no error");
+}
+
+TEST(JsonText, DepthLimit) {
+  EXPECT_EQ(error_of(std::string(512, '[') + std::string(512, ']')), "no error");
+  EXPECT_EQ(error_of(std::string(100000, '[')), "body:1:513: nested deeper than 512 levels");
+  EXPECT_EQ(error_of("\"" + std::string(1000, '[') + "\\\"[\""), "no error");
+}
+
+TEST(JsonText, InvalidUtf8IsReplacedOnOutput) {
+  EXPECT_EQ(to_text(Json("a\xFF")), "\"a\xEF\xBF\xBD\"");
+}
+
+TEST(JsonText, ReadNamesTheFile) {
+  TemporaryFolder folder;
+  std::string path = folder.path() + "/a.json";
+  write_file_atomic(path, "{");
+  try {
+    read_json(path);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find(path + ":1:2"), std::string::npos) << e.what();
+  }
+}
+
+}  // namespace
+}  // namespace wellspring
