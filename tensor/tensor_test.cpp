@@ -54,7 +54,9 @@ TEST(Tensor, Bf16RoundsToNearestEvenAndKeepsNan) {
   EXPECT_TRUE(std::isinf(to_float(to_bf16(3.4e38f))));
   for (uint32_t b = 0; b < 65536; ++b) {
     float f = to_float(bf16_t{static_cast<uint16_t>(b)});
-    if (!std::isnan(f)) EXPECT_EQ(to_bf16(f).bits, b);
+    if (!std::isnan(f)) {
+      EXPECT_EQ(to_bf16(f).bits, b);
+    }
   }
 }
 
