@@ -1,0 +1,75 @@
+// The built program as a user meets it: outputs and exit statuses.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "base/file.h"
+#include "base/process.h"
+#include "base/text.h"
+
+namespace wellspring {
+namespace {
+
+std::string program() {
+  if (const char* path = std::getenv("WELLSPRING_BINARY")) return path;
+  char self[4096];
+  ssize_t n = ::readlink("/proc/self/exe", self, sizeof self);
+  return join_path(parent_path(std::string(self, static_cast<size_t>(n))), "../bin/wellspring");
+}
+
+ProcessResult run(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), program());
+  return run_process(arguments);
+}
+
+TEST(Program, VersionAndHelp) {
+  ProcessResult r = run({"--version"});
+  EXPECT_EQ(r.status, 0);
+  EXPECT_EQ(r.output.rfind("wellspring ", 0), 0u);
+  r = run({"--help"});
+  EXPECT_EQ(r.status, 0);
+  for (const char* name : {"text", "data", "train", "generate", "chat", "eval", "serve", "ops"})
+    EXPECT_NE(r.output.find(str("\n  ", name, " ")), std::string::npos) << name;
+  r = run({});
+  EXPECT_EQ(r.status, 64);
+  EXPECT_NE(r.error.find("Usage: "), std::string::npos);
+}
+
+TEST(Program, UnknownCommandSuggests) {
+  ProcessResult r = run({"trian", "x"});
+  EXPECT_EQ(r.status, 64);
+  EXPECT_EQ(
+      r.error,
+      "error: unknown command 'trian': did you mean 'train'? ('wellspring --help' lists all)\n");
+}
+
+TEST(Program, FullOutputIsAnError) {
+  ProcessResult r = run_process({"sh", "-c", program() + " --help >/dev/full"});
+  EXPECT_EQ(r.status, 74);
+  EXPECT_EQ(r.error, "error: cannot write standard output: No space left on device\n");
+}
+
+// A copy of the program and the base library without the engine beside them.
+TEST(Program, MissingEngineIsSaid) {
+  TemporaryFolder folder;
+  std::string bin = parent_path(program());
+  run_process({"cp", "-r", bin, folder.path() + "/bin"});
+  make_directories(folder.path() + "/lib");
+  run_process({"cp", bin + "/../lib/libwellspring_base.so", folder.path() + "/lib/"});
+  ProcessResult r = run_process({folder.path() + "/bin/wellspring", "train", "run.yaml"});
+  EXPECT_EQ(r.status, 69) << r.error;
+  EXPECT_NE(r.error.find("libwellspring_engine.so"), std::string::npos) << r.error;
+}
+
+// The front links no kernel library: it starts in milliseconds.
+TEST(Program, NeedsFewLibraries) {
+  ProcessResult r = run_process({"ldd", program()});
+  ASSERT_EQ(r.status, 0);
+  for (const char* heavy : {"libdnnl", "openblas", "libmpi", "libcuda", "OpenCL", "libpq", "mujoco",
+                            "libwellspring_engine"})
+    EXPECT_EQ(r.output.find(heavy), std::string::npos) << heavy;
+}
+
+}  // namespace
+}  // namespace wellspring
