@@ -1,0 +1,242 @@
+// Attention, forward: blocks of 48 queries (as lanes) against blocks of 128 keys at fixed positions, with
+// the softmax kept online, so that no T x S matrix is ever stored. The scores come out transposed,
+// [key][query]: a query's maximum and sum are then sums of vectors, and its probabilities are the vectors
+// that the product with V needs. A query's bits depend on its own row and the keys alone.
+
+#include "chips/cpu/kernels/attention_decode.h"
+#include "chips/cpu/kernels/attention_problem.h"
+
+WS_KERNELS_BEGIN
+
+constexpr int64_t kKeys = 128;  // keys of a block
+
+// Everything that one block of queries works on.
+struct ForwardBlock {
+  const float* k;   // [keys][ldk] rows, words along D
+  const float* v;   // [keys across][ldv]
+  int64_t ldk, ldv, words;
+  int64_t width;    // D rounded up to 8
+  int64_t keys;     // that this block sees
+  int64_t first;    // the first key that some lane does not see
+  float* q;         // [words][48]
+  float* s;         // [128][48] scores, then probabilities (or pairs of them)
+  float* o;         // [width][48]
+  float* inverse;   // [48] 1 / sum of the probabilities
+  float c;          // scale * log2 e
+  vi last[3];       // the last key that each lane sees
+};
+
+// Scores of one block of keys; returns the maximum per lane in `top`.
+template <bool Pairs, int NV>
+WS_INLINE void score_keys(const ForwardBlock& w, int64_t key, int64_t rows, vf (&top)[NV]) {
+  for (int64_t r = 0; r < rows; r += kRows) {
+    vf acc[kRows][NV];
+    clear_tile(acc);
+    multiply_tile<Pairs, false, NV>(acc, w.k + (key + r) * w.ldk, w.ldk, w.q, kQueries, w.words);
+    if (key + r + kRows > w.first) {
+      const vf none = splat(-__builtin_inff());
+#pragma GCC unroll 8
+      for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 3
+        for (int v = 0; v < NV; ++v)
+          acc[m][v] = select(w.last[v] >= static_cast<int32_t>(key + r + m), acc[m][v], none);
+      }
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 3
+      for (int v = 0; v < NV; ++v) {
+        top[v] = vmax_fast(acc[m][v], top[v]);
+        store(w.s + (r + m) * kQueries + v * kLanes, acc[m][v]);
+      }
+    }
+  }
+}
+
+// Turns scores into probabilities relative to 2^-shift and adds them to `sum`.
+template <bool Pairs, int NV>
+WS_INLINE void exponentiate(const ForwardBlock& w, int64_t rows, const vf (&shift)[NV],
+                            vf (&sum)[NV]) {
+  const vf c = splat(w.c);
+#pragma GCC unroll 2
+  for (int64_t r = 0; r < rows; r += 2) {
+#pragma GCC unroll 3
+    for (int v = 0; v < NV; ++v) {
+      float* at = w.s + r * kQueries + v * kLanes;
+      const vf p0 = exp2_tile<Pairs>(fma(load(at), c, shift[v]));
+      const vf p1 = exp2_tile<Pairs>(fma(load(at + kQueries), c, shift[v]));
+      sum[v] += p0 + p1;
+      if constexpr (Pairs) {
+#if WS_BF16_PAIRS
+        __m512i rounded;
+        store(w.s + r / 2 * kQueries + v * kLanes, pair_words(p0, p1, &rounded));
+#endif
+      } else {
+        store(at, p0);
+        store(at + kQueries, p1);
+      }
+    }
+  }
+}
+
+// One block of queries with NV * 16 lanes: o, the inverse sums, and lse (natural logarithm) per lane.
+template <bool Pairs, int NV>
+__attribute__((noinline)) void attend(ForwardBlock& w, float* lse) {
+  const vf none = splat(-__builtin_inff());
+  vf top[NV], sum[NV];
+#pragma GCC unroll 3
+  for (int v = 0; v < NV; ++v) top[v] = none, sum[v] = vf{};
+  for (int64_t key = 0; key < w.keys; key += kKeys) {
+    const int64_t left = w.keys - key;
+    const int64_t rows = left < kKeys ? round_up(left, kRows) : kKeys;
+    vf high[NV], shift[NV], block[NV], alpha[NV];
+#pragma GCC unroll 3
+    for (int v = 0; v < NV; ++v) high[v] = top[v], block[v] = vf{};
+    score_keys<Pairs, NV>(w, key, rows, high);
+#pragma GCC unroll 3
+    for (int v = 0; v < NV; ++v) {
+      // Lanes that have seen nothing but -inf: shift by 0, so that exp2(-inf) = 0 is their probability.
+      const vf safe = select(high[v] == none, vf{}, high[v]);
+      shift[v] = safe * -w.c;
+      alpha[v] = exp2_tile<false>(fma(top[v], splat(w.c), shift[v]));
+      top[v] = high[v];
+    }
+    exponentiate<Pairs, NV>(w, rows, shift, block);
+#pragma GCC unroll 3
+    for (int v = 0; v < NV; ++v) sum[v] = fma(sum[v], alpha[v], block[v]);
+    const float* values = w.v + (Pairs ? key / 2 : key) * w.ldv;
+    const int64_t words = Pairs ? rows / 2 : rows;
+    for (int64_t d = 0; d < w.width; d += kRows) {
+      vf acc[kRows][NV];
+      clear_tile(acc);
+      multiply_tile<Pairs, true, NV>(acc, values + d, w.ldv, w.s, kQueries, words);
+      float* o = w.o + d * kQueries;
+      if (key == 0) {
+#pragma GCC unroll 8
+        for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 3
+          for (int v = 0; v < NV; ++v) store(o + m * kQueries + v * kLanes, acc[m][v]);
+        }
+        continue;
+      }
+#pragma GCC unroll 8
+      for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 3
+        for (int v = 0; v < NV; ++v) {
+          float* at = o + m * kQueries + v * kLanes;
+          store(at, fma(load(at), alpha[v], acc[m][v]));
+        }
+      }
+    }
+  }
+  for (int v = 0; v < NV; ++v) {
+    store(w.inverse + v * kLanes, select(sum[v] == vf{}, vf{}, 1.0f / sum[v]));
+    store(lse + v * kLanes, sum[v]);
+    for (int l = 0; l < kLanes; ++l) {
+      float& x = lse[v * kLanes + l];
+      x = x == 0 ? -__builtin_inff() : (top[v][l] * w.c + std::log2(x)) * kLn2;
+    }
+  }
+}
+
+// The queries of head h in [q0, q0 + n), n <= 48, of batch row b.
+template <class T>
+void attend_queries(const Problem& p, ForwardBlock& w, int64_t b, int64_t h, int64_t q0, int64_t n,
+                    const Rows& out, const View& lse_view) {
+  const int nv = static_cast<int>((n + kLanes - 1) / kLanes);
+  pack_lanes(p.q.at<const T>(b, q0, h), p.q.time, n, nv * kLanes, p.D, p.flip, w.q, kQueries);
+  for (int v = 0; v < nv; ++v) w.last[v] = last_keys(p, b, q0 + v * kLanes);
+  w.keys = p.last_key(b, q0 + n - 1) + 1;
+  // Lanes past n need no mask: nobody reads them.
+  for (int64_t l = n; l < nv * kLanes; ++l) w.last[l / kLanes][l % kLanes] = INT32_MAX;
+  w.first = p.last_key(b, q0) + 1;
+  alignas(64) float lse[kQueries];
+  if (w.keys <= 0) {
+    std::memset(w.o, 0, w.width * kQueries * 4);
+    std::memset(w.inverse, 0, kQueries * 4);
+    for (float& x : lse) x = -__builtin_inff();
+  } else if (nv == 3) {
+    attend<kPairs<T>, 3>(w, lse);
+  } else if (nv == 2) {
+    attend<kPairs<T>, 2>(w, lse);
+  } else {
+    attend<kPairs<T>, 1>(w, lse);
+  }
+  unpack_lanes(w.o, kQueries, w.inverse, n, p.D, out.at<T>(b, q0, h), out.time);
+  if (lse_view.defined()) {
+    float* to = static_cast<float*>(lse_view.data) + b * lse_view.strides[0] +
+                h * lse_view.strides[1] + q0 * lse_view.strides[2];
+    for (int64_t i = 0; i < n; ++i) to[i * lse_view.strides[2]] = lse[i];
+  }
+}
+
+// Blocks of a range of queries: 48 each, but 32 + 32 rather than 48 + 16 at the end.
+inline int64_t next_block(int64_t left) { return left == 64 ? 32 : left < kQueries ? left : kQueries; }
+
+template <class T>
+void forward(const Problem& p, const View& out, const View& lse) {
+  // One tile: a key head of a batch row with a share of its queries. Few heads make more shares.
+  const int64_t pairs = p.B * p.Hk;
+  int64_t shares = (64 + pairs - 1) / pairs;
+  const int64_t most = (p.T + 4 * kQueries - 1) / (4 * kQueries);
+  if (pairs >= 16 || most <= 1) shares = 1;
+  if (shares > most) shares = most;
+  // Shares are cut over (head of the group, block of queries), so that each packs K and V for itself.
+  const int64_t blocks = (p.T + kQueries - 1) / kQueries;
+  const Rows o = rows_of(out);
+  parallel_for(pairs * shares, [&](int64_t tile) {
+    const int64_t share = shares - 1 - tile / pairs;  // of causal shares the last have the most keys
+    const int64_t b = tile % pairs / p.Hk, hk = tile % pairs % p.Hk;
+    const int64_t from = blocks * share / shares, to = blocks * (share + 1) / shares;
+    if (from == to) return;
+    const int64_t end = to * kQueries < p.T ? to * kQueries : p.T;
+    int64_t keys = p.last_key(b, end - 1) + 1;
+    if (keys < 0) keys = 0;
+    const int64_t padded = round_up(keys, kRows);
+    ForwardBlock w;
+    w.words = words_along<T>(p.D);
+    w.ldk = round_up(w.words, 16), w.ldv = round_up(p.D, 16);
+    w.width = round_up(p.D, kRows);
+    w.c = p.scale * kLog2e;
+    float *k = nullptr, *v = nullptr;
+    Carver carver{nullptr};
+    for (int pass = 0; pass < 2; ++pass) {
+      if (pass) carver = {cpu::scratch(0, carver.used)};
+      k = carver.floats(padded * w.ldk);
+      v = carver.floats(words_across<T>(padded) * w.ldv);
+      w.q = carver.floats(w.words * kQueries);
+      w.s = carver.floats(kKeys * kQueries);
+      w.o = carver.floats(w.width * kQueries);
+      w.inverse = carver.floats(kQueries);
+    }
+    pack_rows(p.k.at<const T>(b, 0, hk), p.k.time, keys, padded, p.D, k, w.ldk);
+    pack_across(p.v.at<const T>(b, 0, hk), p.v.time, keys, padded, p.D, v, w.ldv);
+    w.k = k, w.v = v;
+    for (int64_t g = 0; g < p.group; ++g) {
+      for (int64_t q = from * kQueries, n; q < end; q += n) {
+        n = next_block(end - q);
+        attend_queries<T>(p, w, b, hk * p.group + g, q, n, o, lse);
+      }
+    }
+  });
+}
+
+void attention(const Call& call) {
+  const View& q = call.in[0];
+  const View* lengths = call.ins > 3 ? &call.in[3] : nullptr;
+  const Problem p =
+      problem_of(q, call.in[1], call.in[2], lengths, call.attr[0].i != 0, call.attr[1].f);
+  const View none;
+  const View& lse = call.outs > 1 ? call.out[1] : none;
+  if (p.B == 0 || p.T == 0 || p.H == 0 || p.D == 0) return;
+  if (q.dtype == DType::f32)
+    p.T <= kDecodeQueries ? decode<float>(p, call.out[0], lse) : forward<float>(p, call.out[0], lse);
+  else if (q.dtype == DType::bf16)
+    p.T <= kDecodeQueries ? decode<bf16_t>(p, call.out[0], lse)
+                          : forward<bf16_t>(p, call.out[0], lse);
+  else
+    cpu::kernel_refuses("attention", "the dtype is neither f32 nor bf16");
+}
+WS_KERNEL("attention", attention)
+
+WS_KERNELS_END
