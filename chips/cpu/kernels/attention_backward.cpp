@@ -1,0 +1,304 @@
+// Attention, backward: probabilities are computed again from lse, so no T x S matrix is stored. A tile is a
+// key head of a batch row with a share of its keys: dk and dv grow in scratch over the heads of the group
+// and the blocks of queries, dq over the blocks of keys. With few heads the keys are cut into shares, whose
+// partial dq are added in order. Shares and orders follow from the shape alone.
+
+#include "chips/cpu/kernels/attention_problem.h"
+
+WS_KERNELS_BEGIN
+
+constexpr int64_t kBlockKeys = 64;  // keys of a block
+
+struct Gradients {
+  Rows out, o, dq, dk, dv;  // `out` is the gradient of o
+  const float* lse;
+  int64_t lse_batch, lse_head, lse_time;
+};
+
+// One block of 48 queries, packed. Lies in `words` successive pieces of one buffer.
+struct QueryBlock {
+  float *q, *out;                // [words][48]: queries as lanes
+  float *q_across, *out_across;  // [48 across][ldd]
+  float *lse, *delta;            // [48]: lse / ln 2; the sum of out * o
+  int32_t* last;                 // [48]: the last key that each lane sees
+  float* dq;                     // [48][ldd]
+};
+
+struct KeyBlocks {
+  float *k, *v;    // [keys][ldk]
+  float* k_across; // [keys across][ldd]
+  float *dk, *dv;  // [keys][ldd]
+};
+
+struct Work {
+  int64_t words, ldk, ldd;
+  float c;
+  float *p, *ds, *ds_across;  // [64 keys][48]: the first two with words along the queries
+};
+
+// Probabilities and score gradients of a block of keys against a block of queries.
+template <bool Pairs, int NV>
+WS_INLINE void differentiate(const Work& w, const KeyBlocks& kb, const QueryBlock& qb, int64_t key,
+                             int64_t local, int64_t rows, bool masked) {
+  vf lse[NV], delta[NV];
+  vi last[NV];
+#pragma GCC unroll 3
+  for (int v = 0; v < NV; ++v) {
+    lse[v] = load(qb.lse + v * kLanes);
+    delta[v] = load(qb.delta + v * kLanes);
+    std::memcpy(&last[v], qb.last + v * kLanes, 64);
+  }
+  alignas(64) float p[kRows * NV * kLanes];
+  for (int64_t r = 0; r < rows; r += kRows) {
+    {
+      vf acc[kRows][NV];
+      clear_tile(acc);
+      multiply_tile<Pairs, false, NV>(acc, kb.k + (local + r) * w.ldk, w.ldk, qb.q, kQueries,
+                                      w.words);
+#pragma GCC unroll 8
+      for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 3
+        for (int v = 0; v < NV; ++v) {
+          vf e = exp2_tile<Pairs>(fma(acc[m][v], splat(w.c), -lse[v]));
+          if (masked) e = select(last[v] >= static_cast<int32_t>(key + r + m), e, vf{});
+          store(p + (m * NV + v) * kLanes, e);
+        }
+      }
+    }
+    vf acc[kRows][NV];
+    clear_tile(acc);
+    multiply_tile<Pairs, false, NV>(acc, kb.v + (local + r) * w.ldk, w.ldk, qb.out, kQueries,
+                                    w.words);
+#pragma GCC unroll 4
+    for (int m = 0; m < kRows; m += 2) {
+#pragma GCC unroll 3
+      for (int v = 0; v < NV; ++v) {
+        const vf p0 = load(p + (m * NV + v) * kLanes), p1 = load(p + ((m + 1) * NV + v) * kLanes);
+        const vf d0 = p0 * (acc[m][v] - delta[v]), d1 = p1 * (acc[m + 1][v] - delta[v]);
+        const int64_t at = (r + m) * kQueries + v * kLanes;
+        if constexpr (Pairs) {
+#if WS_BF16_PAIRS
+          // Along the queries a row of bf16 is a row of pairs as it is: 24 words, at a stride of 48.
+          const auto put = [&](float* to, __m512i two) {
+            bf16_t* row = reinterpret_cast<bf16_t*>(to + (r + m) * kQueries) + v * kLanes;
+            _mm256_store_si256((__m256i*)row, _mm512_castsi512_si256(two));
+            _mm256_store_si256((__m256i*)(row + 2 * kQueries), _mm512_extracti64x4_epi64(two, 1));
+          };
+          put(w.p, (__m512i)_mm512_cvtne2ps_pbh((__m512)p1, (__m512)p0));
+          __m512i rounded;
+          const vf pair = pair_words(d0, d1, &rounded);
+          put(w.ds, rounded);
+          store(w.ds_across + (r + m) / 2 * kQueries + v * kLanes, pair);
+#endif
+        } else {
+          store(w.p + at, p0), store(w.p + at + kQueries, p1);
+          store(w.ds + at, d0), store(w.ds + at + kQueries, d1);
+        }
+      }
+    }
+  }
+}
+
+template <bool Pairs, int NV>
+__attribute__((noinline)) void block_pair(const Work& w, const KeyBlocks& kb, const QueryBlock& qb,
+                                          int64_t key, int64_t local, int64_t rows, bool masked) {
+  constexpr int64_t lanes = NV * kLanes, words = Pairs ? lanes / 2 : lanes;
+  differentiate<Pairs, NV>(w, kb, qb, key, local, rows, masked);
+  add_product<Pairs, false>(kb.dv + local * w.ldd, w.ldd, w.p, kQueries, qb.out_across, w.ldd, rows,
+                            w.ldd, words);
+  add_product<Pairs, false>(kb.dk + local * w.ldd, w.ldd, w.ds, kQueries, qb.q_across, w.ldd, rows,
+                            w.ldd, words);
+  const float* across = kb.k_across + (Pairs ? local / 2 : local) * w.ldd;
+  add_product<Pairs, true>(qb.dq, w.ldd, Pairs ? w.ds_across : w.ds, kQueries, across, w.ldd, lanes,
+                           w.ldd, Pairs ? rows / 2 : rows);
+}
+
+// Packs the queries [q0, q0 + n) of head h.
+template <class T>
+void pack_queries(const Problem& p, const Gradients& g, const Work& w, int64_t b, int64_t h,
+                  int64_t q0, int64_t n, const QueryBlock& to) {
+  const T* q = p.q.at<const T>(b, q0, h);
+  const T* out = g.out.at<const T>(b, q0, h);
+  pack_lanes(q, p.q.time, n, kQueries, p.D, p.flip, to.q, kQueries);
+  pack_lanes(out, g.out.time, n, kQueries, p.D, 0, to.out, kQueries);
+  pack_across(q, p.q.time, n, kQueries, p.D, to.q_across, w.ldd);
+  pack_across(out, g.out.time, n, kQueries, p.D, to.out_across, w.ldd);
+  const T* o = g.o.at<const T>(b, q0, h);
+  for (int64_t i = 0; i < kQueries; ++i) {
+    float lse = __builtin_inff(), delta = 0;  // lanes past the end have no probability
+    if (i < n) {
+      vf sum{};
+      for (int64_t d = 0; d < p.D; d += kLanes) {
+        const int64_t left = p.D - d;
+        const T *x = out + i * g.out.time + d, *y = o + i * g.o.time + d;
+        if (left >= kLanes)
+          sum = fma(load(x), load(y), sum);
+        else
+          sum = fma(load_part(x, static_cast<int>(left)), load_part(y, static_cast<int>(left)), sum);
+      }
+      delta = sum_lanes(sum);
+      lse = g.lse[b * g.lse_batch + h * g.lse_head + (q0 + i) * g.lse_time] * kLog2e;
+      if (lse == -__builtin_inff()) lse = __builtin_inff();  // saw no key
+    }
+    to.lse[i] = lse, to.delta[i] = delta;
+  }
+  for (int64_t i = 0; i < kQueries; i += kLanes) {
+    const vi last = last_keys(p, b, q0 + i);
+    std::memcpy(to.last + i, &last, 64);
+  }
+}
+
+// out = x * scale for `rows` rows.
+template <class T>
+void write_rows(const float* x, int64_t ldx, float scale, int64_t rows, int64_t d, T* out,
+                int64_t stride) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t e = 0; e < d; e += kLanes)
+      store_row(out + r * stride + e, load(x + r * ldx + e) * scale, d - e);
+}
+
+template <class T>
+void backward_tile(const Problem& p, const Gradients& g, int64_t b, int64_t hk, int64_t key0,
+                   int64_t key1, float* partial_dq) {
+  constexpr bool pairs = kPairs<T>;
+  const int64_t blocks = (p.T + kQueries - 1) / kQueries, padded = round_up(key1 - key0, kRows);
+  const float signed_scale = p.flip ? -p.scale : p.scale;
+  Work w;
+  w.words = words_along<T>(p.D);
+  w.ldk = round_up(w.words, 16), w.ldd = round_up(p.D, 16);
+  w.c = p.scale * kLog2e;
+  const int64_t across = words_across<T>(kQueries);
+  KeyBlocks kb;
+  float* packed = nullptr;
+  const int64_t piece =
+      2 * w.words * kQueries + 2 * across * w.ldd + 3 * kQueries + kQueries * w.ldd;
+  Carver carver{nullptr};
+  for (int pass = 0; pass < 2; ++pass) {
+    if (pass) carver = {cpu::scratch(0, carver.used)};
+    w.p = carver.floats(kBlockKeys * kQueries);
+    w.ds = carver.floats(kBlockKeys * kQueries);
+    w.ds_across = carver.floats(kBlockKeys * kQueries);
+    kb.k = carver.floats(padded * w.ldk);
+    kb.v = carver.floats(padded * w.ldk);
+    kb.k_across = pairs || w.ldk != w.ldd ? carver.floats(words_across<T>(padded) * w.ldd) : kb.k;
+    kb.dk = carver.floats(padded * w.ldd);
+    kb.dv = carver.floats(padded * w.ldd);
+    packed = carver.floats(blocks * piece);
+  }
+  const auto block_at = [&](int64_t i) {
+    QueryBlock q;
+    q.q = packed + i * piece;
+    q.out = q.q + w.words * kQueries;
+    q.q_across = q.out + w.words * kQueries;
+    q.out_across = q.q_across + across * w.ldd;
+    q.dq = q.out_across + across * w.ldd;
+    q.lse = q.dq + kQueries * w.ldd;
+    q.delta = q.lse + kQueries;
+    q.last = reinterpret_cast<int32_t*>(q.delta + kQueries);
+    return q;
+  };
+  const int64_t keys = key1 - key0;
+  const T* k = p.k.at<const T>(b, key0, hk);
+  pack_rows(k, p.k.time, keys, padded, p.D, kb.k, w.ldk);
+  pack_rows(p.v.at<const T>(b, key0, hk), p.v.time, keys, padded, p.D, kb.v, w.ldk);
+  if (kb.k_across != kb.k) pack_across(k, p.k.time, keys, padded, p.D, kb.k_across, w.ldd);
+  std::memset(kb.dk, 0, padded * w.ldd * 4);
+  std::memset(kb.dv, 0, padded * w.ldd * 4);
+  // The first block of queries that sees a key at all.
+  const auto first_block = [&](int64_t key) {
+    if (!p.causal) return int64_t{0};
+    const int64_t first = key - (p.S - p.T);
+    return first <= 0 ? int64_t{0} : first / kQueries;
+  };
+  for (int64_t head = 0; head < p.group; ++head) {
+    const int64_t h = hk * p.group + head, from = first_block(key0);
+    for (int64_t i = from; i < blocks; ++i) {
+      const QueryBlock q = block_at(i);
+      const int64_t n = p.T - i * kQueries < kQueries ? p.T - i * kQueries : kQueries;
+      pack_queries<T>(p, g, w, b, h, i * kQueries, n, q);
+      std::memset(q.dq, 0, kQueries * w.ldd * 4);
+    }
+    for (int64_t key = key0; key < key1; key += kBlockKeys) {
+      const int64_t rows = key1 - key < kBlockKeys ? round_up(key1 - key, kRows) : kBlockKeys;
+      for (int64_t i = first_block(key); i < blocks; ++i) {
+        const QueryBlock q = block_at(i);
+        const bool masked = p.last_key(b, i * kQueries) < key + rows - 1;
+        const int64_t lanes = p.T - i * kQueries;
+        if (lanes > 2 * kLanes)
+          block_pair<pairs, 3>(w, kb, q, key, key - key0, rows, masked);
+        else if (lanes > kLanes)
+          block_pair<pairs, 2>(w, kb, q, key, key - key0, rows, masked);
+        else
+          block_pair<pairs, 1>(w, kb, q, key, key - key0, rows, masked);
+      }
+    }
+    for (int64_t i = 0; i < blocks; ++i) {
+      const int64_t q0 = i * kQueries, n = p.T - q0 < kQueries ? p.T - q0 : kQueries;
+      float* dq = block_at(i).dq;
+      if (i < from) std::memset(dq, 0, kQueries * w.ldd * 4);
+      if (partial_dq)
+        write_rows(dq, w.ldd, 1.0f, n, p.D, partial_dq + (head * p.T + q0) * w.ldd, w.ldd);
+      else
+        write_rows(dq, w.ldd, signed_scale, n, p.D, g.dq.at<T>(b, q0, h), g.dq.time);
+    }
+  }
+  // With a negative scale the packed queries are -q already, and dk comes out right with |scale|.
+  write_rows(kb.dk, w.ldd, p.scale, keys, p.D, g.dk.at<T>(b, key0, hk), g.dk.time);
+  write_rows(kb.dv, w.ldd, 1.0f, keys, p.D, g.dv.at<T>(b, key0, hk), g.dv.time);
+}
+
+template <class T>
+void backward(const Problem& p, const Gradients& g) {
+  const int64_t pairs = p.B * p.Hk, ldd = round_up(p.D, 16);
+  // Shares of the keys, of whole blocks: none with 16 pairs or more, else enough for 32 tiles.
+  int64_t shares = pairs >= 16 ? 1 : (32 + pairs - 1) / pairs;
+  const int64_t most = (p.S + 4 * kBlockKeys - 1) / (4 * kBlockKeys);
+  if (shares > most) shares = most;
+  if (shares < 1) shares = 1;
+  const int64_t blocks = (p.S + kBlockKeys - 1) / kBlockKeys, partial = p.group * p.T * ldd;
+  float* dq = nullptr;
+  if (shares > 1)
+    dq = static_cast<float*>(cpu::scratch(1, static_cast<size_t>(pairs * shares * partial * 4)));
+  // The first keys are seen by the most queries: begin with them.
+  parallel_for(pairs * shares, [&](int64_t tile) {
+    const int64_t share = tile / pairs, pair = tile % pairs;
+    const int64_t key0 = blocks * share / shares * kBlockKeys;
+    int64_t key1 = blocks * (share + 1) / shares * kBlockKeys;
+    if (key1 > p.S) key1 = p.S;
+    backward_tile<T>(p, g, pair / p.Hk, pair % p.Hk, key0, key1,
+                     dq ? dq + (pair * shares + share) * partial : nullptr);
+  });
+  if (!dq) return;
+  const float scale = p.flip ? -p.scale : p.scale;
+  parallel_for(p.B * p.H, [&](int64_t tile) {
+    const int64_t b = tile / p.H, h = tile % p.H, hk = h / p.group;
+    float* sum = dq + (b * p.Hk + hk) * shares * partial + h % p.group * p.T * ldd;
+    for (int64_t s = 1; s < shares; ++s)
+      for (int64_t i = 0; i < p.T * ldd; i += kLanes)
+        store(sum + i, load(sum + i) + load(sum + s * partial + i));
+    write_rows(sum, ldd, scale, p.T, p.D, g.dq.at<T>(b, 0, h), g.dq.time);
+  });
+}
+
+void attention_backward(const Call& call) {
+  const View &out = call.in[0], &q = call.in[1], &k = call.in[2], &v = call.in[3], &o = call.in[4],
+             &lse = call.in[5];
+  const Problem p = problem_of(q, k, v, nullptr, call.attr[0].i != 0, call.attr[1].f);
+  Gradients g;
+  g.out = rows_of(out), g.o = rows_of(o);
+  g.dq = rows_of(call.out[0]), g.dk = rows_of(call.out[1]), g.dv = rows_of(call.out[2]);
+  g.lse = static_cast<const float*>(lse.data);
+  g.lse_batch = lse.strides[0], g.lse_head = lse.strides[1], g.lse_time = lse.strides[2];
+  for (const View* x : {&out, &o, &k, &v, &call.out[0], &call.out[1], &call.out[2]})
+    if (x->dtype != q.dtype) cpu::kernel_refuses("attention_backward", "the dtypes differ");
+  if (p.B == 0 || p.H == 0 || p.D == 0) return;
+  if (q.dtype == DType::f32)
+    backward<float>(p, g);
+  else if (q.dtype == DType::bf16)
+    backward<bf16_t>(p, g);
+  else
+    cpu::kernel_refuses("attention_backward", "the dtype is neither f32 nor bf16");
+}
+WS_KERNEL("attention_backward", attention_backward)
+
+WS_KERNELS_END
