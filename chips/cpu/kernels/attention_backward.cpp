@@ -242,8 +242,7 @@ void backward_tile(const Problem& p, const Gradients& g, int64_t b, int64_t hk, 
         write_rows(dq, w.ldd, signed_scale, n, p.D, g.dq.at<T>(b, q0, h), g.dq.time);
     }
   }
-  // With a negative scale the packed queries are -q already, and dk comes out right with |scale|.
-  write_rows(kb.dk, w.ldd, p.scale, keys, p.D, g.dk.at<T>(b, key0, hk), g.dk.time);
+  write_rows(kb.dk, w.ldd, signed_scale, keys, p.D, g.dk.at<T>(b, key0, hk), g.dk.time);
   write_rows(kb.dv, w.ldd, 1.0f, keys, p.D, g.dv.at<T>(b, key0, hk), g.dv.time);
 }
 
