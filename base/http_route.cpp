@@ -1,0 +1,251 @@
+#include "base/http_route.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <new>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "base/time.h"
+
+namespace wellspring {
+namespace {
+
+// Whether `route` matches; fills what its {name} segments stand for.
+bool matches(const HttpRoute& route, const std::vector<std::string>& path, HttpHeaders* parts) {
+  parts->clear();
+  for (size_t i = 0; i < route.segments.size(); ++i) {
+    std::string_view want = route.segments[i];
+    bool named = want.starts_with('{') && want.ends_with('}');
+    if (named && want.ends_with("*}")) {
+      if (i >= path.size()) return false;
+      parts->emplace_back(want.substr(1, want.size() - 3),
+                          join({path.begin() + static_cast<std::ptrdiff_t>(i), path.end()}, "/"));
+      return true;
+    }
+    if (i >= path.size()) return false;
+    if (named)
+      parts->emplace_back(want.substr(1, want.size() - 2), path[i]);
+    else if (want != path[i])
+      return false;
+  }
+  return route.segments.size() == path.size();
+}
+
+int status_of(Fault fault) {
+  switch (fault) {
+    case Fault::usage:
+    case Fault::data:
+    case Fault::config:
+      return 400;
+    case Fault::missing:
+    case Fault::try_again:
+      return 503;
+    case Fault::internal:
+    case Fault::io:
+      break;
+  }
+  return 500;
+}
+
+const char* type_of(int status) {
+  return status == 404   ? "not_found_error"
+         : status < 500  ? "invalid_request_error"
+         : status == 503 ? "overloaded_error"
+                         : "internal_error";
+}
+
+// The handler's exception as an answer. An answer that has begun can only be broken off: without
+// its last chunk the client sees that it is not whole.
+void answer_failure(HttpResponse::Impl& impl, int status, const std::string& message) {
+  log_warning("http", "request failed with ", status, ": ", message);
+  if (impl.status == 0)
+    HttpResponse(&impl).send_error(status, message);
+  else
+    impl.keep_alive = false;
+}
+
+void check_header(std::string_view text) {
+  WS_CHECK(text.find_first_of(std::string_view("\r\n\0", 3)) == text.npos,
+           "HTTP headers without line breaks");
+}
+
+}  // namespace
+
+std::vector<std::string> path_segments(std::string_view path) {
+  if (path.starts_with('/')) path.remove_prefix(1);
+  return split(path, '/');
+}
+
+void HttpResponse::Impl::put(std::string_view bytes) {
+  sent += static_cast<int64_t>(bytes.size());
+  if (!stream->write(bytes, write_timeout)) {
+    stream_gone = true;
+    keep_alive = false;
+  }
+}
+
+void HttpResponse::Impl::begin(int code, const std::string& content_type, int64_t length,
+                               std::string_view body) {
+  WS_CHECK(status == 0, "one answer per request");
+  check_header(content_type);
+  status = code;
+  const char* reason = http_reason(code);
+  std::string out = str("HTTP/1.1 ", code, " ", reason, "\r\n");
+  if (!content_type.empty()) out += str("Content-Type: ", content_type, "\r\n");
+  if (length >= 0)
+    out += str("Content-Length: ", length, "\r\n");
+  else if (!http10)
+    out += "Transfer-Encoding: chunked\r\nCache-Control: no-store\r\n";
+  else
+    keep_alive = false;  // an HTTP/1.0 client learns of the end by the close
+  out += str("Connection: ", keep_alive ? "keep-alive" : "close", "\r\n", headers, "\r\n");
+  if (!head) out += body;
+  put(out);
+}
+
+void HttpResponse::header(const std::string& name, const std::string& value) {
+  check_header(name);
+  check_header(value);
+  WS_CHECK(impl_->status == 0, "headers come before the answer");
+  impl_->headers += str(name, ": ", value, "\r\n");
+}
+
+void HttpResponse::send(int status, const std::string& content_type, std::string_view body) {
+  impl_->begin(status, content_type, static_cast<int64_t>(body.size()), body);
+  impl_->ended = true;
+}
+
+void HttpResponse::send_error(int status, const std::string& message) {
+  Json error = {{"message", message}, {"type", type_of(status)}, {"code", status}};
+  send(status, "application/json", to_text(Json{{"error", error}}) + "\n");
+}
+
+void HttpResponse::begin_stream(int status, const std::string& content_type) {
+  impl_->begin(status, content_type, -1, "");
+  impl_->streaming = true;
+}
+
+bool HttpResponse::write(std::string_view chunk) {
+  WS_CHECK(impl_->streaming && !impl_->ended, "write() between begin_stream() and end()");
+  if (impl_->stream_gone) return false;
+  if (chunk.empty() || impl_->head) return true;
+  if (impl_->http10) {
+    impl_->put(chunk);
+  } else {
+    char size[32];
+    std::snprintf(size, sizeof size, "%zx\r\n", chunk.size());
+    impl_->put(str(size, chunk, "\r\n"));
+  }
+  return !impl_->stream_gone;
+}
+
+void HttpResponse::end() {
+  WS_CHECK(impl_->streaming && !impl_->ended, "end() after begin_stream()");
+  impl_->ended = true;
+  if (!impl_->stream_gone && !impl_->http10 && !impl_->head) impl_->put("0\r\n\r\n");
+}
+
+bool HttpResponse::client_gone() const { return impl_->stream_gone || impl_->stream->gone(); }
+bool HttpResponse::begun() const { return impl_->status != 0; }
+
+void answer_request(const std::vector<HttpRoute>& routes, HttpRequest& request,
+                    HttpResponse::Impl& impl) {
+  HttpResponse response(&impl);
+  std::vector<std::string> path = path_segments(request.path);
+  std::string method = request.method == "HEAD" ? "GET" : request.method;
+  impl.head = request.method == "HEAD";
+  std::vector<std::string> allowed;
+  for (const HttpRoute& route : routes) {
+    if (!matches(route, path, &request.parts)) continue;
+    if (route.method != method) {
+      if (std::find(allowed.begin(), allowed.end(), route.method) == allowed.end())
+        allowed.push_back(route.method);
+      continue;
+    }
+    try {
+      route.handler(request, response);
+      if (!impl.status) answer_failure(impl, 500, "the handler gave no answer");
+      if (impl.streaming && !impl.ended) impl.keep_alive = false;
+    } catch (const Error& e) {
+      answer_failure(impl, status_of(e.fault()), e.what());
+    } catch (const std::bad_alloc&) {
+      answer_failure(impl, 503, "out of memory");
+    } catch (const std::exception& e) {
+      answer_failure(impl, 500, str("unexpected: ", e.what()));
+    }
+    return;
+  }
+  if (allowed.empty()) {
+    response.send_error(404, str("no such path: ", utf8_repair(request.path)));
+  } else {
+    response.header("Allow", join(allowed, ", "));
+    response.send_error(405,
+                        str(request.method, " is not allowed here: use ", join(allowed, " or ")));
+  }
+}
+
+namespace {
+
+// Answers a request that could not be read. False: there is nothing to say (the client has left).
+bool answer_unreadable(HttpRead read, const std::string& reason, const HttpServerOptions& options,
+                       HttpResponse::Impl& impl) {
+  HttpResponse response(&impl);
+  impl.keep_alive = false;
+  switch (read) {
+    case HttpRead::header_too_large:
+      response.send_error(431, str("the request's headers exceed ", options.max_header, " bytes"));
+      return true;
+    case HttpRead::body_too_large:
+      response.send_error(413, str("the request's body exceeds ", options.max_body, " bytes"));
+      return true;
+    case HttpRead::timeout:
+      response.send_error(408, "the request came too slowly");
+      return true;
+    case HttpRead::malformed:
+      response.send_error(400, str("not an HTTP request: ", reason));
+      return true;
+    case HttpRead::ok:
+    case HttpRead::end:
+    case HttpRead::broken:
+      break;
+  }
+  return false;
+}
+
+}  // namespace
+
+void serve_stream(ByteStream& stream, const std::string& peer, const HttpServerOptions& options,
+                  const std::vector<HttpRoute>& routes, const std::function<bool(bool)>& idle) {
+  HttpReader reader(stream);
+  while (idle(true)) {
+    bool there = reader.wait(monotonic_seconds() + options.idle_timeout) == HttpRead::ok;
+    bool go_on = idle(false);
+    if (!there) return;
+    Stopwatch watch;
+    HttpReader::Request read;
+    HttpResponse::Impl impl;
+    impl.stream = &stream;
+    impl.write_timeout = options.write_timeout;
+    HttpRead result = reader.request(&read, options, [&] {
+      stream.write("HTTP/1.1 100 Continue\r\n\r\n", options.write_timeout);
+    });
+    if (result != HttpRead::ok) {
+      answer_unreadable(result, read.reason, options, impl);
+      return;
+    }
+    read.request.peer = peer;
+    impl.keep_alive = read.keep_alive && go_on;
+    impl.http10 = read.http10;
+    answer_request(routes, read.request, impl);
+    if (options.access_log)
+      log_info("http", peer, " ", utf8_repair(read.request.method), " ",
+               utf8_repair(read.request.target), " ", impl.status, " ", impl.sent, " B ",
+               human_duration(watch.seconds()));
+    if (!impl.keep_alive) return;
+  }
+}
+
+}  // namespace wellspring
