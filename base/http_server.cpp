@@ -83,6 +83,7 @@ struct HttpServer::Impl {
 
   struct Connection {
     double idle_since = -1;  // < 0: at work
+    bool fresh = true;       // has not sent a request yet
   };
   std::mutex mutex;
   std::condition_variable work, gone;
@@ -94,6 +95,7 @@ struct HttpServer::Impl {
 
   void accept_loop();
   void take(int fd, std::string peer);
+  void evict();
   void worker_loop();
   void serve(int fd, const std::string& peer);
   void stop();
@@ -102,7 +104,15 @@ struct HttpServer::Impl {
 void HttpServer::Impl::accept_loop() {
   while (true) {
     pollfd waits[2] = {{listener, POLLIN, 0}, {wake, POLLIN, 0}};
-    if (::poll(waits, 2, -1) < 0 && errno != EINTR) return;
+    int pause = -1;
+    {
+      std::lock_guard lock(mutex);
+      evict();
+      if (!waiting.empty()) pause = 200;
+    }
+    int ready = ::poll(waits, 2, pause);
+    if (ready < 0 && errno != EINTR) return;
+    if (ready <= 0) continue;
     if (waits[1].revents) return;
     sockaddr_storage address{};
     socklen_t size = sizeof address;
@@ -140,19 +150,26 @@ void HttpServer::Impl::take(int fd, std::string peer) {
     if (workers.size() < limit) {
       workers.emplace_back([this] { worker_loop(); });
     } else {
-      // All threads hold a connection: the one that has been silent longest has to go.
-      std::pair<const int, Connection>* oldest = nullptr;
-      for (auto& entry : serving)
-        if (entry.second.idle_since >= 0 &&
-            (!oldest || entry.second.idle_since < oldest->second.idle_since))
-          oldest = &entry;
-      if (oldest) {
-        oldest->second.idle_since = -1;  // asked once is enough
-        ::shutdown(oldest->first, SHUT_RD);
-      }
+      evict();
     }
   }
   work.notify_one();
+}
+
+// Somebody waits and all threads hold a connection: the one that has been silent longest has to go.
+// A fresh one has a second to send its request. The mutex is held.
+void HttpServer::Impl::evict() {
+  if (waiting.empty() || free_workers > 0) return;
+  double now = monotonic_seconds();
+  std::pair<const int, Connection>* oldest = nullptr;
+  for (auto& entry : serving) {
+    double since = entry.second.idle_since;
+    if (since < 0 || (entry.second.fresh && now - since < 1)) continue;
+    if (!oldest || since < oldest->second.idle_since) oldest = &entry;
+  }
+  if (!oldest) return;
+  oldest->second.idle_since = -1;  // asked once is enough
+  ::shutdown(oldest->first, SHUT_RD);
 }
 
 void HttpServer::Impl::worker_loop() {
@@ -184,7 +201,7 @@ void HttpServer::Impl::serve(int fd, const std::string& peer) {
       if (idle && stopping && !first) return false;
       if (idle && !first && !waiting.empty() && free_workers == 0) return false;
       if (!idle) first = false;
-      serving[fd].idle_since = idle ? monotonic_seconds() : -1;
+      serving[fd] = {idle ? monotonic_seconds() : -1, first};
       if (idle && stopping) ::shutdown(fd, SHUT_RD);
       return !stopping;
     });

@@ -287,6 +287,9 @@ TEST_F(Http, MoreClientsThanThreads) {
     });
   for (auto& client : clients) client.join();
   EXPECT_EQ(good, 120);
+  // Nor do three that never send anything hold them for long.
+  Raw d(live.server.port()), e(live.server.port()), f(live.server.port());
+  EXPECT_EQ(http_request("GET", live.url("/hello")).status, 200);
 }
 
 TEST_F(Http, StopDrains) {
