@@ -1,0 +1,105 @@
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "data/dataset.h"
+#include "data/loader.h"
+
+namespace wellspring {
+
+struct EvalWindows::Impl {
+  struct Place {
+    int32_t shard;
+    int64_t document;
+  };
+  EvalOptions options;
+  std::vector<Shard> shards;
+  std::vector<Place> places;
+  std::vector<Document> documents;
+  int32_t eos = -1;
+  int64_t tokens = 0, bytes = 0;
+  size_t at = 0;       // document
+  int64_t scored = 0;  // tokens of it that were targets
+};
+
+EvalWindows::EvalWindows(const std::string& folder, const EvalOptions& options)
+    : impl_(std::make_unique<Impl>()) {
+  Impl& m = *impl_;
+  m.options = options;
+  if (options.batch < 1 || options.length < 1)
+    throw Error(Fault::config, str("evaluation with batch ", options.batch, " and length ",
+                                   options.length, ": both must be 1 or more"));
+  if (options.overlap < 0 || options.overlap >= options.length)
+    throw Error(Fault::config, str("overlap is ", options.overlap, ", expected 0 to ",
+                                   options.length - 1));
+  Dataset dataset(folder);
+  m.eos = dataset.info().eos;
+  if (m.eos < 0)
+    throw Error(Fault::data, str(folder, ": its tokenizer has no token that ends documents"));
+  const bool any = options.language.empty();
+  const Language wanted = any ? Language::other : parse_language(options.language, "evaluation");
+  m.shards = dataset.shards(options.split, options.source);
+  for (size_t s = 0; s < m.shards.size(); ++s)
+    for (int64_t d = 0; d < m.shards[s].documents(); ++d) {
+      const DocumentInfo& info = m.shards[s].info(d);
+      if (!any && info.language != wanted) continue;
+      if (m.shards[s].length(d) == 0) continue;
+      if (options.most_documents > 0 &&
+          static_cast<int64_t>(m.places.size()) == options.most_documents)
+        break;
+      m.places.push_back({static_cast<int32_t>(s), d});
+      m.documents.push_back({m.shards[s].length(d), info.bytes, info.language});
+      m.tokens += m.documents.back().tokens;
+      m.bytes += info.bytes;
+    }
+  if (m.places.empty())
+    throw Error(Fault::data, str(folder, ": no documents to evaluate on in split '", options.split,
+                                 "'. Prepare it with a larger --eval-share"));
+}
+
+EvalWindows::~EvalWindows() = default;
+EvalWindows::EvalWindows(EvalWindows&&) noexcept = default;
+
+int64_t EvalWindows::next(int32_t* inputs, int32_t* targets, int64_t* document) {
+  Impl& m = *impl_;
+  const int64_t batch = m.options.batch, length = m.options.length;
+  int64_t rows = 0;
+  for (; rows < batch && m.at < m.places.size(); ++rows) {
+    const Impl::Place& place = m.places[m.at];
+    const Shard& shard = m.shards[static_cast<size_t>(place.shard)];
+    const int64_t total = shard.length(place.document);
+    int32_t* in = inputs + rows * length;
+    int32_t* target = targets + rows * length;
+    // Targets are tokens begin .. begin + n - 1 of the document, inputs the ones before them.
+    const int64_t begin = std::max<int64_t>(0, m.scored - m.options.overlap);
+    const int64_t n = std::min(length, total - begin);
+    if (begin == 0)
+      in[0] = m.eos;
+    else
+      shard.copy(place.document, begin - 1, 1, in);
+    shard.copy(place.document, begin, n, target);
+    std::copy_n(target, n - 1, in + 1);
+    std::fill(in + n, in + length, m.eos);
+    std::fill(target + n, target + length, kIgnore);
+    std::fill_n(target, m.scored - begin, kIgnore);
+    document[rows] = static_cast<int64_t>(m.at);
+    m.scored = begin + n;
+    if (m.scored == total) {
+      ++m.at;
+      m.scored = 0;
+    }
+  }
+  for (int64_t r = rows; rows > 0 && r < batch; ++r) {
+    std::fill_n(inputs + r * length, length, m.eos);
+    std::fill_n(targets + r * length, length, kIgnore);
+    document[r] = -1;
+  }
+  return rows;
+}
+
+void EvalWindows::rewind() { impl_->at = 0, impl_->scored = 0; }
+const std::vector<EvalWindows::Document>& EvalWindows::documents() const { return impl_->documents; }
+int64_t EvalWindows::total_tokens() const { return impl_->tokens; }
+int64_t EvalWindows::total_bytes() const { return impl_->bytes; }
+
+}  // namespace wellspring

@@ -1,0 +1,305 @@
+#include "data/loader.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <utility>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "data/dataset.h"
+#include "data/permutation.h"
+
+namespace wellspring {
+namespace {
+
+constexpr int kVersion = 1;
+
+// One source as an endless stream of tokens: shuffled documents, EOS after each.
+struct Stream {
+  std::string name;
+  std::vector<Shard> shards;
+  std::vector<int64_t> first;  // index of each shard's first document, then their number
+  int64_t tokens = 0;          // of one epoch, EOS included
+  double share = 0;
+  uint64_t seed = 0;
+  int32_t eos = 0;
+
+  Permutation order;
+  int64_t rows = 0, epoch = 0, document = 0, offset = 0;  // offset counts tokens of this document
+  const Shard* shard = nullptr;                           // of the current document
+  int64_t local = 0, length = 0;                          // its index there; its tokens, EOS included
+
+  int64_t documents() const { return first.back(); }
+
+  void open_document() {
+    int64_t global = static_cast<int64_t>(order(static_cast<uint64_t>(document)));
+    auto after = std::upper_bound(first.begin(), first.end(), global);
+    size_t i = static_cast<size_t>(after - first.begin()) - 1;
+    shard = &shards[i];
+    local = global - first[i];
+    length = shard->length(local) + 1;
+  }
+
+  void go_to(int64_t new_epoch, int64_t new_document, int64_t new_offset) {
+    epoch = new_epoch, document = new_document, offset = new_offset;
+    order = Permutation(static_cast<uint64_t>(documents()), seed, static_cast<uint64_t>(epoch));
+    open_document();
+  }
+
+  void next_document() {
+    offset = 0;
+    if (++document < documents())
+      open_document();
+    else
+      go_to(epoch + 1, 0, 0);
+  }
+
+  void skip(int64_t n) {
+    while (n > 0) {
+      int64_t step = std::min(n, length - offset);
+      offset += step;
+      n -= step;
+      if (offset == length) next_document();
+    }
+  }
+
+  void take(int64_t n, int32_t* out, int32_t* ordinal) {
+    int32_t number = 0;
+    while (n > 0) {
+      int64_t step = std::min(n, length - offset);
+      int64_t plain = std::min(step, length - 1 - offset);
+      shard->copy(local, offset, plain, out);
+      if (plain < step) out[plain] = eos;
+      if (ordinal) {
+        std::fill_n(ordinal, step, number);
+        ordinal += step;
+      }
+      out += step;
+      offset += step;
+      n -= step;
+      if (offset == length) {
+        next_document();
+        ++number;
+      }
+    }
+  }
+};
+
+void check(bool ok, const std::string& message) {
+  if (!ok) throw Error(Fault::config, message);
+}
+
+}  // namespace
+
+struct Loader::Impl {
+  LoaderOptions options;
+  std::vector<Stream> streams;
+  int64_t rows = 0, vocab_size = 0, epoch_tokens = 0;
+  int32_t eos = -1;
+
+  void add(const Dataset& dataset, const std::string& source, double weight) {
+    const DatasetInfo& info = dataset.info();
+    if (streams.empty()) {
+      vocab_size = info.vocab_size;
+      eos = info.eos;
+    }
+    Stream s;
+    s.name = str(source, "@", base_name(dataset.folder()));
+    s.shards = dataset.shards(options.split, source);
+    s.first.push_back(0);
+    for (const Shard& shard : s.shards) {
+      s.first.push_back(s.first.back() + shard.documents());
+      s.tokens += shard.tokens() + shard.documents();
+    }
+    if (s.documents() == 0) return;
+    s.share = weight;
+    s.eos = eos;
+    // By name, so that a source keeps its order when others are added.
+    s.seed = hash128(source, options.seed).low;
+    epoch_tokens += s.tokens;
+    streams.push_back(std::move(s));
+  }
+
+  // The stream that lags most behind its share of the rows.
+  Stream& pick() {
+    Stream* best = nullptr;
+    double most = 0;
+    for (Stream& s : streams) {
+      double lag = s.share * static_cast<double>(rows + 1) - static_cast<double>(s.rows);
+      if (!best || lag > most) best = &s, most = lag;
+    }
+    ++best->rows;
+    ++rows;
+    return *best;
+  }
+};
+
+Loader::Loader(const std::vector<MixPart>& parts, const LoaderOptions& options)
+    : impl_(std::make_unique<Impl>()) {
+  Impl& m = *impl_;
+  m.options = options;
+  check(!parts.empty(), "training needs at least one dataset: name a folder made by "
+                        "'wellspring data prepare'");
+  check(options.batch >= 1, str("batch is ", options.batch, ", expected 1 or more"));
+  check(options.length >= 1, str("length is ", options.length, ", expected 1 or more"));
+  check(options.world >= 1 && options.rank >= 0 && options.rank < options.world,
+        str("rank ", options.rank, " of world ", options.world, ": expected 0 <= rank < world"));
+  check(options.split == "train" || options.split == "eval",
+        str("split is '", options.split, "', expected train or eval"));
+  bool weighted = parts[0].weight != 0;
+  std::string tokenizer;
+  for (const MixPart& part : parts) {
+    check(std::isfinite(part.weight) && part.weight >= 0 && (part.weight != 0) == weighted,
+          str("weight of ", part.dataset, " ", part.source, " is ", part.weight,
+              ": give every part a positive weight, or none"));
+    Dataset dataset(part.dataset);
+    const DatasetInfo& info = dataset.info();
+    if (info.eos < 0)
+      throw Error(Fault::data, str(part.dataset, ": its tokenizer has no token that ends documents"));
+    if (tokenizer.empty()) tokenizer = info.tokenizer_hash;
+    if (tokenizer != info.tokenizer_hash)
+      throw Error(Fault::data, str(part.dataset, " was prepared with another tokenizer than ",
+                                   parts[0].dataset, ". Prepare both with the same one"));
+    std::vector<std::string> names;
+    for (const SourceInfo& s : info.sources)
+      if (part.source.empty() || s.name == part.source) names.push_back(s.name);
+    if (names.empty()) {
+      std::vector<std::string> known;
+      for (const SourceInfo& s : info.sources) known.push_back(s.name);
+      throw Error(Fault::config, str(part.dataset, " has no source '", part.source, "'; it has ",
+                                     join(known, ", ")));
+    }
+    const size_t begin = m.streams.size();
+    for (const std::string& name : names) m.add(dataset, name, 0);
+    int64_t sum = 0;
+    for (size_t i = begin; i < m.streams.size(); ++i) sum += m.streams[i].tokens;
+    if (sum == 0)
+      throw Error(Fault::data, str(part.dataset, part.source.empty() ? "" : " source " + part.source,
+                                   ": no documents in split '", options.split, "'"));
+    for (size_t i = begin; i < m.streams.size(); ++i)
+      m.streams[i].share = (weighted ? part.weight / static_cast<double>(sum) : 1.0) *
+                           static_cast<double>(m.streams[i].tokens);
+  }
+  double total = 0;
+  std::set<std::string> seen;
+  for (Stream& s : m.streams) {
+    total += s.share;
+    check(seen.insert(s.name).second, str("source ", s.name, " stands twice in the mixture"));
+  }
+  for (Stream& s : m.streams) {
+    s.share /= total;
+    s.go_to(0, 0, 0);
+  }
+}
+
+Loader::~Loader() = default;
+Loader::Loader(Loader&&) noexcept = default;
+
+void Loader::next(int32_t* out, int32_t* document) {
+  Impl& m = *impl_;
+  const int64_t batch = m.options.batch, length = m.options.length;
+  for (int64_t r = 0; r < batch * m.options.world; ++r) {
+    Stream& s = m.pick();
+    if (r / batch != m.options.rank) {
+      s.skip(length);
+      continue;
+    }
+    s.take(length, out, document);
+    // The last target is read, not consumed: it is the first input of the stream's next row.
+    out[length] = s.offset == s.length - 1 ? s.eos : -1;
+    if (out[length] < 0) s.shard->copy(s.local, s.offset, 1, out + length);
+    if (document) {
+      bool ended = s.offset == 0;
+      document[length] = document[length - 1] + (ended ? 1 : 0);
+      document += length + 1;
+    }
+    out += length + 1;
+  }
+}
+
+Json Loader::position() const {
+  const Impl& m = *impl_;
+  Json json = {{"version", kVersion},
+               {"rows", m.rows},
+               {"length", m.options.length},
+               {"seed", m.options.seed}};
+  json["sources"] = Json::array();
+  for (const Stream& s : m.streams)
+    json["sources"].push_back({{"name", s.name},
+                               {"documents", s.documents()},
+                               {"tokens", s.tokens},
+                               {"rows", s.rows},
+                               {"epoch", s.epoch},
+                               {"document", s.document},
+                               {"offset", s.offset}});
+  return json;
+}
+
+void Loader::restore(const Json& position) {
+  Impl& m = *impl_;
+  const std::string where = "saved data position";
+  auto number = [&](const Json& json, const char* key) -> int64_t {
+    if (!json.is_object() || !json.contains(key) || !json.at(key).is_number_integer())
+      throw Error(Fault::data, str(where, ": field '", key, "' is missing or not an integer"));
+    int64_t n = json.at(key).get<int64_t>();
+    if (n < 0 && std::string(key) != "seed")
+      throw Error(Fault::data, str(where, ": field '", key, "' is ", n));
+    return n;
+  };
+  if (number(position, "version") != kVersion)
+    throw Error(Fault::data, str(where, ": version ", number(position, "version"),
+                                 ", this program reads ", kVersion));
+  if (static_cast<uint64_t>(number(position, "seed")) != m.options.seed)
+    throw Error(Fault::data, str(where, ": its seed is ", number(position, "seed"), ", this run's is ",
+                                 m.options.seed, ". Use the same seed, or start anew"));
+  const int64_t rows = number(position, "rows");
+  if (!position.contains("sources") || !position.at("sources").is_array() ||
+      position.at("sources").size() != m.streams.size())
+    throw Error(Fault::data, str(where, ": it belongs to another list of sources than this run's ",
+                                 m.streams.size()));
+  struct Place {
+    int64_t rows, epoch, document, offset;
+  };
+  std::vector<Place> places;
+  for (size_t i = 0; i < m.streams.size(); ++i) {
+    const Json& j = position.at("sources").at(i);
+    const Stream& s = m.streams[i];
+    bool same = j.is_object() && j.contains("name") && j.at("name").is_string() &&
+                j.at("name").get<std::string>() == s.name &&
+                number(j, "documents") == s.documents() && number(j, "tokens") == s.tokens;
+    if (!same)
+      throw Error(Fault::data, str(where, ": source ", i, " is ", to_text(j), ", this run has ",
+                                   s.name, " with ", s.documents(), " documents and ", s.tokens,
+                                   " tokens. Prepare the same data, or start anew"));
+    Place p{number(j, "rows"), number(j, "epoch"), number(j, "document"), number(j, "offset")};
+    if (p.document >= s.documents())
+      throw Error(Fault::data, str(where, ": source ", s.name, ": document ", p.document, " of ",
+                                   s.documents()));
+    places.push_back(p);
+  }
+  for (size_t i = 0; i < m.streams.size(); ++i) {
+    Stream trial = m.streams[i];
+    trial.go_to(places[i].epoch, places[i].document, 0);
+    if (places[i].offset >= trial.length)
+      throw Error(Fault::data, str(where, ": source ", trial.name, ": offset ", places[i].offset,
+                                   " in a document of ", trial.length, " tokens"));
+  }
+  for (size_t i = 0; i < m.streams.size(); ++i) {
+    m.streams[i].rows = places[i].rows;
+    m.streams[i].go_to(places[i].epoch, places[i].document, places[i].offset);
+  }
+  m.rows = rows;
+}
+
+int64_t Loader::vocab_size() const { return impl_->vocab_size; }
+int32_t Loader::eos() const { return impl_->eos; }
+int64_t Loader::epoch_tokens() const { return impl_->epoch_tokens; }
+int64_t Loader::rows() const { return impl_->rows; }
+double Loader::epochs() const {
+  return static_cast<double>(impl_->rows) * static_cast<double>(impl_->options.length) /
+         static_cast<double>(impl_->epoch_tokens);
+}
+
+}  // namespace wellspring
