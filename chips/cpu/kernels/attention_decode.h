@@ -24,34 +24,83 @@ WS_INLINE void prefetch_row(const T* row, int64_t d) {
   for (int64_t e = 0; e < d; e += static_cast<int64_t>(64 / sizeof(T))) __builtin_prefetch(row + e);
 }
 
-// Scores of 16 keys (`n` of them real) with one packed query.
-template <class T>
-WS_INLINE vf score16(const T* k, int64_t stride, int64_t n, const float* q, int64_t d) {
+// Scores of 16 keys (`n` of them real) with NQ packed queries: s[query][256].
+template <class T, int NQ>
+WS_INLINE void score16(const T* k, int64_t stride, int64_t n, const float* q, int64_t ldq, int64_t d,
+                       float* s) {
   constexpr int64_t kElements = kPairs<T> ? 32 : 16;
-  vf s[16];
-  for (int i = 0; i < 16; ++i) {
-    s[i] = vf{};
-    if (i >= n) continue;
-    for (int64_t e = 0, w = 0; e < d; e += kElements, w += kLanes)
-      s[i] = dot_words<T>(s[i], load_words(k + i * stride, e, d), load(q + w));
+  constexpr int kAtOnce = 4;  // keys whose sums are in registers together
+  alignas(64) float sums[NQ][16 * kLanes];
+  for (int64_t i = 0; i < 16; i += kAtOnce) {
+    vf acc[kAtOnce][NQ];
+#pragma GCC unroll 4
+    for (int j = 0; j < kAtOnce; ++j) {
+#pragma GCC unroll 4
+      for (int a = 0; a < NQ; ++a) acc[j][a] = vf{};
+    }
+    for (int64_t e = 0, w = 0; e < d; e += kElements, w += kLanes) {
+      vf row[kAtOnce];
+      if (i + kAtOnce <= n && e + kElements <= d) {
+#pragma GCC unroll 4
+        for (int j = 0; j < kAtOnce; ++j) row[j] = load_whole_words(k + (i + j) * stride + e);
+      } else {
+#pragma GCC unroll 4
+        for (int j = 0; j < kAtOnce; ++j)
+          row[j] = i + j < n ? load_words(k + (i + j) * stride, e, d) : vf{};
+      }
+#pragma GCC unroll 4
+      for (int a = 0; a < NQ; ++a) {
+        const vf x = load(q + a * ldq + w);
+#pragma GCC unroll 4
+        for (int j = 0; j < kAtOnce; ++j) acc[j][a] = dot_words<T>(acc[j][a], row[j], x);
+      }
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < kAtOnce; ++j) {
+#pragma GCC unroll 4
+      for (int a = 0; a < NQ; ++a) store(sums[a] + (i + j) * kLanes, acc[j][a]);
+    }
   }
-  transpose16(s);
-  for (int w = 8; w >= 1; w /= 2)
-    for (int i = 0; i < w; ++i) s[i] += s[i + w];
-  return s[0];
+  for (int a = 0; a < NQ; ++a) {
+    vf x[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) x[i] = load(sums[a] + i * kLanes);
+    transpose16(x);
+#pragma GCC unroll 4
+    for (int w = 8; w >= 1; w /= 2) {
+#pragma GCC unroll 8
+      for (int i = 0; i < w; ++i) x[i] += x[i + w];
+    }
+    store(s + a * kSplit, x[0]);
+  }
 }
 
-// o[0 .. 16 NV) += sum over keys of p[key] v[key].
-template <class T, int NV>
-WS_INLINE void add_values(const T* v, int64_t stride, int64_t n, const float* p, float* o, bool ahead) {
-  vf acc[NV];
-  for (int i = 0; i < NV; ++i) acc[i] = load(o + i * kLanes);
-  for (int64_t j = 0; j < n; ++j) {
-    if (ahead && j + 16 < n) prefetch_row(v + (j + 16) * stride, NV * kLanes);
-    const vf s = splat(p[j]);
-    for (int i = 0; i < NV; ++i) acc[i] = fma(s, load(v + j * stride + i * kLanes), acc[i]);
+// o[query][0 .. 16 NV) += sum over keys of p[query][key] v[key], for NQ queries.
+template <class T, int NQ, int NV>
+WS_INLINE void add_values(const T* v, int64_t stride, int64_t n, const float* p, float* o, int64_t ldo) {
+  vf acc[NQ][NV];
+#pragma GCC unroll 4
+  for (int a = 0; a < NQ; ++a) {
+#pragma GCC unroll 4
+    for (int i = 0; i < NV; ++i) acc[a][i] = vf{};
   }
-  for (int i = 0; i < NV; ++i) store(o + i * kLanes, acc[i]);
+  for (int64_t j = 0; j < n; ++j) {
+    if (j + 16 < n) prefetch_row(v + (j + 16) * stride, NV * kLanes);
+    vf row[NV];
+#pragma GCC unroll 4
+    for (int i = 0; i < NV; ++i) row[i] = load(v + j * stride + i * kLanes);
+#pragma GCC unroll 4
+    for (int a = 0; a < NQ; ++a) {
+      const vf x = splat(p[a * kSplit + j]);
+#pragma GCC unroll 4
+      for (int i = 0; i < NV; ++i) acc[a][i] = fma(x, row[i], acc[a][i]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int a = 0; a < NQ; ++a) {
+#pragma GCC unroll 4
+    for (int i = 0; i < NV; ++i) store(o + a * ldo + i * kLanes, acc[a][i]);
+  }
 }
 
 // The partial result of one query over one split: o is relative to `top`, not divided by `sum`.
@@ -59,65 +108,86 @@ struct Partial {
   float top, sum;
 };
 
-template <class T>
-void decode_split(const Problem& p, int64_t b, int64_t hk, int64_t split, Partial* partial,
-                  float* o, int64_t ldo) {
-  const int64_t queries = p.group * p.T, key0 = split * kSplit;
-  const int64_t end = p.last_key(b, p.T - 1) + 1;
-  const int64_t n = end - key0 < kSplit ? end - key0 : kSplit;
-  const int64_t ldq = round_up(words_along<T>(p.D), kLanes);
-  Carver carver{cpu::scratch(0, static_cast<size_t>(queries * (ldq + kSplit) * 4))};
-  float* q = carver.floats(queries * ldq);
-  float* s = carver.floats(queries * kSplit);
-  for (int64_t g = 0; g < p.group; ++g)
-    pack_rows(p.q.at<const T>(b, 0, hk * p.group + g), p.q.time, p.T, p.T, p.D, q + g * p.T * ldq,
-              ldq);
-  const T* k = p.k.at<const T>(b, key0, hk);
-  for (int64_t j = 0; j < n; j += 16) {
-    for (int64_t i = j + 16; i < j + 32 && i < n; ++i) prefetch_row(k + i * p.k.time, p.D);
-    const int64_t here = n - j < 16 ? n - j : 16;
-    for (int64_t i = 0; i < queries; ++i)
-      store(s + i * kSplit + j, score16(k + j * p.k.time, p.k.time, here, q + i * ldq, p.D));
+struct Split {
+  int64_t n;         // keys of it that are seen
+  float *q, *s, *o;  // [queries][ldq], [queries][256], [queries][ldo]
+  int64_t ldq, ldo;
+};
+
+template <class T, int NQ>
+__attribute__((noinline)) void split_scores(const Problem& p, const Split& w, const T* k, int64_t i) {
+  for (int64_t j = 0; j < w.n; j += 16) {
+    for (int64_t r = j + 16; r < j + 32 && r < w.n; ++r) prefetch_row(k + r * p.k.time, p.D);
+    score16<T, NQ>(k + j * p.k.time, p.k.time, w.n - j < 16 ? w.n - j : 16, w.q + i * w.ldq, w.ldq,
+                   p.D, w.s + i * kSplit + j);
   }
-  const T* v = p.v.at<const T>(b, key0, hk);
-  for (int64_t j = 0; j < 16 && j < n; ++j) prefetch_row(v + j * p.v.time, p.D);
-  const float c = p.flip ? -p.scale * kLog2e : p.scale * kLog2e;
+}
+
+template <class T, int NQ>
+__attribute__((noinline)) void split_values(const Problem& p, const Split& w, const T* v, int64_t i) {
+  const float* s = w.s + i * kSplit;
+  float* o = w.o + i * w.ldo;
+  int64_t d = 0;
+  for (; d + 4 * kLanes <= p.D; d += 4 * kLanes)
+    add_values<T, NQ, 4>(v + d, p.v.time, w.n, s, o + d, w.ldo);
+  for (; d + kLanes <= p.D; d += kLanes)
+    add_values<T, NQ, 1>(v + d, p.v.time, w.n, s, o + d, w.ldo);
+  if (d == p.D) return;
+  vf acc[NQ] = {};
+  for (int64_t j = 0; j < w.n; ++j) {
+    const vf row = load_part(v + j * p.v.time + d, static_cast<int>(p.D - d));
+    for (int a = 0; a < NQ; ++a) acc[a] = fma(splat(s[a * kSplit + j]), row, acc[a]);
+  }
+  for (int a = 0; a < NQ; ++a) store(o + a * w.ldo + d, acc[a]);
+}
+
+// Scores of one query to exp2(score - top), of which it returns the sum.
+WS_INLINE Partial exponentiate_row(float* s, int64_t n, int64_t seen, float c) {
+  const vf none = splat(-__builtin_inff());
   vi lane;
   for (int l = 0; l < kLanes; ++l) lane[l] = l;
-  for (int64_t i = 0; i < queries; ++i) {
-    float* si = s + i * kSplit;
-    const int32_t seen = static_cast<int32_t>(p.last_key(b, i % p.T) + 1 - key0);
-    const vf none = splat(-__builtin_inff());
-    vf high = none;
-    for (int64_t j = 0; j < n; j += kLanes) {
-      const vf x = select(lane + static_cast<int32_t>(j) < seen, load(si + j) * c, none);
-      store(si + j, x);
-      high = vmax_fast(x, high);
-    }
-    const float top = max_lanes(high);
-    const float safe = top == -__builtin_inff() ? 0.0f : top;
-    vf sum{};
-    for (int64_t j = 0; j < n; j += kLanes) {
-      const vf e = exp2_tile<false>(load(si + j) - safe);
-      store(si + j, e);
-      sum += e;
-    }
-    partial[i] = {top, sum_lanes(sum)};
-    float* oi = o + i * ldo;
-    std::memset(oi, 0, ldo * 4);
-    int64_t d = 0;
-    const bool ahead = i == 0;
-    for (; d + 4 * kLanes <= p.D; d += 4 * kLanes)
-      add_values<T, 4>(v + d, p.v.time, n, si, oi + d, ahead);
-    for (; d + kLanes <= p.D; d += kLanes)
-      add_values<T, 1>(v + d, p.v.time, n, si, oi + d, ahead);
-    if (d < p.D) {
-      vf acc{};
-      for (int64_t j = 0; j < n; ++j)
-        acc = fma(splat(si[j]), load_part(v + j * p.v.time + d, static_cast<int>(p.D - d)), acc);
-      store(oi + d, acc);
-    }
+  vf high = none;
+  for (int64_t j = 0; j < n; j += kLanes) {
+    const vf x = select(lane + static_cast<int32_t>(j) < static_cast<int32_t>(seen), load(s + j) * c,
+                        none);
+    store(s + j, x);
+    high = vmax_fast(x, high);
   }
+  const float top = max_lanes(high);
+  const float safe = top == -__builtin_inff() ? 0.0f : top;
+  vf sum{};
+  for (int64_t j = 0; j < n; j += kLanes) {
+    const vf e = exp2_tile<false>(load(s + j) - safe);
+    store(s + j, e);
+    sum += e;
+  }
+  return {top, sum_lanes(sum)};
+}
+
+template <class T>
+void decode_split(const Problem& p, int64_t b, int64_t hk, int64_t split, Partial* partial, float* o,
+                  int64_t ldo) {
+  const int64_t queries = p.group * p.T, key0 = split * kSplit;
+  const int64_t end = p.last_key(b, p.T - 1) + 1;
+  Split w;
+  w.n = end - key0 < kSplit ? end - key0 : kSplit;
+  w.ldq = round_up(words_along<T>(p.D), kLanes), w.ldo = ldo, w.o = o;
+  Carver carver{cpu::scratch(0, static_cast<size_t>(queries * (w.ldq + kSplit) * 4))};
+  w.q = carver.floats(queries * w.ldq);
+  w.s = carver.floats(queries * kSplit);
+  for (int64_t g = 0; g < p.group; ++g)
+    pack_rows(p.q.at<const T>(b, 0, hk * p.group + g), p.q.time, p.T, p.T, p.D,
+              w.q + g * p.T * w.ldq, w.ldq);
+  const T *k = p.k.at<const T>(b, key0, hk), *v = p.v.at<const T>(b, key0, hk);
+  int64_t i = 0;
+  for (; i + 4 <= queries; i += 4) split_scores<T, 4>(p, w, k, i);
+  for (; i < queries; ++i) split_scores<T, 1>(p, w, k, i);
+  for (int64_t j = 0; j < 16 && j < w.n; ++j) prefetch_row(v + j * p.v.time, p.D);
+  const float c = p.flip ? -p.scale * kLog2e : p.scale * kLog2e;
+  for (i = 0; i < queries; ++i)
+    partial[i] = exponentiate_row(w.s + i * kSplit, w.n, p.last_key(b, i % p.T) + 1 - key0, c);
+  for (i = 0; i + 4 <= queries; i += 4) split_values<T, 4>(p, w, v, i);
+  for (; i < queries; ++i) split_values<T, 1>(p, w, v, i);
 }
 
 // Merges the splits of one query in their order into o of split 0, and writes its row.

@@ -20,23 +20,23 @@ constexpr int64_t words_across(int64_t rows) {
 }
 constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-// The word vectors of 16 words of a row starting at element `i`, or fewer at its end (d elements).
+// The words of 16 or 32 successive elements.
+template <class T>
+WS_INLINE vf load_whole_words(const T* p) {
+  if constexpr (kPairs<T>)
+    return load(reinterpret_cast<const float*>(p));
+  else
+    return load(p);
+}
+// The same from element `i` of a row of d, with zeros past its end.
 template <class T>
 WS_INLINE vf load_words(const T* row, int64_t i, int64_t d) {
   constexpr int kElements = kPairs<T> ? 32 : 16;
-  if (i + kElements <= d) {
-    if constexpr (kPairs<T>)
-      return load(reinterpret_cast<const float*>(row + i));
-    else
-      return load(row + i);
-  }
+  if (i + kElements <= d) return load_whole_words(row + i);
   alignas(64) T b[kElements];
   std::memset(b, 0, sizeof b);
   if (i < d) std::memcpy(b, row + i, (d - i) * sizeof(T));
-  if constexpr (kPairs<T>)
-    return load(reinterpret_cast<const float*>(b));
-  else
-    return load(b);
+  return load_whole_words(b);
 }
 
 // Rows as they are: out[rows_to][ld], words along D; zeros from `rows` on and past the width. ld is a
