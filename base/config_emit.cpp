@@ -30,7 +30,8 @@ Json plain_value(const std::string& s) {
 
 // A text as a YAML scalar on one line: plain where that reads back as the same text.
 std::string emit_text(const std::string& s) {
-  bool plain = !s.empty() && plain_value(s).is_string() && trim(s).size() == s.size();
+  bool plain =
+      !s.empty() && plain_value(s).is_string() && trim(s).size() == s.size() && utf8_valid(s);
   constexpr std::string_view kIndicators = "-?:,[]{}#&*!|>'\"%@`=<";
   if (plain && kIndicators.find(s[0]) != kIndicators.npos) plain = false;
   for (char c : s)
@@ -41,8 +42,8 @@ std::string emit_text(const std::string& s) {
 }
 
 std::string emit_scalar(const ConfigNode& node) {
-  if (node.kind == Kind::null) return "null";
   Json value = config_scalar(node);
+  if (value.is_null()) return "null";
   return value.is_string() ? emit_text(node.scalar) : node.scalar;
 }
 

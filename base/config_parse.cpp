@@ -141,16 +141,26 @@ class Builder : public YAML::EventHandler {
   int64_t nodes_ = 0;
 };
 
+// YAML is UTF-8 text without control characters; the library would take zero bytes for UTF-16.
+void check_characters(std::string_view text, const std::string& where) {
+  int line = 1;
+  for (size_t at = 0; at < text.size();) {
+    int n = utf8_length(text.substr(at, 4));
+    auto c = static_cast<unsigned char>(text[at]);
+    if (n == 0) throw Error(Fault::config, str(where, ":", line, ": not valid UTF-8"));
+    if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7F)
+      throw Error(Fault::config, str(where, ":", line, ": a control character (code ",
+                                     static_cast<int>(c), ") in YAML"));
+    if (c == '\n') ++line;
+    at += static_cast<size_t>(n);
+  }
+}
+
 }  // namespace
 
 ConfigNode::Pointer parse_config(const std::string& text, const std::string& where) {
   Builder builder(where);
-  if (!utf8_valid(text)) {
-    size_t at = 0;
-    while (int n = utf8_length(std::string_view(text).substr(at))) at += static_cast<size_t>(n);
-    auto line = std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
-    throw Error(Fault::config, str(where, ":", line + 1, ": not valid UTF-8"));
-  }
+  check_characters(text, where);
   try {
     std::istringstream stream(text);
     YAML::Parser parser(stream);

@@ -101,6 +101,8 @@ TEST(Config, BadYaml) {
   EXPECT_EQ(parse_error("a: [1, 2\nb: 3").rfind("run.yaml:2:", 0), 0u)
       << parse_error("a: [1, 2\nb: 3");
   EXPECT_EQ(parse_error("a: \"\xFF\""), "run.yaml:1: not valid UTF-8");
+  EXPECT_EQ(parse_error(std::string("a: b\nc: \0", 9)),
+            "run.yaml:2: a control character (code 0) in YAML");
   EXPECT_EQ(parse_error("- a"),
             "run.yaml:1: the top level is a list: want a map ('key: value' lines)");
   EXPECT_EQ(parse_error("a: 1\n---\nb: 2\n"),
