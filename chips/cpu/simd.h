@@ -29,7 +29,13 @@ WS_INLINE vf load(const float* p) { return *reinterpret_cast<const vf_u*>(p); }
 WS_INLINE void store(float* p, vf v) { *reinterpret_cast<vf_u*>(p) = v; }
 
 // bf16: widening is a shift; narrowing rounds to nearest even and keeps NaN.
-WS_INLINE vf widen(vh h) { return (vf)(__builtin_convertvector(h, vu) << 16); }
+WS_INLINE vf widen(vh h) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)h), 16);
+#else
+  return (vf)(__builtin_convertvector(h, vu) << 16);
+#endif
+}
 WS_INLINE vh narrow(vf v) {
 #if defined(__AVX512BF16__)
   return (vh)_mm512_cvtneps_pbh((__m512)v);
