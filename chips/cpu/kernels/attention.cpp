@@ -145,6 +145,8 @@ void attend_queries(const Problem& p, ForwardBlock& w, int64_t b, int64_t h, int
                     const Rows& out, const View& lse_view) {
   const int nv = static_cast<int>((n + kLanes - 1) / kLanes);
   pack_lanes(p.q.at<const T>(b, q0, h), p.q.time, n, nv * kLanes, p.D, p.flip, w.q, kQueries);
+  for (int64_t i = q0 + n; i < q0 + n + kQueries && i < p.T; ++i)  // the next block
+    prefetch_row(p.q.at<const T>(b, i, h), p.D);
   for (int v = 0; v < nv; ++v) w.last[v] = last_keys(p, b, q0 + v * kLanes);
   w.keys = p.last_key(b, q0 + n - 1) + 1;
   // Lanes past n need no mask: nobody reads them.

@@ -113,34 +113,69 @@ __attribute__((noinline)) void block_pair(const Work& w, const KeyBlocks& kb, co
                            w.ldd, Pairs ? rows / 2 : rows);
 }
 
+// A block of keys against a block of queries, less what no query of it sees: whole groups of 16 queries at
+// its beginning and of 8 keys at its end.
+template <bool Pairs>
+void visible_pair(const Problem& p, const Work& w, const KeyBlocks& kb, QueryBlock qb, int64_t b,
+                  int64_t q0, int64_t key, int64_t local, int64_t rows) {
+  const int64_t end = p.T - q0 < kQueries ? p.T - q0 : kQueries;
+  const int64_t seen = p.last_key(b, q0 + end - 1) + 1 - key;
+  if (seen <= 0) return;
+  if (seen < rows) rows = seen;
+  rows = round_up(rows, kRows);
+  int64_t lane = 0;
+  while (lane + kLanes < end && p.last_key(b, q0 + lane + kLanes - 1) < key) lane += kLanes;
+  qb.q += lane, qb.out += lane, qb.lse += lane, qb.delta += lane, qb.last += lane;
+  qb.q_across += (Pairs ? lane / 2 : lane) * w.ldd;
+  qb.out_across += (Pairs ? lane / 2 : lane) * w.ldd;
+  qb.dq += lane * w.ldd;
+  const bool masked = p.last_key(b, q0 + lane) < key + rows - 1;
+  if (end - lane > 2 * kLanes)
+    block_pair<Pairs, 3>(w, kb, qb, key, local, rows, masked);
+  else if (end - lane > kLanes)
+    block_pair<Pairs, 2>(w, kb, qb, key, local, rows, masked);
+  else
+    block_pair<Pairs, 1>(w, kb, qb, key, local, rows, masked);
+}
+
 // Packs the queries [q0, q0 + n) of head h.
 template <class T>
 void pack_queries(const Problem& p, const Gradients& g, const Work& w, int64_t b, int64_t h,
                   int64_t q0, int64_t n, const QueryBlock& to) {
   const T* q = p.q.at<const T>(b, q0, h);
   const T* out = g.out.at<const T>(b, q0, h);
+  for (int64_t i = q0 + kQueries; i < q0 + 2 * kQueries && i < p.T; ++i) {  // the next block
+    prefetch_row(p.q.at<const T>(b, i, h), p.D);
+    prefetch_row(g.out.at<const T>(b, i, h), p.D);
+    prefetch_row(g.o.at<const T>(b, i, h), p.D);
+  }
   pack_lanes(q, p.q.time, n, kQueries, p.D, p.flip, to.q, kQueries);
   pack_lanes(out, g.out.time, n, kQueries, p.D, 0, to.out, kQueries);
   pack_across(q, p.q.time, n, kQueries, p.D, to.q_across, w.ldd);
   pack_across(out, g.out.time, n, kQueries, p.D, to.out_across, w.ldd);
   const T* o = g.o.at<const T>(b, q0, h);
-  for (int64_t i = 0; i < kQueries; ++i) {
-    float lse = __builtin_inff(), delta = 0;  // lanes past the end have no probability
-    if (i < n) {
-      vf sum{};
-      for (int64_t d = 0; d < p.D; d += kLanes) {
-        const int64_t left = p.D - d;
-        const T *x = out + i * g.out.time + d, *y = o + i * g.o.time + d;
-        if (left >= kLanes)
-          sum = fma(load(x), load(y), sum);
-        else
-          sum = fma(load_part(x, static_cast<int>(left)), load_part(y, static_cast<int>(left)), sum);
-      }
-      delta = sum_lanes(sum);
-      lse = g.lse[b * g.lse_batch + h * g.lse_head + (q0 + i) * g.lse_time] * kLog2e;
-      if (lse == -__builtin_inff()) lse = __builtin_inff();  // saw no key
+  const float* lse = g.lse + b * g.lse_batch + h * g.lse_head + q0 * g.lse_time;
+  for (int64_t i = 0; i < kQueries; i += kLanes) {
+    vf sums[16];  // of out * o, per row
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; ++r) {
+      sums[r] = vf{};
+      if (i + r >= n) continue;
+      const T *x = out + (i + r) * g.out.time, *y = o + (i + r) * g.o.time;
+      for (int64_t d = 0; d < p.D; d += kLanes) sums[r] = fma(load_row(x + d, p.D - d), load_row(y + d, p.D - d), sums[r]);
     }
-    to.lse[i] = lse, to.delta[i] = delta;
+    transpose16(sums);
+#pragma GCC unroll 4
+    for (int w = 8; w >= 1; w /= 2) {
+#pragma GCC unroll 8
+      for (int r = 0; r < w; ++r) sums[r] += sums[r + w];
+    }
+    store(to.delta + i, sums[0]);
+    for (int r = 0; r < 16; ++r) {
+      // Lanes past the end, and queries that saw no key, have no probability.
+      const float l = i + r < n ? lse[(i + r) * g.lse_time] * kLog2e : -__builtin_inff();
+      to.lse[i + r] = l == -__builtin_inff() ? __builtin_inff() : l;
+    }
   }
   for (int64_t i = 0; i < kQueries; i += kLanes) {
     const vi last = last_keys(p, b, q0 + i);
@@ -219,18 +254,9 @@ void backward_tile(const Problem& p, const Gradients& g, int64_t b, int64_t hk, 
       std::memset(q.dq, 0, kQueries * w.ldd * 4);
     }
     for (int64_t key = key0; key < key1; key += kBlockKeys) {
-      const int64_t rows = key1 - key < kBlockKeys ? round_up(key1 - key, kRows) : kBlockKeys;
-      for (int64_t i = first_block(key); i < blocks; ++i) {
-        const QueryBlock q = block_at(i);
-        const bool masked = p.last_key(b, i * kQueries) < key + rows - 1;
-        const int64_t lanes = p.T - i * kQueries;
-        if (lanes > 2 * kLanes)
-          block_pair<pairs, 3>(w, kb, q, key, key - key0, rows, masked);
-        else if (lanes > kLanes)
-          block_pair<pairs, 2>(w, kb, q, key, key - key0, rows, masked);
-        else
-          block_pair<pairs, 1>(w, kb, q, key, key - key0, rows, masked);
-      }
+      const int64_t rows = key1 - key < kBlockKeys ? key1 - key : kBlockKeys;
+      for (int64_t i = first_block(key); i < blocks; ++i)
+        visible_pair<pairs>(p, w, kb, block_at(i), b, i * kQueries, key, key - key0, rows);
     }
     for (int64_t i = 0; i < blocks; ++i) {
       const int64_t q0 = i * kQueries, n = p.T - q0 < kQueries ? p.T - q0 : kQueries;

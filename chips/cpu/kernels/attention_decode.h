@@ -19,11 +19,6 @@ WS_INLINE vf dot_words(vf acc, vf a, vf b) {
   return fma(a, b, acc);
 }
 
-template <class T>
-WS_INLINE void prefetch_row(const T* row, int64_t d) {
-  for (int64_t e = 0; e < d; e += static_cast<int64_t>(64 / sizeof(T))) __builtin_prefetch(row + e);
-}
-
 // Scores of 16 keys (`n` of them real) with NQ packed queries: s[query][256].
 template <class T, int NQ>
 WS_INLINE void score16(const T* k, int64_t stride, int64_t n, const float* q, int64_t ldq, int64_t d,

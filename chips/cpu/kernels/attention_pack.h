@@ -20,6 +20,13 @@ constexpr int64_t words_across(int64_t rows) {
 }
 constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
+// Rows lie apart (another head's are between them), where hardware does not prefetch.
+constexpr int64_t kAhead = 16;
+template <class T>
+WS_INLINE void prefetch_row(const T* row, int64_t d) {
+  for (int64_t e = 0; e < d; e += static_cast<int64_t>(64 / sizeof(T))) __builtin_prefetch(row + e);
+}
+
 // The words of 16 or 32 successive elements.
 template <class T>
 WS_INLINE vf load_whole_words(const T* p) {
@@ -45,9 +52,16 @@ template <class T>
 void pack_rows(const T* in, int64_t stride, int64_t rows, int64_t rows_to, int64_t d, float* out,
                int64_t ld) {
   constexpr int64_t kElements = kPairs<T> ? 2 : 1;
-  for (int64_t r = 0; r < rows_to; ++r) {
-    for (int64_t w = 0; w < ld; w += kLanes)
-      store(out + r * ld + w, r < rows ? load_words(in + r * stride, w * kElements, d) : vf{});
+  const bool whole = d == ld * kElements;
+  for (int64_t r = 0; r < rows_to; ++r, out += ld) {
+    const T* row = in + r * stride;
+    if (r + kAhead < rows) prefetch_row(row + kAhead * stride, d);
+    if (whole && r < rows) {
+      for (int64_t w = 0; w < ld; w += kLanes) store(out + w, load_whole_words(row + w * kElements));
+    } else {
+      for (int64_t w = 0; w < ld; w += kLanes)
+        store(out + w, r < rows ? load_words(row, w * kElements, d) : vf{});
+    }
   }
 }
 
@@ -111,15 +125,30 @@ WS_INLINE void transpose16(vf (&x)[16]) {
 template <class T>
 void pack_lanes(const T* in, int64_t stride, int64_t rows, int64_t lanes, int64_t d, uint32_t flip,
                 float* out, int64_t ld) {
+  constexpr int64_t kElements = kPairs<T> ? 2 : 1;
   const int64_t words = words_along<T>(d);
   for (int64_t r0 = 0; r0 < lanes; r0 += 16) {
+    const T* row = in + r0 * stride;
     for (int64_t w = 0; w < words; w += 16) {
       vf x[16];
-      for (int i = 0; i < 16; ++i)
-        x[i] = r0 + i < rows ? load_words(in + (r0 + i) * stride, w * (kPairs<T> ? 2 : 1), d) : vf{};
+      if (r0 + 16 <= rows && (w + 16) * kElements <= d) {
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; ++i) x[i] = load_whole_words(row + i * stride + w * kElements);
+      } else {
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; ++i)
+          x[i] = r0 + i < rows ? load_words(row + i * stride, w * kElements, d) : vf{};
+      }
       transpose16(x);
-      for (int i = 0; i < 16 && w + i < words; ++i)
-        store(out + (w + i) * ld + r0, (vf)((vu)x[i] ^ flip));
+      float* to = out + w * ld + r0;
+      if (w + 16 <= words) {
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; ++i) store(to + i * ld, (vf)((vu)x[i] ^ flip));
+      } else {
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; ++i)
+          if (w + i < words) store(to + i * ld, (vf)((vu)x[i] ^ flip));
+      }
     }
   }
 }
@@ -133,6 +162,12 @@ WS_INLINE void store_row(T* out, vf v, int64_t n) {
     store_part(out, v, static_cast<int>(n));
 }
 
+// Up to 16 elements as f32, zeros past `n`.
+template <class T>
+WS_INLINE vf load_row(const T* p, int64_t n) {
+  return n >= kLanes ? load(p) : load_part(p, static_cast<int>(n));
+}
+
 // The reverse of pack_lanes for results: x[d][ld] with rows as lanes, times `scale` per lane, to `rows`
 // rows of T. x has room for d rounded up to 16 rows.
 template <class T>
@@ -142,9 +177,18 @@ void unpack_lanes(const float* x, int64_t ld, const float* scale, int64_t rows, 
     const vf s = load(scale + r0);
     for (int64_t e = 0; e < d; e += 16) {
       vf y[16];
+#pragma GCC unroll 16
       for (int i = 0; i < 16; ++i) y[i] = e + i < d ? load(x + (e + i) * ld + r0) * s : vf{};
       transpose16(y);
-      for (int i = 0; i < 16 && r0 + i < rows; ++i) store_row(out + (r0 + i) * stride + e, y[i], d - e);
+      T* to = out + r0 * stride + e;
+      if (r0 + 16 <= rows && e + 16 <= d) {
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; ++i) store(to + i * stride, y[i]);
+      } else {
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; ++i)
+          if (r0 + i < rows) store_row(to + i * stride, y[i], d - e);
+      }
     }
   }
 }
