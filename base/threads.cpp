@@ -123,8 +123,12 @@ void parallel_for(int64_t tiles, TileFunction fn) {
   static const int kAtFork = pthread_atfork(nullptr, nullptr, [] { g_forked = true; });
   (void)kAtFork;
   Loop loop(tiles, fn);
-  run_team(loop, n);
-  g_busy.store(false, std::memory_order_release);
+  {
+    struct Release {
+      ~Release() { g_busy.store(false, std::memory_order_release); }
+    } release;  // also when a thread cannot be started
+    run_team(loop, n);
+  }
   if (loop.error) std::rethrow_exception(loop.error);
 }
 
@@ -144,7 +148,17 @@ void set_threads(int n) {
   g_threads.store(n, std::memory_order_relaxed);
 }
 
-void claim_team() { g_owner.store(&t_index, std::memory_order_relaxed); }
+void claim_team() {
+  struct Claim {
+    ~Claim() {
+      const void* self = &t_index;
+      g_owner.compare_exchange_strong(self, nullptr);
+    }
+  };
+  thread_local Claim claim;  // given back when the thread ends
+  (void)claim;
+  g_owner.store(&t_index, std::memory_order_relaxed);
+}
 
 int thread_index() { return t_index; }
 

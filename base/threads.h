@@ -23,11 +23,11 @@ class TileFunction {
 
 /// Calls fn(0) ... fn(tiles - 1), each once, on the team; returns when all are done. Which thread
 /// runs a tile is unspecified (dynamic), so a tile writes only what is its own. Cut work by shape
-/// alone, never by threads(), and add partial sums in tile order: then the bits do not depend on the
-/// number of threads. Nested calls run in place, on the calling thread alone; so do calls from any
-/// thread while another one has the team, calls from a thread that has not claimed the team when one
-/// has, and all calls after a fork(). After an exception of a tile no further tile is begun, and the
-/// exception (of the lowest tile that threw) is rethrown here.
+/// alone, never by threads(), and add partial sums in tile order: then the bits do not depend on
+/// the number of threads. Nested calls run in place, on the calling thread alone; so do calls from
+/// any thread while another one has the team, calls from a thread that has not claimed the team
+/// when one has, and all calls after a fork(). After an exception of a tile no further tile is
+/// begun, and the exception (of the lowest tile that threw) is rethrown here.
 void parallel_for(int64_t tiles, TileFunction fn);
 
 /// Number of threads of the team (default: the processors this process may run on, or
@@ -35,8 +35,9 @@ void parallel_for(int64_t tiles, TileFunction fn);
 int threads();
 /// Sets it (>= 1; may exceed the processors). Call from the engine thread, outside parallel_for.
 void set_threads(int n);
-/// Makes the calling thread the engine thread: from now on parallel_for runs in place on all others.
-/// A server calls it once at the start of its engine thread. A later claim moves the team.
+/// Makes the calling thread the engine thread: from now on parallel_for runs in place on all
+/// others. A server calls it once at the start of its engine thread. A later claim moves the team;
+/// the end of the thread gives it back.
 void claim_team();
 /// Index of the running thread inside parallel_for, 0 .. threads() - 1: for scratch memory that
 /// belongs to that call (two threads outside the team both have index 0).

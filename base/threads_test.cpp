@@ -88,6 +88,28 @@ TEST_F(Threads, OtherThreadsWorkWhileTheTeamIsBusy) {
   EXPECT_EQ(total, 5 * 50 * 10);
 }
 
+TEST_F(Threads, AClaimedTeamServesItsThreadAlone) {
+  set_threads(3);
+  auto foreign_tiles = [] {  // tiles that ran on another thread than the caller
+    std::atomic<int> moved{0};
+    auto self = std::this_thread::get_id();
+    parallel_for(64, [&](int64_t) {
+      if (std::this_thread::get_id() != self) ++moved;
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+    });
+    return moved.load();
+  };
+  int engine = 0, other = -1;
+  std::thread([&] {
+    claim_team();
+    std::thread([&] { other = foreign_tiles(); }).join();
+    engine = foreign_tiles();
+  }).join();
+  EXPECT_GT(engine, 0);
+  EXPECT_EQ(other, 0);
+  EXPECT_GT(foreign_tiles(), 0);  // the claim ended with its thread
+}
+
 TEST_F(Threads, ForkedChildRunsAlone) {
   set_threads(2);
   parallel_for(4, [](int64_t) {});
