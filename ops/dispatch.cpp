@@ -12,6 +12,8 @@ namespace {
 
 using Table = std::unordered_map<std::string_view, Kernel>;
 
+std::atomic<const Table*> used_instead{nullptr};
+
 const Table& table_of(int chip) {
   static std::mutex mutex;
   static std::unordered_map<int, Table> tables;
@@ -37,6 +39,11 @@ void run_on_host(const KernelRef& kernel, std::span<const Tensor> outs, std::spa
 }  // namespace
 
 Kernel KernelRef::on(int chip) const {
+  if (const Table* table = used_instead.load(std::memory_order_relaxed); table && chip == 0)
+      [[unlikely]] {
+    auto it = table->find(name_);
+    return it == table->end() ? nullptr : it->second;
+  }
   if (chip >= kMaxChips) return nullptr;
   if (!(looked_.load(std::memory_order_acquire) >> chip & 1)) {
     const Table& table = table_of(chip);
@@ -45,6 +52,16 @@ Kernel KernelRef::on(int chip) const {
     looked_.fetch_or(1u << chip, std::memory_order_release);
   }
   return found_[chip].load(std::memory_order_relaxed);
+}
+
+UseKernels::UseKernels(std::span<const NamedKernel> table) : before_(used_instead.load()) {
+  auto* fresh = new Table;
+  for (const NamedKernel& k : table) fresh->emplace(k.name, k.kernel);
+  used_instead.store(fresh);
+}
+UseKernels::~UseKernels() {
+  delete used_instead.load();
+  used_instead.store(static_cast<const Table*>(before_));
 }
 
 void launch(const KernelRef& kernel, std::span<const Tensor> outs, std::span<const Tensor> ins,

@@ -26,6 +26,19 @@ class KernelRef {
   mutable std::atomic<uint32_t> looked_{0};
 };
 
+/// Scope in which the CPU's kernels come from another table (another instruction set, the slow
+/// reference). For checks: engine thread only, and a kernel that the table lacks is an error.
+class UseKernels {
+ public:
+  explicit UseKernels(std::span<const NamedKernel> table);
+  ~UseKernels();
+  UseKernels(const UseKernels&) = delete;
+  UseKernels& operator=(const UseKernels&) = delete;
+
+ private:
+  const void* before_;
+};
+
 /// Runs a kernel on the device of the first defined tensor. All tensors lie on that device (else
 /// Error(Fault::usage) with the operator and both devices). Undefined tensors become undefined views.
 /// Outputs' versions are not touched: operators that write in place call mark_in_place themselves.

@@ -1,0 +1,168 @@
+// wellspring ops list | check | bench.
+
+#include <cstdio>
+
+#include "base/args.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "base/progress.h"
+#include "base/text.h"
+#include "base/time.h"
+#include "chips/cpu/cpu.h"
+#include "ops/check.h"
+#include "ops/registry.h"
+
+namespace wellspring {
+namespace {
+
+std::string fixed(double v, int digits) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.*f", digits, v);
+  return text;
+}
+
+// The named operators (an operator's or a family's name), or all that have cases.
+std::vector<std::string> chosen(const std::vector<std::string>& names) {
+  std::vector<std::string_view> all = operators_with_cases();
+  if (names.empty()) return {all.begin(), all.end()};
+  std::vector<std::string> result, known;
+  for (const OperatorInfo& op : operators()) known.emplace_back(op.name), known.emplace_back(op.family);
+  for (const std::string& name : names) {
+    size_t before = result.size();
+    for (std::string_view op : all) {
+      const OperatorInfo* info = find_operator(op);
+      if (op == name || (info && info->family == name)) result.emplace_back(op);
+    }
+    if (result.size() > before) continue;
+    if (find_operator(name))
+      throw Error(Fault::usage, str("operator '", name, "' has no case list of its own; 'wellspring ",
+                                    "ops list' shows which have"));
+    auto near = nearest(name, known);
+    throw Error(Fault::usage, str("no operator or family is called '", name, "'",
+                                  near ? str("; did you mean '", *near, "'?") : ""));
+  }
+  return result;
+}
+
+int list(int argc, char** argv) {
+  Args args("wellspring ops list", "The operators: family, dtypes, gradient, kernels.");
+  bool json = false;
+  args.flag("--json", &json, "print JSON");
+  args.example("wellspring ops list --json");
+  if (!args.parse(argc, argv)) return 0;
+  Json rows = Json::array();
+  Table table({"operator", "family", "dtypes", "gradient", "kernels", "cases"});
+  for (const OperatorInfo& op : operators()) {
+    int64_t cases = static_cast<int64_t>(cases_of(op.name).all().size());
+    rows.push_back({{"name", op.name}, {"family", op.family}, {"header", str("ops/", op.family, ".h")},
+                    {"declarations", split(op.declarations, '\n')}, {"aten", split(op.aten, '\n')},
+                    {"pytorch", split(op.pytorch, ' ')}, {"dtypes", split(op.dtypes, ' ')},
+                    {"gradient", op.gradient.empty() ? Json::array() : Json(split(op.gradient, ' '))},
+                    {"kernels", op.kernels.empty() ? Json::array() : Json(split(op.kernels, ' '))},
+                    {"value", op.value}, {"doc", op.doc}, {"source", op.source}, {"cases", cases}});
+    table.row({std::string(op.name), std::string(op.family), std::string(op.dtypes),
+               op.gradient.empty() ? "-" : std::string(op.gradient),
+               op.kernels.empty() ? "-" : std::string(op.kernels), std::to_string(cases)});
+  }
+  std::fputs(json ? (to_text(rows, 2) + "\n").c_str() : table.text().c_str(), stdout);
+  return 0;
+}
+
+int check(int argc, char** argv) {
+  Args args("wellspring ops check",
+            "Check operators: values against the slow reference on every instruction set, gradients, "
+            "odd inputs, and the same bits for any number of threads.");
+  std::vector<std::string> names, isas;
+  bool all = false, json = false;
+  args.positionals("NAME", &names, "operators or families (default: all)", false);
+  args.flag("--all", &all, "all operators, and print every case");
+  args.option("--isa", &isas, "ISA", "only these: portable, avx2, avx512, avx512bf16");
+  args.flag("--json", &json, "print JSON");
+  args.example("wellspring ops check softmax --isa avx2");
+  if (!args.parse(argc, argv)) return 0;
+  CheckOptions options;
+  for (const std::string& wanted : isas) {
+    bool found = false;
+    for (int i = 0; i < cpu::kIsaCount; ++i)
+      if (cpu::name_of(static_cast<cpu::Isa>(i)) == wanted) {
+        found = true;
+        if (i > static_cast<int>(cpu::best_isa()))
+          throw Error(Fault::missing, str("this processor has no ", wanted, "; its best is ",
+                                          cpu::name_of(cpu::best_isa())));
+        options.isas.push_back(static_cast<cpu::Isa>(i));
+      }
+    if (!found)
+      throw Error(Fault::usage, str("--isa ", wanted, ": expected portable, avx2, avx512 or avx512bf16"));
+  }
+  Json rows = Json::array();
+  Table table({"operator", "case", "check", "result"});
+  int64_t checks = 0, failures = 0;
+  std::vector<std::string> ops = chosen(names);
+  Progress progress("checking operators", static_cast<int64_t>(ops.size()), "operators");
+  for (size_t i = 0; i < ops.size(); ++i) {
+    for (const CheckResult& r : check_operator(ops[i], options)) {
+      ++checks, failures += !r.ok;
+      rows.push_back({{"op", r.op}, {"case", r.name}, {"check", r.what}, {"ok", r.ok}, {"detail", r.detail}});
+      if (!r.ok || all) table.row({r.op, r.name, r.what, r.ok ? "ok" : r.detail});
+    }
+    progress.update(static_cast<int64_t>(i) + 1, str(checks, " checks, ", failures, " failed"));
+  }
+  progress.finish(str(checks, " checks, ", failures, " failed"));
+  if (json) std::fputs((to_text(rows, 2) + "\n").c_str(), stdout);
+  else if (failures || all) std::fputs(table.text().c_str(), stdout);
+  if (!json)
+    std::printf("%ld operators, %ld checks, %ld failed\n", static_cast<long>(ops.size()),
+                static_cast<long>(checks), static_cast<long>(failures));
+  return failures ? static_cast<int>(Fault::internal) : 0;
+}
+
+int bench(int argc, char** argv) {
+  Args args("wellspring ops bench", "Time operators beside what the machine can do.");
+  std::vector<std::string> names;
+  bool json = false;
+  args.positionals("NAME", &names, "operators or families (default: all)", false);
+  args.flag("--json", &json, "print JSON");
+  args.example("wellspring ops bench gelu_tanh");
+  if (!args.parse(argc, argv)) return 0;
+  Roof roof = measure_roof();
+  Json rows = Json::array();
+  Table table({"operator", "case", "pass", "ms", "GB/s", "of copy", "GF/s", "of GEMM"});
+  for (const std::string& op : chosen(names))
+    for (const SpeedResult& r : time_operator(op)) {
+      bool bf16 = r.name.find("bf16") != std::string::npos;
+      double gemm = bf16 ? roof.gigaflops_bf16 : roof.gigaflops_f32;
+      rows.push_back({{"op", r.op}, {"case", r.name}, {"pass", r.pass}, {"seconds", r.seconds},
+                      {"gigabytes_per_second", r.gigabytes}, {"gigaflops", r.gigaflops}});
+      table.row({r.op, r.name, r.pass, fixed(r.seconds * 1e3, 3),
+                 r.gigabytes > 0 ? fixed(r.gigabytes, 1) : "-",
+                 r.gigabytes > 0 ? fixed(r.gigabytes / roof.gigabytes, 2) : "-",
+                 r.gigaflops > 0 ? fixed(r.gigaflops, 1) : "-",
+                 r.gigaflops > 0 ? fixed(r.gigaflops / gemm, 2) : "-"});
+    }
+  if (json) {
+    Json out = {{"machine", cpu::chip().capabilities(0).name},
+                {"date", utc_now()},
+                {"roof", {{"gigabytes_per_second", roof.gigabytes},
+                          {"gigaflops_f32", roof.gigaflops_f32},
+                          {"gigaflops_bf16", roof.gigaflops_bf16}}},
+                {"rows", rows}};
+    std::fputs((to_text(out, 2) + "\n").c_str(), stdout);
+    return 0;
+  }
+  std::printf("roof: copy %.1f GB/s, GEMM %.0f GF/s f32, %.0f GF/s bf16\n", roof.gigabytes,
+              roof.gigaflops_f32, roof.gigaflops_bf16);
+  std::fputs(table.text().c_str(), stdout);
+  return 0;
+}
+
+}  // namespace
+}  // namespace wellspring
+
+extern "C" int wellspring_command_ops(int argc, char** argv) {
+  using namespace wellspring;
+  return run_verbs("wellspring ops", "The operators of the engine.",
+                   {{"list", "all operators with dtypes, gradients and kernels", list},
+                    {"check", "check values, gradients, odd inputs and thread counts", check},
+                    {"bench", "time operators beside the machine's roof", bench}},
+                   argc, argv);
+}

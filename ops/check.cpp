@@ -1,0 +1,290 @@
+#include "ops/check.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "base/text.h"
+#include "base/threads.h"
+#include "ops/dispatch.h"
+#include "ops/reference/reference.h"
+#include "tensor/host_copy.h"
+
+namespace wellspring {
+namespace {
+
+struct Tolerance {
+  double atol, rtol;
+};
+
+Tolerance tolerance_of(DType dtype, const OperatorCase& c) {
+  Tolerance t{0, 0};
+  switch (dtype) {
+    case DType::f64: t = {1e-12, 1e-11}; break;
+    case DType::f32: t = {2e-6, 4e-6}; break;
+    case DType::bf16: t = {1e-4, 0.016}; break;
+    case DType::f16: t = {1e-4, 0.002}; break;
+    default: return t;
+  }
+  t.atol *= static_cast<double>(std::max<int64_t>(c.length, 1));
+  if (c.atol >= 0 && dtype != DType::f64) t.atol = c.atol;
+  if (c.rtol >= 0 && dtype != DType::f64) t.rtol = c.rtol;
+  return t;
+}
+
+std::string place_of(int64_t index, const Shape& shape) {
+  Shape place = shape;
+  for (int d = shape.size() - 1; d >= 0; --d) place[d] = index % shape[d], index /= shape[d];
+  return place.text();
+}
+
+Tensor packed_copy(const Tensor& t, DType dtype) {
+  Tensor copy = Tensor::empty(t.shape(), dtype, t.device());
+  copy.copy_from(t);
+  return copy;
+}
+
+bool wants_gradient(const CaseInput& input, const Tensor& t) {
+  return input.gradient && t.defined() && is_float(t.dtype()) && t.numel() > 0;
+}
+
+// Fixed random weights of the outputs: the function whose gradient is checked is their product's sum.
+Tensors weights_for(const Tensors& outs) {
+  Tensors weights;
+  for (size_t i = 0; i < outs.size(); ++i) {
+    if (!outs[i].defined() || !is_float(outs[i].dtype())) {
+      weights.emplace_back();
+      continue;
+    }
+    Random random(77, i);
+    std::vector<float> values(outs[i].numel());
+    for (float& v : values) v = static_cast<float>(random.normal());
+    weights.push_back(Tensor::from(values, outs[i].shape(), outs[i].dtype()));
+  }
+  return weights;
+}
+
+// Gradients of the wanted inputs (undefined elsewhere).
+Tensors gradients(const OperatorCase& c, const Tensors& inputs) {
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (wants_gradient(c.inputs[i], inputs[i])) inputs[i].set_requires_grad(true);
+  Tensors outs = c.run(inputs);
+  Tensors weights = weights_for(outs);
+  for (size_t i = 0; i < outs.size(); ++i)
+    if (weights[i].defined() && outs[i].requires_grad()) backward(outs[i], weights[i], true);
+  Tensors result;
+  for (const Tensor& t : inputs) result.push_back(t.defined() ? t.grad() : Tensor());
+  return result;
+}
+
+double weighted_sum(const OperatorCase& c, const Tensors& inputs) {
+  Tensors outs = c.run(inputs), weights = weights_for(outs);
+  double sum = 0;
+  for (size_t i = 0; i < outs.size(); ++i) {
+    if (!weights[i].defined()) continue;
+    std::vector<double> a = outs[i].to_vector<double>(), b = weights[i].to_vector<double>();
+    for (size_t k = 0; k < a.size(); ++k) sum += a[k] * b[k];
+  }
+  return sum;
+}
+
+// Derivatives along some directions of every input, analytic against central differences.
+std::string check_differences(std::string_view op, const OperatorCase& c) {
+  Tensors inputs = make_inputs(op, c);
+  DType dtype = c.takes_f64 ? DType::f64 : DType::f32;
+  for (Tensor& t : inputs) {
+    if (!t.defined() || !is_float(t.dtype())) continue;
+    if (!c.takes_f64 && t.dtype() != DType::f32) return "";  // too coarse: the f32 case stands for it
+    t = packed_copy(t, dtype);
+  }
+  Tensors grads = gradients(c, inputs);
+  NoGrad no_grad;
+  UseKernels slow(reference::kernels());
+  const double step = c.takes_f64 ? 1e-5 : 1e-2, slack = c.takes_f64 ? 1e-6 : 1e-2;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (!wants_gradient(c.inputs[i], inputs[i])) continue;
+    if (!grads[i].defined()) return str("input ", i, " got no gradient");
+    std::vector<double> x = inputs[i].to_vector<double>(), g = grads[i].to_vector<double>();
+    for (int direction = 0; direction < 6; ++direction) {
+      Random random(direction, i);
+      std::vector<double> v(x.size());
+      bool one = direction >= 3 && x.size() > 1;  // the last directions are single elements
+      if (one) v[random.below(x.size())] = 1;
+      else for (double& e : v) e = random.normal();
+      double norm = 0, analytic = 0, size = 0;
+      for (double e : v) norm += e * e;
+      for (size_t k = 0; k < x.size(); ++k)
+        v[k] /= std::sqrt(norm), analytic += g[k] * v[k], size += g[k] * g[k];
+      auto shifted = [&](double h) {
+        std::vector<double> y = x;
+        for (size_t k = 0; k < x.size(); ++k) y[k] += h * v[k];
+        Shape shape = inputs[i].shape(), strides = contiguous_strides(shape);
+        Tensors moved = inputs;
+        moved[i] = Tensor::empty(shape, dtype);
+        host_copy(moved[i].view(), {y.data(), DType::f64, shape.size(), shape.data(), strides.data()});
+        return weighted_sum(c, moved);
+      };
+      double numeric = (shifted(step) - shifted(-step)) / (2 * step);
+      double allowed = slack * (std::abs(analytic) + std::sqrt(size) + (c.takes_f64 ? 1e-3 : 1e-2));
+      if (!(std::abs(numeric - analytic) <= allowed))
+        return str("input ", i, ", direction ", direction, ": derivative ", analytic,
+                   ", by differences ", numeric);
+    }
+  }
+  return "";
+}
+
+// Runs a step; an exception is a difference as well.
+template <class F>
+std::string guarded(F&& f) {
+  try {
+    return f();
+  } catch (const Error& e) {
+    return str("throws: ", e.what());
+  }
+}
+
+std::string check_values(std::string_view op, const OperatorCase& c, const Tensors& expected,
+                         cpu::Isa isa) {
+  NoGrad no_grad;
+  UseKernels fast(cpu::kernels_of(isa));
+  Tensors inputs = make_inputs(op, c), before = make_inputs(op, c);
+  Tensors outs = c.run(inputs);
+  if (outs.size() != expected.size())
+    return str(outs.size(), " results instead of ", expected.size());
+  for (size_t i = 0; i < outs.size(); ++i)
+    if (std::string d = difference(outs[i], expected[i], c); !d.empty())
+      return str("result ", i, ": ", d);
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i].defined() && !same_bits(inputs[i], before[i]))
+      return str("input ", i, " was changed");
+  return "";
+}
+
+std::string check_gradients(std::string_view op, const OperatorCase& c, const Tensors& expected,
+                            cpu::Isa isa) {
+  UseKernels fast(cpu::kernels_of(isa));
+  Tensors grads = gradients(c, make_inputs(op, c));
+  for (size_t i = 0; i < grads.size(); ++i) {
+    if (!expected[i].defined() && !grads[i].defined()) continue;
+    if (!expected[i].defined() || !grads[i].defined())
+      return str("input ", i, grads[i].defined() ? " got a gradient" : " got no gradient");
+    if (std::string d = difference(grads[i], expected[i], c, 4); !d.empty())
+      return str("gradient of input ", i, ": ", d);
+  }
+  return "";
+}
+
+std::string check_threads(std::string_view op, const OperatorCase& c, bool with_gradient) {
+  int before = threads();
+  struct Restore {
+    int n;
+    ~Restore() { set_threads(n); }
+  } restore{before};
+  Tensors first, first_grads;
+  for (int n : {1, 2, 3, 16, 64}) {
+    set_threads(n);
+    Tensors outs, grads;
+    {
+      NoGrad no_grad;
+      outs = c.run(make_inputs(op, c));
+    }
+    if (with_gradient) grads = gradients(c, make_inputs(op, c));
+    if (n == 1) {
+      first = outs, first_grads = grads;
+      continue;
+    }
+    for (size_t i = 0; i < outs.size(); ++i)
+      if (!same_bits(outs[i], first[i])) return str("result ", i, " has other bits with ", n, " threads");
+    for (size_t i = 0; i < grads.size(); ++i)
+      if (!same_bits(grads[i], first_grads[i]))
+        return str("gradient of input ", i, " has other bits with ", n, " threads");
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string difference(const Tensor& ours, const Tensor& expected, const OperatorCase& c,
+                       double slack) {
+  if (!ours.defined() || !expected.defined())
+    return ours.defined() == expected.defined() ? "" : "defined on one side only";
+  if (!(ours.shape() == expected.shape()) || ours.dtype() != expected.dtype())
+    return str(ours.text(), " instead of ", expected.text());
+  if (is_integer(ours.dtype())) {
+    std::vector<int64_t> a = ours.to_vector<int64_t>(), b = expected.to_vector<int64_t>();
+    for (size_t i = 0; i < a.size(); ++i)
+      if (a[i] != b[i])
+        return str(a[i], " instead of ", b[i], " at ", place_of(static_cast<int64_t>(i), ours.shape()));
+    return "";
+  }
+  std::vector<double> a = ours.to_vector<double>(), b = expected.to_vector<double>();
+  Tolerance t = tolerance_of(ours.dtype(), c);
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (std::isnan(a[i]) && std::isnan(b[i])) continue;
+    if (a[i] == b[i]) continue;
+    if (std::isfinite(b[i]) && std::abs(a[i] - b[i]) <= slack * (t.atol + t.rtol * std::abs(b[i])))
+      continue;
+    return str(a[i], " instead of ", b[i], " at ", place_of(static_cast<int64_t>(i), ours.shape()));
+  }
+  return "";
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  if (!a.defined() || !b.defined()) return a.defined() == b.defined();
+  if (!(a.shape() == b.shape()) || a.dtype() != b.dtype()) return false;
+  Tensor x = packed_copy(a, a.dtype()), y = packed_copy(b, b.dtype());
+  return std::memcmp(x.data(), y.data(), x.numel() * size_of(x.dtype())) == 0;
+}
+
+std::vector<CheckResult> check_operator(std::string_view op, const CheckOptions& options) {
+  std::vector<cpu::Isa> isas = options.isas;
+  if (isas.empty())
+    for (int i = 0; i <= static_cast<int>(cpu::best_isa()); ++i)
+      isas.push_back(static_cast<cpu::Isa>(i));
+  std::vector<CheckResult> results;
+  const CaseList list = cases_of(op);
+  for (const OperatorCase& c : list.all()) {
+    if (c.timed) continue;
+    auto report = [&](const std::string& what, std::string detail) {
+      results.push_back({std::string(op), c.name, what, detail.empty(), std::move(detail)});
+    };
+    Tensors inputs = make_inputs(op, c), expected, expected_grads;
+    bool with_gradient = false;
+    if (options.gradients && c.gradient)
+      for (size_t i = 0; i < inputs.size(); ++i)
+        with_gradient |= wants_gradient(c.inputs[i], inputs[i]);
+    std::string failed = guarded([&] {
+      NoGrad no_grad;
+      UseKernels slow(reference::kernels());
+      expected = c.run(make_inputs(op, c));
+      return std::string();
+    });
+    if (!failed.empty()) {
+      report("reference", failed);
+      continue;
+    }
+    if (with_gradient) {
+      // A reference of the backward kernels is welcome; without it differences alone decide.
+      try {
+        UseKernels slow(reference::kernels());
+        expected_grads = gradients(c, make_inputs(op, c));
+      } catch (const Error& e) {
+        if (e.fault() != Fault::internal) report("reference gradient", e.what());
+      }
+    }
+    for (cpu::Isa isa : isas) {
+      report(str("values ", name_of(isa)), guarded([&] { return check_values(op, c, expected, isa); }));
+      if (!expected_grads.empty())
+        report(str("gradient ", name_of(isa)),
+               guarded([&] { return check_gradients(op, c, expected_grads, isa); }));
+    }
+    if (with_gradient) report("differences", guarded([&] { return check_differences(op, c); }));
+    if (options.threads)
+      report("threads", guarded([&] { return check_threads(op, c, with_gradient); }));
+  }
+  return results;
+}
+
+}  // namespace wellspring
