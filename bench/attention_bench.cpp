@@ -1,8 +1,8 @@
 // Times the attention kernels for bench/attention.py. Reads one case per line from standard input:
 //   forward|backward|decode f32|bf16 B T S H Hk D seconds OUTPUT
 // and answers with the median seconds of a call, having written the results of one call to OUTPUT (raw, in
-// the order o, or dq dk dv; "-" for none). "roof f32|bf16 seconds" answers with the processor's own rate of
-// multiply-adds in flop/s. The inputs follow from the element's index alone.
+// the order o, or dq dk dv; "-" for none). "roof f32|bf16|memory seconds" answers with the machine's own rate
+// of multiply-adds in flop/s, or of reading memory in byte/s. The inputs follow from the element's index alone.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -79,7 +79,30 @@ __attribute__((target("avx512f,avx512bf16"), noinline)) double roof_bf16(int64_t
   return steps * 16 * 64.0;
 }
 
+double read_rate(double seconds) {
+  constexpr int64_t kPart = 1 << 22, kParts = 64;  // bytes
+  const Tensor t = Tensor::full({kParts * kPart / 4}, 1);
+  const float* x = t.data_as<float>();
+  float sums[kParts];
+  const double time = median_seconds(seconds, [&] {
+    parallel_for(kParts, [&](int64_t part) {
+      typedef float wide __attribute__((vector_size(16)));
+      wide sum[8] = {};
+      const wide* p = reinterpret_cast<const wide*>(x + part * kPart / 4);
+      for (int64_t i = 0; i < kPart / 16; i += 8) {
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; ++j) sum[j] += p[i + j];
+      }
+#pragma GCC unroll 8
+      for (int j = 1; j < 8; ++j) sum[0] += sum[j];
+      sums[part] = sum[0][0];
+    });
+  });
+  return sums[0] > 0 ? kParts * kPart / time : 0;
+}
+
 double roof(const std::string& dtype, double seconds) {
+  if (dtype == "memory") return read_rate(seconds);
   const bool bf16 = dtype == "bf16" && __builtin_cpu_supports("avx512bf16");
   if (!__builtin_cpu_supports("avx512f")) return 0;
   constexpr int64_t kSteps = 1 << 18;

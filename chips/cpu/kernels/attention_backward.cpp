@@ -7,7 +7,7 @@
 
 WS_KERNELS_BEGIN
 
-constexpr int64_t kBlockKeys = 64;  // keys of a block
+constexpr int64_t kBlockKeys = 128;  // keys of a block
 
 struct Gradients {
   Rows out, o, dq, dk, dv;  // `out` is the gradient of o
@@ -33,7 +33,7 @@ struct KeyBlocks {
 struct Work {
   int64_t words, ldk, ldd;
   float c;
-  float *p, *ds, *ds_across;  // [64 keys][48]: the first two with words along the queries
+  float *p, *ds, *ds_across;  // [keys][48]: the first two with words along the queries
 };
 
 // Probabilities and score gradients of a block of keys against a block of queries.
