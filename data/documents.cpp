@@ -29,6 +29,39 @@ size_t cut_point(std::string_view s, size_t most) {
   return at;
 }
 
+// JSON parsers refuse invalid UTF-8. The bytes 0xXX that are none stand in for parsing as the code
+// points U+10FFXX, the end of the last private plane, and come back afterwards; so do the bytes of
+// any such code point in the line itself.
+constexpr std::string_view kDisguise = "\xF4\x8F";
+
+std::string disguise(std::string_view s) {
+  std::string out;
+  while (!s.empty()) {
+    auto n = static_cast<size_t>(utf8_length(s));
+    if (n > 0 && !(starts_with(s, kDisguise) && static_cast<unsigned char>(s[2]) >= 0xBC)) {
+      out.append(s, 0, n);
+    } else {
+      n = 1;
+      utf8_append(out, 0x10FF00u + static_cast<unsigned char>(s[0]));
+    }
+    s.remove_prefix(n);
+  }
+  return out;
+}
+
+std::string undisguise(std::string_view s) {
+  std::string out;
+  for (size_t i = 0; i < s.size();) {
+    if (starts_with(s.substr(i), kDisguise) && static_cast<unsigned char>(s[i + 2]) >= 0xBC) {
+      out += static_cast<char>(utf8_decode(s.substr(i)) & 0xFF);
+      i += 4;
+    } else {
+      out += s[i++];
+    }
+  }
+  return out;
+}
+
 std::string utf16_to_utf8(const std::string& s) {
   if (s.size() >= 2 && ((s[0] == '\xFF' && s[1] == '\xFE') || (s[0] == '\xFE' && s[1] == '\xFF'))) {
     std::string out;
@@ -130,23 +163,21 @@ struct DocumentReader::Impl {
       counts.bytes += static_cast<int64_t>(line.size()) + 1;
       if (trim(line).empty()) continue;
       const std::string where = str(file.path, ":", lines.number());
-      // Invalid UTF-8 inside a string is this option's matter, not a broken line.
-      int64_t invalid = 0;
-      std::string valid = utf8_repair(line, &invalid);
-      if (invalid > 0) pending_invalid += invalid;
-      Json json = parse_json(valid, where);
+      // Invalid UTF-8 inside a string is the option's matter, not a broken line; it is counted when
+      // the text is looked at.
+      const bool valid = utf8_valid(line);
+      Json json = parse_json(valid ? line : disguise(line), where);
       if (!json.is_object() || !json.contains(options.field))
         throw Error(Fault::data, str(where, ": no field '", options.field,
                                      "'. Name the field that holds the text with --field"));
       if (!json[options.field].is_string())
         throw Error(Fault::data, str(where, ": field '", options.field, "' is not a string"));
       *out = json[options.field].get<std::string>();
+      if (!valid) *out = undisguise(*out);
       return true;
     }
     return false;
   }
-
-  int64_t pending_invalid = 0;
 };
 
 DocumentReader::DocumentReader(const InputFile& file, const ReadOptions& options)
@@ -160,14 +191,13 @@ bool DocumentReader::next(Document* document) {
   std::string raw;
   while (true) {
     raw.clear();
-    m.pending_invalid = 0;
     if (!m.raw(&raw)) return false;
     document->text = clean_text(raw, m.file.format, m.options.raw);
-    document->invalid = m.pending_invalid;
+    document->invalid = 0;
     if (!utf8_valid(document->text)) {
       int64_t found = 0;
       std::string repaired = utf8_repair(document->text, &found);
-      document->invalid += found;
+      document->invalid = found;
       if (m.options.invalid == InvalidUtf8::replace) document->text = std::move(repaired);
     }
     if (document->invalid > 0) {
