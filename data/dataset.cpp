@@ -18,7 +18,8 @@ struct Fields {
 
   const Json& at(const char* key) const {
     if (!json.is_object() || !json.contains(key))
-      throw Error(Fault::data, str(where, ": field '", key, "' is missing. Prepare the data again"));
+      throw Error(Fault::data,
+                  str(where, ": field '", key, "' is missing. Prepare the data again"));
     return json.at(key);
   }
   [[noreturn]] void mistyped(const char* key, const char* wanted) const {
@@ -112,7 +113,7 @@ DatasetInfo dataset_from_json(const Json& json, const std::string& where) {
   info.tokenizer_path = f.text("tokenizer");
   info.eval_share = f.number("eval_share");
   info.seed = static_cast<uint64_t>(f.at("seed").is_number() ? f.at("seed").get<uint64_t>()
-                                                               : f.integer("seed"));
+                                                             : f.integer("seed"));
   for (size_t i = 0; i < f.list("sources").size(); ++i) {
     Fields g = f.item("sources", i);
     SourceInfo s;
@@ -136,9 +137,10 @@ DatasetInfo dataset_from_json(const Json& json, const std::string& where) {
 Dataset::Dataset(const std::string& folder) : folder_(folder) {
   const std::string path = join_path(folder, "dataset.json");
   if (!exists(path))
-    throw Error(exists(folder) ? Fault::data : Fault::io,
-                str(folder, exists(folder) ? " holds no dataset.json" : " does not exist",
-                    ". Make a dataset with 'wellspring data prepare SOURCES... --out ", folder, "'"));
+    throw Error(
+        exists(folder) ? Fault::data : Fault::io,
+        str(folder, exists(folder) ? " holds no dataset.json" : " does not exist",
+            ". Make a dataset with 'wellspring data prepare SOURCES... --out ", folder, "'"));
   info_ = dataset_from_json(read_json(path), path);
   for (const ShardFile& file : info_.shards) {
     shards_.emplace_back(join_path(folder, file.file));
@@ -185,8 +187,9 @@ void Dataset::verify(const std::function<void(int64_t)>& step) const {
       const SplitCounts& said = std::string(split) == "train" ? s.train : s.eval;
       const SplitCounts& sum = sums[{s.name, split}];
       if (sum.documents != said.documents || sum.tokens != said.tokens || sum.bytes != said.bytes)
-        throw Error(Fault::data, str(folder_, "/dataset.json: the counts of source '", s.name,
-                                     "' do not match its ", split, " shards. Prepare the data again"));
+        throw Error(Fault::data,
+                    str(folder_, "/dataset.json: the counts of source '", s.name,
+                        "' do not match its ", split, " shards. Prepare the data again"));
     }
     held_out += s.eval.documents;
   }
@@ -196,8 +199,7 @@ void Dataset::verify(const std::function<void(int64_t)>& step) const {
   int64_t document = 0;
   read_eval_documents(folder_, [&](const EvalDocument& d) {
     while (shard < eval.size() && document == eval[shard].documents()) ++shard, document = 0;
-    if (shard == eval.size() ||
-        eval[shard].info(document).bytes != d.text.size() ||
+    if (shard == eval.size() || eval[shard].info(document).bytes != d.text.size() ||
         eval[shard].length(document) != d.tokens)
       throw Error(Fault::data, str(folder_, "/eval.jsonl:", found + 1,
                                    ": does not match the eval shards. Prepare the data again"));

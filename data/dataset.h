@@ -23,15 +23,15 @@ struct SplitCounts {
 
 struct SourceInfo {
   std::string name, path;
-  int64_t files = 0;               ///< files read
-  int64_t skipped = 0;             ///< files left out: of no known format
-  int64_t bytes = 0;               ///< of the files, decompressed
-  int64_t duplicates = 0;          ///< documents dropped because an equal one came before
-  int64_t empty = 0;               ///< documents without text
-  int64_t invalid_utf8 = 0;        ///< invalid sequences found
-  int64_t invalid_documents = 0;   ///< documents that had any
-  int64_t dropped = 0;             ///< documents dropped because of them (--invalid-utf8 drop)
-  int64_t cut = 0;                 ///< documents cut out of larger ones (longer than the limit)
+  int64_t files = 0;              ///< files read
+  int64_t skipped = 0;            ///< files left out: of no known format
+  int64_t bytes = 0;              ///< of the files, decompressed
+  int64_t duplicates = 0;         ///< documents dropped because an equal one came before
+  int64_t empty = 0;              ///< documents without text
+  int64_t invalid_utf8 = 0;       ///< invalid sequences found
+  int64_t invalid_documents = 0;  ///< documents that had any
+  int64_t dropped = 0;            ///< documents dropped because of them (--invalid-utf8 drop)
+  int64_t cut = 0;                ///< documents cut out of larger ones (longer than the limit)
   SplitCounts train, eval;
 };
 

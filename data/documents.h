@@ -21,9 +21,9 @@ InvalidUtf8 parse_invalid_utf8(const std::string& name);
 
 struct ReadOptions {
   InvalidUtf8 invalid = InvalidUtf8::replace;
-  std::string field = "text";        ///< of JSONL
-  int64_t longest = 16 << 20;        ///< bytes; plain text is cut there, at a paragraph
-  bool raw = false;                  ///< text and JSONL: leave white space and controls alone
+  std::string field = "text";  ///< of JSONL
+  int64_t longest = 16 << 20;  ///< bytes; plain text is cut there, at a paragraph
+  bool raw = false;            ///< text and JSONL: leave white space and controls alone
 };
 
 struct InputFile {
@@ -35,8 +35,8 @@ struct InputFile {
 
 /// The files of a source: the file itself, or all readable ones of a folder, sorted by path.
 /// Hidden files and links to folders are left out; files of no known format (images, programs) are
-/// counted in `skipped`. Error(Fault::io) for a missing path, Error(Fault::data) for a folder without
-/// text.
+/// counted in `skipped`. Error(Fault::io) for a missing path, Error(Fault::data) for a folder
+/// without text.
 std::vector<InputFile> list_inputs(const std::string& path, int64_t* skipped);
 
 /// By name (after .gz, .xz, .zst, .bz2) and, where that does not tell, by the content's beginning.

@@ -37,15 +37,19 @@ class DocumentsTest : public ::testing::Test {
 };
 
 TEST_F(DocumentsTest, Formats) {
-  EXPECT_EQ(read(put("a.txt", "\xEF\xBB\xBF" "a \r\n\r\n\r\n\r\n  b\x01\f\n")), Texts{"a\n\n  b"});
+  EXPECT_EQ(read(put("a.txt",
+                     "\xEF\xBB\xBF"
+                     "a \r\n\r\n\r\n\r\n  b\x01\f\n")),
+            Texts{"a\n\n  b"});
   EXPECT_EQ(read(put("a.md", "---\ntitle: x\n---\n# A\n<!-- no\n -->b\n")), Texts{"# A\nb"});
   EXPECT_EQ(read(put("a.html", "<p>x")), Texts{"x"});
   EXPECT_EQ(read(put("noname", "<!DOCTYPE HTML><p>x")), Texts{"x"});
   EXPECT_EQ(read(put("a.1", ".TH A 1\n.SH B\nc")), Texts{"# A(1)\n\n## B\n\nc"});
   EXPECT_EQ(read(put("version.1", "plain")), Texts{"plain"});
   EXPECT_EQ(read(put("a.pod", "=pod\n\nx")), Texts{"x"});
-  EXPECT_EQ(read(put("a.jsonl", "{\"text\":\"a\"}\n\n{\"text\":\"b\\n\",\"x\":1}\n{\"text\":\"\"}")),
-            (Texts{"a", "b"}));
+  EXPECT_EQ(
+      read(put("a.jsonl", "{\"text\":\"a\"}\n\n{\"text\":\"b\\n\",\"x\":1}\n{\"text\":\"\"}")),
+      (Texts{"a", "b"}));
   EXPECT_EQ(counts_.empty, 1);
   ReadOptions field;
   field.field = "body";
@@ -56,7 +60,10 @@ TEST_F(DocumentsTest, Formats) {
 }
 
 TEST_F(DocumentsTest, Utf16) {
-  EXPECT_EQ(read(put("a.txt", std::string("\xFF\xFE" "a\0-N\n\0", 8))), Texts{"a中"});
+  EXPECT_EQ(read(put("a.txt", std::string("\xFF\xFE"
+                                          "a\0-N\n\0",
+                                          8))),
+            Texts{"a中"});
 }
 
 TEST_F(DocumentsTest, BrokenJsonLines) {
@@ -75,7 +82,8 @@ TEST_F(DocumentsTest, BrokenJsonLines) {
 
 TEST_F(DocumentsTest, InvalidUtf8) {
   const std::string bytes = "good \xff\xfe bad \xe4\xb8 end";
-  std::string path = put("a.txt", bytes), line = put("a.jsonl", "{\"text\":\"x\xffy\"}\n{\"text\":\"z\"}\n");
+  std::string path = put("a.txt", bytes),
+              line = put("a.jsonl", "{\"text\":\"x\xffy\"}\n{\"text\":\"z\"}\n");
   ReadOptions o;
   EXPECT_EQ(read(path, o), Texts{"good \uFFFD\uFFFD bad \uFFFD end"});
   EXPECT_EQ(counts_.invalid_utf8, 3);
@@ -98,7 +106,8 @@ TEST_F(DocumentsTest, InvalidUtf8) {
 
 TEST_F(DocumentsTest, LongTextIsCutAtParagraphs) {
   std::string text;
-  for (int i = 0; i < 1000; ++i) text += str("paragraph ", i, " 中文中文中文", i % 3 ? "\n" : "\n\n");
+  for (int i = 0; i < 1000; ++i)
+    text += str("paragraph ", i, " 中文中文中文", i % 3 ? "\n" : "\n\n");
   ReadOptions o;
   o.longest = 4096;
   auto parts = read(put("a.txt", text), o);
@@ -118,7 +127,8 @@ TEST_F(DocumentsTest, LongTextIsCutAtParagraphs) {
 }
 
 TEST_F(DocumentsTest, FoldersAreListedInOrder) {
-  for (const char* name : {"b/z.txt", "b/a.md", "a.html", "c.png", ".hidden/x.txt", "b/.h.txt", "b/data.json"})
+  for (const char* name :
+       {"b/z.txt", "b/a.md", "a.html", "c.png", ".hidden/x.txt", "b/.h.txt", "b/data.json"})
     put(name, "text");
   put("binary", std::string("\0\1\2", 3));
   put("empty.txt", "");
@@ -141,7 +151,8 @@ TEST_F(DocumentsTest, BadSources) {
     return e;
   };
   what(join_path(folder_.path(), "missing"), Fault::io);
-  EXPECT_NE(what(join_path(folder_.path(), "empty"), Fault::data).find("no text"), std::string::npos);
+  EXPECT_NE(what(join_path(folder_.path(), "empty"), Fault::data).find("no text"),
+            std::string::npos);
   EXPECT_NE(what(put("x.bin", std::string("a\0b", 3)), Fault::data).find("binary"),
             std::string::npos);
   if (::geteuid() != 0) {

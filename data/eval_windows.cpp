@@ -30,8 +30,8 @@ EvalWindows::EvalWindows(const std::string& folder, const EvalOptions& options)
     throw Error(Fault::config, str("evaluation with batch ", options.batch, " and length ",
                                    options.length, ": both must be 1 or more"));
   if (options.overlap < 0 || options.overlap >= options.length)
-    throw Error(Fault::config, str("overlap is ", options.overlap, ", expected 0 to ",
-                                   options.length - 1));
+    throw Error(Fault::config,
+                str("overlap is ", options.overlap, ", expected 0 to ", options.length - 1));
   Dataset dataset(folder);
   m.eos = dataset.info().eos;
   if (m.eos < 0)
@@ -98,7 +98,9 @@ int64_t EvalWindows::next(int32_t* inputs, int32_t* targets, int64_t* document) 
 }
 
 void EvalWindows::rewind() { impl_->at = 0, impl_->scored = 0; }
-const std::vector<EvalWindows::Document>& EvalWindows::documents() const { return impl_->documents; }
+const std::vector<EvalWindows::Document>& EvalWindows::documents() const {
+  return impl_->documents;
+}
 int64_t EvalWindows::total_tokens() const { return impl_->tokens; }
 int64_t EvalWindows::total_bytes() const { return impl_->bytes; }
 

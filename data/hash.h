@@ -1,7 +1,7 @@
 #pragma once
 // 128-bit hash of content: SipHash-2-4-128 (Aumasson and Bernstein, 2012) under a fixed key. It is
-// short, fast on short documents, has published test vectors, and at 128 bits two different documents
-// of a corpus of 10^12 collide with probability below 10^-14.
+// short, fast on short documents, has published test vectors, and at 128 bits two different
+// documents of a corpus of 10^12 collide with probability below 10^-14.
 
 #include <cstddef>
 #include <cstdint>

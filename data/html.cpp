@@ -17,26 +17,26 @@ bool among(std::string_view s, const std::array<std::string_view, N>& sorted) {
   return std::binary_search(sorted.begin(), sorted.end(), s);
 }
 
-constexpr std::array<std::string_view, 14> kVoid = {"area",  "base", "br",   "col",   "embed",
-                                                    "hr",    "img",  "input", "link",  "meta",
+constexpr std::array<std::string_view, 14> kVoid = {"area",  "base",   "br",    "col",  "embed",
+                                                    "hr",    "img",    "input", "link", "meta",
                                                     "param", "source", "track", "wbr"};
 constexpr std::array<std::string_view, 21> kDropped = {
-    "aside",  "audio",  "button", "canvas",   "footer", "form",     "head",
-    "iframe", "info",   "label",  "map",      "nav",    "noscript", "object",
-    "script", "select", "style",  "svg",      "template", "textarea", "video"};
+    "aside",  "audio",  "button", "canvas", "footer",   "form",     "head",
+    "iframe", "info",   "label",  "map",    "nav",      "noscript", "object",
+    "script", "select", "style",  "svg",    "template", "textarea", "video"};
 constexpr std::array<std::string_view, 41> kBlocks = {
-    "address", "article",    "blockquote", "body", "caption", "center", "dd",      "details",
-    "div",     "dl",         "dt",         "fieldset", "figcaption", "figure", "h1", "h2",
-    "h3",      "h4",         "h5",         "h6",   "hr",      "html",   "item",    "li",
-    "list",    "main",       "note",       "ol",   "p",       "page",   "pre",     "screen",
-    "section", "steps",      "summary",    "table", "tbody",  "terms",  "title",   "tr",
-    "ul"};
+    "address", "article", "blockquote", "body",   "caption",  "center",     "dd",
+    "details", "div",     "dl",         "dt",     "fieldset", "figcaption", "figure",
+    "h1",      "h2",      "h3",         "h4",     "h5",       "h6",         "hr",
+    "html",    "item",    "li",         "list",   "main",     "note",       "ol",
+    "p",       "page",    "pre",        "screen", "section",  "steps",      "summary",
+    "table",   "tbody",   "terms",      "title",  "tr",       "ul"};
 // Words of class and id that name what surrounds the text.
 constexpr std::array<std::string_view, 26> kBoilerplate = {
-    "banner",        "breadcrumb", "breadcrumbs", "docnav",     "donationframe", "footer",
-    "headerlink",    "menu",       "nav",         "navbar",     "navfooter",     "navheader",
-    "navigation",    "pagination", "related",     "searchbox",  "searchframe",   "sidebar",
-    "site-footer",   "site-header", "skip-link",  "sphinxfooter", "sphinxsidebar", "toc",
+    "banner",          "breadcrumb",  "breadcrumbs", "docnav",       "donationframe", "footer",
+    "headerlink",      "menu",        "nav",         "navbar",       "navfooter",     "navheader",
+    "navigation",      "pagination",  "related",     "searchbox",    "searchframe",   "sidebar",
+    "site-footer",     "site-header", "skip-link",   "sphinxfooter", "sphinxsidebar", "toc",
     "toctree-wrapper", "topnav"};
 
 struct Tag {

@@ -71,7 +71,7 @@ TEST(Html, DeclaredCharset) {
             "café");
   EXPECT_EQ(clean("<?xml version='1.0' encoding='gbk'?><p>\xD6\xD0</p>"), "中");
   EXPECT_EQ(clean("<meta charset=nosuch>caf\xE9"), "caf\xE9");  // counted later as invalid
-  EXPECT_EQ(clean("<meta charset=gb2312><p>中文"), "中文");  // it is UTF-8, whatever it says
+  EXPECT_EQ(clean("<meta charset=gb2312><p>中文"), "中文");     // it is UTF-8, whatever it says
 }
 
 TEST(Html, DeepAndLongInputsAreFast) {

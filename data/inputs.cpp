@@ -17,18 +17,18 @@ namespace wellspring {
 namespace {
 
 const std::map<std::string_view, Format, std::less<>> kExtensions = {
-    {"txt", Format::text},      {"text", Format::text},         {"rst", Format::text},
-    {"adoc", Format::text},     {"org", Format::text},          {"log", Format::text},
-    {"md", Format::markdown},   {"markdown", Format::markdown}, {"html", Format::html},
-    {"htm", Format::html},      {"xhtml", Format::html},        {"page", Format::html},
-    {"jsonl", Format::jsonl},   {"ndjson", Format::jsonl},      {"pod", Format::pod}};
+    {"txt", Format::text},    {"text", Format::text},         {"rst", Format::text},
+    {"adoc", Format::text},   {"org", Format::text},          {"log", Format::text},
+    {"md", Format::markdown}, {"markdown", Format::markdown}, {"html", Format::html},
+    {"htm", Format::html},    {"xhtml", Format::html},        {"page", Format::html},
+    {"jsonl", Format::jsonl}, {"ndjson", Format::jsonl},      {"pod", Format::pod}};
 
 // Never read out of folders, whatever they hold: no running text.
 constexpr std::string_view kNoText[] = {
-    "avi", "bin",  "bmp",  "css", "csv", "dat", "db",   "deb",  "eot", "eps",   "epub", "exe", "gif",
-    "ico", "info", "jpeg", "jpg", "js",  "json", "map", "mo",   "mp3", "mp4",   "o",    "odt", "ogg",
-    "pdf", "png",  "po",   "ps",  "so",  "svg", "tar",  "tiff", "ttf", "tokens", "wav", "webm", "webp",
-    "woff", "woff2", "xml", "xpm", "yaml", "yml", "zip"};
+    "avi", "bin",  "bmp",  "css",  "csv",   "dat", "db",   "deb",  "eot", "eps",  "epub", "exe",
+    "gif", "ico",  "info", "jpeg", "jpg",   "js",  "json", "map",  "mo",  "mp3",  "mp4",  "o",
+    "odt", "ogg",  "pdf",  "png",  "po",    "ps",  "so",   "svg",  "tar", "tiff", "ttf",  "tokens",
+    "wav", "webm", "webp", "woff", "woff2", "xml", "xpm",  "yaml", "yml", "zip"};
 
 std::string extension(std::string_view name) {
   size_t dot = name.rfind('.');
@@ -41,12 +41,12 @@ bool is_section(std::string_view e) {  // "1", "3perl"
 }
 
 void walk(const std::string& folder, int depth, std::vector<InputFile>& out, int64_t* skipped) {
-  if (depth > 64)
-    throw Error(Fault::data, str("folder ", folder, ": more than 64 folders deep"));
+  if (depth > 64) throw Error(Fault::data, str("folder ", folder, ": more than 64 folders deep"));
   for (const std::string& name : list_directory(folder)) {
     if (name[0] == '.') continue;
     const std::string path = join_path(folder, name);
-    struct stat link {}, info {};
+    struct stat link {
+    }, info{};
     if (::lstat(path.c_str(), &link) != 0)
       throw Error(Fault::io, str("cannot read ", path, ": ", std::strerror(errno)));
     if (::stat(path.c_str(), &info) != 0) {  // a link to nowhere

@@ -29,7 +29,7 @@ struct Stream {
   Permutation order;
   int64_t rows = 0, epoch = 0, document = 0, offset = 0;  // offset counts tokens of this document
   const Shard* shard = nullptr;                           // of the current document
-  int64_t local = 0, length = 0;                          // its index there; its tokens, EOS included
+  int64_t local = 0, length = 0;  // its index there; its tokens, EOS included
 
   int64_t documents() const { return first.back(); }
 
@@ -140,8 +140,9 @@ Loader::Loader(const std::vector<MixPart>& parts, const LoaderOptions& options)
     : impl_(std::make_unique<Impl>()) {
   Impl& m = *impl_;
   m.options = options;
-  check(!parts.empty(), "training needs at least one dataset: name a folder made by "
-                        "'wellspring data prepare'");
+  check(!parts.empty(),
+        "training needs at least one dataset: name a folder made by "
+        "'wellspring data prepare'");
   check(options.batch >= 1, str("batch is ", options.batch, ", expected 1 or more"));
   check(options.length >= 1, str("length is ", options.length, ", expected 1 or more"));
   check(options.world >= 1 && options.rank >= 0 && options.rank < options.world,
@@ -157,7 +158,8 @@ Loader::Loader(const std::vector<MixPart>& parts, const LoaderOptions& options)
     Dataset dataset(part.dataset);
     const DatasetInfo& info = dataset.info();
     if (info.eos < 0)
-      throw Error(Fault::data, str(part.dataset, ": its tokenizer has no token that ends documents"));
+      throw Error(Fault::data,
+                  str(part.dataset, ": its tokenizer has no token that ends documents"));
     if (tokenizer.empty()) tokenizer = info.tokenizer_hash;
     if (tokenizer != info.tokenizer_hash)
       throw Error(Fault::data, str(part.dataset, " was prepared with another tokenizer than ",
@@ -176,8 +178,9 @@ Loader::Loader(const std::vector<MixPart>& parts, const LoaderOptions& options)
     int64_t sum = 0;
     for (size_t i = begin; i < m.streams.size(); ++i) sum += m.streams[i].tokens;
     if (sum == 0)
-      throw Error(Fault::data, str(part.dataset, part.source.empty() ? "" : " source " + part.source,
-                                   ": no documents in split '", options.split, "'"));
+      throw Error(Fault::data,
+                  str(part.dataset, part.source.empty() ? "" : " source " + part.source,
+                      ": no documents in split '", options.split, "'"));
     for (size_t i = begin; i < m.streams.size(); ++i)
       m.streams[i].share = (weighted ? part.weight / static_cast<double>(sum) : 1.0) *
                            static_cast<double>(m.streams[i].tokens);
@@ -252,8 +255,9 @@ void Loader::restore(const Json& position) {
     throw Error(Fault::data, str(where, ": version ", number(position, "version"),
                                  ", this program reads ", kVersion));
   if (static_cast<uint64_t>(number(position, "seed")) != m.options.seed)
-    throw Error(Fault::data, str(where, ": its seed is ", number(position, "seed"), ", this run's is ",
-                                 m.options.seed, ". Use the same seed, or start anew"));
+    throw Error(Fault::data,
+                str(where, ": its seed is ", number(position, "seed"), ", this run's is ",
+                    m.options.seed, ". Use the same seed, or start anew"));
   const int64_t rows = number(position, "rows");
   if (!position.contains("sources") || !position.at("sources").is_array() ||
       position.at("sources").size() != m.streams.size())

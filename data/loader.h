@@ -29,10 +29,10 @@ struct LoaderOptions {
 /// An endless sequence of batches. Each source is a stream: its documents in an order that is
 /// shuffled anew every epoch (a keyed permutation, nothing stored), each followed by EOS. Rows are
 /// cut from the streams, T tokens on each, so that a row's last token is the next row's first and
-/// every token is predicted once an epoch. Which stream feeds a row follows the weights exactly (the
-/// stream that lags most). The sequence of rows depends on data, seed, T and weights alone: ranks
-/// share it out, threads and world do not change it. No allocation after construction.
-/// Not thread-safe.
+/// every token is predicted once an epoch. Which stream feeds a row follows the weights exactly
+/// (the stream that lags most). The sequence of rows depends on data, seed, T and weights alone:
+/// ranks share it out, threads and world do not change it. No allocation after construction. Not
+/// thread-safe.
 class Loader {
  public:
   /// Error(Fault::config) for impossible options, Error(Fault::data) for datasets of different
@@ -68,11 +68,11 @@ class Loader {
 };
 
 struct EvalOptions {
-  int64_t batch = 8;      ///< B
-  int64_t length = 512;   ///< T
-  int64_t overlap = 0;    ///< tokens of context repeated from the window before, not scored again
-  std::string source;     ///< only this source
-  std::string language;   ///< only documents of this language ("en", "zh")
+  int64_t batch = 8;     ///< B
+  int64_t length = 512;  ///< T
+  int64_t overlap = 0;   ///< tokens of context repeated from the window before, not scored again
+  std::string source;    ///< only this source
+  std::string language;  ///< only documents of this language ("en", "zh")
   std::string split = "eval";
   int64_t most_documents = 0;  ///< 0 = all
 };
@@ -89,8 +89,8 @@ class EvalWindows {
   ~EvalWindows();
   EvalWindows(EvalWindows&&) noexcept;
 
-  /// Fills inputs [B, T], targets [B, T] (kIgnore where nothing is to be predicted) and document [B]
-  /// (index into documents(), -1 for a row of padding). Returns the rows filled; 0 at the end.
+  /// Fills inputs [B, T], targets [B, T] (kIgnore where nothing is to be predicted) and document
+  /// [B] (index into documents(), -1 for a row of padding). Returns the rows filled; 0 at the end.
   int64_t next(int32_t* inputs, int32_t* targets, int64_t* document);
   void rewind();
   const std::vector<Document>& documents() const;

@@ -91,8 +91,8 @@ TEST_F(LoaderTest, EveryTokenOnceAnEpochAndRowsJoin) {
 }
 
 TEST_F(LoaderTest, EpochsAreShuffledAnew) {
-  LoaderOptions o = options(1, static_cast<int64_t>(Loader({{data_, "b", 0}}, options(1, 1))
-                                                        .epoch_tokens()));
+  LoaderOptions o =
+      options(1, static_cast<int64_t>(Loader({{data_, "b", 0}}, options(1, 1)).epoch_tokens()));
   Loader loader({{data_, "b", 0}}, o);
   auto first = take(loader, o), second = take(loader, o);
   EXPECT_NE(first, second);

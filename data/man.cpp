@@ -232,8 +232,8 @@ class Page {
   void inline_request(const std::string& name, std::string_view raw,
                       const std::vector<std::string>& args) {
     static const std::map<std::string_view, std::string_view, std::less<>> kFonts = {
-        {"B", " "},  {"I", " "},  {"SM", " "}, {"SB", " "}, {"R", " "},  {"BR", ""}, {"RB", ""},
-        {"IR", ""},  {"RI", ""},  {"BI", ""},  {"IB", ""},  {"CW", " "}};
+        {"B", " "}, {"I", " "}, {"SM", " "}, {"SB", " "}, {"R", " "}, {"BR", ""},
+        {"RB", ""}, {"IR", ""}, {"RI", ""},  {"BI", ""},  {"IB", ""}, {"CW", " "}};
     if (auto font = kFonts.find(name); font != kFonts.end()) {
       if (!args.empty()) text(joined(args, font->second));
       return;
@@ -334,7 +334,8 @@ class Page {
         std::vector<std::string> args = arguments(std::string_view(line).substr(1));
         bool text_macro = !args.empty() && args[0].size() <= 2 && args.size() > 1 &&
                           (args[0][0] == 'B' || args[0][0] == 'I' || args[0][0] == 'R');
-        if (text_macro) block += " " + join({args.begin() + 1, args.end()}, args[0].size() > 1 ? "" : " ");
+        if (text_macro)
+          block += " " + join({args.begin() + 1, args.end()}, args[0].size() > 1 ? "" : " ");
         continue;
       } else {
         block += (block.empty() || ends_with(block, std::string(1, tab)) ? "" : " ") + line;

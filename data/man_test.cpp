@@ -142,9 +142,29 @@ int  x;)");
 }
 
 TEST(Man, AnythingGoes) {
-  for (std::string_view s : {"", ".", "'", "\\", ".\\", ".TH", ".SH \"open", ".if", ".ie n \\{",
-                             ".el", ".TS", ".TS\nT{", "\\f", "\\(", "\\[x", "\\*", "\\h'", ".de",
-                             ".Op Op Op", ".It", ".El", ".Ed", ".if n .if n .if n .if n x"})
+  for (std::string_view s : {"",
+                             ".",
+                             "'",
+                             "\\",
+                             ".\\",
+                             ".TH",
+                             ".SH \"open",
+                             ".if",
+                             ".ie n \\{",
+                             ".el",
+                             ".TS",
+                             ".TS\nT{",
+                             "\\f",
+                             "\\(",
+                             "\\[x",
+                             "\\*",
+                             "\\h'",
+                             ".de",
+                             ".Op Op Op",
+                             ".It",
+                             ".El",
+                             ".Ed",
+                             ".if n .if n .if n .if n x"})
     man(s);
   EXPECT_EQ(man("a\\\nb"), "ab");
 }
@@ -201,8 +221,8 @@ Text perlvar, the page, "Section", "open" in perlfunc joined here.
 }
 
 TEST(Pod, AnythingGoes) {
-  for (std::string_view s : {"=", "=head", "=head1", "=item", "=pod\n\nE<", "=pod\n\nB<<<", "=pod\n\nL<|",
-                             "=begin", "=end", "=cut"})
+  for (std::string_view s : {"=", "=head", "=head1", "=item", "=pod\n\nE<", "=pod\n\nB<<<",
+                             "=pod\n\nL<|", "=begin", "=end", "=cut"})
     pod(s);
   std::string deep = "=pod\n\n";
   for (int i = 0; i < 10000; ++i) deep += "B<";

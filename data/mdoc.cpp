@@ -12,22 +12,22 @@ struct Pair {
 };
 
 const std::map<std::string_view, Pair, std::less<>> kEnclosures = {
-    {"Aq", {"<", ">"}}, {"Bq", {"[", "]"}}, {"Brq", {"{", "}"}}, {"Dq", {"“", "”"}},
-    {"Op", {"[", "]"}}, {"Pq", {"(", ")"}}, {"Ql", {"‘", "’"}},  {"Qq", {"\"", "\""}},
-    {"Sq", {"‘", "’"}}};
+    {"Aq", {"<", ">"}}, {"Bq", {"[", "]"}},   {"Brq", {"{", "}"}},
+    {"Dq", {"“", "”"}}, {"Op", {"[", "]"}},   {"Pq", {"(", ")"}},
+    {"Ql", {"‘", "’"}}, {"Qq", {"\"", "\""}}, {"Sq", {"‘", "’"}}};
 const std::map<std::string_view, std::string_view, std::less<>> kOpeners = {
     {"Ao", "<"}, {"Bo", "["}, {"Do", "“"}, {"Oo", "["}, {"Po", "("}, {"Qo", "\""}, {"So", "‘"}};
 const std::map<std::string_view, std::string_view, std::less<>> kClosers = {
     {"Ac", ">"}, {"Bc", "]"}, {"Dc", "”"}, {"Oc", "]"}, {"Pc", ")"}, {"Qc", "\""}, {"Sc", "’"}};
 const std::map<std::string_view, std::string_view, std::less<>> kNames = {
-    {"At", "AT&T UNIX"}, {"Bsx", "BSD/OS"}, {"Bx", "BSD"},  {"Dx", "DragonFly"},
+    {"At", "AT&T UNIX"}, {"Bsx", "BSD/OS"}, {"Bx", "BSD"},     {"Dx", "DragonFly"},
     {"Fx", "FreeBSD"},   {"Nx", "NetBSD"},  {"Ox", "OpenBSD"}, {"Ux", "UNIX"}};
 const std::map<std::string_view, int, std::less<>> kPlain = {
-    {"Ad", 0}, {"An", 0}, {"Ar", 0}, {"Cd", 0}, {"Cm", 0}, {"Dv", 0}, {"Em", 0}, {"Er", 0},
-    {"Ev", 0}, {"Fa", 0}, {"Fl", 0}, {"Fn", 0}, {"Ft", 0}, {"Ic", 0}, {"In", 0}, {"Li", 0},
-    {"Lk", 0}, {"Ms", 0}, {"Mt", 0}, {"Nm", 0}, {"No", 0}, {"Ns", 0}, {"Pa", 0}, {"Pf", 0},
-    {"St", 0}, {"Sx", 0}, {"Sy", 0}, {"Tn", 0}, {"Va", 0}, {"Vt", 0}, {"Xr", 0}, {"Xo", 0},
-    {"Xc", 0}, {"Ap", 0}};
+    {"Ad", 0}, {"An", 0}, {"Ar", 0}, {"Cd", 0}, {"Cm", 0}, {"Dv", 0}, {"Em", 0},
+    {"Er", 0}, {"Ev", 0}, {"Fa", 0}, {"Fl", 0}, {"Fn", 0}, {"Ft", 0}, {"Ic", 0},
+    {"In", 0}, {"Li", 0}, {"Lk", 0}, {"Ms", 0}, {"Mt", 0}, {"Nm", 0}, {"No", 0},
+    {"Ns", 0}, {"Pa", 0}, {"Pf", 0}, {"St", 0}, {"Sx", 0}, {"Sy", 0}, {"Tn", 0},
+    {"Va", 0}, {"Vt", 0}, {"Xr", 0}, {"Xo", 0}, {"Xc", 0}, {"Ap", 0}};
 
 bool is_closing_mark(const std::string& w) {
   return w.size() == 1 && std::string_view(".,;:)]?!|").find(w[0]) != std::string_view::npos;
@@ -110,7 +110,8 @@ std::string mdoc_line(const std::vector<std::string>& words, const std::string& 
     } else if (current == "Fn" && first) {
       put(w + "(", false);
       bool any = false;
-      while (i + 1 < words.size() && !is_closing_mark(words[i + 1]) && !is_mdoc_inline(words[i + 1])) {
+      while (i + 1 < words.size() && !is_closing_mark(words[i + 1]) &&
+             !is_mdoc_inline(words[i + 1])) {
         if (any) out += ", ";
         out += words[++i];
         any = true;

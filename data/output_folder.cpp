@@ -19,8 +19,9 @@ OutputFolder::OutputFolder(const std::string& folder, const std::string& mark, b
       throw Error(Fault::usage, str(folder_, " is not empty and holds no ", mark,
                                     ": choose another --out, or remove it"));
     if (ours && !force)
-      throw Error(Fault::usage, str(folder_, " holds a complete result of other inputs or options: ",
-                                    "give --force to replace it, or choose another --out"));
+      throw Error(Fault::usage,
+                  str(folder_, " holds a complete result of other inputs or options: ",
+                      "give --force to replace it, or choose another --out"));
   }
   remove_all(partial_);
   make_directories(partial_);

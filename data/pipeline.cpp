@@ -95,7 +95,8 @@ std::vector<SourceInfo> run_pipeline(
     const std::function<void(size_t, std::vector<PipelineDocument>&)>& consume,
     const std::function<void(int64_t)>& progress) {
   if (!(options.eval_share >= 0 && options.eval_share < 1))
-    throw Error(Fault::usage, str("--eval-share is ", options.eval_share, ", expected 0 to below 1"));
+    throw Error(Fault::usage,
+                str("--eval-share is ", options.eval_share, ", expected 0 to below 1"));
   if (options.read.longest < 1024)
     throw Error(Fault::usage, str("the longest document is ", options.read.longest,
                                   " bytes, expected 1024 or more"));
@@ -123,9 +124,8 @@ std::vector<SourceInfo> run_pipeline(
       }
       const int64_t budget =
           std::max<int64_t>(1 << 20, kBatchBytes / static_cast<int64_t>(open.size()));
-      parallel_for(static_cast<int64_t>(open.size()), [&](int64_t i) {
-        drain(open[static_cast<size_t>(i)], options, budget);
-      });
+      parallel_for(static_cast<int64_t>(open.size()),
+                   [&](int64_t i) { drain(open[static_cast<size_t>(i)], options, budget); });
       batch.clear();
       for (OpenFile& o : open) {
         for (PipelineDocument& d : o.documents) {

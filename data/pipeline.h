@@ -1,6 +1,6 @@
 #pragma once
-// Sources to unique documents, in batches: read and cleaned on all threads, in an order that depends
-// on the sources alone.
+// Sources to unique documents, in batches: read and cleaned on all threads, in an order that
+// depends on the sources alone.
 
 #include <cstdint>
 #include <functional>
@@ -46,9 +46,9 @@ struct PipelineDocument {
 
 /// Calls `consume` with batches of one source's new documents (an equal one seen before, in any
 /// source, is dropped), in order, on the calling thread. `progress` gets the bytes on disk done.
-/// Memory: one batch (about 16 MB of text) and 18 to 37 bytes per document for the duplicates. Returns the
-/// counters of each source, train and eval filled with documents and bytes. Error(Fault::try_again)
-/// when stop_requested().
+/// Memory: one batch (about 16 MB of text) and 18 to 37 bytes per document for the duplicates.
+/// Returns the counters of each source, train and eval filled with documents and bytes.
+/// Error(Fault::try_again) when stop_requested().
 std::vector<SourceInfo> run_pipeline(
     const std::vector<SourceFiles>& sources, const PipelineOptions& options,
     const std::function<void(size_t source, std::vector<PipelineDocument>& batch)>& consume,

@@ -37,7 +37,8 @@ std::string formatted(char code, std::string inner) {
       std::string section(trim(inner.substr(slash + 1)));
       if (starts_with(section, "\"") && ends_with(section, "\"") && section.size() > 1)
         section = section.substr(1, section.size() - 2);
-      return slash == 0 ? "\"" + section + "\"" : "\"" + section + "\" in " + inner.substr(0, slash);
+      return slash == 0 ? "\"" + section + "\""
+                        : "\"" + section + "\" in " + inner.substr(0, slash);
     }
     default:
       return inner;  // B, I, C, F, S

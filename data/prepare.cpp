@@ -90,7 +90,8 @@ std::vector<std::vector<int32_t>> encode_batch(const std::vector<PipelineDocumen
   }
   parallel_for(static_cast<int64_t>(begins.size()) - 1, [&](int64_t tile) {
     auto t = static_cast<size_t>(tile);
-    for (size_t i = begins[t]; i < begins[t + 1]; ++i) encoder.encode(batch[i].document.text, out[i]);
+    for (size_t i = begins[t]; i < begins[t + 1]; ++i)
+      encoder.encode(batch[i].document.text, out[i]);
   });
   return out;
 }
@@ -106,8 +107,8 @@ class SplitWriter {
     if (writer_ && (source != source_ || writer_->tokens() >= most_)) close();
     if (!writer_) {
       source_ = source;
-      writer_ = std::make_unique<ShardWriter>(source, encoder_.vocab_size, encoder_.eos,
-                                              encoder_.hash);
+      writer_ =
+          std::make_unique<ShardWriter>(source, encoder_.vocab_size, encoder_.eos, encoder_.hash);
     }
     writer_->add(tokens, info);
   }
@@ -116,8 +117,8 @@ class SplitWriter {
     if (!writer_) return;
     char name[64];
     std::snprintf(name, sizeof(name), "%s-%05d.tokens", split_.c_str(), number_++);
-    files_.push_back({name, source_, split_,
-                      {writer_->documents(), writer_->bytes(), writer_->tokens()}});
+    files_.push_back(
+        {name, source_, split_, {writer_->documents(), writer_->bytes(), writer_->tokens()}});
     writer_->write(folder_.path(name));
     writer_.reset();
   }
@@ -146,7 +147,8 @@ PrepareResult prepare_dataset(const std::vector<Source>& named, const std::strin
                               const PrepareProgress& progress) {
   const double began = now();
   if (options.shard_tokens < 1)
-    throw Error(Fault::usage, str("a shard of ", options.shard_tokens, " tokens: expected 1 or more"));
+    throw Error(Fault::usage,
+                str("a shard of ", options.shard_tokens, " tokens: expected 1 or more"));
   const std::vector<SourceFiles> sources = list_sources(named);
   const Json inputs = inputs_json(sources, options, &encoder);
   PrepareResult result;
@@ -224,7 +226,8 @@ PrepareResult clean_sources(const std::vector<Source>& named, const std::string&
   const int64_t total = total_bytes(sources);
   auto consume = [&](size_t, std::vector<PipelineDocument>& batch) {
     for (const PipelineDocument& d : batch) {
-      std::string name = d.eval ? str("eval-", language_name(d.document.language), ".txt") : "train.txt";
+      std::string name =
+          d.eval ? str("eval-", language_name(d.document.language), ".txt") : "train.txt";
       auto& file = files[name];
       if (!file) file = std::make_unique<AtomicWriter>(out.path(name));
       file->write(d.document.text.data(), d.document.text.size());
@@ -250,12 +253,12 @@ std::string report_table(const DatasetInfo& info) {
                "empty", "invalid UTF-8", "skipped files"});
   SourceInfo sum;
   auto row = [&](const SourceInfo& s) {
-    table.row({s.name, count(s.files), bytes(s.bytes), count(s.train.documents),
-               bytes(s.train.bytes), human_count(static_cast<double>(s.train.tokens)),
-               str(s.eval.documents, " (", bytes(s.eval.bytes), ")"), count(s.duplicates),
-               count(s.empty),
-               str(s.invalid_utf8, s.dropped > 0 ? str(" (", s.dropped, " documents dropped)") : ""),
-               count(s.skipped)});
+    table.row(
+        {s.name, count(s.files), bytes(s.bytes), count(s.train.documents), bytes(s.train.bytes),
+         human_count(static_cast<double>(s.train.tokens)),
+         str(s.eval.documents, " (", bytes(s.eval.bytes), ")"), count(s.duplicates), count(s.empty),
+         str(s.invalid_utf8, s.dropped > 0 ? str(" (", s.dropped, " documents dropped)") : ""),
+         count(s.skipped)});
   };
   for (const SourceInfo& s : info.sources) {
     row(s);

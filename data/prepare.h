@@ -19,8 +19,8 @@ struct Encoder {
   std::function<void(std::string_view, std::vector<int32_t>&)> encode;
   int64_t vocab_size = 0;
   int32_t eos = -1;
-  Hash128 hash;       ///< of what defines the tokenizer (its file)
-  std::string path;   ///< for people
+  Hash128 hash;      ///< of what defines the tokenizer (its file)
+  std::string path;  ///< for people
 };
 
 struct PrepareOptions {
@@ -38,12 +38,11 @@ struct PrepareResult {
 /// What is done of how much, in bytes on disk.
 using PrepareProgress = std::function<void(int64_t done, int64_t total)>;
 
-/// Writes the dataset to `folder` (data/dataset.h). It is built in "folder.partial" and renamed when
-/// complete, so that `folder` is whole or absent; a partial one left by a kill is replaced. The same
-/// sources, options and tokenizer give the same bytes in every file but inputs.json (which holds
-/// times of change). Error(Fault::usage) when `folder`
-/// holds something else, or a dataset of other inputs and not `force`; Error(Fault::data) when no
-/// document is left.
+/// Writes the dataset to `folder` (data/dataset.h). It is built in "folder.partial" and renamed
+/// when complete, so that `folder` is whole or absent; a partial one left by a kill is replaced.
+/// The same sources, options and tokenizer give the same bytes in every file but inputs.json (which
+/// holds times of change). Error(Fault::usage) when `folder` holds something else, or a dataset of
+/// other inputs and not `force`; Error(Fault::data) when no document is left.
 PrepareResult prepare_dataset(const std::vector<Source>& sources, const std::string& folder,
                               const Encoder& encoder, const PrepareOptions& options,
                               const PrepareProgress& progress = {});

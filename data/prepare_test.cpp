@@ -1,4 +1,4 @@
-#include "data/prepare.h"
+#include "data/encoder.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -15,18 +15,12 @@ namespace {
 
 using testing::error_of;
 
-Encoder byte_encoder(int64_t vocab = 257) {
-  return {[](std::string_view s, std::vector<int32_t>& out) {
-            for (char c : s) out.push_back(static_cast<unsigned char>(c));
-          },
-          vocab, 256, Hash128{7, 8}, "bytes"};
-}
-
 class PrepareTest : public ::testing::Test {
  protected:
   PrepareTest() {
     for (int i = 0; i < 300; ++i) {
-      put(str("en/", i / 10, "/", i, ".txt"), str("English document number ", i, "\n\n", std::string(static_cast<size_t>(i), 'e')));
+      put(str("en/", i / 10, "/", i, ".txt"),
+          str("English document number ", i, "\n\n", std::string(static_cast<size_t>(i), 'e')));
       if (i % 3 == 0) put(str("zh/", i, ".html"), str("<h1>文档</h1><p>第 ", i, " 篇。"));
     }
     put("zh/copy.txt", read_file(in("en/0/7.txt")));
@@ -207,7 +201,8 @@ TEST_F(PrepareTest, DamageIsFound) {
   auto swap = [](const char* from, const char* to) {
     return [=](std::string& s) { s.replace(s.find(from), std::string(from).size(), to); };
   };
-  EXPECT_NE(damaged("dataset.json", swap("\"vocab_size\": 257", "\"vocab_size\": \"257\"")).find("vocab_size"),
+  EXPECT_NE(damaged("dataset.json", swap("\"vocab_size\": 257", "\"vocab_size\": \"257\""))
+                .find("vocab_size"),
             std::string::npos);
   EXPECT_NE(damaged("dataset.json", swap("train-00000", "../x/train")).find("plain name"),
             std::string::npos);
@@ -216,7 +211,9 @@ TEST_F(PrepareTest, DamageIsFound) {
 
 TEST_F(PrepareTest, Clean) {
   PrepareResult r = clean_sources(sources(), in("text"), options());
-  EXPECT_EQ(list_directory(in("text")), (std::vector<std::string>{"eval-en.txt", "eval-zh.txt", "inputs.json", "report.json", "train.txt"}));
+  EXPECT_EQ(list_directory(in("text")),
+            (std::vector<std::string>{"eval-en.txt", "eval-zh.txt", "inputs.json", "report.json",
+                                      "train.txt"}));
   int64_t bytes = 0, documents = 0;
   for (const SourceInfo& s : r.info.sources) bytes += s.train.bytes, documents += s.train.documents;
   EXPECT_EQ(file_size(in("text/train.txt")), bytes + 2 * documents);
@@ -232,25 +229,49 @@ TEST_F(PrepareTest, Clean) {
 
 TEST_F(PrepareTest, BadRequests) {
   auto what = [&](auto f, Fault fault) { return error_of(f, fault); };
-  EXPECT_NE(what([&] { name_sources({"a/x", "b/x"}, {}); }, Fault::usage).find("--name"),
+  EXPECT_NE(what(
+                [&] {
+                  name_sources({"a/x", "b/x"}, {});
+                },
+                Fault::usage)
+                .find("--name"),
             std::string::npos);
   EXPECT_EQ(name_sources({"a/x", "b/x/"}, {"y"})[1].name, "x");
-  EXPECT_NE(what([&] { name_sources({"a", "a/"}, {}); }, Fault::usage).find("twice"),
+  EXPECT_NE(what(
+                [&] {
+                  name_sources({"a", "a/"}, {});
+                },
+                Fault::usage)
+                .find("twice"),
             std::string::npos);
-  EXPECT_NE(what([&] { name_sources({"a"}, {"x", "y"}); }, Fault::usage).find("2 names"),
+  EXPECT_NE(what(
+                [&] {
+                  name_sources({"a"}, {"x", "y"});
+                },
+                Fault::usage)
+                .find("2 names"),
             std::string::npos);
   EXPECT_NE(what([&] { prepare("out", options(1)); }, Fault::usage).find("--eval-share"),
             std::string::npos);
   put("blank/a.txt", "  \n");
-  EXPECT_NE(what([&] {
-              prepare_dataset(name_sources({in("blank")}, {}), in("out"), byte_encoder(), options());
-            }, Fault::data).find("no documents"),
+  EXPECT_NE(what(
+                [&] {
+                  prepare_dataset(name_sources({in("blank")}, {}), in("out"), byte_encoder(),
+                                  options());
+                },
+                Fault::data)
+                .find("no documents"),
             std::string::npos);
   EXPECT_FALSE(exists(in("out")));
-  Encoder small = byte_encoder(256);
+  Encoder small = byte_encoder();
   small.eos = -1;
   prepare_dataset(sources(), in("out"), small, options());
-  EXPECT_NE(what([&] { Loader({{in("out"), "", 0}}, {}); }, Fault::data).find("ends documents"),
+  EXPECT_NE(what(
+                [&] {
+                  Loader({{in("out"), "", 0}}, {});
+                },
+                Fault::data)
+                .find("ends documents"),
             std::string::npos);
 }
 

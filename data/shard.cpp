@@ -24,8 +24,8 @@ uint64_t padded(uint64_t n) { return (n + 7) / 8 * 8; }
 
 Shard::Shard(const std::string& path) : file_(path) {
   auto fail = [&](const std::string& what) {
-    throw Error(Fault::data, str("shard ", path, ": ", what,
-                                 ". Make it again with 'wellspring data prepare'"));
+    throw Error(Fault::data,
+                str("shard ", path, ": ", what, ". Make it again with 'wellspring data prepare'"));
   };
   if (file_.size() < sizeof(ShardHeader))
     fail(str("is cut: ", file_.size(), " bytes, the header alone takes ", sizeof(ShardHeader)));
@@ -72,8 +72,7 @@ Shard::Shard(const std::string& path) : file_(path) {
   if (offsets_[h.documents] != h.tokens)
     fail(str("offsets[", h.documents, "] is ", offsets_[h.documents], ", field tokens says ",
              h.tokens));
-  if (bytes != h.bytes)
-    fail(str("field bytes is ", h.bytes, ", the documents sum to ", bytes));
+  if (bytes != h.bytes) fail(str("field bytes is ", h.bytes, ", the documents sum to ", bytes));
 }
 
 void Shard::copy(int64_t document, int64_t begin, int64_t count, int32_t* out) const {
@@ -99,9 +98,8 @@ void Shard::verify() const {
     fail(str("field payload: the checksum of the content is ", to_hex(found), ", the header says ",
              to_hex({header_.payload[0], header_.payload[1]})));
   for (uint64_t i = 0; i < header_.tokens; ++i) {
-    uint32_t token = header_.token_bytes == 2
-                         ? reinterpret_cast<const uint16_t*>(tokens_)[i]
-                         : reinterpret_cast<const uint32_t*>(tokens_)[i];
+    uint32_t token = header_.token_bytes == 2 ? reinterpret_cast<const uint16_t*>(tokens_)[i]
+                                              : reinterpret_cast<const uint32_t*>(tokens_)[i];
     if (token >= header_.vocab_size)
       fail(str("tokens[", i, "] is ", token, ", outside the vocabulary of ", header_.vocab_size));
   }

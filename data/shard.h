@@ -28,18 +28,18 @@ struct DocumentInfo {
 static_assert(sizeof(DocumentInfo) == 8);
 
 struct ShardHeader {
-  char magic[8];          ///< "WSTOKENS"
-  uint32_t version;       ///< 1
-  uint32_t token_bytes;   ///< 2 or 4
-  uint32_t vocab_size;    ///< every token is below it
-  int32_t eos;            ///< id that separates documents, -1 when the tokenizer has none
+  char magic[8];         ///< "WSTOKENS"
+  uint32_t version;      ///< 1
+  uint32_t token_bytes;  ///< 2 or 4
+  uint32_t vocab_size;   ///< every token is below it
+  int32_t eos;           ///< id that separates documents, -1 when the tokenizer has none
   uint64_t documents, tokens, bytes;
   uint64_t tokens_at, offsets_at, documents_at, file_size;  ///< in bytes from the file's start
-  uint64_t tokenizer[2];  ///< hash of the tokenizer
-  uint64_t source[2];     ///< hash of the source's name
-  uint64_t payload[2];    ///< hash of all that follows the header
-  uint64_t header;        ///< low word of the hash of the header before this field
-  uint64_t reserved;      ///< 0
+  uint64_t tokenizer[2];                                    ///< hash of the tokenizer
+  uint64_t source[2];                                       ///< hash of the source's name
+  uint64_t payload[2];                                      ///< hash of all that follows the header
+  uint64_t header;    ///< low word of the hash of the header before this field
+  uint64_t reserved;  ///< 0
 };
 static_assert(sizeof(ShardHeader) == 144);
 

@@ -79,21 +79,21 @@ TEST_F(ShardTest, FieldsAreNamed) {
     const char* field;
     size_t at;
   };
-  for (const Case& c : std::initializer_list<Case>{
-           {"magic", offsetof(ShardHeader, magic)},
-           {"version", offsetof(ShardHeader, version)},
-           {"token_bytes", offsetof(ShardHeader, token_bytes)},
-           {"vocab_size", offsetof(ShardHeader, vocab_size) + 3},
-           {"eos", offsetof(ShardHeader, eos) + 3},
-           {"documents", offsetof(ShardHeader, documents) + 7},
-           {"tokens", offsetof(ShardHeader, tokens) + 7},
-           {"bytes", offsetof(ShardHeader, bytes)},
-           {"tokens_at", offsetof(ShardHeader, tokens_at)},
-           {"offsets_at", offsetof(ShardHeader, offsets_at)},
-           {"documents_at", offsetof(ShardHeader, documents_at)},
-           {"file_size", offsetof(ShardHeader, file_size)},
-           {"payload", offsetof(ShardHeader, payload)},
-           {"reserved", offsetof(ShardHeader, reserved)}}) {
+  for (const Case& c :
+       std::initializer_list<Case>{{"magic", offsetof(ShardHeader, magic)},
+                                   {"version", offsetof(ShardHeader, version)},
+                                   {"token_bytes", offsetof(ShardHeader, token_bytes)},
+                                   {"vocab_size", offsetof(ShardHeader, vocab_size) + 3},
+                                   {"eos", offsetof(ShardHeader, eos) + 3},
+                                   {"documents", offsetof(ShardHeader, documents) + 7},
+                                   {"tokens", offsetof(ShardHeader, tokens) + 7},
+                                   {"bytes", offsetof(ShardHeader, bytes)},
+                                   {"tokens_at", offsetof(ShardHeader, tokens_at)},
+                                   {"offsets_at", offsetof(ShardHeader, offsets_at)},
+                                   {"documents_at", offsetof(ShardHeader, documents_at)},
+                                   {"file_size", offsetof(ShardHeader, file_size)},
+                                   {"payload", offsetof(ShardHeader, payload)},
+                                   {"reserved", offsetof(ShardHeader, reserved)}}) {
     std::string what = flip(c.at);
     EXPECT_NE(what.find(c.field), std::string::npos) << what;
   }

@@ -140,7 +140,11 @@ std::unique_ptr<Decoder> make_decoder() {
 
 const Format kFormats[] = {
     {"gzip", {"\x1f\x8b\x08", 3}, make_decoder<Gzip>},
-    {"xz", {"\xfd" "7zXZ\0", 6}, make_decoder<Xz>},
+    {"xz",
+     {"\xfd"
+      "7zXZ\0",
+      6},
+     make_decoder<Xz>},
     {"zstd", {"\x28\xb5\x2f\xfd", 4}, make_decoder<Zstd>},
     {"bzip2", {"BZh", 3}, make_decoder<Bzip2>},
 };
@@ -206,7 +210,8 @@ struct ByteSource::Impl {
         in_member = false;
         decoder->restart();
       } else if (s.used == 0 && s.made == 0) {
-        broken(begin == end && at_end ? "the compressed data is cut" : "cannot unpack: no progress");
+        broken(begin == end && at_end ? "the compressed data is cut"
+                                      : "cannot unpack: no progress");
       }
       if (s.made > 0) return s.made;
     }
@@ -221,8 +226,7 @@ ByteSource::ByteSource(const std::string& path) : impl_(std::make_unique<Impl>()
   struct stat info {};
   if (m.fd < 0 || ::fstat(m.fd, &info) != 0)
     throw Error(Fault::io, str("cannot read ", path, ": ", std::strerror(errno)));
-  if (S_ISDIR(info.st_mode))
-    throw Error(Fault::io, str("cannot read ", path, ": it is a folder"));
+  if (S_ISDIR(info.st_mode)) throw Error(Fault::io, str("cannot read ", path, ": it is a folder"));
   m.buffer.resize(kBuffer);
   m.fill();
   for (const Format& format : kFormats)

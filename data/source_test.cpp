@@ -17,7 +17,8 @@ using testing::error_of;
 std::string sample(size_t n) {
   Random random(5);
   std::string s;
-  while (s.size() < n) s += static_cast<char>('a' + random.below(7)), s += random.below(9) ? "" : "\n";
+  while (s.size() < n)
+    s += static_cast<char>('a' + random.below(7)), s += random.below(9) ? "" : "\n";
   return s;
 }
 
@@ -75,7 +76,8 @@ class SourceTest : public ::testing::Test {
     const char* name;
     std::string (*pack)(const std::string&);
   };
-  const std::vector<Packer> packers_ = {{"gzip", gzip}, {"xz", xz}, {"zstd", zstd}, {"bzip2", bzip2}};
+  const std::vector<Packer> packers_ = {
+      {"gzip", gzip}, {"xz", xz}, {"zstd", zstd}, {"bzip2", bzip2}};
 };
 
 TEST_F(SourceTest, EveryCompression) {
@@ -109,7 +111,8 @@ TEST_F(SourceTest, CutAndBrokenAreNamed) {
     }
     std::string broken = packed;
     for (size_t i = packed.size() / 2; i < packed.size() / 2 + 40; ++i) broken[i] ^= 0x55;
-    EXPECT_NE(error_of([&] { read(broken); }, Fault::data).find(path_), std::string::npos) << p.name;
+    EXPECT_NE(error_of([&] { read(broken); }, Fault::data).find(path_), std::string::npos)
+        << p.name;
   }
 }
 

@@ -21,7 +21,8 @@ inline SplitCounts write_shard(const std::string& path, const std::string& sourc
     std::vector<int32_t> tokens;
     for (int64_t i = 0; i < lengths[d]; ++i)
       tokens.push_back(base + static_cast<int32_t>(d * 100) + static_cast<int32_t>(i));
-    writer.add(tokens, {static_cast<uint32_t>(lengths[d] * 3), d % 2 ? Language::zh : Language::en, {}});
+    writer.add(tokens,
+               {static_cast<uint32_t>(lengths[d] * 3), d % 2 ? Language::zh : Language::en, {}});
   }
   SplitCounts counts{writer.documents(), writer.bytes(), writer.tokens()};
   writer.write(path);

@@ -32,8 +32,9 @@ class TextBuilder {
   bool space_ = false, space_had_newline_ = false, after_marker_ = false;
 };
 
-/// The common last pass over a document: no byte-order mark, LF line ends, no control characters but
-/// tab and newline, no white space at line ends, at most one blank line in a row, none at the ends.
+/// The common last pass over a document: no byte-order mark, LF line ends, no control characters
+/// but tab and newline, no white space at line ends, at most one blank line in a row, none at the
+/// ends.
 std::string tidy(std::string_view s);
 
 }  // namespace wellspring
