@@ -79,6 +79,7 @@ void Shard::copy(int64_t document, int64_t begin, int64_t count, int32_t* out) c
   WS_CHECK(document >= 0 && document < documents() && begin >= 0 && count >= 0 &&
                begin + count <= length(document),
            str("tokens ", begin, "+", count, " of document ", document, " of ", path()));
+  if (count == 0) return;
   const uint64_t at = offsets_[document] + static_cast<uint64_t>(begin);
   if (header_.token_bytes == 2) {
     const auto* p = reinterpret_cast<const uint16_t*>(tokens_) + at;

@@ -77,6 +77,9 @@ def cached_package(cache, package):
     return os.path.join(cache, found[-1]) if found else None
 
 
+updated = []  # apt-get update is tried once
+
+
 def download(cache, package):
     """Into a folder of its own first, so that a cut download is never taken for the package."""
     part = os.path.join(cache, ".part")
@@ -85,6 +88,11 @@ def download(cache, package):
     # As root apt would switch to a user that may not write here.
     command = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", package]
     done = run(command, cwd=part)
+    if done.returncode != 0 and not updated:
+        updated.append(True)
+        print("apt-get update: the package lists may be old or missing", flush=True)
+        run(([] if os.geteuid() == 0 else ["sudo", "-n"]) + ["apt-get", "-q", "update"])
+        done = run(command, cwd=part)
     files = [f for f in os.listdir(part) if f.endswith(".deb")]
     if done.returncode != 0 or not files:
         why = (done.stderr.strip() or "no file came").splitlines()[-1]
@@ -175,9 +183,12 @@ def select(package, folder, out):
 
 
 def licence(folder, package):
-    path = os.path.join(folder, "usr/share/doc", package, "copyright")
+    doc = os.path.join(folder, "usr/share/doc", package)
+    path = os.path.join(doc, "copyright")
+    if os.path.islink(doc):  # documentation shared with another package
+        return [], f"as package {os.path.basename(os.readlink(doc))}"
     if not os.path.exists(path):
-        return [], "(no copyright file)"
+        fail(65, f"package {package} has no copyright file: its text cannot be used")
     text = open(path, encoding="utf-8", errors="replace").read()
     names = []
     for line in re.findall(r"(?m)^License:\s*(\S.*)$", text):
@@ -232,7 +243,7 @@ def main():
     with open(os.path.join(part, "LICENCES.txt"), "w", encoding="utf-8") as f:
         f.write("Text of the demo, from Debian's packages; each under its own licence.\n\n")
         for package, version, _, names, _ in report:
-            f.write(f"{package} {version}: {', '.join(names) or 'see below'}\n")
+            f.write(f"{package} {version}: {', '.join(names) or (text if text.startswith('as ') else 'see below')}\n")
         for package, version, _, _, text in report:
             f.write(f"\n{'=' * 78}\n{package} {version}: debian/copyright\n{'=' * 78}\n{text}\n")
     with open(os.path.join(part, "complete.json"), "w") as f:
