@@ -186,7 +186,8 @@ def licence(folder, package):
     doc = os.path.join(folder, "usr/share/doc", package)
     path = os.path.join(doc, "copyright")
     if os.path.islink(doc):  # documentation shared with another package
-        return [], f"as package {os.path.basename(os.readlink(doc))}"
+        same = f"as package {os.path.basename(os.readlink(doc))}"
+        return [same], same
     if not os.path.exists(path):
         fail(65, f"package {package} has no copyright file: its text cannot be used")
     text = open(path, encoding="utf-8", errors="replace").read()
@@ -243,7 +244,7 @@ def main():
     with open(os.path.join(part, "LICENCES.txt"), "w", encoding="utf-8") as f:
         f.write("Text of the demo, from Debian's packages; each under its own licence.\n\n")
         for package, version, _, names, _ in report:
-            f.write(f"{package} {version}: {', '.join(names) or (text if text.startswith('as ') else 'see below')}\n")
+            f.write(f"{package} {version}: {', '.join(names) or 'see below'}\n")
         for package, version, _, _, text in report:
             f.write(f"\n{'=' * 78}\n{package} {version}: debian/copyright\n{'=' * 78}\n{text}\n")
     with open(os.path.join(part, "complete.json"), "w") as f:
