@@ -70,6 +70,21 @@ std::string utf16_to_utf8(const std::string& s) {
   return s;
 }
 
+// The text field of one line. Invalid UTF-8 inside a string is the option's matter, not a broken
+// line; it is counted when the text is looked at.
+std::string json_text(const RawDocument& raw, const std::string& field) {
+  const std::string where = str(raw.path, ":", raw.line);
+  const bool valid = utf8_valid(raw.content);
+  Json json = parse_json(valid ? raw.content : disguise(raw.content), where);
+  if (!json.is_object() || !json.contains(field))
+    throw Error(Fault::data, str(where, ": no field '", field,
+                                 "'. Name the field that holds the text with --field"));
+  if (!json[field].is_string())
+    throw Error(Fault::data, str(where, ": field '", field, "' is not a string"));
+  std::string text = json[field].get<std::string>();
+  return valid ? text : undisguise(text);
+}
+
 }  // namespace
 
 InvalidUtf8 parse_invalid_utf8(const std::string& name) {
@@ -127,8 +142,9 @@ struct DocumentReader::Impl {
       : file(f), options(o), source(f.path), lines(source, kLongestLine) {}
 
   // The next raw document; false at the end.
-  bool raw(std::string* out) {
-    if (file.format == Format::jsonl) return json_line(out);
+  bool raw(RawDocument* raw) {
+    if (file.format == Format::jsonl) return json_line(raw);
+    std::string* out = &raw->content;
     if (end) return false;
     if (file.format != Format::text) {
       end = true;
@@ -157,24 +173,11 @@ struct DocumentReader::Impl {
     return true;
   }
 
-  bool json_line(std::string* out) {
-    std::string line;
-    while (lines.next(&line)) {
-      counts.bytes += static_cast<int64_t>(line.size()) + 1;
-      if (trim(line).empty()) continue;
-      const std::string where = str(file.path, ":", lines.number());
-      // Invalid UTF-8 inside a string is the option's matter, not a broken line; it is counted when
-      // the text is looked at.
-      const bool valid = utf8_valid(line);
-      Json json = parse_json(valid ? line : disguise(line), where);
-      if (!json.is_object() || !json.contains(options.field))
-        throw Error(Fault::data, str(where, ": no field '", options.field,
-                                     "'. Name the field that holds the text with --field"));
-      if (!json[options.field].is_string())
-        throw Error(Fault::data, str(where, ": field '", options.field, "' is not a string"));
-      *out = json[options.field].get<std::string>();
-      if (!valid) *out = undisguise(*out);
-      return true;
+  bool json_line(RawDocument* out) {
+    while (lines.next(&out->content)) {
+      counts.bytes += static_cast<int64_t>(out->content.size()) + 1;
+      out->line = lines.number();
+      if (!trim(out->content).empty()) return true;
     }
     return false;
   }
@@ -186,36 +189,43 @@ DocumentReader::~DocumentReader() = default;
 DocumentReader::DocumentReader(DocumentReader&&) noexcept = default;
 const SourceInfo& DocumentReader::counts() const { return impl_->counts; }
 
+bool DocumentReader::next_raw(RawDocument* raw) {
+  raw->content.clear();
+  raw->format = impl_->file.format;
+  raw->path = impl_->file.path;
+  return impl_->raw(raw);
+}
+
 bool DocumentReader::next(Document* document) {
-  Impl& m = *impl_;
-  std::string raw;
-  while (true) {
-    raw.clear();
-    if (!m.raw(&raw)) return false;
-    document->text = clean_text(raw, m.file.format, m.options.raw);
-    document->invalid = 0;
-    if (!utf8_valid(document->text)) {
-      int64_t found = 0;
-      std::string repaired = utf8_repair(document->text, &found);
-      document->invalid = found;
-      if (m.options.invalid == InvalidUtf8::replace) document->text = std::move(repaired);
+  RawDocument raw;
+  while (next_raw(&raw))
+    if (make_document(raw, impl_->options, document, &impl_->counts)) return true;
+  return false;
+}
+
+bool make_document(const RawDocument& raw, const ReadOptions& options, Document* document,
+                   SourceInfo* counts) {
+  document->text = raw.format == Format::jsonl
+                       ? clean_text(json_text(raw, options.field), raw.format, options.raw)
+                       : clean_text(raw.content, raw.format, options.raw);
+  document->invalid = 0;
+  if (!utf8_valid(document->text)) {
+    std::string repaired = utf8_repair(document->text, &document->invalid);
+    if (options.invalid == InvalidUtf8::replace) document->text = std::move(repaired);
+    counts->invalid_utf8 += document->invalid;
+    ++counts->invalid_documents;
+    if (options.invalid == InvalidUtf8::drop) {
+      ++counts->dropped;
+      return false;
     }
-    if (document->invalid > 0) {
-      m.counts.invalid_utf8 += document->invalid;
-      ++m.counts.invalid_documents;
-      if (m.options.invalid == InvalidUtf8::drop) {
-        ++m.counts.dropped;
-        continue;
-      }
-    }
-    if (trim(document->text).empty()) {
-      ++m.counts.empty;
-      continue;
-    }
-    document->hash = hash128(document->text);
-    document->language = guess_language(document->text);
-    return true;
   }
+  if (trim(document->text).empty()) {
+    ++counts->empty;
+    return false;
+  }
+  document->hash = hash128(document->text);
+  document->language = guess_language(document->text);
+  return true;
 }
 
 }  // namespace wellspring

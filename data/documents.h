@@ -50,6 +50,20 @@ struct Document {
   int64_t invalid = 0;  ///< invalid UTF-8 sequences that the text had
 };
 
+/// A document before cleaning: a page, a piece of text, or a line of JSONL.
+struct RawDocument {
+  std::string content;
+  Format format = Format::text;
+  std::string path;
+  int64_t line = 0;  ///< of JSONL
+};
+
+/// Parses and cleans; pure, so that many run at once. False when nothing is left of it or the
+/// options drop it. Adds to the counts empty, invalid_* and dropped. Error(Fault::data) names file
+/// and line of broken JSON.
+bool make_document(const RawDocument& raw, const ReadOptions& options, Document* document,
+                   SourceInfo* counts);
+
 /// Documents of one file, one by one, in bounded memory: a page each for HTML and manual pages, a
 /// line each for JSONL, pieces of at most `longest` bytes for text. Counts go to a SourceInfo.
 class DocumentReader {
@@ -57,9 +71,11 @@ class DocumentReader {
   DocumentReader(const InputFile& file, const ReadOptions& options);
   ~DocumentReader();
   DocumentReader(DocumentReader&&) noexcept;
-  /// False at the end. Dropped and empty documents are counted and passed over.
+  /// Reads on without cleaning; false at the end.
+  bool next_raw(RawDocument* raw);
+  /// next_raw and make_document. Dropped and empty documents are counted and passed over.
   bool next(Document* document);
-  /// What was counted so far (bytes, empty, invalid_*, dropped, cut).
+  /// What was counted so far: bytes and cut, and by next() also empty, invalid_* and dropped.
   const SourceInfo& counts() const;
 
  private:

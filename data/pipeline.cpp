@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <iterator>
 #include <set>
 #include <utility>
 
@@ -16,26 +17,26 @@ namespace {
 
 constexpr size_t kBatchFiles = 64;
 constexpr int64_t kBatchBytes = 16 << 20;
+constexpr size_t kTileBytes = 128 << 10;
 
 struct OpenFile {
   const InputFile* file;
   std::unique_ptr<DocumentReader> reader;
-  std::vector<PipelineDocument> documents;
+  std::vector<RawDocument> raws;
   bool done = false;
 };
 
-// Reads up to `budget` bytes of text, one document at least.
-void drain(OpenFile& open, const PipelineOptions& options, int64_t budget) {
-  if (!open.reader) open.reader = std::make_unique<DocumentReader>(*open.file, options.read);
+// Reads up to `budget` bytes, one document at least.
+void read_some(OpenFile& open, const ReadOptions& options, int64_t budget) {
+  if (!open.reader) open.reader = std::make_unique<DocumentReader>(*open.file, options);
   for (int64_t bytes = 0; bytes < budget;) {
-    PipelineDocument d;
-    if (!open.reader->next(&d.document)) {
+    RawDocument raw;
+    if (!open.reader->next_raw(&raw)) {
       open.done = true;
       return;
     }
-    d.eval = held_out(d.document.hash, options.eval_share, options.seed);
-    bytes += static_cast<int64_t>(d.document.text.size());
-    open.documents.push_back(std::move(d));
+    bytes += static_cast<int64_t>(raw.content.size());
+    open.raws.push_back(std::move(raw));
   }
 }
 
@@ -46,6 +47,43 @@ void add_counts(SourceInfo& sum, const SourceInfo& c) {
   sum.invalid_documents += c.invalid_documents;
   sum.dropped += c.dropped;
   sum.cut += c.cut;
+}
+
+// Parses and cleans on all threads; documents in order, what is left of them.
+std::vector<PipelineDocument> make_all(std::vector<RawDocument>& raws,
+                                       const PipelineOptions& options, SourceInfo& info) {
+  struct Tile {
+    size_t begin, end;
+    SourceInfo counts;
+    std::vector<PipelineDocument> documents;
+  };
+  std::vector<Tile> tiles;
+  size_t begin = 0, bytes = 0;
+  for (size_t i = 0; i < raws.size(); ++i) {
+    bytes += raws[i].content.size();
+    if (bytes > kTileBytes || i + 1 == raws.size()) {
+      tiles.push_back({begin, i + 1, {}, {}});
+      begin = i + 1;
+      bytes = 0;
+    }
+  }
+  parallel_for(static_cast<int64_t>(tiles.size()), [&](int64_t t) {
+    Tile& tile = tiles[static_cast<size_t>(t)];
+    for (size_t i = tile.begin; i < tile.end; ++i) {
+      PipelineDocument d;
+      if (make_document(raws[i], options.read, &d.document, &tile.counts)) {
+        d.eval = held_out(d.document.hash, options.eval_share, options.seed);
+        tile.documents.push_back(std::move(d));
+      }
+      std::string().swap(raws[i].content);
+    }
+  });
+  std::vector<PipelineDocument> out;
+  for (Tile& tile : tiles) {
+    add_counts(info, tile.counts);
+    std::move(tile.documents.begin(), tile.documents.end(), std::back_inserter(out));
+  }
+  return out;
 }
 
 }  // namespace
@@ -124,25 +162,28 @@ std::vector<SourceInfo> run_pipeline(
       }
       const int64_t budget =
           std::max<int64_t>(1 << 20, kBatchBytes / static_cast<int64_t>(open.size()));
-      parallel_for(static_cast<int64_t>(open.size()),
-                   [&](int64_t i) { drain(open[static_cast<size_t>(i)], options, budget); });
-      batch.clear();
+      parallel_for(static_cast<int64_t>(open.size()), [&](int64_t i) {
+        read_some(open[static_cast<size_t>(i)], options.read, budget);
+      });
+      std::vector<RawDocument> raws;
       for (OpenFile& o : open) {
-        for (PipelineDocument& d : o.documents) {
-          if (!seen.insert(d.document.hash)) {
-            ++info.duplicates;
-            continue;
-          }
-          SplitCounts& split = d.eval ? info.eval : info.train;
-          ++split.documents;
-          split.bytes += static_cast<int64_t>(d.document.text.size());
-          batch.push_back(std::move(d));
-        }
-        o.documents.clear();
+        std::move(o.raws.begin(), o.raws.end(), std::back_inserter(raws));
+        o.raws.clear();
         if (o.done) {
           add_counts(info, o.reader->counts());
           done += o.file->size;
         }
+      }
+      batch.clear();
+      for (PipelineDocument& d : make_all(raws, options, info)) {
+        if (!seen.insert(d.document.hash)) {
+          ++info.duplicates;
+          continue;
+        }
+        SplitCounts& split = d.eval ? info.eval : info.train;
+        ++split.documents;
+        split.bytes += static_cast<int64_t>(d.document.text.size());
+        batch.push_back(std::move(d));
       }
       std::erase_if(open, [](const OpenFile& o) { return o.done; });
       if (!batch.empty()) consume(s, batch);
