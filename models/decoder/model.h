@@ -1,0 +1,96 @@
+#pragma once
+// One decoder for the Llama family (Llama, Qwen2, Tele-FLM) and GPT-2. Parameters are fused (q, k, v in one
+// weight, gate and up in one), the residual stream is f32, matrix products run in f32 or bf16.
+// B batch, T time, D width, V vocabulary.
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "models/decoder/config.h"
+#include "nn/kv_cache.h"
+#include "nn/module.h"
+
+namespace wellspring {
+
+/// Sees activations as they are made: ("layers.3.attention", f32 or bf16 [B, T, D]). For checks.
+using ActivationHook = std::function<void(const std::string& name, const Tensor& value)>;
+
+class Decoder {
+ public:
+  enum class Use { training, inference };
+  /// Fresh weights from `seed` (the same for f32 and bf16). Error(Fault::config) when the shape is wrong.
+  Decoder(const DecoderConfig& config, DType dtype, uint64_t seed);
+  /// Weights not initialised: for loading. In inference no gradient is kept and masters are absent.
+  Decoder(const DecoderConfig& config, DType dtype, Use use);
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
+
+  const DecoderConfig& config() const { return config_; }
+  DType dtype() const { return dtype_; }
+  /// All parameters in a fixed order; the pointers live as long as the model.
+  const std::vector<Parameter*>& parameters() const { return parameters_; }
+
+  /// loss_scale times the mean cross-entropy in nats over the targets that are not -100; f32, 0-d. ids and
+  /// targets i32 [B, T], T at most the context. Recorded unless under NoGrad. `dropout` may be null.
+  Tensor loss(const Tensor& ids, const Tensor& targets, double loss_scale = 1,
+              Dropout* dropout = nullptr) const;
+  /// Logits f32 [B, T, V] without gradient: for comparison; they need much memory.
+  Tensor logits(const Tensor& ids) const;
+  /// Puts ids [B, T] behind what the cache holds and returns the logits f32 [B, V] of the last position.
+  /// No gradient. Error(Fault::usage) when the context is exceeded.
+  Tensor step(const Tensor& ids, KvCache& cache) const;
+  std::unique_ptr<KvCache> make_cache(int64_t batch = 1) const;
+
+  void set_hook(ActivationHook hook) { hook_ = std::move(hook); }
+
+ private:
+  struct Block {
+    Norm norm1, norm2;
+    Linear qkv, out, up, down;
+  };
+  void build();
+  void initialise(uint64_t seed);
+  Parameter make_parameter(const std::string& name, const Shape& shape,
+                           std::vector<ParameterPart> parts) const;
+  void add(Parameter& p) { parameters_.push_back(&p); }
+  const Tensor& head() const { return config_.tied ? embed_.weight.compute : head_.weight.compute; }
+  // Final normed activations [B, T, D]; with a cache the new tokens attend to what it holds.
+  Tensor forward(const Tensor& ids, KvCache* cache, Dropout* dropout) const;
+  Tensor attend(const Block& block, Tensor normed, int64_t layer, KvCache* cache,
+                const Tensor& positions, const Tensor& lengths) const;
+  Tensor feed(const Block& block, Tensor normed) const;
+  void check_ids(const Tensor& ids, int64_t before) const;
+  void see(const std::string& name, const Tensor& value) const {
+    if (hook_) hook_(name, value);
+  }
+
+  DecoderConfig config_;
+  DType dtype_;
+  Use use_;
+  Embedding embed_, positions_;
+  std::vector<Block> blocks_;  // sized once: parameters_ points into it
+  Norm final_;
+  Linear head_;
+  RotaryTable rotary_;
+  std::vector<Parameter*> parameters_;
+  ActivationHook hook_;
+};
+
+/// Reads a Hugging Face folder (config.json and model.safetensors or an index with shards; f32, bf16, f16).
+/// For training masters are f32 and gradients on; for inference only the `dtype` copy is kept. Errors name
+/// the file and the tensor (Fault::data: missing, wrong shape, not known).
+std::unique_ptr<Decoder> load_decoder(const std::string& folder, DType dtype, bool training = false);
+
+struct SaveOptions {
+  DType dtype = DType::f32;
+  int64_t shard_bytes = 0;       // 0: one file; else shards of at most this, with an index
+  bool as_llama = false;         // Tele-FLM: both scalars (and the attention scale) folded into weights
+  std::string tokenizer_from;    // folder whose tokenizer and generation files are copied; empty: none
+};
+
+/// Writes config.json, weights and copied files into `folder` (made when absent), each file atomically.
+void save_decoder(const Decoder& model, const std::string& folder, const SaveOptions& options = {});
+
+}  // namespace wellspring
