@@ -1,0 +1,127 @@
+#pragma once
+// What a tokenizer is made of. For the sources of text/ alone.
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/json_fwd.h"
+#include "text/bpe.h"
+#include "text/split.h"
+
+namespace wellspring {
+
+struct AddedToken {
+  std::string content;
+  int32_t id = 0;
+  bool special = false, lstrip = false, rstrip = false, normalized = true, single_word = false;
+};
+
+/// Finds added tokens, longest first at each place.
+class TokenTrie {
+ public:
+  void insert(std::string_view text, int index);
+  bool empty() const { return nodes_.size() <= 1; }
+  /// Index of the longest entry that begins at s[at], or -1; its length in *length.
+  int longest(std::string_view s, size_t at, size_t* length) const;
+  bool may_begin(char c) const { return first_[static_cast<unsigned char>(c)]; }
+
+ private:
+  struct Node {
+    std::vector<std::pair<char, int>> next;
+    int index = -1;
+  };
+  std::vector<Node> nodes_{1};
+  std::array<bool, 256> first_{};
+};
+
+struct NormalizerStep {
+  enum Kind { nfc, prepend, replace } kind;
+  std::string from, to;
+};
+
+enum class SplitBehaviour { isolated, removed, merged_with_previous, merged_with_next, contiguous };
+
+struct PreStep {
+  enum Kind { pattern, literal, digits, metaspace, byte_level } kind;
+  SplitPattern split = SplitPattern::gpt2;
+  SplitBehaviour behaviour = SplitBehaviour::isolated;
+  bool invert = false;
+  std::string text;              ///< literal to split at, or metaspace's replacement
+  bool flag = false;             ///< digits: one by one; metaspace: split; byte_level: use_regex
+  bool add_prefix_space = false; ///< byte_level
+  enum Prepend { always, first, never } prepend = always;
+};
+
+/// How tokens become bytes: `pieces` is per id, strips are for the whole text.
+struct DecodeRules {
+  bool join_by_space = false;     ///< no decoder at all
+  bool first_drops_space = false; ///< Metaspace: the first token loses its replacement characters
+  std::string replacement;
+  int strip_left = 0;  ///< characters strip_char taken from the start of the text
+  char strip_char = ' ';
+};
+
+struct TokenizerData {
+  std::string where;
+  std::string shell;  ///< the JSON without vocabulary and merges
+  uint32_t serial;    ///< of the process, for the word cache
+
+  // Vocabulary. A deque-like vector whose strings never move once the map is filled.
+  std::vector<std::string> tokens;  ///< by id, in the spelling of tokenizer.json; empty = unused
+  std::vector<uint8_t> used;        ///< by id: 1 in the model's vocabulary, 2 added, 3 both
+  std::unordered_map<std::string_view, int32_t> ids;  ///< model's vocabulary and added tokens
+  std::vector<std::string> pieces;                    ///< by id: decoded bytes
+
+  // Model.
+  MergeTable merges;
+  std::vector<std::pair<int32_t, int32_t>> merge_list;
+  bool byte_level = false, byte_fallback = false, ignore_merges = false, fuse_unk = false;
+  std::array<int32_t, 256> byte_ids;  ///< -1: none
+  int32_t unk = -1;
+
+  // Steps before and after the model.
+  std::vector<AddedToken> added;
+  std::vector<int32_t> added_of_id;  ///< index in `added` by id, or -1
+  TokenTrie raw_trie, normalized_trie;
+  std::vector<NormalizerStep> normalizer;
+  std::vector<PreStep> pre;
+  std::optional<SplitPattern> simple;  ///< the pre-tokeniser is this pattern alone
+  bool prefix_space = false;           ///< of the simple pre-tokeniser
+  std::vector<int32_t> before, after;  ///< ids around a text
+  DecodeRules decode;
+  std::optional<int32_t> bos, eos;
+
+  /// Fills `ids`, `pieces`, tries and the fast path from the rest; names `where` in errors.
+  void finish();
+  bool is_special(int32_t id) const {
+    const int32_t a = added_of_id[static_cast<size_t>(id)];
+    return a >= 0 && added[static_cast<size_t>(a)].special;
+  }
+  std::string normalize(std::string_view text) const;
+  std::string first_piece(int32_t id) const;
+  void check_id(int32_t id) const;
+  void encode_piece(const char* p, size_t n, size_t readable, IdSink& sink) const;
+  void encode_segment(std::string_view text, bool first, IdSink& sink) const;
+};
+
+/// GPT-2's alphabet: every byte as one printable character, and back (-1: not in the alphabet).
+const std::array<char32_t, 256>& byte_alphabet();
+int byte_of_character(char32_t c);
+std::string to_byte_alphabet(std::string_view bytes);
+/// nullopt when a character is not of the alphabet.
+std::optional<std::string> from_byte_alphabet(std::string_view token);
+
+/// Reads the steps of a tokenizer.json into `data` (tokenizer_steps.cpp). Errors name the field.
+void read_steps(const Json& shell, TokenizerData& data);
+[[noreturn]] void bad_field(const std::string& where, const std::string& field,
+                            const std::string& what);
+/// The JSON of a byte-level tokenizer without vocabulary.
+std::string byte_level_shell(SplitPattern pattern, const std::vector<AddedToken>& added,
+                             bool ignore_merges);
+
+}  // namespace wellspring

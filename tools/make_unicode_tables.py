@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Writes text/unicode_tables.gen.cpp: character classes and NFC data as Hugging Face `tokenizers` sees them.
+
+    .cache/peers/venv/bin/python tools/make_unicode_tables.py [--check] [OUT]
+
+Every fact is asked of the peer itself, code point by code point, so that our pre-tokenisers split where
+it splits, whatever Unicode version it was built with. --check writes nothing and fails on a difference.
+"""
+import argparse
+import os
+import sys
+
+import tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CODES = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+LETTER, NUMBER, SPACE, UPPER, LOWER, MARK, WORD, NFC_LOOK = (1 << i for i in range(8))
+
+
+def matching(pattern):
+    """Code points that the peer's regular expressions put in `pattern`."""
+    asked = [c for c in CODES if c != 1]
+    text = "".join(chr(c) + "\x01" for c in asked)  # \x01 keeps neighbours apart
+    pieces = pre_tokenizers.Split(Regex(pattern), "isolated").pre_tokenize_str(text)
+    return {asked[a // 2] for piece, (a, b) in pieces if b - a == 1 and a % 2 == 0}
+
+
+def words():
+    """Code points that keep a single_word token from matching when they stand before it."""
+    t = Tokenizer(models.BPE({"x": 0}, []))
+    t.add_tokens([AddedToken("\U0010fffd", single_word=True, normalized=False)])
+    token = t.token_to_id("\U0010fffd")
+    batch = t.encode_batch([chr(c) + "\U0010fffd" for c in CODES])
+    return {c for c, e in zip(CODES, batch) if token not in e.ids}
+
+
+def nfc_data():
+    nfc, nfd = normalizers.NFC().normalize_str, normalizers.NFD().normalize_str
+    decomposed = {c: [ord(x) for x in nfd(chr(c))] for c in CODES if not 0xAC00 <= c < 0xD7A4}
+    decomposed = {c: d for c, d in decomposed.items() if d != [c]}
+    pairs = {}
+    for c, d in decomposed.items():
+        if nfc(chr(c)) == chr(c) and len(d) > 1:
+            head = nfc("".join(map(chr, d[:-1])))
+            assert len(head) == 1, hex(c)
+            pairs[(ord(head), d[-1])] = c
+    marks = sorted(matching(r"\p{M}"))
+    # A mark's combining class is the one of the known marks that it neither passes nor is passed by.
+    import unicodedata
+    passes = lambda a, b: nfd(chr(a) + chr(b)) == chr(b) + chr(a) and a != b
+    low, high = 0x0334, 0x0345  # classes 1 and 240, as they have always been
+    moves = [m for m in marks if m not in decomposed and (passes(m, low) or passes(high, m))]
+    known = {}
+    for m in moves:  # the standard library names the classes; whether the peer agrees is asked below
+        known.setdefault(unicodedata.combining(chr(m)), m)
+    classes = {}
+    for m in moves:
+        found = [v for v, k in known.items() if not passes(m, k) and not passes(k, m)]
+        assert len(found) == 1, (hex(m), found)
+        classes[m] = found[0]
+    look = set(classes) | {b for _, b in pairs}
+    look |= {c for c, d in decomposed.items() if nfc(chr(c)) != chr(c)}
+    look |= set(range(0x1161, 0x1176)) | set(range(0x11A8, 0x11C3))  # Hangul vowels and finals
+    return decomposed, pairs, classes, look
+
+
+def rows(values, form=str, width=98):
+    lines, line = [], "   "
+    for v in values:
+        item = " " + form(v) + ","
+        if len(line) + len(item) > width:
+            lines.append(line)
+            line = "   "
+        line += item
+    lines.append(line)
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", nargs="?", default=os.path.join(ROOT, "text/unicode_tables.gen.cpp"))
+    parser.add_argument("--check", action="store_true", help="compare with the file, write nothing")
+    args = parser.parse_args()
+    flags = [0] * 0x110000
+    decomposed, pairs, classes, look = nfc_data()
+    for bit, members in ((LETTER, matching(r"\p{L}")), (NUMBER, matching(r"\p{N}")),
+                         (SPACE, matching(r"\s")), (UPPER, matching(r"[\p{Lu}\p{Lt}]")),
+                         (LOWER, matching(r"\p{Ll}")), (MARK, matching(r"\p{M}")),
+                         (WORD, words()), (NFC_LOOK, look)):
+        for c in members:
+            flags[c] |= bit
+    blocks, index = [], []
+    seen = {}
+    for start in range(0, 0x110000, 128):
+        block = tuple(flags[start:start + 128])
+        if block not in seen:
+            seen[block] = len(blocks)
+            blocks.append(block)
+        index.append(seen[block])
+    assert len(blocks) < 65536
+    pool, keys = [], []
+    for c in sorted(decomposed):
+        keys.append((c, len(pool), len(decomposed[c])))
+        pool += decomposed[c]
+    assert len(pool) < 65536
+    ranges = []
+    for c in sorted(classes):
+        if ranges and ranges[-1][1] == c - 1 and ranges[-1][2] == classes[c]:
+            ranges[-1][1] = c
+        else:
+            ranges.append([c, c, classes[c]])
+    hexa = lambda v: f"0x{v:X}" if v > 9 else str(v)
+    text = f"""// Generated by tools/make_unicode_tables.py: do not edit.
+// Classes and normalisation as tokenizers {tokenizers.__version__} has them ({len(matching(chr(92) + 'p{L}'))} letters).
+#include "text/unicode_tables.h"
+
+// clang-format off
+namespace wellspring::unicode {{
+
+const uint16_t kBlockIndex[{len(index)}] = {{
+{rows(index)}
+}};
+
+const uint8_t kBlocks[{len(blocks)}][128] = {{
+{chr(10).join("  {" + ",".join(map(str, b)) + "}," for b in blocks)}
+}};
+
+const Decomposition kDecompositions[] = {{
+{rows(keys, lambda k: "{%s,%d,%d}" % (hexa(k[0]), k[1], k[2]))}
+}};
+const int kDecompositionCount = {len(keys)};
+
+const char32_t kDecompositionPool[] = {{
+{rows(pool, hexa)}
+}};
+
+const Composition kCompositions[] = {{
+{rows(sorted((a, b, c) for (a, b), c in pairs.items()), lambda k: "{%s,%s,%s}" % tuple(map(hexa, k)))}
+}};
+const int kCompositionCount = {len(pairs)};
+
+const CombiningRange kCombining[] = {{
+{rows(ranges, lambda k: "{%s,%s,%d}" % (hexa(k[0]), hexa(k[1]), k[2]))}
+}};
+const int kCombiningCount = {len(ranges)};
+
+}}  // namespace wellspring::unicode
+"""
+    if args.check:
+        same = open(args.out).read() == text
+        print(args.out, "is up to date" if same else "differs from what the peer says")
+        sys.exit(0 if same else 1)
+    with open(args.out, "w") as f:
+        f.write(text)
+    print(f"{args.out}: {len(blocks)} blocks, {len(keys)} decompositions, {len(pairs)} compositions")
+
+
+if __name__ == "__main__":
+    main()
