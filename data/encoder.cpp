@@ -1,7 +1,6 @@
 #include "data/encoder.h"
 
-#include "base/error.h"
-#include "base/text.h"
+#include "text/tokenizer.h"
 
 namespace wellspring {
 
@@ -15,8 +14,13 @@ Encoder byte_encoder() {
 
 Encoder load_encoder(const std::string& name) {
   if (name == "bytes") return byte_encoder();
-  throw Error(Fault::missing, str("cannot load tokenizer ", name,
-                                  ": this build holds no text/. Use ", "--tokenizer bytes"));
+  const Tokenizer tokenizer = Tokenizer::load(name);
+  const int32_t eos = tokenizer.eos_id().value_or(-1);
+  return {[tokenizer](std::string_view s, std::vector<int32_t>& out) {
+            // A special token written in a document is text there.
+            tokenizer.encode_to(s, out, {.add_special = false, .parse_special = false});
+          },
+          tokenizer.vocab_size(), eos, hash128(tokenizer.to_json()), tokenizer.source()};
 }
 
 }  // namespace wellspring

@@ -17,7 +17,7 @@ namespace wellspring {
 struct BpeTrainerOptions {
   int64_t vocab_size = 16384;  ///< all ids: special tokens, 256 bytes, merges
   SplitPattern pattern = SplitPattern::gpt2;  ///< qwen2 normalises to NFC
-  std::vector<std::string> special;           ///< get the ids 0, 1, ...
+  std::vector<std::string> special{};         ///< get the ids 0, 1, ...
   int64_t min_frequency = 0;                  ///< pairs seen less often are not merged
 };
 
