@@ -285,6 +285,8 @@ void read_steps(const Json& shell, TokenizerData& d) {
   if (given("pre_tokenizer")) read_pre(field("pre_tokenizer"), d);
   if (given("post_processor")) read_post(field("post_processor"), d);
   d.pieces = d.tokens;
+  for (const AddedToken& a : d.added)  // such tokens stand in normalised text
+    if (a.normalized) d.pieces[static_cast<size_t>(a.id)] = d.normalize(a.content);
   if (given("decoder")) read_decoder(field("decoder"), d);
   else d.decode.join_by_space = true;
 }

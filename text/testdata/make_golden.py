@@ -74,7 +74,7 @@ def llama3():
 def qwen2():
     t = trained(split(LLAMA3.replace("{1,3}", "")), ["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
                 normalizer=normalizers.NFC())
-    t.add_tokens([AddedToken("Cafe\u0301", normalized=True)])
+    t.add_tokens([AddedToken("\u6cc9e\u0301", normalized=True)])
     return t
 
 
@@ -119,7 +119,7 @@ def llama2(metaspace):
 def texts():
     random.seed(7)
     given = [SENTENCES, "", " ", "  ", "\n", " \n", "\n ", "a \n  ", "a\u3000b\u00a0 c\u2003", "'s 'S 'ſ I'LL they'VE 'tis",
-             "don't DON'T'd", "x'\u017fy", "e\u0301 a\u0328\u0301 \u1e9b\u0323 \u1100\u1161\u11a8 \u212b \u0344 Cafe\u0301 Café",
+             "don't DON'T'd", "x'\u017fy", "e\u0301 a\u0328\u0301 \u1e9b\u0323 \u1100\u1161\u11a8 \u212b \u0344 \u6cc9e\u0301 \u6cc9é",
              "\U0001f600 \U0001f469\u200d\U0001f4bb \U0002070e", "\u0000\u0001\x7f\u0080\u0085x", "12345 67 \u0664\u0665\u0666\u0667",
              "tokenizer xtokenizer tokenizers (tokenizer) tokenizer",
              "a [L] b [R]  c [B] [B]  d[L][R] e  [L]\n[R]\n", "<|endoftext|>x <|endoftext|> <s> </s> <unk>",
