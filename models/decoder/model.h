@@ -54,7 +54,7 @@ class Decoder {
   void initialise(uint64_t seed);
   Parameter make_parameter(const std::string& name, const Shape& shape,
                            std::vector<ParameterPart> parts) const;
-  void add(Parameter& p) { parameters_.push_back(&p); }
+  void enlist(Parameter& p) { parameters_.push_back(&p); }
   const Tensor& head() const { return config_.tied ? embed_.weight.compute : head_.weight.compute; }
   // Final normed activations [B, T, D]; with a cache the new tokens attend to what it holds.
   Tensor forward(const Tensor& ids, KvCache* cache, Dropout* dropout) const;
@@ -73,7 +73,7 @@ class Decoder {
   std::vector<Block> blocks_;  // sized once: parameters_ points into it
   Norm final_;
   Linear head_;
-  RotaryTable rotary_;
+  RotaryTable table_;
   std::vector<Parameter*> parameters_;
   ActivationHook hook_;
 };
