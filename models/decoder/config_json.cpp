@@ -186,9 +186,15 @@ Json DecoderConfig::to_json() const {
               {"head_dim", head_width}, {"intermediate_size", ffn}, {"max_position_embeddings", context}, {"rms_norm_eps", norm_eps},
               {"hidden_act", "silu"}, {"rope_theta", rope_theta}});
     if (family != Family::qwen2) j["attention_bias"] = false, j["mlp_bias"] = false;
-    if (rope_scaling)
-      j["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", rope_scaling->factor}, {"low_freq_factor", rope_scaling->low_frequency},
-                           {"high_freq_factor", rope_scaling->high_frequency}, {"original_max_position_embeddings", rope_scaling->original_context}};
+    // Readers before transformers 5 take rope_theta and rope_scaling, later ones rope_parameters.
+    Json rope = {{"rope_type", "default"}};
+    if (rope_scaling) {
+      rope = {{"rope_type", "llama3"}, {"factor", rope_scaling->factor}, {"low_freq_factor", rope_scaling->low_frequency},
+              {"high_freq_factor", rope_scaling->high_frequency}, {"original_max_position_embeddings", rope_scaling->original_context}};
+      j["rope_scaling"] = rope;
+    }
+    rope["rope_theta"] = rope_theta;
+    j["rope_parameters"] = rope;
     if (family == Family::teleflm)
       j.update({{"use_mup", true}, {"input_mult", input_mult}, {"output_mult", output_mult}, {"mup_scale_factor", mup_scale_factor}});
   }

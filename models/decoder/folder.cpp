@@ -55,6 +55,19 @@ void copy_companions(const std::string& from, const std::string& to) {
 
 }  // namespace
 
+std::string find_model_folder(const std::string& path) {
+  if (exists(join_path(path, "config.json"))) return path;
+  std::string checkpoints = join_path(path, "checkpoints"), newest;
+  int64_t best = -1;
+  if (is_directory(checkpoints))
+    for (const std::string& name : list_directory(checkpoints))
+      if (starts_with(name, "step-"))
+        if (auto step = parse_int(name.substr(5)); step && *step > best) best = *step, newest = name;
+  if (best >= 0) return join_path(checkpoints, newest);
+  throw Error(Fault::io, str(path, " is not a model folder (it must hold config.json and model.safetensors), nor a "
+                                   "run folder with checkpoints"));
+}
+
 std::unique_ptr<Decoder> load_decoder(const std::string& folder, DType dtype, bool training) {
   if (!is_directory(folder))
     throw Error(Fault::io, str(folder, " is not a model folder (it must hold config.json and model.safetensors)"));

@@ -83,6 +83,10 @@ class Decoder {
 /// the file and the tensor (Fault::data: missing, wrong shape, not known).
 std::unique_ptr<Decoder> load_decoder(const std::string& folder, DType dtype, bool training = false);
 
+/// The model folder that a path means: itself, or the newest checkpoint of a run folder.
+/// Error(Fault::io) when it is neither.
+std::string find_model_folder(const std::string& path);
+
 struct SaveOptions {
   DType dtype = DType::f32;
   int64_t shard_bytes = 0;       // 0: one file; else shards of at most this, with an index
