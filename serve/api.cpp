@@ -12,7 +12,8 @@
 #include "serve/api_request.h"
 #include "serve/engine.h"
 #include "serve/model_text.h"
-#include "serve/text_stream.h"
+#include "serve/stop_filter.h"
+#include "text/tokenizer.h"
 
 namespace wellspring {
 namespace {
@@ -57,7 +58,7 @@ class Exchange {
  public:
   Exchange(const ServedModel& model, bool chat, const HttpRequest& request, HttpResponse& response)
       : model_(model), chat_(chat), response_(response), api_(read_api_request(request.body, chat)),
-        filter_(stops()) {
+        stream_(model.text->tokenizer(), true, true), filter_(stops()) {
     static std::atomic<int64_t> next{0};
     id_ = str(chat ? "chatcmpl-" : "cmpl-", std::time(nullptr), "-", ++next);
     created_ = std::time(nullptr);
@@ -70,12 +71,12 @@ class Exchange {
     g.prompt = !api_.ids.empty() ? api_.ids : chat_ ? model_.text->chat(api_.messages) : model_.text->prompt(api_.prompt);
     g.stop_tokens = model_.text->stop_tokens();
     g.on_token = [this](int32_t token) {
-      mailbox_.put(filter_.push(utf8_.push(model_.text->bytes_of(token))));
+      mailbox_.put(filter_.push(stream_.push(token)));
       return !filter_.stopped();
     };
     int64_t ticket = model_.engine->submit(std::move(g), [this](const GenerateResult& r, std::exception_ptr e) {
       if (!e && !filter_.stopped()) {
-        mailbox_.put(filter_.push(utf8_.finish()));
+        mailbox_.put(filter_.push(stream_.finish()));
         mailbox_.put(filter_.finish());
       }
       mailbox_.end(r, e);
@@ -182,7 +183,7 @@ class Exchange {
   bool chat_;
   HttpResponse& response_;
   ApiRequest api_;
-  Utf8Stream utf8_;
+  StreamDecoder stream_;
   StopFilter filter_;
   Mailbox mailbox_;
   std::string id_;

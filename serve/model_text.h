@@ -26,8 +26,8 @@ class ModelText {
   ~ModelText();
   static bool present(const std::string& folder);
 
-  /// Tokens of a prompt, after the begin-of-text token where the tokenizer asks for one. Never empty: an
-  /// empty prompt is the token that separates documents. Special tokens written in it are taken as text.
+  /// Tokens of a prompt with what the tokenizer puts around a text (its end token left out). Never empty:
+  /// an empty prompt is the token that separates documents. Special tokens written in it count as such.
   std::vector<int32_t> prompt(std::string_view text) const;
   /// Tokens of a conversation up to where the assistant's answer begins. Only the template makes special
   /// tokens; those written in messages are taken as text.
@@ -37,16 +37,16 @@ class ModelText {
   std::vector<int32_t> stop_tokens() const { return stop_tokens_; }
   /// "chatml", "llama3", or "plain" when the folder has no template that is known.
   const std::string& chat_format() const { return format_; }
-  /// Bytes of a token; empty for special ones.
-  std::string bytes_of(int32_t token) const;
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
 
  private:
   void find_format(const std::string& folder);
+  void add_stop(std::string_view token);
   std::unique_ptr<Tokenizer> tokenizer_;
   std::string format_;
   std::vector<std::string> stops_;
   std::vector<int32_t> stop_tokens_;
-  int32_t bos_ = -1, separator_ = 0;
+  int32_t separator_ = 0;
 };
 
 }  // namespace wellspring

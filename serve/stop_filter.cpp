@@ -1,44 +1,8 @@
-#include "serve/text_stream.h"
+#include "serve/stop_filter.h"
 
 #include <algorithm>
 
-#include "base/text.h"
-
 namespace wellspring {
-namespace {
-
-// Whether `s` could be the begin of a valid character of which bytes are missing.
-bool cut_character(std::string_view s) {
-  for (int missing = 1; missing <= 3; ++missing)
-    for (unsigned char fill : {0x80, 0x90, 0xa0, 0xbf}) {
-      std::string whole = std::string(s) + static_cast<char>(fill) + std::string(missing - 1, '\x80');
-      if (utf8_length(whole) == static_cast<int>(whole.size())) return true;
-    }
-  return false;
-}
-
-}  // namespace
-
-std::string Utf8Stream::push(std::string_view bytes) {
-  held_ += bytes;
-  size_t at = 0;
-  while (at < held_.size()) {
-    std::string_view rest = std::string_view(held_).substr(at);
-    int n = utf8_length(rest);
-    if (n == 0 && rest.size() < 4 && cut_character(rest)) break;
-    at += n ? n : 1;
-  }
-  std::string out = utf8_repair(std::string_view(held_).substr(0, at));
-  held_.erase(0, at);
-  return out;
-}
-
-std::string Utf8Stream::finish() {
-  std::string out = utf8_repair(held_);
-  held_.clear();
-  return out;
-}
-
 StopFilter::StopFilter(std::vector<std::string> stops) {
   for (std::string& s : stops)
     if (!s.empty()) stops_.push_back(std::move(s));

@@ -1,0 +1,152 @@
+// wellspring chat: talk with a model in the terminal.
+
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+#include <random>
+
+#include "base/args.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "models/decoder/model.h"
+#include "serve/engine.h"
+#include "serve/model_text.h"
+#include "serve/stop_filter.h"
+#include "text/tokenizer.h"
+
+namespace wellspring {
+namespace {
+
+std::atomic<bool> interrupted{false};
+
+// Ctrl-C stops the answer; between answers it ends the program.
+void on_interrupt(int) {
+  if (interrupted.exchange(true)) ::_exit(130);
+}
+
+class Chat {
+ public:
+  Chat(std::shared_ptr<const Decoder> model, const ModelText& text, SamplingOptions sampling, int64_t max_tokens)
+      : context_(model->config().context), text_(text), sampling_(sampling), max_tokens_(max_tokens),
+        engine_(make_simple_engine(std::move(model))) {}
+
+  void system(const std::string& words) { messages_.push_back({"system", words}); }
+  void clear() { std::erase_if(messages_, [](const ChatMessage& m) { return m.role != "system"; }); }
+
+  void ask(const std::string& words) {
+    messages_.push_back({"user", words});
+    GenerateRequest r;
+    r.prompt = fitting();
+    r.sampling = sampling_;
+    r.sampling.seed += messages_.size();
+    r.max_tokens = max_tokens_;
+    r.stop_tokens = text_.stop_tokens();
+    StopFilter filter(text_.chat_stops());
+    StreamDecoder stream(text_.tokenizer(), true, true);
+    std::string answer;
+    auto show = [&](std::string piece) {
+      if (answer.empty()) piece.erase(0, piece.find_first_not_of(" \n") == std::string::npos ? piece.size() : piece.find_first_not_of(" \n"));
+      answer += piece;
+      std::fwrite(piece.data(), 1, piece.size(), stdout);
+      std::fflush(stdout);
+    };
+    r.on_token = [&](int32_t token) {
+      show(filter.push(stream.push(token)));
+      return !filter.stopped() && !interrupted;
+    };
+    engine_->generate(std::move(r));
+    if (!filter.stopped()) {
+      show(filter.push(stream.finish()));
+      show(filter.finish());
+    }
+    std::printf("%s\n", interrupted ? " [stopped]" : "");
+    interrupted = false;
+    messages_.push_back({"assistant", answer});
+  }
+
+ private:
+  // Tokens of the conversation; the oldest exchanges go when it does not fit.
+  std::vector<int32_t> fitting() {
+    while (true) {
+      std::vector<int32_t> ids = text_.chat(messages_);
+      const auto room = context_ - static_cast<int64_t>(ids.size());
+      if (room >= std::min<int64_t>(max_tokens_, context_ / 4)) return ids;
+      size_t first = !messages_.empty() && messages_[0].role == "system" ? 1 : 0;
+      if (messages_.size() <= first + 1) {
+        messages_.pop_back();
+        throw Error(Fault::usage, str("this message takes ", ids.size(), " tokens; the model's context of ", context_, " has no room for an answer"));
+      }
+      messages_.erase(messages_.begin() + static_cast<int64_t>(first));
+    }
+  }
+
+  int64_t context_;
+  const ModelText& text_;
+  SamplingOptions sampling_;
+  int64_t max_tokens_;
+  std::unique_ptr<Engine> engine_;
+  std::vector<ChatMessage> messages_;
+};
+
+}  // namespace
+}  // namespace wellspring
+
+extern "C" int wellspring_command_chat(int argc, char** argv) {
+  using namespace wellspring;
+  std::string model, dtype = "bf16", system;
+  SamplingOptions sampling;
+  sampling.temperature = 0.8, sampling.top_p = 0.95;
+  int64_t max_tokens = 512, seed = 0;
+  Args args("wellspring chat", "Talk with a model. Ctrl-C stops an answer; /clear forgets, /quit or Ctrl-D ends.");
+  args.positional("MODEL", &model, "model folder, or run folder (its newest checkpoint)");
+  args.option("--system", &system, "TEXT", "what the model is told first");
+  args.option("--dtype", &dtype, "f32|bf16", "computation (bf16)");
+  args.option("--max-tokens", &max_tokens, "N", "most tokens of an answer (512)");
+  args.option("--temperature", &sampling.temperature, "X", "below 1 more certain, 0 greedy (0.8)");
+  args.option("--top-k", &sampling.top_k, "K", "only the K most likely tokens (0: all)");
+  args.option("--top-p", &sampling.top_p, "P", "only the most likely tokens that together reach P (0.95)");
+  args.option("--seed", &seed, "N", "same seed, same answers (drawn when not given)");
+  args.example("wellspring chat runs/demo --temperature 0.7");
+  if (!args.parse(argc, argv)) return 0;
+  if (dtype != "f32" && dtype != "bf16") throw Error(Fault::usage, str("--dtype is '", dtype, "'; expected f32 or bf16"));
+  if (max_tokens < 1) throw Error(Fault::usage, str("--max-tokens is ", max_tokens, "; expected at least 1"));
+  sampling.check();
+  sampling.seed = args.given("--seed") ? static_cast<uint64_t>(seed) : std::random_device()();
+  const std::string folder = find_model_folder(model);
+  std::shared_ptr<const Decoder> decoder = load_decoder(folder, *parse_dtype(dtype));
+  ModelText text(folder, decoder->config());
+  Chat chat(decoder, text, sampling, max_tokens);
+  if (!system.empty()) chat.system(system);
+  const bool terminal = ::isatty(0) && ::isatty(1);
+  if (terminal) {
+    std::printf("%s (%s). /clear forgets, /quit ends.\n", folder.c_str(),
+                text.chat_format() == "plain" ? "no chat template: plain User:/Assistant: text" : text.chat_format().c_str());
+    struct sigaction action {};
+    action.sa_handler = on_interrupt;
+    ::sigaction(SIGINT, &action, nullptr);  // without SA_RESTART: reading a line ends, too
+  }
+  std::string line;
+  while (true) {
+    if (terminal) std::printf("> "), std::fflush(stdout);
+    if (!std::getline(std::cin, line)) break;
+    std::string words = utf8_repair(trim(line));
+    if (words.empty()) continue;
+    if (words == "/quit" || words == "/exit") break;
+    if (words == "/clear") {
+      chat.clear();
+      continue;
+    }
+    interrupted = false;
+    try {
+      chat.ask(words);
+    } catch (const Error& e) {
+      if (e.fault() != Fault::usage) throw;
+      std::fprintf(stderr, "%s\n", e.what());
+    }
+  }
+  if (terminal) std::printf("\n");
+  return 0;
+}
