@@ -70,6 +70,7 @@ class Exchange {
     GenerateRequest& g = api_.generate;
     g.prompt = !api_.ids.empty() ? api_.ids : chat_ ? model_.text->chat(api_.messages) : model_.text->prompt(api_.prompt);
     g.stop_tokens = model_.text->stop_tokens();
+    g.vocab = model_.text->vocab();
     g.on_token = [this](int32_t token) {
       mailbox_.put(filter_.push(stream_.push(token)));
       return !filter_.stopped();

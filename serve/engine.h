@@ -22,6 +22,7 @@ struct GenerateRequest {
   SamplingOptions sampling;
   int64_t max_tokens = 256;          // also ended by the model's context
   std::vector<int32_t> stop_tokens;
+  int64_t vocab = 0;                 // only ids below are drawn (tables are often padded); 0: all
   std::function<bool(int32_t token)> on_token;
 };
 

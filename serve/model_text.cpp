@@ -39,6 +39,8 @@ ModelText::~ModelText() = default;
 
 bool ModelText::present(const std::string& folder) { return exists(join_path(folder, "tokenizer.json")); }
 
+int64_t ModelText::vocab() const { return tokenizer_->vocab_size(); }
+
 void ModelText::add_stop(std::string_view token) {
   if (auto id = tokenizer_->token_to_id(token);
       id && std::find(stop_tokens_.begin(), stop_tokens_.end(), *id) == stop_tokens_.end())

@@ -37,6 +37,8 @@ class ModelText {
   std::vector<int32_t> stop_tokens() const { return stop_tokens_; }
   /// "chatml", "llama3", or "plain" when the folder has no template that is known.
   const std::string& chat_format() const { return format_; }
+  /// Number of ids that have a text; the model may have more.
+  int64_t vocab() const;
   const Tokenizer& tokenizer() const { return *tokenizer_; }
 
  private:

@@ -143,7 +143,7 @@ class SimpleEngine : public Engine {
     const int64_t room = model_->config().context - result.prompt_tokens;
     begin = now();
     while (!job.cancelled) {
-      const auto vocab = static_cast<size_t>(logits.numel());
+      const auto vocab = static_cast<size_t>(r.vocab > 0 ? std::min(r.vocab, logits.numel()) : logits.numel());
       int32_t token = sample({logits.data_as<float>(), vocab}, r.sampling, held.size());
       bool stop = std::find(r.stop_tokens.begin(), r.stop_tokens.end(), token) != r.stop_tokens.end();
       if (!stop) {

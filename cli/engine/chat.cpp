@@ -44,6 +44,7 @@ class Chat {
     r.sampling.seed += messages_.size();
     r.max_tokens = max_tokens_;
     r.stop_tokens = text_.stop_tokens();
+    r.vocab = text_.vocab();
     StopFilter filter(text_.chat_stops());
     StreamDecoder stream(text_.tokenizer(), true, true);
     std::string answer;

@@ -65,6 +65,7 @@ int generate(const Options& o) {
   request.sampling = o.sampling;
   request.stop_tokens = text ? text->stop_tokens() : model->config().eos;
   request.max_tokens = o.max_tokens;
+  if (text) request.vocab = text->vocab();
   const std::vector<int32_t> prompt = request.prompt;
   if (!o.dump.empty()) dump_logits(*model, prompt, o.dump);
   if (o.max_tokens == 0) return 0;
@@ -120,7 +121,7 @@ extern "C" int wellspring_command_generate(int argc, char** argv) {
   args.positional("MODEL", &o.model, "model folder, or run folder (its newest checkpoint)");
   args.option("--prompt", &o.prompt, "TEXT", "what to continue");
   args.option("--ids", &o.ids, "1,2,3", "what to continue, as token ids");
-  args.option("--max-tokens", &o.max_tokens, "N", "most tokens to make (128; 0 with --dump-logits: none)");
+  args.option("--max-tokens", &o.max_tokens, "N", "most tokens to make (128; none with --dump-logits when not given)");
   args.option("--dtype", &o.dtype, "f32|bf16", "computation (bf16)");
   args.flag("--greedy", &o.greedy, "always the most likely token");
   args.option("--temperature", &o.sampling.temperature, "X", "1 as the model says, below 1 more certain, 0 greedy (1)");
@@ -138,6 +139,7 @@ extern "C" int wellspring_command_generate(int argc, char** argv) {
   if (!args.given("--ids") && !args.given("--prompt")) throw Error(Fault::usage, "give a prompt: --prompt TEXT, or --ids 1,2,3");
   if (o.max_tokens < 0 || (o.max_tokens == 0 && o.dump.empty()))
     throw Error(Fault::usage, str("--max-tokens is ", o.max_tokens, "; expected at least 1"));
+  if (!o.dump.empty() && !args.given("--max-tokens")) o.max_tokens = 0;
   if (o.greedy) o.sampling.temperature = 0;
   o.sampling.top_k = o.top_k;
   o.sampling.seed = args.given("--seed") ? static_cast<uint64_t>(o.seed) : std::random_device()();

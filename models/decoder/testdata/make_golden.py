@@ -40,13 +40,17 @@ def randomise(model):
 
 
 def make(kind, seed=0, **more):
+    return make_any(kind, seed, **(dict(tie_word_embeddings=True, **more) if kind == "qwen2" else more))
+
+
+def make_any(kind, seed, **more):
     torch.manual_seed(seed)
     if kind == "teleflm":
         model = TeleFlm(dict(TELEFLM, **more))
     elif kind == "llama":
-        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**dict(LLAMA, tie_word_embeddings=False, **more)))
+        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**LLAMA, "tie_word_embeddings": False, **more}))
     elif kind == "qwen2":
-        model = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**dict(LLAMA, tie_word_embeddings=True, **more)))
+        model = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**{**LLAMA, **more}))
     else:
         model = transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=96, n_embd=32, n_layer=2, n_head=4, n_positions=64, resid_pdrop=0.0,
                                                                      embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=1, eos_token_id=2, **more))
