@@ -1,0 +1,42 @@
+#!/bin/bash
+# Installs the build into a fresh folder, builds examples/ against it by CMake and one by pkg-config,
+# and runs them.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")/.."
+build=${1:-build}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+passed=0 failed=0
+try() {
+  local name=$1
+  shift
+  if "$@" >"$work/log" 2>&1 </dev/null; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+    tail -40 "$work/log"
+    echo "$name failed"
+  fi
+}
+finish() {
+  echo "$passed passed, $failed failed"
+  [[ $failed -eq 0 ]]
+}
+try install cmake --install "$build" --prefix "$work/tree"
+try program "$work/tree/bin/wellspring" --version
+try engine "$work/tree/bin/wellspring" ops list
+try configure cmake -G Ninja -S examples -B "$work/examples" -DCMAKE_PREFIX_PATH="$work/tree" \
+  -DCMAKE_BUILD_TYPE=Release
+try build ninja -C "$work/examples"
+((failed)) && finish
+for source in examples/*.cpp; do
+  name=$(basename "$source" .cpp)
+  try "$name" timeout 120 "$work/examples/$name"
+done
+export PKG_CONFIG_PATH="$work/tree/lib/pkgconfig:$work/tree/lib/$(gcc -print-multiarch)/pkgconfig"
+flags=$(pkg-config --cflags --libs wellspring-engine)
+# shellcheck disable=SC2086  # flags are words
+try pkg_config g++ -std=c++20 examples/tensor_gradient.cpp -o "$work/by_pkg_config" $flags
+try pkg_config_run env LD_LIBRARY_PATH="$(pkg-config --variable=libdir wellspring-engine)" \
+  "$work/by_pkg_config"
+finish

@@ -1,0 +1,85 @@
+#!/bin/bash
+# Sanitizer builds: sanitize.sh quick|full|thread|fuzz [JOBS]. Own build folders, kept between runs.
+#   quick  parsers, and one case of every operator on one instruction set, address + undefined
+#   full   every test under address + undefined
+#   thread base, tensor, data and ops under the thread sanitizer, with std::thread
+#   fuzz   every fuzz target for FUZZ_SECONDS (60)
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")/.."
+what=${1:?quick, full, thread or fuzz}
+jobs=${2:-2}
+export ASAN_OPTIONS=detect_leaks=0:abort_on_error=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+export TSAN_OPTIONS=halt_on_error=1
+passed=0 failed=0
+
+try() {  # NAME COMMAND...
+  local name=$1
+  shift
+  if "$@" >"$folder/$name.log" 2>&1 </dev/null; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+    tail -60 "$folder/$name.log"
+    echo "$name failed under $what ($folder/$name.log)"
+  fi
+}
+
+configure() {  # PRESET FOLDER OPTION...
+  folder=$2
+  mkdir -p "$folder"
+  cmake --preset "$1" "${@:3}" >"$folder/configure.log" 2>&1 || { cat "$folder/configure.log"; exit 1; }
+}
+
+make_targets() {
+  ninja -C "$folder" -j"$jobs" --quiet "$@" || { echo "the build in $folder failed"; exit 1; }
+}
+
+existing() {  # names of NAME_test targets that this build has
+  local all
+  all=$(ninja -C "$folder" -t targets all | sed -n 's/^\([a-z_]*_test\): phony$/\1/p')
+  for t in "$@"; do grep -qx "${t}_test" <<<"$all" && echo "${t}_test"; done || true
+}
+
+case $what in
+  quick)
+    isa=portable
+    grep -qw avx2 /proc/cpuinfo && isa=avx2
+    configure asan-quick build-asan-quick -DWELLSPRING_ISAS="$isa"
+    mapfile -t tests < <(existing base text data tensor)
+    begin=$SECONDS
+    make_targets "${tests[@]}" wellspring wellspring_engine
+    echo "note: built in $((SECONDS - begin)) s"
+    # The slow cases (threads that spin, long data) belong to the full run.
+    for t in "${tests[@]}"; do
+      try "$t" timeout 240 "$folder/tests/$t" --gtest_brief=1 \
+        --gtest_filter='*Json*:*Config*:*Args*:*Http*:*Text*:*Token*:*Html*:*Shard*:*Document*:*Safetensors*:*Charset*:*Man*:*Jsonl*:*Source*:*Tensor*:*File*'
+    done
+    WELLSPRING_ISA=$isa try operators timeout 400 "$folder/bin/wellspring" ops check --isa "$isa" --brief
+    ;;
+  full | thread)
+    if [[ $what == full ]]; then configure asan build-asan; else configure tsan build-tsan; fi
+    make_targets all
+    if [[ $what == full ]]; then
+      for t in "$folder"/tests/*_test; do try "$(basename "$t")" timeout 3600 "$t" --gtest_brief=1; done
+    else
+      for t in base data tensor ops; do
+        [[ -x $folder/tests/${t}_test ]] &&
+          try "${t}_test" timeout 3600 "$folder/tests/${t}_test" --gtest_brief=1 \
+            --gtest_filter='-*Fork*:*fork*'
+      done
+    fi
+    ;;
+  fuzz)
+    configure fuzz build-fuzz
+    make_targets all
+    for target in "$folder"/fuzz/*_fuzz; do
+      name=$(basename "$target")
+      mkdir -p "$folder/corpus/$name"
+      try "$name" "$target" -max_total_time="${FUZZ_SECONDS:-60}" -rss_limit_mb=4096 \
+        -artifact_prefix="$folder/$name-" "$folder/corpus/$name"
+    done
+    ;;
+  *) echo "what is '$what'?" >&2; exit 64 ;;
+esac
+echo "$passed passed, $failed failed"
+[[ $failed -eq 0 && $passed -gt 0 ]]
