@@ -1,0 +1,104 @@
+#!/bin/bash
+# The main job on real text, from Debian's documentation to a model that answers over HTTP.
+#   tools/demo.sh [--mini] [--seconds N]   N seconds of training (300); --mini: all of it in a minute
+# Everything is kept under .cache/demo (sources) and runs/demo (results); a second run makes anew
+# only what has changed, and the training.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")/.."
+export PATH="/usr/bin:$PATH"
+wellspring=$PWD/build/bin/wellspring
+mini=0 seconds=300
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --mini) mini=1 seconds=20 ;;
+    --seconds) seconds=${2:?--seconds wants a number}; shift ;;
+    *) echo "error: unknown option '$1'" >&2; exit 64 ;;
+  esac
+  shift
+done
+[[ -x $wellspring ]] || { echo "error: build first: ./dev build" >&2; exit 69; }
+cache=$PWD/.cache/demo
+out=$PWD/runs/demo
+((mini)) && out=$PWD/runs/demo-mini
+mkdir -p "$cache" "$out"
+begin=$SECONDS
+times=()
+server=""
+finish() { [[ -z $server ]] || { kill "$server" 2>/dev/null && wait "$server"; } || true; }
+trap finish EXIT
+
+stage() {
+  [[ -z ${stage_name:-} ]] || times+=("$(printf '%-28s %5d s' "$stage_name" $((SECONDS - stage_begin)))")
+  stage_name=$1 stage_begin=$SECONDS
+  printf '\n\033[1m== %s\033[0m\n' "$1"
+}
+
+stage "text from Debian's packages"
+tools/demo_corpus.py "$cache/corpus" --cache "$cache/packages" || {
+  ((mini)) && { echo "note: Debian's packages cannot be fetched: the miniature is left out"; exit 77; }
+  exit 69
+}
+sources=("$cache/corpus/en" "$cache/corpus/zh")
+vocabulary=16384
+share=0.02
+if ((mini)); then
+  sources=("$cache"/corpus/en/{debian-faq,maint-guide,fortunes} "$cache"/corpus/zh/{debian-faq-zh-cn,maint-guide-zh-cn,fortunes-zh})
+  vocabulary=2048
+fi
+
+stage "cleaning and splitting"
+"$wellspring" data clean "${sources[@]}" --eval-share $share --out "$out/text" --force
+stage "tokenizer ($vocabulary tokens)"
+"$wellspring" text train "$out/text/train.txt" --vocab-size $vocabulary --pattern llama3 \
+  --special '<|endoftext|>' --out "$out/tokenizer"
+stage "shards of tokens"
+"$wellspring" data prepare "${sources[@]}" --eval-share $share --tokenizer "$out/tokenizer" \
+  --out "$out/data" --force
+
+stage "training ($seconds s)"
+sed -e "s#@OUT@#$out#g" -e "s#@SECONDS@#$seconds#g" -e "s#@VOCAB@#$vocabulary#g" \
+  "tools/demo_$( ((mini)) && echo mini || echo run).yaml" >"$out/run.yaml"
+rm -rf "$out/run"
+"$wellspring" train "$out/run.yaml" --out "$out/run"
+model=$(find "$out/run/checkpoints" -maxdepth 1 -name 'step-*' | sort -V | tail -1)
+[[ -n $model ]] || { echo "error: no checkpoint in $out/run/checkpoints" >&2; exit 1; }
+
+stage "held-out documents beside compressors"
+judge=("$out"/text/eval-en.txt "$out"/text/eval-zh.txt)
+/usr/bin/python3 tools/demo_table.py "$wellspring" "$model" "$out/text/train.txt" "$out/bpb" \
+  $( ((mini)) && echo --only-print) "${judge[@]}"
+stage "two continuations"
+for prompt in "The Debian project is" "软件包是"; do
+  "$wellspring" generate "$model" --prompt "$prompt" --max-tokens 60 --temperature 0.7 --top-k 40 --seed 7
+  echo
+done
+
+stage "one question over HTTP"
+"$wellspring" serve "$model" --port 0 >"$out/serve.log" 2>&1 </dev/null &
+server=$!
+port=""
+for _ in $(seq 100); do
+  port=$(sed -n 's#.*http://[^ ]*:\([0-9]*\).*#\1#p' "$out/serve.log" | head -1)
+  [[ -n $port ]] && break
+  kill -0 $server 2>/dev/null || { cat "$out/serve.log"; exit 1; }
+  sleep 0.1
+done
+[[ -n $port ]] || { echo "error: the server did not start within 10 s"; cat "$out/serve.log"; exit 1; }
+question='{"prompt": "How do I install a package? ", "max_tokens": 40, "temperature": 0.7, "seed": 1}'
+echo "POST /v1/completions $question"
+answer=$(curl -sS --fail-with-body --max-time 60 -H 'Content-Type: application/json' -d "$question" \
+  "http://127.0.0.1:$port/v1/completions")
+/usr/bin/python3 -c 'import json, sys
+answer = json.loads(sys.argv[1])
+print(answer["choices"][0]["text"])
+print(answer["usage"])' "$answer"
+kill $server
+wait $server || true
+server=""
+
+stage "done"
+printf '%s\n' "${times[@]}"
+printf '%-28s %5d s\n' "in all" $((SECONDS - begin))
+echo "report: $out/run/report.html"
+((mini)) || echo "table:  $out/bpb.md"
+echo "chat:   build/bin/wellspring chat ${model#"$PWD"/}"
