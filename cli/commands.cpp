@@ -19,6 +19,7 @@ const std::vector<Command>& commands() {
       {"train", "train a model as RUN.yaml says", kEngine},
       {"eval", "measure a model: bits per byte", kEngine},
       {"generate", "continue a prompt", kEngine},
+      {"export", "write a model for other programs", kEngine},
       {"chat", "talk with a model", kEngine},
       {"serve", "serve a model over HTTP (OpenAI's API)", kEngine},
       {"ops", "list, check and time the operators", kEngine},

@@ -1,0 +1,63 @@
+// wellspring export: write a model as a Hugging Face folder that other programs load.
+
+#include <cstdio>
+
+#include "base/args.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "models/decoder/model.h"
+
+namespace wellspring {
+namespace {
+
+struct Options {
+  std::string model, out, dtype = "f32", as = "same";
+  int64_t shard_mb = 0;
+};
+
+void check(const Options& o) {
+  const auto dtype = parse_dtype(o.dtype);
+  if (dtype != DType::f32 && dtype != DType::bf16 && dtype != DType::f16)
+    throw Error(Fault::usage, str("--dtype is '", o.dtype, "'; expected f32, bf16 or f16"));
+  if (o.as != "same" && o.as != "llama")
+    throw Error(Fault::usage, str("--as is '", o.as, "'; expected same or llama"));
+  if (o.shard_mb < 0)
+    throw Error(Fault::usage, str("--shard-mb is ", o.shard_mb, "; expected 0 (one file) or more"));
+  if (exists(join_path(o.out, "config.json")))
+    throw Error(Fault::usage, str(o.out, " already holds a model; give another --out"));
+}
+
+int export_model(const Options& o) {
+  check(o);
+  const std::string folder = find_model_folder(o.model);
+  const auto model = load_decoder(folder, DType::f32);
+  SaveOptions save;
+  save.dtype = *parse_dtype(o.dtype);
+  save.shard_bytes = o.shard_mb << 20;
+  save.as_llama = o.as == "llama";
+  save.tokenizer_from = folder;
+  save_decoder(*model, o.out, save);
+  std::printf("%s: %s parameters in %s\n", o.out.c_str(),
+              human_count(static_cast<double>(model->config().parameters())).c_str(), o.dtype.c_str());
+  return 0;
+}
+
+}  // namespace
+}  // namespace wellspring
+
+extern "C" int wellspring_command_export(int argc, char** argv) {
+  using namespace wellspring;
+  Options o;
+  Args args("wellspring export", "Write a model as a Hugging Face folder that other programs load.");
+  args.positional("MODEL", &o.model, "model folder, or run folder (its newest checkpoint)");
+  args.option("--out", &o.out, "DIR", "folder to write (it must not hold a model yet)");
+  args.option("--dtype", &o.dtype, "f32|bf16|f16", "of the weights (f32)");
+  args.option("--as", &o.as, "same|llama",
+              "llama: a Tele-FLM model as plain Llama, its scalars folded into the weights (same)");
+  args.option("--shard-mb", &o.shard_mb, "N", "most MiB of one file of weights (0: one file)");
+  args.example("wellspring export runs/demo/run --out exported --dtype bf16");
+  if (!args.parse(argc, argv)) return 0;
+  if (o.out.empty()) throw Error(Fault::usage, "give the folder to write: --out DIR");
+  return export_model(o);
+}
