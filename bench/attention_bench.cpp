@@ -1,10 +1,7 @@
 // Times the attention kernels for bench/attention.py. Reads one case per line from standard input:
 //   forward|backward|decode f32|bf16 B T S H Hk D seconds OUTPUT
 // and answers with the median seconds of a call, having written the results of one call to OUTPUT (raw, in
-// the order o, or dq dk dv; "-" for none). "roof f32|bf16|memory seconds" answers with the machine's own rate
-// of multiply-adds in flop/s, or of reading memory in byte/s. The inputs follow from the element's index alone.
-#include <immintrin.h>
-
+// the order o, or dq dk dv; "-" for none). The inputs follow from the element's index alone.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -50,72 +47,6 @@ Tensor input(const Shape& shape, DType dtype, uint32_t n) {
   return Tensor::from(x, shape, dtype);
 }
 
-__attribute__((target("avx512f"), noinline)) double roof_f32(int64_t steps) {
-  __m512 acc[16];
-#pragma GCC unroll 16
-  for (int j = 0; j < 16; ++j) acc[j] = _mm512_setzero_ps();
-  const __m512 x = _mm512_set1_ps(1.0f), y = _mm512_set1_ps(0.5f);
-  for (int64_t i = 0; i < steps; ++i) {
-#pragma GCC unroll 16
-    for (int j = 0; j < 16; ++j) {
-      acc[j] = _mm512_fmadd_ps(x, y, acc[j]);
-      __asm__ volatile("" : "+v"(acc[j]));
-    }
-  }
-  return steps * 16 * 32.0;
-}
-__attribute__((target("avx512f,avx512bf16"), noinline)) double roof_bf16(int64_t steps) {
-  __m512 acc[16];
-#pragma GCC unroll 16
-  for (int j = 0; j < 16; ++j) acc[j] = _mm512_setzero_ps();
-  const __m512bh x = (__m512bh)_mm512_set1_epi32(0x3f803f80);
-  for (int64_t i = 0; i < steps; ++i) {
-#pragma GCC unroll 16
-    for (int j = 0; j < 16; ++j) {
-      acc[j] = _mm512_dpbf16_ps(acc[j], x, x);
-      __asm__ volatile("" : "+v"(acc[j]));
-    }
-  }
-  return steps * 16 * 64.0;
-}
-
-double read_rate(double seconds) {
-  constexpr int64_t kPart = 1 << 22, kParts = 64;  // bytes
-  const Tensor t = Tensor::full({kParts * kPart / 4}, 1);
-  const float* x = t.data_as<float>();
-  float sums[kParts];
-  const double time = median_seconds(seconds, [&] {
-    parallel_for(kParts, [&](int64_t part) {
-      typedef float wide __attribute__((vector_size(16)));
-      wide sum[8] = {};
-      const wide* p = reinterpret_cast<const wide*>(x + part * kPart / 4);
-      for (int64_t i = 0; i < kPart / 16; i += 8) {
-#pragma GCC unroll 8
-        for (int j = 0; j < 8; ++j) sum[j] += p[i + j];
-      }
-#pragma GCC unroll 8
-      for (int j = 1; j < 8; ++j) sum[0] += sum[j];
-      sums[part] = sum[0][0];
-    });
-  });
-  return sums[0] > 0 ? kParts * kPart / time : 0;
-}
-
-double roof(const std::string& dtype, double seconds) {
-  if (dtype == "memory") return read_rate(seconds);
-  const bool bf16 = dtype == "bf16" && __builtin_cpu_supports("avx512bf16");
-  if (!__builtin_cpu_supports("avx512f")) return 0;
-  constexpr int64_t kSteps = 1 << 18;
-  double flops = 0;
-  const double time = median_seconds(seconds, [&] {
-    parallel_for(threads(), [&](int64_t tile) {
-      const double done = bf16 ? roof_bf16(kSteps) : roof_f32(kSteps);
-      if (tile == 0) flops = done;
-    });
-  });
-  return flops * threads() / time;
-}
-
 void write(std::ofstream& file, const Tensor& t) {
   const auto values = t.to_vector<float>();
   file.write(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
@@ -128,11 +59,6 @@ int run() {
     int64_t B, T, S, H, Hk, D;
     double seconds;
     words >> what >> type;
-    if (what == "roof") {
-      words >> seconds;
-      std::cout << roof(type, seconds) << std::endl;
-      continue;
-    }
     words >> B >> T >> S >> H >> Hk >> D >> seconds >> output;
     const std::optional<DType> dtype = parse_dtype(type);
     if (!words || !dtype) {
