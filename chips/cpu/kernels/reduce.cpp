@@ -1,0 +1,167 @@
+// Reductions of any list of dimensions: sum, mean, prod, var, amax, amin, any, all. The output has the
+// input's dimensions, extent 1 where reduced, and is row-major.
+
+#include "chips/cpu/kernels/reduce_fold.h"
+
+WS_KERNELS_BEGIN
+
+template <class T>
+using VectorOf = typename Vector<T>::type;
+
+template <class V, class M>
+WS_INLINE V choose(M mask, V a, V b) {
+  return (V)(((M)a & mask) | ((M)b & ~mask));
+}
+
+template <class T>
+struct Sum {
+  using W = T;
+  using V = VectorOf<T>;
+  static WS_INLINE V none() { return V{}; }
+  static WS_INLINE V map(V x, V) { return x; }
+  static WS_INLINE W pad(W) { return 0; }
+  static WS_INLINE V join(V a, V b) { return a + b; }
+};
+
+template <class T>
+struct SquaredDeviation : Sum<T> {
+  using V = VectorOf<T>;
+  static WS_INLINE V map(V x, V center) { return (x - center) * (x - center); }
+  static WS_INLINE T pad(T center) { return center; }
+};
+
+template <class T>
+struct Product {
+  using W = T;
+  using V = VectorOf<T>;
+  static WS_INLINE V none() { return V{} + T{1}; }
+  static WS_INLINE V map(V x, V) { return x; }
+  static WS_INLINE W pad(W) { return 1; }
+  static WS_INLINE V join(V a, V b) { return a * b; }
+};
+
+template <class T>
+constexpr T kLowest = same_type<T, int64_t> ? static_cast<T>(INT64_MIN) : static_cast<T>(-__builtin_inf());
+template <class T>
+constexpr T kHighest = same_type<T, int64_t> ? static_cast<T>(INT64_MAX) : static_cast<T>(__builtin_inf());
+
+// NaN wins.
+template <class T>
+struct Greatest {
+  using W = T;
+  using V = VectorOf<T>;
+  static WS_INLINE V none() { return V{} + kLowest<T>; }
+  static WS_INLINE V map(V x, V) { return x; }
+  static WS_INLINE W pad(W) { return kLowest<T>; }
+  static WS_INLINE V join(V a, V b) { return choose((a > b) | (a != a), a, b); }
+};
+template <class T>
+struct Least {
+  using W = T;
+  using V = VectorOf<T>;
+  static WS_INLINE V none() { return V{} + kHighest<T>; }
+  static WS_INLINE V map(V x, V) { return x; }
+  static WS_INLINE W pad(W) { return kHighest<T>; }
+  static WS_INLINE V join(V a, V b) { return choose((a < b) | (a != a), a, b); }
+};
+
+// 1 when one element is not zero.
+template <class T>
+struct AnySet : Greatest<T> {
+  using V = VectorOf<T>;
+  static WS_INLINE V none() { return V{}; }
+  static WS_INLINE V map(V x, V) { return choose(x != 0, V{} + T{1}, V{}); }
+  static WS_INLINE T pad(T) { return 0; }
+  static WS_INLINE V join(V a, V b) { return choose(a > b, a, b); }
+};
+// 1 when one element is zero.
+template <class T>
+struct AnyZero : AnySet<T> {
+  using V = VectorOf<T>;
+  static WS_INLINE V map(V x, V) { return choose(x == 0, V{} + T{1}, V{}); }
+  static WS_INLINE T pad(T) { return 1; }
+};
+
+// Writes results to the output, each through `finish`.
+template <class W, class Finish>
+void write_results(const View& out, W* results, int64_t n, Finish finish) {
+  const StoreRow<W> put = storer<W>(out.dtype);
+  constexpr int64_t kBlock = 4096;
+  const int64_t size = static_cast<int64_t>(size_of(out.dtype));
+  parallel_for((n + kBlock - 1) / kBlock, [&](int64_t t) {
+    const int64_t begin = t * kBlock, end = begin + kBlock < n ? begin + kBlock : n;
+    for (int64_t k = begin; k < end; ++k) results[k] = finish(results[k]);
+    put(static_cast<char*>(out.data) + begin * size, 1, end - begin, results + begin);
+  });
+}
+
+template <template <class> class F, class Finish>
+void reduce(const Call& call, Finish finish) {
+  const View& out = call.out[0];
+  const View& x = call.in[0];
+  const ReducePlan p = plan_reduce(out, x);
+  const auto run = [&]<class W>(W) {
+    if (p.kept.count) write_results(out, fold<F<W>>(p, x, nullptr), p.kept.count, finish);
+  };
+  if (x.dtype == DType::f64) run(double{});
+  else if (is_float(x.dtype)) run(float{});
+  else run(int64_t{});
+}
+
+constexpr auto kSame = [](auto v) { return v; };
+
+void reduce_sum(const Call& call) { reduce<Sum>(call, kSame); }
+WS_KERNEL("reduce_sum", reduce_sum)
+
+void reduce_prod(const Call& call) { reduce<Product>(call, kSame); }
+WS_KERNEL("reduce_prod", reduce_prod)
+
+void reduce_amax(const Call& call) { reduce<Greatest>(call, kSame); }
+WS_KERNEL("reduce_amax", reduce_amax)
+
+void reduce_amin(const Call& call) { reduce<Least>(call, kSame); }
+WS_KERNEL("reduce_amin", reduce_amin)
+
+void reduce_any(const Call& call) { reduce<AnySet>(call, kSame); }
+WS_KERNEL("reduce_any", reduce_any)
+
+void reduce_all(const Call& call) {
+  reduce<AnyZero>(call, []<class W>(W v) { return static_cast<W>(v == 0); });
+}
+WS_KERNEL("reduce_all", reduce_all)
+
+template <class W>
+void mean_as(const View& out, const View& x) {
+  const ReducePlan p = plan_reduce(out, x);
+  if (!p.kept.count) return;
+  const W n = static_cast<W>(p.reduced.count);
+  write_results(out, fold<Sum<W>>(p, x, nullptr), p.kept.count, [n](W v) { return v / n; });
+}
+
+void reduce_mean(const Call& call) {
+  if (!is_float(call.in[0].dtype)) cpu::kernel_refuses("reduce_mean", "integers have no mean");
+  if (call.in[0].dtype == DType::f64) mean_as<double>(call.out[0], call.in[0]);
+  else mean_as<float>(call.out[0], call.in[0]);
+}
+WS_KERNEL("reduce_mean", reduce_mean)
+
+template <class W>
+void var_as(const View& out, const View& x, int64_t correction) {
+  const ReducePlan p = plan_reduce(out, x);
+  const int64_t outputs = p.kept.count, count = p.reduced.count;
+  if (!outputs) return;
+  W* mean = static_cast<W*>(cpu::scratch(7, static_cast<size_t>(outputs) * sizeof(W)));
+  const W* sums = fold<Sum<W>>(p, x, nullptr);
+  for (int64_t k = 0; k < outputs; ++k) mean[k] = sums[k] / static_cast<W>(count);
+  const W n = static_cast<W>(count > correction ? count - correction : 0);
+  write_results(out, fold<SquaredDeviation<W>>(p, x, mean), outputs, [n](W v) { return v / n; });
+}
+
+void reduce_var(const Call& call) {
+  if (!is_float(call.in[0].dtype)) cpu::kernel_refuses("reduce_var", "integers have no variance");
+  if (call.in[0].dtype == DType::f64) var_as<double>(call.out[0], call.in[0], call.attr[0].i);
+  else var_as<float>(call.out[0], call.in[0], call.attr[0].i);
+}
+WS_KERNEL("reduce_var", reduce_var)
+
+WS_KERNELS_END

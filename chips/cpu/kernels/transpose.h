@@ -1,0 +1,99 @@
+#pragma once
+// out[i][j] = in[j][i], both with successive elements along their last index, in blocks whose lines of
+// 64 bytes are written whole.
+
+#include "chips/cpu/kernels/stream.h"
+
+WS_KERNELS_BEGIN
+
+template <class U>
+constexpr int64_t kBlockJ = 64 / static_cast<int64_t>(sizeof(U));  // elements of a line of out
+constexpr int64_t kBlockI = 8;
+
+// One block into `lines`, [8][64 bytes].
+template <class U>
+WS_INLINE void transpose_block(const U* in, int64_t ld, U* lines) {
+  for (int64_t i = 0; i < kBlockI; ++i)
+    for (int64_t j = 0; j < kBlockJ<U>; ++j) lines[i * kBlockJ<U> + j] = in[j * ld + i];
+}
+
+#if defined(__AVX2__)
+WS_INLINE void transpose_8x8(const uint32_t* in, int64_t ld, uint32_t* lines, int64_t step) {
+  __m256 r[8], t[8];
+#pragma GCC unroll 8
+  for (int k = 0; k < 8; ++k) r[k] = _mm256_loadu_ps(reinterpret_cast<const float*>(in + k * ld));
+#pragma GCC unroll 4
+  for (int k = 0; k < 8; k += 2) {
+    t[k] = _mm256_unpacklo_ps(r[k], r[k + 1]);
+    t[k + 1] = _mm256_unpackhi_ps(r[k], r[k + 1]);
+  }
+#pragma GCC unroll 2
+  for (int k = 0; k < 8; k += 4) {
+    r[k] = _mm256_shuffle_ps(t[k], t[k + 2], 0x44);
+    r[k + 1] = _mm256_shuffle_ps(t[k], t[k + 2], 0xee);
+    r[k + 2] = _mm256_shuffle_ps(t[k + 1], t[k + 3], 0x44);
+    r[k + 3] = _mm256_shuffle_ps(t[k + 1], t[k + 3], 0xee);
+  }
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) {
+    _mm256_store_ps(reinterpret_cast<float*>(lines + k * step),
+                    _mm256_permute2f128_ps(r[k], r[k + 4], 0x20));
+    _mm256_store_ps(reinterpret_cast<float*>(lines + (k + 4) * step),
+                    _mm256_permute2f128_ps(r[k], r[k + 4], 0x31));
+  }
+}
+template <>
+WS_INLINE void transpose_block<uint32_t>(const uint32_t* in, int64_t ld, uint32_t* lines) {
+  transpose_8x8(in, ld, lines, 16);
+  transpose_8x8(in + 8 * ld, ld, lines + 8, 16);
+}
+
+WS_INLINE void transpose_8x8(const uint16_t* in, int64_t ld, uint16_t* lines, int64_t step) {
+  __m128i r[8], t[8];
+#pragma GCC unroll 8
+  for (int k = 0; k < 8; ++k) r[k] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in + k * ld));
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) {
+    t[2 * k] = _mm_unpacklo_epi16(r[k], r[k + 4]);
+    t[2 * k + 1] = _mm_unpackhi_epi16(r[k], r[k + 4]);
+  }
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) {
+    r[2 * k] = _mm_unpacklo_epi16(t[k], t[k + 4]);
+    r[2 * k + 1] = _mm_unpackhi_epi16(t[k], t[k + 4]);
+  }
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) {
+    t[2 * k] = _mm_unpacklo_epi16(r[k], r[k + 4]);
+    t[2 * k + 1] = _mm_unpackhi_epi16(r[k], r[k + 4]);
+  }
+#pragma GCC unroll 8
+  for (int k = 0; k < 8; ++k) _mm_store_si128(reinterpret_cast<__m128i*>(lines + k * step), t[k]);
+}
+template <>
+WS_INLINE void transpose_block<uint16_t>(const uint16_t* in, int64_t ld, uint16_t* lines) {
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) transpose_8x8(in + 8 * k * ld, ld, lines + 8 * k, 32);
+}
+#endif
+
+// ni x nj elements. `streaming`: past the caches, where the lines of out are aligned.
+template <class U>
+void transpose_tile(U* out, int64_t out_ld, const U* in, int64_t in_ld, int64_t ni, int64_t nj,
+                    bool streaming) {
+  alignas(64) U lines[kBlockI * kBlockJ<U>];
+  for (int64_t j = 0; j < nj; j += kBlockJ<U>) {
+    int64_t i = 0;
+    if (j + kBlockJ<U> <= nj)
+      for (; i + kBlockI <= ni; i += kBlockI) {
+        transpose_block(in + j * in_ld + i, in_ld, lines);
+        for (int64_t k = 0; k < kBlockI; ++k)
+          put_line(out + (i + k) * out_ld + j, lines + k * kBlockJ<U>, streaming);
+      }
+    const int64_t end = j + kBlockJ<U> < nj ? j + kBlockJ<U> : nj;
+    for (; i < ni; ++i)
+      for (int64_t k = j; k < end; ++k) out[i * out_ld + k] = in[k * in_ld + i];
+  }
+}
+
+WS_KERNELS_END

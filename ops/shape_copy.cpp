@@ -1,0 +1,150 @@
+// Copies, conversions, fills and joins, and their derivatives. Views are in ops/shape.cpp.
+
+#include "base/error.h"
+#include "base/text.h"
+#include "ops/dims.h"
+#include "ops/dispatch.h"
+#include "ops/shape.h"
+#include "tensor/autograd.h"
+
+namespace wellspring {
+namespace {
+
+KernelRef kCopy("copy");
+KernelRef kFill("fill");
+
+// A row-major copy on the same device.
+Tensor packed(const Tensor& x, DType dtype) {
+  const Tensor y = Tensor::empty(x.shape(), dtype, x.device());
+  launch(kCopy, {y}, {x});
+  return y;
+}
+
+void check_convertible(const char* op, const Tensor& x, DType to) {
+  if (is_complex(x.dtype()) != is_complex(to))
+    throw Error(Fault::usage, str(op, ": ", x.text(), " does not convert to ", name_of(to)));
+}
+
+void check_target(const char* op, const Tensor& x) {
+  for (int i = 0; i < x.dims(); ++i)
+    if (x.strides()[i] == 0 && x.shape()[i] > 1)
+      throw Error(Fault::usage, str(op, " in place on ", x.text(), " with strides ",
+                                    x.strides().text(), ": elements share memory; clone() it first"));
+}
+
+bool same_place(const Tensor& a, const Tensor& b) {
+  return a.offset() == b.offset() && a.strides() == b.strides() && a.dtype() == b.dtype();
+}
+
+// Overwriting x: nothing flows back to what it was.
+void record_overwritten(const char* op, const Tensor& x) {
+  record(op, {x}, {x}, [](BackwardContext&) -> Tensors { return {Tensor()}; });
+}
+
+}  // namespace
+
+Tensor contiguous(const Tensor& x) { return x.is_contiguous() ? x : clone(x); }
+
+Tensor clone(const Tensor& x) {
+  const Tensor y = packed(x, x.dtype());
+  if (should_record({&x}))
+    record("clone", {x}, {y}, [](BackwardContext& c) -> Tensors { return {c.grad()}; });
+  return y;
+}
+
+Tensor to(const Tensor& x, DType dtype) {
+  if (x.dtype() == dtype) return x;
+  check_convertible("to", x, dtype);
+  const Tensor y = packed(x, dtype);
+  if (is_float(dtype) && should_record({&x}))
+    record("to", {x}, {y}, [from = x.dtype()](BackwardContext& c) -> Tensors {
+      return {to(c.grad(), from)};
+    });
+  return y;
+}
+
+Tensor to(const Tensor& x, Device device) {
+  if (x.device() == device) return x;
+  const Tensor y = x.to_device(device);
+  if (should_record({&x}))
+    record("to", {x}, {y}, [from = x.device()](BackwardContext& c) -> Tensors {
+      return {to(c.grad(), from)};
+    });
+  return y;
+}
+
+const Tensor& copy_(const Tensor& x, const Tensor& source) {
+  check_convertible("copy_", source, x.dtype());
+  check_target("copy_", x);
+  const bool recorded = should_record({&x, &source});
+  Tensor values = expand(source.detach(), x.shape());
+  if (values.storage() == x.storage()) {
+    if (same_place(values, x) && !recorded) return x;
+    values = packed(values, values.dtype());  // the two may overlap
+  }
+  mark_in_place("copy_", x, recorded);
+  launch(kCopy, {x}, {values.to_device(x.device())});
+  if (recorded)
+    record("copy_", {x, source}, {x},
+           [shape = source.shape(), dtype = source.dtype(),
+            device = source.device()](BackwardContext& c) -> Tensors {
+             if (!c.needs(1)) return {Tensor(), Tensor()};
+             return {Tensor(), to(to(sum_to(c.grad(), shape), dtype), device)};
+           });
+  return x;
+}
+
+const Tensor& fill_(const Tensor& x, double value) {
+  check_target("fill_", x);
+  if (is_complex(x.dtype()))
+    throw Error(Fault::usage, str("fill_ of ", x.text(), ": complex tensors are not filled"));
+  const bool recorded = should_record({&x});
+  mark_in_place("fill_", x, recorded);
+  launch(kFill, {x}, {}, {value});
+  if (recorded) record_overwritten("fill_", x);
+  return x;
+}
+
+const Tensor& zero_(const Tensor& x) { return fill_(x, 0); }
+
+Tensor cat(std::span<const Tensor> parts, int dim) {
+  if (parts.empty()) throw Error(Fault::usage, "cat of no tensors");
+  const Tensor& first = parts[0];
+  if (first.dims() == 0) throw Error(Fault::usage, "cat of 0-d tensors: use stack()");
+  const int d = dim_of("cat", first, dim);
+  Shape shape = first.shape();
+  shape[d] = 0;
+  for (const Tensor& t : parts) {
+    Shape rest = t.shape();
+    if (t.dims() > d) rest[d] = shape[d];
+    if (!(rest == shape) || t.dtype() != first.dtype())
+      throw Error(Fault::usage, str("cat along dimension ", d, ": ", first.text(), " and ", t.text(),
+                                    " do not fit"));
+    shape[d] += t.shape()[d];
+  }
+  const Tensor y = Tensor::empty(shape, first.dtype(), first.device());
+  Tensors inputs(parts.begin(), parts.end());
+  std::vector<int64_t> sizes;
+  for (const Tensor& t : parts) sizes.push_back(t.shape()[d]);
+  const Tensors targets = split(y, std::span<const int64_t>(sizes), d);
+  for (size_t i = 0; i < inputs.size(); ++i) launch(kCopy, {targets[i]}, {inputs[i]});
+  if (should_record(parts))
+    record("cat", std::move(inputs), {y}, [sizes, d](BackwardContext& c) -> Tensors {
+      return split(c.grad(), std::span<const int64_t>(sizes), d);
+    });
+  return y;
+}
+
+Tensor stack(std::span<const Tensor> parts, int dim) {
+  if (parts.empty()) throw Error(Fault::usage, "stack of no tensors");
+  Tensors raised;
+  for (const Tensor& t : parts) {
+    if (!(t.shape() == parts[0].shape()))
+      throw Error(Fault::usage, str("stack of ", parts[0].text(), " and ", t.text(),
+                                    ": the shapes must be the same"));
+    raised.push_back(unsqueeze(t, dim));
+  }
+  return cat(raised, dim < 0 ? dim + parts[0].dims() + 1 : dim);
+}
+
+}  // namespace wellspring
