@@ -43,22 +43,4 @@ void* scratch(int slot, size_t bytes);
 /// checks should have kept away.
 [[noreturn]] void kernel_refuses(const char* kernel, const char* why);
 
-/// C[M,N] = A[M,K] B[K,N] (+ C when accumulate), on the calling thread, by oneDNN, with any element
-/// strides where one of each matrix's two strides is 1 (f32 x f32 -> f32, bf16 x bf16 -> bf16 or f32).
-/// The bits depend on the shapes and instruction set alone. `bias` (dtype of C or f32, [N], or null).
-struct Gemm {
-  int64_t m, n, k;
-  const void* a;
-  int64_t a_row, a_col;
-  const void* b;
-  int64_t b_row, b_col;
-  void* c;
-  int64_t c_row;  // C is row-major with this row stride
-  DType input, output;
-  bool accumulate;
-  const void* bias;
-  DType bias_dtype;
-};
-void gemm_tile(const Gemm& g);
-
 }  // namespace wellspring::cpu
