@@ -1,8 +1,8 @@
 """Turns ops/schema/*.yaml into C++: python3 ops/gen.py OUTPUT_FOLDER SCHEMA.yaml...
 
 Writes FAMILY.h for each family (declarations with their documentation), registry.cpp (the table behind
-ops/registry.h), pointwise_forms.cpp (the operators of the pointwise family) and
-pointwise_kernels_N.cpp (their CPU kernels). A file whose content stays the same is only touched.
+ops/registry.h), pointwise_forms.cpp (the operators of the pointwise family), pointwise_kernels_N.cpp (their
+CPU kernels) and pointwise_reference.cpp (their slow reference). A file whose content stays the same is only touched.
 """
 
 import os
@@ -145,6 +145,7 @@ def main(out, paths):
     write(os.path.join(out, "registry.cpp"), registry(families))
     pointwise = next(f for f in families if f["family"] == "pointwise")["operators"]
     write(os.path.join(out, "pointwise_forms.cpp"), gen_pointwise.forms(pointwise))
+    write(os.path.join(out, "pointwise_reference.cpp"), gen_pointwise.reference(pointwise))
     for part in range(gen_pointwise.PARTS):
         write(os.path.join(out, f"pointwise_kernels_{part}.cpp"),
               gen_pointwise.kernels(pointwise[part::gen_pointwise.PARTS]))

@@ -71,9 +71,132 @@ def overloads(op):
     return result
 
 
+def names_in(text):
+    return set(re.findall(r"[A-Za-z_]\w*", text))
+
+
+def in_dialect(text):
+    """The expression with its numbers as the dialect writes them (device_math.h)."""
+    return re.sub(r"(?<![\w.])(\d+(?:\.\d*)?(?:e[+-]?\d+)?)", r"WS_NUMBER(\1)", text)
+
+
+def slots_of(op, backward):
+    """What a row function can read, in order: inputs of the kernel, then parameters."""
+    inputs = ["g"] + op["args"] + ["out"] if backward else op["args"]
+    return inputs + list(op["params"])
+
+
+def computes(op):
+    """Types that the value is computed in: f32, f64 and, when integers stay integers, i64."""
+    return [True, True, op["type"] != "float"]
+
+
+def mask_of(op, text):
+    """Bits of the backward kernel's slots that an expression reads."""
+    used = names_in(text)
+    return sum(1 << i for i, s in enumerate(slots_of(op, True)) if s in used)
+
+
+def description(op):
+    """The PointwiseOp of ops/pointwise_call.h."""
+    grads = op["grads"] + [None] * (len(op["args"]) - len(op["grads"]))
+    bits = lambda flags: sum(1 << i for i, flag in enumerate(flags) if flag)
+    needs = ", ".join(str(mask_of(op, g)) if g else "0" for g in grads)
+    defaults = ", ".join(f"{float(d):g}" for d in op["params"].values())
+    kind = {"same": "same", "float": "floating", "bool": "truth"}[op["type"]]
+    return (f"constinit PointwiseOp k_{op['name']}{{\n"
+            f"    .name = \"{op['name']}\", .kernel = KernelRef(\"{op['name']}\"),\n"
+            f"    .backward = KernelRef(\"{op['name']}_backward\"),\n"
+            f"    .result = PointwiseResult::{kind}, .operands = {len(op['args'])},\n"
+            f"    .params = {len(op['params'])}, .masks = {bits(a in op['masks'] for a in op['args'])},\n"
+            f"    .gradients = {bits(g is not None for g in grads)},\n"
+            f"    .passes = {bits(g == 'g' for g in grads)}, .needs = {{{needs}}},\n"
+            f"    .defaults = {{{defaults}}}}};\n")
+
+
 def forms(operators):
-    return "// Generated.\n"
+    text = ("// Generated from ops/schema/pointwise.yaml: every form of every operator.\n"
+            "#include \"ops/pointwise.h\"\n\n#include \"ops/pointwise_call.h\"\n\n"
+            "namespace wellspring {\nnamespace {\n\n")
+    text += "".join(description(op) for op in operators)
+    text += "\nconstinit const PointwiseOp* const kAll[] = {\n"
+    text += "".join(f"    &k_{op['name']},\n" for op in operators)
+    text += ("};\n\n}  // namespace\n\n"
+             "std::span<const PointwiseOp* const> pointwise_operators() { return kAll; }\n\n")
+    for op in operators:
+        values = "{" + ", ".join(op["args"]) + "}, {" + ", ".join(op["params"]) + "}"
+        calls = {"": f"pointwise(k_{op['name']}, {values})",
+                 "_": f"pointwise_in_place(k_{op['name']}, {values})",
+                 "_out": f"pointwise_out(k_{op['name']}, out, {values})"}
+        for overload in op["overloads"]:
+            for form, declared in zip(overload["forms"], overload["declarations"]):
+                head = re.sub(r" = [^,)]+", "", declared)
+                text += f"{head} {{\n  return {calls[form]};\n}}\n"
+    return text + "\n}  // namespace wellspring\n"
+
+
+def functor(name, arguments, expression, truth):
+    listed = ", ".join("V " + a for a in arguments)
+    return (f"struct {name} {{\n  static constexpr bool kTruth = {truth};\n  template <class V>\n  static WS_INLINE auto apply({listed}) {{\n"
+            f"    return {in_dialect(expression)};\n  }}\n}};\n")
+
+
+def loops(op, name, expression, backward):
+    """One result's row functions, with the functor before them: (definition, initialiser)."""
+    slots, used = slots_of(op, backward), names_in(expression)
+    places = [i for i, s in enumerate(slots) if s in used]
+    types = [True, True, False] if backward else computes(op)
+    rows = ", ".join(f"row<{name}, {v}{''.join(f', {i}' for i in places)}>" if t else "nullptr"
+                     for v, t in zip(["vf_native", "vd_native", "vl_native"], types))
+    mask = sum(1 << i for i in places)
+    truth = "true" if op["type"] == "bool" and not backward else "false"
+    return (functor(name, [slots[i] for i in places], expression, truth), f"{{{mask}, {{{rows}}}}}")
+
+
+def kernel(op, backward):
+    name = op["name"] + ("_backward" if backward else "")
+    parts = ([loops(op, f"{name}_{a}", g, True) if g else ("", "{}") for a, g in zip(op["args"], op["grads"])]
+             if backward else [loops(op, name + "_value", op["value"], False)])
+    truth = "true" if op["type"] == "bool" and not backward else "false"
+    inputs = len(slots_of(op, backward)) - len(op["params"])
+    return ("".join(d for d, _ in parts) +
+            f"constexpr Pointwise k_{name}{{\"{name}\", {inputs}, {len(op['params'])}, {len(parts)}, {truth},\n    {{" +
+            ",\n     ".join(r for _, r in parts) + "}};\n"
+            f"void run_{name}(const Call& call) {{ run_pointwise(call, k_{name}); }}\n"
+            f"WS_KERNEL(\"{name}\", run_{name})\n\n")
 
 
 def kernels(operators):
-    return "// Generated.\n"
+    text = ("// Generated from ops/schema/pointwise.yaml: kernels of some of the operators.\n"
+            "#include \"chips/cpu/kernels/pointwise.h\"\n\nWS_KERNELS_BEGIN\n\n"
+            "#define WS_FN WS_INLINE\n#define WS_NUMBER(c) number<WS_REAL>(c)\n")
+    for real in ("vf_native", "vd_native"):
+        text += f"#define WS_REAL {real}\n#include \"ops/device_math.h\"\n#undef WS_REAL\n"
+    text += "#define WS_REAL V\n\n"
+    for op in operators:
+        text += kernel(op, False) + (kernel(op, True) if op["grads"] else "")
+    return text + "WS_KERNELS_END\n"
+
+
+def reference(operators):
+    """The slow kernels, in plain f64 with the C library's functions."""
+    text = ("// Generated from ops/schema/pointwise.yaml: the slow reference.\n"
+            "#include \"ops/reference/pointwise.h\"\n\n"
+            "namespace wellspring::reference {\nnamespace {\n\n")
+    for op in operators:
+        for backward in [False, True] if op["grads"] else [False]:
+            name = op["name"] + ("_backward" if backward else "")
+            slots = slots_of(op, backward)
+            functions = []
+            for expression in op["grads"] if backward else [op["value"]]:
+                if expression is None:
+                    functions.append("nullptr")
+                    continue
+                names = names_in(expression)
+                given = "".join(f"const double {s} = a[{i}]; " for i, s in enumerate(slots) if s in names)
+                functions.append(f"[](const double* a) -> double {{ {given}return {expression}; }}")
+            text += (f"void run_{name}(const Call& call) {{\n"
+                     f"  run_pointwise(call, {len(slots) - len(op['params'])}, {len(op['params'])},\n"
+                     "                {" + ",\n                 ".join(functions) + "});\n}\n"
+                     f"WS_REFERENCE(\"{name}\", run_{name});\n")
+    return text + "\n}  // namespace\n}  // namespace wellspring::reference\n"

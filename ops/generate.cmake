@@ -1,5 +1,5 @@
-# Runs ops/gen.py when a schema changes: headers ops/FAMILY.h, the registry, the pointwise forms and
-# the pointwise kernels.
+# Runs ops/gen.py when a schema changes: headers ops/FAMILY.h, the registry, and the
+# forms, the kernels and the reference of the pointwise family.
 find_program(WELLSPRING_PYTHON NAMES python3 PATHS /usr/bin NO_DEFAULT_PATH REQUIRED)
 file(GLOB schemas CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/ops/schema/*.yaml)
 set(generated_dir ${CMAKE_BINARY_DIR}/generated/ops)
@@ -8,7 +8,8 @@ foreach(schema ${schemas})
   get_filename_component(family ${schema} NAME_WE)
   list(APPEND generated_headers ${generated_dir}/${family}.h)
 endforeach()
-set(generated_sources ${generated_dir}/registry.cpp ${generated_dir}/pointwise_forms.cpp)
+set(generated_sources ${generated_dir}/registry.cpp ${generated_dir}/pointwise_forms.cpp
+    ${generated_dir}/pointwise_reference.cpp)
 set(generated_kernels)
 foreach(part 0 1 2 3)
   list(APPEND generated_kernels ${generated_dir}/pointwise_kernels_${part}.cpp)

@@ -1,0 +1,240 @@
+// The cases of every pointwise operator, made from its description: each dtype, layouts, broadcasting, odd
+// values, empty and 0-d tensors, numbers as operands, forms in place and with out, and speed.
+
+#include "ops/cases.h"
+#include "ops/pointwise_call.h"
+
+namespace wellspring {
+namespace {
+
+const PointwiseOp& op_of(std::string_view name) {
+  for (const PointwiseOp* op : pointwise_operators())
+    if (op->name == name) return *op;
+  return *pointwise_operators()[0];  // not reached: the lists are registered from the same table
+}
+
+bool one_of(std::string_view name, std::initializer_list<std::string_view> names) {
+  for (std::string_view n : names)
+    if (n == name) return true;
+  return false;
+}
+
+// Where the operator and its derivative are smooth and far from poles.
+Fill fill_of(std::string_view op, int operand) {
+  if (one_of(op, {"log", "log2", "log10", "log1p", "sqrt", "rsqrt", "reciprocal", "pow"})) return Fill::positive;
+  if ((op == "div" && operand == 1) || (op == "addcdiv" && operand == 2)) return Fill::positive;
+  return Fill::normal;
+}
+
+class Builder {
+ public:
+  explicit Builder(CaseList& cases) : cases_(cases), op_(op_of(cases.op())), n_(op_.operands) {}
+
+  void build() {
+    dtypes();
+    layouts();
+    broadcasting();
+    odd_values();
+    shapes();
+    numbers();
+    forms();
+    mixed_dtypes();
+    speed();
+  }
+
+ private:
+  CaseInput input(const Shape& shape, DType dtype, int i) const {
+    if (op_.masks >> i & 1) return random_input(shape, DType::boolean);
+    Fill fill = fill_of(op_.name, i);
+    CaseInput in = random_input(shape, dtype, fill);
+    if (!is_float(dtype) && (fill == Fill::positive || std::string_view(op_.name) == "pow")) {
+      // Small enough for the results of i8.
+      in = ids_input(shape, dtype == DType::boolean ? 0 : 1, dtype == DType::boolean ? 2 : 4, dtype);
+    }
+    return in;
+  }
+  std::vector<CaseInput> inputs(const Shape& shape, DType dtype) const {
+    std::vector<CaseInput> all;
+    for (int i = 0; i < n_; ++i) all.push_back(input(shape, dtype, i));
+    return all;
+  }
+  // A parameter other than its default, which is often neutral.
+  double param() const { return op_.params ? op_.defaults[0] * 2 : 0; }
+
+  Tensor call(const Tensors& in) const { return call(in, param()); }
+  Tensor call(const Tensors& in, double p) const {
+    const PointwiseOp& op = op_;
+    const auto with = [&](std::initializer_list<Operand> operands) {
+      return op.params ? pointwise(op, operands, {p}) : pointwise(op, operands, {});
+    };
+    return n_ == 1 ? with({in[0]}) : n_ == 2 ? with({in[0], in[1]}) : with({in[0], in[1], in[2]});
+  }
+  std::function<Tensors(const Tensors&)> plain() const {
+    return [self = *this](const Tensors& in) -> Tensors { return {self.call(in)}; };
+  }
+
+  OperatorCase& add(const std::string& name, std::vector<CaseInput> in,
+                    std::function<Tensors(const Tensors&)> run) {
+    OperatorCase& c = cases_.add(name, std::move(in), std::move(run));
+    c.takes_f64 = true;
+    // A step, an edge of a choice: differences across it say nothing.
+    if (one_of(op_.name, {"sign", "floor", "ceil", "trunc", "round"})) c.gradient = false;
+    return c;
+  }
+
+  void dtypes() {
+    for (DType t : {DType::f64, DType::f32, DType::bf16, DType::f16, DType::i64, DType::i32, DType::i16,
+                    DType::i8, DType::u8, DType::boolean})
+      add(std::string(name_of(t)), inputs({7, 33}, t), plain());
+  }
+
+  void layouts() {
+    const std::pair<const char*, Layout> all[] = {{"transposed", Layout::transposed}, {"gaps", Layout::gaps},
+                                                  {"offset", Layout::offset},         {"expanded", Layout::expanded},
+                                                  {"reversed", Layout::reversed}};
+    for (auto [name, layout] : all)
+      for (DType t : {DType::f32, DType::bf16}) {
+        std::vector<CaseInput> in = inputs({5, 6, 150}, t);
+        in[0] = in[0].with(layout);
+        add(std::string(name) + " " + std::string(name_of(t)), in, plain());
+        if (n_ > 1) {
+          std::vector<CaseInput> other = inputs({3, 70}, t);
+          for (CaseInput& i : other) i = i.with(layout);
+          add("all " + std::string(name) + " " + std::string(name_of(t)), other, plain());
+        }
+      }
+  }
+
+  void broadcasting() {
+    if (n_ < 2) return;
+    const std::pair<Shape, Shape> pairs[] = {{{4, 5, 6}, {6}},    {{4, 5, 6}, {5, 1}}, {{200}, {3, 1}},
+                                             {{4, 1, 6}, {5, 1}}, {{2, 3}, {}},        {{}, {2, 150}},
+                                             {{1}, {3, 2}},       {{3, 260}, {260}},   {{0, 3}, {3}}};
+    for (const auto& [a, b] : pairs) {
+      std::vector<CaseInput> in = {input(a, DType::f32, 0), input(b, DType::f32, 1)};
+      if (n_ == 3) in.push_back(input({}, DType::f32, 2));
+      add(a.text() + " with " + b.text(), in, plain()).sums(16);
+    }
+  }
+
+  void odd_values() {
+    for (DType t : {DType::f64, DType::f32, DType::bf16, DType::f16})
+      for (int odd = 0; odd < n_; ++odd) {
+        if (op_.masks >> odd & 1) continue;
+        std::vector<CaseInput> in = inputs({3, 100}, t);
+        if (std::string_view(op_.name) == "lerp") in[2] = in[2].with(Fill::unit);
+        in[odd] = in[odd].with(Fill::odd);
+        add("odd values in " + std::to_string(odd) + " " + std::string(name_of(t)), in, plain()).no_gradient();
+      }
+  }
+
+  void shapes() {
+    for (const Shape& s : {Shape{}, Shape{1}, Shape{0}, Shape{3, 0, 2}, Shape{1, 1, 1}, Shape{15}, Shape{16},
+                           Shape{17}, Shape{1025}, Shape{8193}, Shape{2, 1, 3, 1, 2, 1, 2, 2}, Shape{3, 1000}})
+      add("shape " + s.text(), inputs(s, DType::f32), plain());
+  }
+
+  void numbers() {
+    if (n_ < 2) return;
+    for (DType t : {DType::f32, DType::bf16, DType::i32, DType::f64}) {
+      std::vector<CaseInput> in = {input({4, 33}, t, 0)};
+      const std::string name = " " + std::string(name_of(t));
+      if (op_.masks & 1) {
+        add("numbers" + name, in, [self = *this](const Tensors& x) -> Tensors {
+          return {pointwise(self.op_, {x[0], Scalar(2), Scalar(1.5)}, {})};
+        });
+        continue;
+      }
+      add("number after" + name, in, [self = *this](const Tensors& x) -> Tensors {
+        return {self.call_numbers(x[0], 2, false)};
+      });
+      if (n_ == 2)
+        add("number before" + name, in, [self = *this](const Tensors& x) -> Tensors {
+          return {self.call_numbers(x[0], 3, true)};
+        });
+    }
+  }
+  Tensor call_numbers(const Tensor& x, int v, bool first) const {
+    const double p = op_.params ? op_.defaults[0] : 0;
+    const auto with = [&](std::initializer_list<Operand> operands) {
+      return op_.params ? pointwise(op_, operands, {p}) : pointwise(op_, operands, {});
+    };
+    const Scalar a(v), b(v + 1);
+    return n_ == 3 ? with({x, a, b}) : first ? with({a, x}) : with({x, a});
+  }
+
+  void forms() {
+    if (op_.masks & 1) return;
+    for (DType t : {DType::f32, DType::bf16, DType::i32}) {
+      // The result of an integer operator that gives floats does not fit in place.
+      if (!is_float(t) && op_.result == PointwiseResult::floating) continue;
+      const std::string name = " " + std::string(name_of(t));
+      add("in place" + name, inputs({3, 50}, t), [self = *this](const Tensors& in) -> Tensors {
+        return {self.change(in)};
+      });
+      add("out" + name, inputs({3, 50}, t), [self = *this](const Tensors& in) -> Tensors {
+        return {self.into_out(in)};
+      }).no_gradient();
+    }
+  }
+  // x in place, on a copy that is on the tape; as a transposed view of a larger tensor.
+  Tensor change(const Tensors& in) const {
+    Tensors changed = in;
+    changed[0] = pointwise(*multiply(), {in[0], Scalar(1)}, {});
+    const auto with = [&](std::initializer_list<Operand> o) {
+      return op_.params ? pointwise_in_place(op_, o, {param()}) : pointwise_in_place(op_, o, {});
+    };
+    return n_ == 1   ? with({changed[0]})
+           : n_ == 2 ? with({changed[0], changed[1]})
+                     : with({changed[0], changed[1], changed[2]});
+  }
+  Tensor into_out(const Tensors& in) const {
+    NoGrad no_grad;
+    const DType t = op_.result == PointwiseResult::truth ? DType::boolean : in[0].dtype();
+    const Tensor turned = Tensor::empty({50, 3}, t).as_strided({3, 50}, {1, 3}, 0);
+    const auto with = [&](std::initializer_list<Operand> o) {
+      return op_.params ? pointwise_out(op_, turned, o, {param()}) : pointwise_out(op_, turned, o, {});
+    };
+    return n_ == 1 ? with({in[0]}) : n_ == 2 ? with({in[0], in[1]}) : with({in[0], in[1], in[2]});
+  }
+  static const PointwiseOp* multiply() { return &op_of("mul"); }
+
+  void mixed_dtypes() {
+    if (n_ < 2) return;
+    const std::pair<DType, DType> pairs[] = {{DType::f32, DType::bf16}, {DType::bf16, DType::f16},
+                                             {DType::i32, DType::f32},  {DType::i64, DType::bf16},
+                                             {DType::boolean, DType::i16}, {DType::u8, DType::i8},
+                                             {DType::f64, DType::f32}};
+    for (auto [a, b] : pairs) {
+      std::vector<CaseInput> in = {input({4, 40}, a, 0), input({4, 40}, b, 1)};
+      if (n_ == 3) in.push_back(input({40}, a, 2));
+      add(std::string(name_of(a)) + " with " + std::string(name_of(b)), in, plain()).sums(4);
+    }
+  }
+
+  void speed() {
+    for (int64_t size : {1024, 4096})
+      for (DType t : {DType::f32, DType::bf16}) {
+        std::vector<CaseInput> in = inputs({size, size}, t);
+        double bytes = op_.result == PointwiseResult::truth ? 1 : static_cast<double>(size_of(t));
+        for (const CaseInput& i : in) bytes += static_cast<double>(size_of(i.dtype));
+        OperatorCase& c = cases_.time(std::string(name_of(t)) + " " + Shape{size, size}.text(), in, plain());
+        c.moves(bytes * static_cast<double>(size * size));
+        c.time_backward = op_.gradients != 0;
+      }
+  }
+
+  CaseList& cases_;
+  const PointwiseOp& op_;
+  int n_;
+};
+
+void fill(CaseList& cases) { Builder(cases).build(); }
+
+[[maybe_unused]] const bool registered = [] {
+  for (const PointwiseOp* op : pointwise_operators()) CaseRegistrar(op->name, fill);
+  return true;
+}();
+
+}  // namespace
+}  // namespace wellspring
