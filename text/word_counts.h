@@ -4,14 +4,16 @@
 #include <cstdint>
 #include <cstring>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace wellspring {
 
 class WordCounts {
  public:
-  void add(std::string_view word, int64_t n) {
-    const uint64_t h = hash(word);
+  void add(std::string_view word, int64_t n) { add(word, n, hash(word)); }
+  /// With the hash that each() gave.
+  void add(std::string_view word, int64_t n, uint64_t h) {
     if (entries_.size() * 2 >= slots_.size()) grow();
     size_t i = h & (slots_.size() - 1);
     for (; slots_[i].index; i = (i + 1) & (slots_.size() - 1)) {
@@ -27,10 +29,14 @@ class WordCounts {
     slots_[i] = {static_cast<uint32_t>(h >> 32), static_cast<uint32_t>(entries_.size())};
   }
   size_t size() const { return entries_.size(); }
-  /// fn(word, count), in order of first sight.
+  /// fn(word, count) or fn(word, count, hash), in order of first sight.
   template <class F>
   void each(F&& fn) const {
-    for (const Entry& e : entries_) fn(std::string_view(bytes_.data() + e.begin, e.size), e.count);
+    for (const Entry& e : entries_) {
+      const std::string_view word(bytes_.data() + e.begin, e.size);
+      if constexpr (std::is_invocable_v<F, std::string_view, int64_t>) fn(word, e.count);
+      else fn(word, e.count, e.hash);
+    }
   }
 
  private:

@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-"""Writes this folder's tokenizers and golden.jsonl with Hugging Face `tokenizers`.
+"""Writes this folder's tokenizers, golden.jsonl and every_code_point.json with Hugging Face `tokenizers`.
 
     .cache/peers/venv/bin/python text/testdata/make_golden.py
 
 Each line of golden.jsonl: tokenizer, text, add_special, ids and the peer's decoding. The tokenizers are
 small ones of our own, trained on the sentences below, in the forms of GPT-2, Llama 3, Qwen2, GPT-4o and
 Llama 2 (with normaliser, and with Metaspace).
+
+every_code_point.json holds, per tokenizer and block of 4,096 code points, a hash of the ids of a text in which
+each of them stands beside letters, digits, white space, itself and an apostrophe. For the byte-level ones the
+vocabulary is all pairs of bytes, in an order (pair_order) by which a missing or additional cut changes the ids.
 """
 import base64
 import json
@@ -132,6 +136,49 @@ def texts():
     return given
 
 
+def pair_order():
+    """All pairs of bytes: first those that only a missing cut can bring together."""
+    def kind(x, y):
+        if x < 128 or y < 128:
+            return 0 if x < 128 <= y else 1 if y < 128 <= x else 4
+        return 2 if y >= 0xC2 else 3  # between characters, inside one
+    return sorted(((x, y) for x in range(256) for y in range(256)), key=lambda p: (kind(*p), p))
+
+
+def pairs(pre, normalizer=None):
+    letter = bytes_to_unicode()
+    vocab = {letter[b]: b for b in range(256)}
+    merges = [(letter[x], letter[y]) for x, y in pair_order()]
+    vocab.update({x + y: 256 + i for i, (x, y) in enumerate(merges)})
+    t = Tokenizer(models.BPE(vocab, merges))
+    t.pre_tokenizer = pre
+    if normalizer:
+        t.normalizer = normalizer
+    return t
+
+
+def block_text(first):
+    """The text of 4,096 code points; the C++ test makes the same."""
+    return "".join(f"a{c}b1{c}2 {c}\n{c}{c}'s" for c in map(chr, range(first, first + 4096))
+                   if not "\ud800" <= c < "\ue000")
+
+
+def fnv(ids):
+    h = 0xCBF29CE484222325
+    for i in ids:
+        h = (h ^ i) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return f"{h:016x}"
+
+
+def every_code_point(made):
+    bare = {"gpt2": pairs(pre_tokenizers.ByteLevel(add_prefix_space=False)), "llama3": pairs(split(LLAMA3)),
+            "qwen2": pairs(split(LLAMA3.replace("{1,3}", "")), normalizers.NFC()), "o200k": pairs(split(O200K)),
+            "llama2": made["llama2"], "llama2_metaspace": made["llama2_metaspace"]}
+    blocks = [block_text(first) for first in range(0, 0x110000, 4096)]
+    return {name: [fnv(e.ids) for e in t.encode_batch_fast(blocks, add_special_tokens=False)]
+            for name, t in bare.items()}
+
+
 def main():
     rows = []
     made = {"gpt2": gpt2(), "gpt2_prefix": gpt2_prefix(), "llama3": llama3(), "qwen2": qwen2(), "o200k": o200k(),
@@ -166,6 +213,8 @@ def main():
             f.write(json.dumps({"tokenizer": name, "text": text, "add_special": special, "ids": ids,
                                 **({} if decoded == text else {"decoded": decoded})},
                                ensure_ascii=True, separators=(",", ":")) + "\n")
+    with open(os.path.join(HERE, "every_code_point.json"), "w") as f:
+        json.dump(every_code_point(made), f, indent=0)
     print(len(rows), "rows")
 
 
