@@ -24,6 +24,7 @@ class IdSink {
     return out_.data() + size_;
   }
   void advance(size_t n) { size_ += n; }
+  size_t size() const { return size_; }
   void push(int32_t id) { *room(1) = id, advance(1); }
 
  private:

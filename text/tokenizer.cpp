@@ -216,10 +216,7 @@ bool Tokenizer::is_special(int32_t id) const {
 }
 std::optional<int32_t> Tokenizer::bos_id() const { return data_->bos; }
 std::optional<int32_t> Tokenizer::eos_id() const { return data_->eos; }
-bool Tokenizer::byte_level() const {
-  return data_->byte_level && std::find(data_->byte_ids.begin(), data_->byte_ids.end(), -1) ==
-                                  data_->byte_ids.end();
-}
+bool Tokenizer::byte_level() const { return data_->all_bytes; }
 const std::string& Tokenizer::source() const { return data_->where; }
 
 }  // namespace wellspring

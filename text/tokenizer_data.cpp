@@ -108,10 +108,15 @@ void TokenizerData::finish() {
     if (byte_level) utf8_append(name, byte_alphabet()[static_cast<size_t>(b)]);
     else name = str("<0x", kHex[b >> 4], kHex[b & 15], ">");
     auto at = ids.find(name);
-    if (at != ids.end()) byte_ids[static_cast<size_t>(b)] = at->second;
+    if (at != ids.end() && used[static_cast<size_t>(at->second)] & 1)
+      byte_ids[static_cast<size_t>(b)] = at->second;
   }
   if (!byte_level)  // all or nothing, as the reference does per character
     byte_fallback = byte_fallback && byte_ids['A'] >= 0;
+  for (size_t i = 0; i < tokens.size(); ++i)  // a character of the byte alphabet may take two bytes
+    if (used[i] & 1) longest = std::max(longest, tokens[i].size());
+  all_bytes = byte_level && std::find(byte_ids.begin(), byte_ids.end(), -1) == byte_ids.end();
+  if (all_bytes) find_whole_characters();
   // The fast path: one pattern, and bytes.
   size_t n = pre.size();
   if (byte_level && n >= 1 && n <= 2 && pre[n - 1].kind == PreStep::byte_level) {
@@ -185,7 +190,7 @@ struct Cutter {
   // `first`: the piece begins where the whole text begins.
   void cut(std::string_view s, bool first, size_t index) const {
     if (s.empty()) return;
-    if (index == d.pre.size()) return d.encode_piece(s.data(), s.size(), s.size(), sink);
+    if (index == d.pre.size()) return d.encode_piece(s.data(), s.size(), sink);
     const PreStep& step = d.pre[index];
     auto onward = [&](size_t begin, std::string_view part) {
       cut(part, first && begin == 0, index + 1);
@@ -242,7 +247,7 @@ void TokenizerData::encode_segment(std::string_view text, bool first, IdSink& si
   const char* end = text.data() + text.size();
   scan::each_piece(*simple, text.data(), end, [&](const char* p, const char* e) {
     const auto n = static_cast<size_t>(e - p);
-    if (n > WordCache::kLongest) return encode_piece(p, n, static_cast<size_t>(end - p), sink);
+    if (n > WordCache::kLongest) return encode_piece(p, n, sink);
     uint64_t key[2];
     WordCache::Entry& entry = cache.at(p, n, static_cast<size_t>(end - p), serial, key);
     if (entry.key[0] == key[0] && entry.key[1] == key[1] && entry.owner == serial) [[likely]] {
@@ -250,29 +255,31 @@ void TokenizerData::encode_segment(std::string_view text, bool first, IdSink& si
       std::memcpy(to, entry.ids, sizeof entry.ids);
       return sink.advance(entry.count);
     }
-    std::vector<int32_t> fresh;
-    {
-      IdSink own(fresh);
-      encode_piece(p, n, n, own);
-    }
-    std::copy(fresh.begin(), fresh.end(), sink.room(fresh.size()));
-    sink.advance(fresh.size());
-    if (fresh.size() > WordCache::kIds) return;
+    const size_t before = sink.size();
+    encode_piece(p, n, sink);
+    const size_t made = sink.size() - before;
+    if (made > WordCache::kIds) return;
     entry.key[0] = key[0], entry.key[1] = key[1];
     entry.owner = serial;
-    entry.count = static_cast<uint32_t>(fresh.size());
-    std::copy(fresh.begin(), fresh.end(), entry.ids);
+    entry.count = static_cast<uint32_t>(made);
+    std::copy_n(sink.room(0) - made, made, entry.ids);
   });
 }
 
-void TokenizerData::encode_piece(const char* p, size_t n, size_t, IdSink& sink) const {
-  if (ignore_merges) {
+void TokenizerData::encode_piece(const char* p, size_t n, IdSink& sink) const {
+  if (ignore_merges && n <= longest) {
     const std::string_view s(p, n);
     auto at = byte_level ? ids.find(to_byte_alphabet(s)) : ids.find(s);
     if (at != ids.end() && used[static_cast<size_t>(at->second)] & 1) return sink.push(at->second);
   }
   int32_t* to = sink.room(n);
   size_t count = 0;
+  if (all_bytes) {
+    if (!whole_characters.empty()) count = start_with_characters(p, n, to);
+    if (count == 0)
+      for (; count < n; ++count) to[count] = byte_ids[static_cast<unsigned char>(p[count])];
+    return sink.advance(merge_all(merges, to, count));
+  }
   bool last_unknown = false;
   auto unknown = [&](std::string_view what) {
     // Without an unknown token the reference drops the character; data must not vanish silently.

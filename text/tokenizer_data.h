@@ -83,6 +83,9 @@ struct TokenizerData {
   bool byte_level = false, byte_fallback = false, ignore_merges = false, fuse_unk = false;
   std::array<int32_t, 256> byte_ids;  ///< -1: none
   int32_t unk = -1;
+  bool all_bytes = false;                  ///< every byte has a token
+  size_t longest = 0;                      ///< bytes of the longest token of the vocabulary
+  std::vector<uint32_t> whole_characters;  ///< by code point: see whole_characters.cpp; or empty
 
   // Steps before and after the model.
   std::vector<AddedToken> added;
@@ -105,7 +108,9 @@ struct TokenizerData {
   std::string normalize(std::string_view text) const;
   std::string first_piece(int32_t id) const;
   void check_id(int32_t id) const;
-  void encode_piece(const char* p, size_t n, size_t readable, IdSink& sink) const;
+  void encode_piece(const char* p, size_t n, IdSink& sink) const;
+  void find_whole_characters();
+  size_t start_with_characters(const char* p, size_t n, int32_t* to) const;
   void encode_segment(std::string_view text, bool first, IdSink& sink) const;
 };
 
