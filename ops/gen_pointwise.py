@@ -76,7 +76,7 @@ def names_in(text):
 
 
 def in_dialect(text):
-    """The expression with its numbers as the dialect writes them (device_math.h)."""
+    """The expression with its numbers as the dialect writes them (device_math.inc)."""
     return re.sub(r"(?<![\w.])(\d+(?:\.\d*)?(?:e[+-]?\d+)?)", r"WS_NUMBER(\1)", text)
 
 
@@ -171,7 +171,7 @@ def kernels(operators):
             "#include \"chips/cpu/kernels/pointwise.h\"\n\nWS_KERNELS_BEGIN\n\n"
             "#define WS_FN WS_INLINE\n#define WS_NUMBER(c) number<WS_REAL>(c)\n")
     for real in ("vf_native", "vd_native"):
-        text += f"#define WS_REAL {real}\n#include \"ops/device_math.h\"\n#undef WS_REAL\n"
+        text += f"#define WS_REAL {real}\n#include \"ops/device_math.inc\"\n#undef WS_REAL\n"
     text += "#define WS_REAL V\n\n"
     for op in operators:
         text += kernel(op, False) + (kernel(op, True) if op["grads"] else "")

@@ -40,7 +40,7 @@ struct Problem {
   Shape shape;
   DType promoted{}, result{}, compute{};
   Device device;
-  std::vector<Attr> attrs;            // of the forward kernel
+  std::vector<Attr> attrs;  // of the forward kernel
 };
 
 Shape broadcast(const PointwiseOp& op, const Problem& p) {
@@ -61,7 +61,8 @@ Shape broadcast(const PointwiseOp& op, const Problem& p) {
       std::string shapes;
       for (const Tensor& o : p.tensors)
         if (o.defined()) shapes += (shapes.empty() ? "" : " and ") + o.shape().text();
-      fail(op, str("shapes ", shapes, " do not broadcast: dimension -", d, " is ", ours, " and ", theirs));
+      fail(op, str("shapes ", shapes, " do not broadcast: dimension -", d, " is ", ours, " and ",
+                   theirs));
     }
   }
   return shape;
@@ -77,7 +78,8 @@ Attr number_attr(const PointwiseOp& op, const Problem& p, const Scalar& s) {
   return Attr(s.i);
 }
 
-Problem examine(const PointwiseOp& op, std::span<const Operand> operands, std::span<const double> params) {
+Problem examine(const PointwiseOp& op, std::span<const Operand> operands,
+                std::span<const double> params) {
   Problem p;
   std::vector<Operand> promoting;
   const Tensor* first = nullptr;
@@ -87,7 +89,8 @@ Problem examine(const PointwiseOp& op, std::span<const Operand> operands, std::s
     if (!mask) promoting.push_back(o);
     if (!o.tensor) continue;
     if (!o.tensor->defined()) fail(op, str("operand ", i, " is undefined"));
-    if (is_complex(o.tensor->dtype())) fail(op, str("complex operands are not taken: ", o.tensor->text()));
+    if (is_complex(o.tensor->dtype()))
+      fail(op, str("complex operands are not taken: ", o.tensor->text()));
     if (mask && o.tensor->dtype() != DType::boolean && o.tensor->dtype() != DType::u8)
       fail(op, str("operand ", i, " must be bool, but is ", o.tensor->text()));
     p.tensors[i] = *o.tensor;
@@ -96,9 +99,9 @@ Problem examine(const PointwiseOp& op, std::span<const Operand> operands, std::s
   p.device = first->device();
   p.shape = broadcast(op, p);
   p.promoted = promoted_dtype(promoting);
-  p.result = op.result == PointwiseResult::truth                          ? DType::boolean
+  p.result = op.result == PointwiseResult::truth                               ? DType::boolean
              : op.result == PointwiseResult::floating && !is_float(p.promoted) ? DType::f32
-                                                                          : p.promoted;
+                                                                               : p.promoted;
   const DType inside = op.result == PointwiseResult::floating ? p.result : p.promoted;
   p.compute = inside == DType::f64 ? DType::f64 : is_float(inside) ? DType::f32 : DType::i64;
   p.attrs.push_back(p.compute);
@@ -144,7 +147,8 @@ Tensors gradients(const Kept& k, BackwardContext& c) {
     launch(op.backward, outs, ins, k.attrs);
   }
   for (int i = 0; i < op.operands; ++i)
-    if (results[i].defined() && !(k.shapes[i] == k.shape)) results[i] = sum_to(results[i], k.shapes[i]);
+    if (results[i].defined() && !(k.shapes[i] == k.shape))
+      results[i] = sum_to(results[i], k.shapes[i]);
   return results;
 }
 
@@ -172,7 +176,8 @@ Kept keep_operands(const PointwiseOp& op, const Problem& p, F&& keep) {
 
 bool reads_result(const PointwiseOp& op, const Problem& p) {
   for (int i = 0; i < op.operands; ++i)
-    if (p.tensors[i].defined() && p.tensors[i].requires_grad() && (op.needs[i] >> (1 + op.operands) & 1))
+    if (p.tensors[i].defined() && p.tensors[i].requires_grad() &&
+        (op.needs[i] >> (1 + op.operands) & 1))
       return true;
   return false;
 }
@@ -208,19 +213,22 @@ bool is_dense(const Tensor& t) {
   return e.end - e.begin == t.numel() * static_cast<int64_t>(size_of(t.dtype()));
 }
 bool same_place(const Tensor& a, const Tensor& b) {
-  return a.data() == b.data() && a.dtype() == b.dtype() && a.shape() == b.shape() && a.strides() == b.strides();
+  return a.data() == b.data() && a.dtype() == b.dtype() && a.shape() == b.shape() &&
+         a.strides() == b.strides();
 }
 
-// Refuses a target that overlaps itself or an operand partly. Operands that may overlap it, interleaved
-// in a way that is not examined, are replaced by copies.
+// Refuses a target that overlaps itself or an operand partly. Operands that may overlap it,
+// interleaved in a way that is not examined, are replaced by copies.
 void separate(const PointwiseOp& op, Problem& p, const Tensor& target) {
   for (int d = 0; d < target.dims(); ++d)
     if (target.strides()[d] == 0 && target.shape()[d] > 1)
-      fail(op, str("the target ", target.text(), " repeats its elements (an expanded view); clone() it first"));
+      fail(op, str("the target ", target.text(),
+                   " repeats its elements (an expanded view); clone() it first"));
   if (target.numel() == 0) return;
   const Extent ours = extent_of(target);
   for (Tensor& t : p.tensors) {
-    if (!t.defined() || t.storage() != target.storage() || t.numel() == 0 || same_place(t, target)) continue;
+    if (!t.defined() || t.storage() != target.storage() || t.numel() == 0 || same_place(t, target))
+      continue;
     const Extent theirs = extent_of(t);
     if (theirs.end <= ours.begin || ours.end <= theirs.begin) continue;
     if (is_dense(t) && is_dense(target))
@@ -236,8 +244,8 @@ void check_target(const PointwiseOp& op, const Problem& p, const Tensor& target,
   if (!(target.shape() == p.shape))
     fail(op, str("the result is ", p.shape.text(), ", but ", what, " is ", target.text()));
   if (is_complex(target.dtype()) || category(target.dtype()) < category(p.result))
-    fail(op, str("the result is ", name_of(p.result), ", which ", what, " of dtype ", name_of(target.dtype()),
-                 " cannot hold"));
+    fail(op, str("the result is ", name_of(p.result), ", which ", what, " of dtype ",
+                 name_of(target.dtype()), " cannot hold"));
 }
 
 }  // namespace
@@ -245,7 +253,7 @@ void check_target(const PointwiseOp& op, const Problem& p, const Tensor& target,
 DType promoted_dtype(std::span<const Operand> operands) {
   std::optional<DType> rank[3];  // with dimensions, 0-d, numbers
   for (const Operand& o : operands) {
-    const DType t = o.tensor                                   ? o.tensor->dtype()
+    const DType t = o.tensor                                 ? o.tensor->dtype()
                     : o.number.kind == Scalar::Kind::boolean ? DType::boolean
                     : o.number.kind == Scalar::Kind::integer ? DType::i64
                                                              : DType::f32;
@@ -261,10 +269,12 @@ DType promoted_dtype(std::span<const Operand> operands) {
 
 Tensor pointwise(const PointwiseOp& op, std::initializer_list<Operand> operands,
                  std::initializer_list<double> params) {
-  const Problem p = examine(op, {operands.begin(), operands.size()}, {params.begin(), params.size()});
+  const Problem p =
+      examine(op, {operands.begin(), operands.size()}, {params.begin(), params.size()});
   const Tensor out = Tensor::empty(p.shape, p.result, p.device);
   run(op, p, out);
-  if (recorded(op, p)) put_on_tape(op, p, out, keep_operands(op, p, [](const Tensor& t) { return t; }));
+  if (recorded(op, p))
+    put_on_tape(op, p, out, keep_operands(op, p, [](const Tensor& t) { return t; }));
   return out;
 }
 
@@ -291,12 +301,14 @@ const Tensor& pointwise_in_place(const PointwiseOp& op, std::initializer_list<Op
   return target;
 }
 
-const Tensor& pointwise_out(const PointwiseOp& op, const Tensor& out, std::initializer_list<Operand> operands,
+const Tensor& pointwise_out(const PointwiseOp& op, const Tensor& out,
+                            std::initializer_list<Operand> operands,
                             std::initializer_list<double> params) {
   Problem p = examine(op, {operands.begin(), operands.size()}, {params.begin(), params.size()});
   if (!out.defined()) fail(op, "out is undefined");
   check_target(op, p, out, "out");
-  if (recorded(op, p)) fail(op, "a result written to out has no gradient; use the plain form, or NoGrad");
+  if (recorded(op, p))
+    fail(op, "a result written to out has no gradient; use the plain form, or NoGrad");
   separate(op, p, out);
   mark_in_place(op.name, out, false);
   run(op, p, out);
@@ -306,7 +318,8 @@ const Tensor& pointwise_out(const PointwiseOp& op, const Tensor& out, std::initi
 Tensor gelu(const Tensor& x, std::string_view approximate) {
   if (approximate == "none") return gelu_erf(x);
   if (approximate == "tanh") return gelu_tanh(x);
-  throw Error(Fault::usage, str("gelu: approximate is \"none\" or \"tanh\", not \"", approximate, "\""));
+  throw Error(Fault::usage,
+              str("gelu: approximate is \"none\" or \"tanh\", not \"", approximate, "\""));
 }
 
 }  // namespace wellspring

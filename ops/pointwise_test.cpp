@@ -1,5 +1,5 @@
-// What the case lists of pointwise operators cannot say: PyTorch's promotion, errors, forms in place and with
-// out, what is saved, the functions' accuracy.
+// What the case lists of pointwise operators cannot say: PyTorch's promotion, errors, forms in
+// place and with out, what is saved, the functions' accuracy.
 #include "ops/pointwise.h"
 
 #include <gtest/gtest.h>
@@ -33,14 +33,16 @@ std::string error_of(const std::function<void()>& f) {
 TEST(Promotion, OfTensorsAsPyTorch) {
   const DType all[] = {DType::f64, DType::f32, DType::bf16, DType::f16, DType::i64,
                        DType::i32, DType::i16, DType::i8,   DType::u8,  DType::boolean};
-  const char* rows[] = {"f64 f64 f64 f64 f64 f64 f64 f64 f64 f64",      "f64 f32 f32 f32 f32 f32 f32 f32 f32 f32",
-                        "f64 f32 bf16 f32 bf16 bf16 bf16 bf16 bf16 bf16", "f64 f32 f32 f16 f16 f16 f16 f16 f16 f16",
-                        "f64 f32 bf16 f16 i64 i64 i64 i64 i64 i64",     "f64 f32 bf16 f16 i64 i32 i32 i32 i32 i32",
-                        "f64 f32 bf16 f16 i64 i32 i16 i16 i16 i16",     "f64 f32 bf16 f16 i64 i32 i16 i8 i16 i8",
-                        "f64 f32 bf16 f16 i64 i32 i16 i16 u8 u8",       "f64 f32 bf16 f16 i64 i32 i16 i8 u8 bool"};
+  const char* rows[] = {
+      "f64 f64 f64 f64 f64 f64 f64 f64 f64 f64",        "f64 f32 f32 f32 f32 f32 f32 f32 f32 f32",
+      "f64 f32 bf16 f32 bf16 bf16 bf16 bf16 bf16 bf16", "f64 f32 f32 f16 f16 f16 f16 f16 f16 f16",
+      "f64 f32 bf16 f16 i64 i64 i64 i64 i64 i64",       "f64 f32 bf16 f16 i64 i32 i32 i32 i32 i32",
+      "f64 f32 bf16 f16 i64 i32 i16 i16 i16 i16",       "f64 f32 bf16 f16 i64 i32 i16 i8 i16 i8",
+      "f64 f32 bf16 f16 i64 i32 i16 i16 u8 u8",         "f64 f32 bf16 f16 i64 i32 i16 i8 u8 bool"};
   for (int a = 0; a < 10; ++a) {
     std::string line;
-    for (DType b : all) line += (line.empty() ? "" : " ") + std::string(name_of(add(of(all[a]), of(b)).dtype()));
+    for (DType b : all)
+      line += (line.empty() ? "" : " ") + std::string(name_of(add(of(all[a]), of(b)).dtype()));
     EXPECT_EQ(line, rows[a]);
   }
 }
@@ -69,13 +71,15 @@ TEST(Pointwise, WholeNumbersWrapAndStayExact) {
   const int64_t big = (int64_t{1} << 62) + 1;
   EXPECT_EQ(add(Tensor::from(std::vector<int64_t>{big}, {1}), 2).to_vector<int64_t>()[0], big + 2);
   EXPECT_EQ(mul(of(DType::i8), 200).to_vector<int64_t>()[0], -56);
-  EXPECT_EQ(pow(Tensor::from(std::vector<int32_t>{3, -2}, {2}), 3).to_vector<int32_t>(), (std::vector<int32_t>{27, -8}));
+  EXPECT_EQ(pow(Tensor::from(std::vector<int32_t>{3, -2}, {2}), 3).to_vector<int32_t>(),
+            (std::vector<int32_t>{27, -8}));
   EXPECT_EQ(sub(Tensor::from(std::vector<int32_t>{3}, {1}), 5, 2).to_vector<int32_t>()[0], -7);
   EXPECT_EQ(lt(of(DType::i8, {1}), 300).item(), 1) << "compared as whole numbers, not as i8";
 }
 
 TEST(Pointwise, RefusesWhatDoesNotFit) {
-  EXPECT_TELLS(add(of(DType::f32, {2, 3}), of(DType::f32, {4})), "add: shapes [2, 3] and [4] do not broadcast");
+  EXPECT_TELLS(add(of(DType::f32, {2, 3}), of(DType::f32, {4})),
+               "add: shapes [2, 3] and [4] do not broadcast");
   EXPECT_TELLS(add(of(DType::i32), 1, 0.5), "0.5");
   EXPECT_TELLS(add_(of(DType::i32), 0.5), "cannot hold");
   EXPECT_TELLS(add_(of(DType::f32, {2}), of(DType::f32, {3, 2})), "the result is [3, 2]");
@@ -87,7 +91,8 @@ TEST(Pointwise, RefusesWhatDoesNotFit) {
 }
 
 TEST(Pointwise, WritesIntoOutAndInPlace) {
-  const Tensor x = Tensor::from(std::vector<float>{1, 2, 3, 4}, {4}), out = Tensor::zeros({4}, DType::f64);
+  const Tensor x = Tensor::from(std::vector<float>{1, 2, 3, 4}, {4}),
+               out = Tensor::zeros({4}, DType::f64);
   const uint32_t before = out.version();
   EXPECT_TRUE(mul_out(out, x, 2).same(out));
   EXPECT_EQ(out.to_vector<double>(), (std::vector<double>{2, 4, 6, 8}));
@@ -97,9 +102,27 @@ TEST(Pointwise, WritesIntoOutAndInPlace) {
   EXPECT_EQ(sub(1, x).to_vector<float>(), (std::vector<float>{0, -3, -8, -15}));
 }
 
+// Results of this size are stored past the caches.
+TEST(Pointwise, LargeResultsAreWhole) {
+  for (DType t : {DType::f32, DType::bf16}) {
+    const int64_t n = (int64_t{9} << 20) + 5;
+    const Tensor base = Tensor::full({n}, 1.5, t), x = base.as_strided({n - 1}, {1}, 1);
+    const Tensor y = Tensor::zeros({n}, t).as_strided({n - 1}, {1}, 1);
+    mul_out(y, x, 2);
+    const auto values = y.to_vector<float>();
+    int64_t wrong = 0;
+    for (float v : values) wrong += v != 3;
+    EXPECT_EQ(wrong, 0) << name_of(t);
+    add_(y, x);
+    EXPECT_EQ(y.to_vector<float>().back(), 4.5f);
+  }
+}
+
 TEST(Pointwise, GuardsAgainstOverlap) {
   const Tensor x = Tensor::from(std::vector<float>{1, 2, 3, 4, 5, 6}, {6});
-  const auto part = [&](int64_t n, int64_t stride, int64_t offset) { return x.as_strided({n}, {stride}, offset); };
+  const auto part = [&](int64_t n, int64_t stride, int64_t offset) {
+    return x.as_strided({n}, {stride}, offset);
+  };
   EXPECT_TELLS(add_(part(5, 1, 0), part(5, 1, 1)), "overlap partly");
   EXPECT_TELLS(neg_out(part(5, 1, 1), part(5, 1, 0)), "overlap partly");
   EXPECT_TELLS(add_(x.as_strided({3}, {0}, 0), 1), "repeats its elements");
@@ -139,11 +162,13 @@ TEST(Pointwise, SavesOnlyWhatTheWantedGradientsRead) {
   x.set_requires_grad(true);
   const Tensor sum = add(x, y), product = mul(x, 2), scaled = mul(x, y);
   x.changed();  // neither the sum nor the products' gradient of x read x
-  backward(sum, of(DType::f32)), backward(product, of(DType::f32)), backward(scaled, of(DType::f32));
+  backward(sum, of(DType::f32)), backward(product, of(DType::f32)),
+      backward(scaled, of(DType::f32));
   EXPECT_EQ(x.grad().to_vector<float>()[0], 4);
 }
 
-// Greatest error in units of the last place, against the C library in f64, over floats of all sizes.
+// Greatest error in units of the last place, against the C library in f64, over floats of all
+// sizes.
 double worst_ulp(Tensor (*f)(const Tensor&), double (*exact)(double), double low, double high) {
   std::vector<float> x;
   for (int64_t bits = 0; bits < 0x7f800000; bits += 9973)
@@ -157,10 +182,12 @@ double worst_ulp(Tensor (*f)(const Tensor&), double (*exact)(double), double low
     const double want = exact(x[i]);
     const float nearest = static_cast<float>(want);
     if (std::isinf(nearest) || std::isnan(want)) {
-      if (!(std::isnan(want) ? std::isnan(y[i]) : y[i] == nearest || std::abs(want) < 3.4029e38)) return 1e9;
+      if (!(std::isnan(want) ? std::isnan(y[i]) : y[i] == nearest || std::abs(want) < 3.4029e38))
+        return 1e9;
       continue;
     }
-    const double unit = std::max(std::abs(std::nextafter(nearest, INFINITY) - static_cast<double>(nearest)), 1.5e-45);
+    const double unit = std::max(
+        std::abs(std::nextafter(nearest, INFINITY) - static_cast<double>(nearest)), 1.5e-45);
     worst = std::max(worst, std::abs(y[i] - want) / unit);
   }
   return worst;
@@ -177,24 +204,36 @@ TEST(Functions, AreAccurateOverTheWholeRange) {
   EXPECT_LT(worst_ulp(cos, std::cos, -most, most), 2);
   EXPECT_LT(worst_ulp(tanh, std::tanh, -most, most), 4);
   EXPECT_LT(worst_ulp(erf, std::erf, -most, most), 5);
-  EXPECT_LT(worst_ulp(sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, -most, most), 4);
-  EXPECT_LT(worst_ulp([](const Tensor& x) { return pow(x, 3.7); }, [](double x) { return std::pow(x, double{3.7f}); }, -most, most), 1);
-  EXPECT_LT(worst_ulp([](const Tensor& x) { return pow(1.37, x); }, [](double x) { return std::pow(double{1.37f}, x); }, -most, most), 1);
+  EXPECT_LT(worst_ulp(
+                sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, -most, most),
+            4);
+  EXPECT_LT(worst_ulp([](const Tensor& x) { return pow(x, 3.7); },
+                      [](double x) { return std::pow(x, double{3.7f}); }, -most, most),
+            1);
+  EXPECT_LT(worst_ulp([](const Tensor& x) { return pow(1.37, x); },
+                      [](double x) { return std::pow(double{1.37f}, x); }, -most, most),
+            1);
 }
 
 TEST(Functions, HaveTheLimitsOfTheStandard) {
   const float inf = INFINITY, nan = NAN;
   const float bases[] = {0, -0.0f, 1, -1, 2, -2, 0.5f, -0.5f, inf, -inf, nan};
-  const float exponents[] = {0, -0.0f, 1, -1, 2, -2, 3, -3, 0.5f, -0.5f, 1e30f, -1e30f, inf, -inf, nan};
+  const float exponents[] = {0,    -0.0f, 1,     -1,     2,   -2,   3,  -3,
+                             0.5f, -0.5f, 1e30f, -1e30f, inf, -inf, nan};
   for (float b : bases)
     for (float e : exponents) {
-      const float got = static_cast<float>(pow(Tensor::full({1}, b), static_cast<double>(e)).item());
+      const float got =
+          static_cast<float>(pow(Tensor::full({1}, b), static_cast<double>(e)).item());
       const float want = std::pow(b, e);
-      EXPECT_TRUE(std::isnan(want) ? std::isnan(got) : got == want && std::signbit(got) == std::signbit(want))
+      EXPECT_TRUE(std::isnan(want) ? std::isnan(got)
+                                   : got == want && std::signbit(got) == std::signbit(want))
           << b << "^" << e << " = " << got << ", not " << want;
     }
-  const auto one = [](Tensor (*f)(const Tensor&), float x) { return f(Tensor::full({1}, x)).to_vector<float>()[0]; };
-  EXPECT_TRUE(std::signbit(one(sin, -0.0f)) && std::signbit(one(tanh, -0.0f)) && std::signbit(one(expm1, -0.0f)));
+  const auto one = [](Tensor (*f)(const Tensor&), float x) {
+    return f(Tensor::full({1}, x)).to_vector<float>()[0];
+  };
+  EXPECT_TRUE(std::signbit(one(sin, -0.0f)) && std::signbit(one(tanh, -0.0f)) &&
+              std::signbit(one(expm1, -0.0f)));
   EXPECT_TRUE(std::isnan(one(log, -1)) && std::isnan(one(sin, inf)) && std::isnan(one(erf, nan)));
   EXPECT_EQ(one(log, 0), -inf);
   EXPECT_EQ(one(log1p, -1), -inf);

@@ -1,10 +1,11 @@
 #pragma once
-// Elementary functions on vectors of the instruction set's own width, for elementwise kernels: f32 by
-// polynomials, within a few units in the last place over the whole range (subnormal numbers, infinities
-// and NaN included), f64 by the C library lane by lane, i64 where a function makes sense for integers.
-// A lane's bits depend on that lane alone. Include inside kernel sources only. Sources of the
-// methods: Cody and Waite, "Software Manual for the Elementary Functions"; Muller, "Elementary
-// Functions". The polynomials of log are Cephes' (Moshier); erf's quotient was fitted for this file.
+// Elementary functions on vectors of the instruction set's own width, for elementwise kernels: f32
+// by polynomials, within a few units in the last place over the whole range (subnormal numbers,
+// infinities and NaN included), f64 by the C library lane by lane, i64 where a function makes sense
+// for integers. A lane's bits depend on that lane alone. Include inside kernel sources only.
+// Sources of the methods: Cody and Waite, "Software Manual for the Elementary Functions"; Muller,
+// "Elementary Functions". The polynomials of log are Cephes' (Moshier); erf's quotient was fitted
+// for this file.
 
 #include <type_traits>
 
@@ -69,9 +70,9 @@ WS_INLINE V ceil_any(V x) {
   const V r = round_any(x);
   return with_sign(r < x ? r + number<V>(1) : r, x);
 }
-#define WS_ROUNDING(name)                                              \
-  WS_INLINE vf_native name(vf_native x) { return name##_any(x); }      \
-  WS_INLINE vd_native name(vd_native x) { return name##_any(x); }      \
+#define WS_ROUNDING(name)                                         \
+  WS_INLINE vf_native name(vf_native x) { return name##_any(x); } \
+  WS_INLINE vd_native name(vd_native x) { return name##_any(x); } \
   WS_INLINE vl_native name(vl_native x) { return x; }
 WS_ROUNDING(round)
 WS_ROUNDING(trunc)
@@ -106,7 +107,8 @@ WS_INLINE V polynomial(V x, const double (&c)[N]) {
   return p;
 }
 
-// y 2^k for whole k in [-252, 254], in two steps so that subnormal results are rounded once more at most.
+// y 2^k for whole k in [-252, 254], in two steps so that subnormal results are rounded once more at
+// most.
 WS_INLINE vf_native scaled(vf_native y, vi_native k) {
   const vi_native half = k >> 1;
   return y * (vf_native)((half + 127) << 23) * (vf_native)((k - half + 127) << 23);
@@ -124,8 +126,8 @@ WS_INLINE vf_native exp_parts(vf_native x, vi_native& k) {
   vf_native r = x - n * 0.693359375f;
   r = r + n * 2.12194440e-4f;
   k = __builtin_convertvector(n, vi_native);
-  const vf_native p = polynomial(r, {5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2, 8.3334519073e-3,
-                                     1.3981999507e-3, 1.9875691500e-4});
+  const vf_native p = polynomial(r, {5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2,
+                                     8.3334519073e-3, 1.3981999507e-3, 1.9875691500e-4});
   return p * (r * r) + r;
 }
 WS_INLINE vf_native exp(vf_native x) {
@@ -135,9 +137,10 @@ WS_INLINE vf_native exp(vf_native x) {
 }
 WS_INLINE vf_native exp2(vf_native x) {
   const vf_native c = within(x, -150.0f, 128.0f), n = nearest(c);
-  const vf_native p = polynomial(c - n, {1.0, 0.6931471805599453, 0.2402265069591007, 0.05550410866482158,
-                                         9.618129107628477e-3, 1.333355814642844e-3,
-                                         1.540353039338161e-4, 1.525273380405984e-5});
+  const vf_native p =
+      polynomial(c - n, {1.0, 0.6931471805599453, 0.2402265069591007, 0.05550410866482158,
+                         9.618129107628477e-3, 1.333355814642844e-3, 1.540353039338161e-4,
+                         1.525273380405984e-5});
   return scaled(p, __builtin_convertvector(n, vi_native));
 }
 WS_INLINE vf_native expm1(vf_native x) {
@@ -152,13 +155,15 @@ WS_INLINE vf_native expm1(vf_native x) {
 WS_INLINE vf_native log(vf_native x) {
   const vi_native tiny = x < 1.17549435e-38f;
   const vf_native grown = tiny ? x * 8388608.0f : x;
-  const vi_native bits = (vi_native)grown - 0x3f3504f3;  // so that the fraction is in [sqrt 1/2, sqrt 2)
+  const vi_native bits =
+      (vi_native)grown - 0x3f3504f3;  // so that the fraction is in [sqrt 1/2, sqrt 2)
   const vi_native e = bits >> 23;
   const vf_native m = (vf_native)((bits & 0x7fffff) + 0x3f3504f3) - 1.0f, z = m * m;
-  const vf_native k = __builtin_convertvector(e, vf_native) - (tiny ? number<vf_native>(23) : vf_native{});
-  vf_native p = polynomial(m, {3.3333331174e-1, -2.4999993993e-1, 2.0000714765e-1, -1.6668057665e-1,
-                               1.4249322787e-1, -1.2420140846e-1, 1.1676998740e-1, -1.1514610310e-1,
-                               7.0376836292e-2});
+  const vf_native k =
+      __builtin_convertvector(e, vf_native) - (tiny ? number<vf_native>(23) : vf_native{});
+  vf_native p = polynomial(
+      m, {3.3333331174e-1, -2.4999993993e-1, 2.0000714765e-1, -1.6668057665e-1, 1.4249322787e-1,
+          -1.2420140846e-1, 1.1676998740e-1, -1.1514610310e-1, 7.0376836292e-2});
   p = p * m * z + k * -2.12194440e-4f;
   vf_native y = (p - 0.5f * z) + m + k * 0.693359375f;
   y = x < __builtin_inff() ? y : x;  // infinity and NaN
@@ -182,10 +187,12 @@ WS_INLINE vf_native tanh(vf_native x) {
 // x P(x^2) / Q(x^2), relative error 2e-8, constant beyond 3.93 where erf is 1 to f32.
 WS_INLINE vf_native erf(vf_native x) {
   const vf_native c = within(x, -3.93f, 3.93f), t = c * c;
-  const vf_native p = polynomial(t, {1.128379145510489, 0.19077720384984734, 0.0527891821780816,
-                                     0.003779255230165945, 0.00028478886986010616, 2.041872243269057e-06});
-  const vf_native q = polynomial(t, {1.0, 0.5024046178478915, 0.11425457387621281, 0.0149967481191213,
-                                     0.0011651043041800177, 3.8002011407617465e-05});
+  const vf_native p =
+      polynomial(t, {1.128379145510489, 0.19077720384984734, 0.0527891821780816,
+                     0.003779255230165945, 0.00028478886986010616, 2.041872243269057e-06});
+  const vf_native q =
+      polynomial(t, {1.0, 0.5024046178478915, 0.11425457387621281, 0.0149967481191213,
+                     0.0011651043041800177, 3.8002011407617465e-05});
   return abs(x) >= 3.93f ? with_sign(number<vf_native>(1), x) : within(c * p / q, -1.0f, 1.0f);
 }
 
@@ -199,7 +206,8 @@ WS_INLINE Doubles doubled(vf_native x) {
   return {__builtin_convertvector(h[0], vd_native), __builtin_convertvector(h[1], vd_native)};
 }
 WS_INLINE vf_native halved(Doubles d) {
-  const vf_half h[2] = {__builtin_convertvector(d.low, vf_half), __builtin_convertvector(d.high, vf_half)};
+  const vf_half h[2] = {__builtin_convertvector(d.low, vf_half),
+                        __builtin_convertvector(d.high, vf_half)};
   vf_native x;
   std::memcpy(&x, h, sizeof x);
   return x;
@@ -213,8 +221,8 @@ WS_INLINE bool any_lane(M mask) {
   return all != 0;
 }
 
-// x - n pi/2 with whole n, in doubles: pi/2 in two parts, the first of 33 bits, so that the product with
-// n < 2^20 is exact.
+// x - n pi/2 with whole n, in doubles: pi/2 in two parts, the first of 33 bits, so that the product
+// with n < 2^20 is exact.
 WS_INLINE vd_native less_quarters(vd_native x, vd_native& n) {
   n = (x * 0.63661977236758134 + 6755399441055744.0) - 6755399441055744.0;
   return (x - n * 1.57079632673412561417) - n * 6.07710050650619224932e-11;
@@ -235,8 +243,11 @@ WS_INLINE vf_native sine(vf_native x) {
   const vf_native r = halved({less_quarters(d.low, n.low), less_quarters(d.high, n.high)});
   const vi_native q = __builtin_convertvector(halved(n), vi_native) + (Cosine ? 1 : 0);
   const vf_native z = r * r;
-  const vf_native s = polynomial(z, {-1.6666666667e-1, 8.3333333333e-3, -1.9841269841e-4, 2.7557319e-6}) * z * r + r;
-  const vf_native c = polynomial(z, {1.0, -0.5, 4.1666666667e-2, -1.3888888889e-3, 2.4801587302e-5, -2.75573192e-7});
+  const vf_native s =
+      polynomial(z, {-1.6666666667e-1, 8.3333333333e-3, -1.9841269841e-4, 2.7557319e-6}) * z * r +
+      r;
+  const vf_native c = polynomial(
+      z, {1.0, -0.5, 4.1666666667e-2, -1.3888888889e-3, 2.4801587302e-5, -2.75573192e-7});
   const vf_native y = (vf_native)((vi_native)((q & 1) != 0 ? c : s) ^ ((q & 2) << 30));
   const vi_native large = abs(x) > kMostQuarters;
   return any_lane(large) ? large_sine(x, y, Cosine) : y;
@@ -247,29 +258,33 @@ WS_INLINE vf_native cos(vf_native x) { return sine<true>(x); }
 
 // x^y for x > 0 in doubles: 2^(y log2 x), to about 1e-10 where the result is an f32.
 WS_INLINE vd_native power(vd_native x, vd_native y) {
-  const vul_native one = vul_native{} + 0x3ff0000000000000u, root = vul_native{} + 0x3fe6a09e667f3bcdu;
+  const vul_native one = vul_native{} + 0x3ff0000000000000u,
+                   root = vul_native{} + 0x3fe6a09e667f3bcdu;
   const vul_native bits = (vul_native)x;
   const vul_native e = (bits - root + one) >> 52;
   const vd_native k = (vd_native)(e | 0x4330000000000000u) - (4503599627370496.0 + 1023.0);
   const vd_native m = (vd_native)(bits - (e << 52) + one);
   const vd_native s = (m - 1.0) / (m + 1.0), z = s * s;
   const vd_native l = polynomial(z, {2.8853900817779268, 0.9617966939259756, 0.5770780163555854,
-                                     0.4121985831111324, 0.3205988979753252, 0.2623081892525388}) * s + k;
+                                     0.4121985831111324, 0.3205988979753252, 0.2623081892525388}) *
+                          s +
+                      k;
   vd_native w = y * l;
   w = w > 200.0 ? number<vd_native>(200) : w;
   w = w < -200.0 ? number<vd_native>(-200) : w;
   const vd_native shifted = w + 6755399441055744.0;
   const vd_native r = w - (shifted - 6755399441055744.0);
-  const vd_native p = polynomial(r, {1.0, 0.6931471805599453, 0.2402265069591007, 0.05550410866482158,
-                                     9.618129107628477e-3, 1.333355814642844e-3, 1.540353039338161e-4,
-                                     1.525273380405984e-5, 1.321548679014431e-6});
+  const vd_native p = polynomial(
+      r, {1.0, 0.6931471805599453, 0.2402265069591007, 0.05550410866482158, 9.618129107628477e-3,
+          1.333355814642844e-3, 1.540353039338161e-4, 1.525273380405984e-5, 1.321548679014431e-6});
   return (vd_native)((vul_native)p + ((vul_native)shifted << 52));
 }
 WS_INLINE vf_native pow(vf_native x, vf_native y) {
   const vf_native a = abs(x);
   const Doubles base = doubled(a), exponent = doubled(y);
   vf_native p = halved({power(base.low, exponent.low), power(base.high, exponent.high)});
-  const vf_native inf = number<vf_native>(__builtin_inf()), zero{}, nan = number<vf_native>(__builtin_nan(""));
+  const vf_native inf = number<vf_native>(__builtin_inf()), zero{},
+                  nan = number<vf_native>(__builtin_nan(""));
   p = a == 0.0f ? (y > 0.0f ? zero : inf) : p;
   p = a == inf ? (y > 0.0f ? inf : zero) : p;
   const vi_native whole = trunc(y) == y, odd = whole & (trunc(y * 0.5f) != y * 0.5f);
@@ -281,10 +296,10 @@ WS_INLINE vf_native pow(vf_native x, vf_native y) {
 }
 
 // f64 by the C library.
-#define WS_BY_LANES(name)                                              \
-  __attribute__((noinline, unused)) vd_native name(vd_native x) {      \
+#define WS_BY_LANES(name)                                                     \
+  __attribute__((noinline, unused)) vd_native name(vd_native x) {             \
     for (int i = 0; i < kVectorBytes / 8; ++i) x[i] = __builtin_##name(x[i]); \
-    return x;                                                          \
+    return x;                                                                 \
   }
 WS_BY_LANES(sqrt)
 WS_BY_LANES(exp)
@@ -301,7 +316,8 @@ __attribute__((noinline, unused)) vd_native pow(vd_native x, vd_native y) {
   for (int i = 0; i < kVectorBytes / 8; ++i) x[i] = __builtin_pow(x[i], y[i]);
   return x;
 }
-// Integer powers wrap; a negative exponent gives the quotient's whole part (0 for a base beyond 1 and -1).
+// Integer powers wrap; a negative exponent gives the quotient's whole part (0 for a base beyond 1
+// and -1).
 __attribute__((noinline, unused)) vl_native pow(vl_native x, vl_native y) {
   for (int i = 0; i < kVectorBytes / 8; ++i) {
     uint64_t base = static_cast<uint64_t>(x[i]), result = 1;

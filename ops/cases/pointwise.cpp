@@ -1,5 +1,6 @@
-// The cases of every pointwise operator, made from its description: each dtype, layouts, broadcasting, odd
-// values, empty and 0-d tensors, numbers as operands, forms in place and with out, and speed.
+// The cases of every pointwise operator, made from its description: each dtype, layouts,
+// broadcasting, odd values, empty and 0-d tensors, numbers as operands, forms in place and with
+// out, and speed.
 
 #include "ops/cases.h"
 #include "ops/pointwise_call.h"
@@ -21,7 +22,8 @@ bool one_of(std::string_view name, std::initializer_list<std::string_view> names
 
 // Where the operator and its derivative are smooth and far from poles.
 Fill fill_of(std::string_view op, int operand) {
-  if (one_of(op, {"log", "log2", "log10", "log1p", "sqrt", "rsqrt", "reciprocal", "pow"})) return Fill::positive;
+  if (one_of(op, {"log", "log2", "log10", "log1p", "sqrt", "rsqrt", "reciprocal", "pow"}))
+    return Fill::positive;
   if ((op == "div" && operand == 1) || (op == "addcdiv" && operand == 2)) return Fill::positive;
   return Fill::normal;
 }
@@ -49,7 +51,8 @@ class Builder {
     CaseInput in = random_input(shape, dtype, fill);
     if (!is_float(dtype) && (fill == Fill::positive || std::string_view(op_.name) == "pow")) {
       // Small enough for the results of i8.
-      in = ids_input(shape, dtype == DType::boolean ? 0 : 1, dtype == DType::boolean ? 2 : 4, dtype);
+      in =
+          ids_input(shape, dtype == DType::boolean ? 0 : 1, dtype == DType::boolean ? 2 : 4, dtype);
     }
     return in;
   }
@@ -87,14 +90,16 @@ class Builder {
   }
 
   void dtypes() {
-    for (DType t : {DType::f64, DType::f32, DType::bf16, DType::f16, DType::i64, DType::i32, DType::i16,
-                    DType::i8, DType::u8, DType::boolean})
+    for (DType t : {DType::f64, DType::f32, DType::bf16, DType::f16, DType::i64, DType::i32,
+                    DType::i16, DType::i8, DType::u8, DType::boolean})
       add(std::string(name_of(t)), inputs({7, 33}, t), plain());
   }
 
   void layouts() {
-    const std::pair<const char*, Layout> all[] = {{"transposed", Layout::transposed}, {"gaps", Layout::gaps},
-                                                  {"offset", Layout::offset},         {"expanded", Layout::expanded},
+    const std::pair<const char*, Layout> all[] = {{"transposed", Layout::transposed},
+                                                  {"gaps", Layout::gaps},
+                                                  {"offset", Layout::offset},
+                                                  {"expanded", Layout::expanded},
                                                   {"reversed", Layout::reversed}};
     for (auto [name, layout] : all)
       for (DType t : {DType::f32, DType::bf16}) {
@@ -111,9 +116,9 @@ class Builder {
 
   void broadcasting() {
     if (n_ < 2) return;
-    const std::pair<Shape, Shape> pairs[] = {{{4, 5, 6}, {6}},    {{4, 5, 6}, {5, 1}}, {{200}, {3, 1}},
-                                             {{4, 1, 6}, {5, 1}}, {{2, 3}, {}},        {{}, {2, 150}},
-                                             {{1}, {3, 2}},       {{3, 260}, {260}},   {{0, 3}, {3}}};
+    const std::pair<Shape, Shape> pairs[] = {
+        {{4, 5, 6}, {6}}, {{4, 5, 6}, {5, 1}}, {{200}, {3, 1}},   {{4, 1, 6}, {5, 1}}, {{2, 3}, {}},
+        {{}, {2, 150}},   {{1}, {3, 2}},       {{3, 260}, {260}}, {{0, 3}, {3}}};
     for (const auto& [a, b] : pairs) {
       std::vector<CaseInput> in = {input(a, DType::f32, 0), input(b, DType::f32, 1)};
       if (n_ == 3) in.push_back(input({}, DType::f32, 2));
@@ -132,13 +137,15 @@ class Builder {
         add("odd values in " + std::to_string(odd) + " " + std::string(name_of(t)), in,
             [self = *this](const Tensors& x) -> Tensors {
               return {self.call(x, self.op_.params ? self.op_.defaults[0] : 0)};
-            }).no_gradient();
+            })
+            .no_gradient();
       }
   }
 
   void shapes() {
-    for (const Shape& s : {Shape{}, Shape{1}, Shape{0}, Shape{3, 0, 2}, Shape{1, 1, 1}, Shape{15}, Shape{16},
-                           Shape{17}, Shape{1025}, Shape{8193}, Shape{2, 1, 3, 1, 2, 1, 2, 2}, Shape{3, 1000}})
+    for (const Shape& s :
+         {Shape{}, Shape{1}, Shape{0}, Shape{3, 0, 2}, Shape{1, 1, 1}, Shape{15}, Shape{16},
+          Shape{17}, Shape{1025}, Shape{8193}, Shape{2, 1, 3, 1, 2, 1, 2, 2}, Shape{3, 1000}})
       add("shape " + s.text(), inputs(s, DType::f32), plain());
   }
 
@@ -177,9 +184,8 @@ class Builder {
       // The result of an integer operator that gives floats does not fit in place.
       if (!is_float(t) && op_.result == PointwiseResult::floating) continue;
       const std::string name = " " + std::string(name_of(t));
-      add("in place" + name, inputs({3, 50}, t), [self = *this](const Tensors& in) -> Tensors {
-        return {self.change(in)};
-      });
+      add("in place" + name, inputs({3, 50}, t),
+          [self = *this](const Tensors& in) -> Tensors { return {self.change(in)}; });
       add("out" + name, inputs({3, 50}, t), [self = *this](const Tensors& in) -> Tensors {
         return {self.into_out(in)};
       }).no_gradient();
@@ -201,7 +207,8 @@ class Builder {
     const DType t = op_.result == PointwiseResult::truth ? DType::boolean : in[0].dtype();
     const Tensor turned = Tensor::empty({50, 3}, t).as_strided({3, 50}, {1, 3}, 0);
     const auto with = [&](std::initializer_list<Operand> o) {
-      return op_.params ? pointwise_out(op_, turned, o, {param()}) : pointwise_out(op_, turned, o, {});
+      return op_.params ? pointwise_out(op_, turned, o, {param()})
+                        : pointwise_out(op_, turned, o, {});
     };
     return n_ == 1 ? with({in[0]}) : n_ == 2 ? with({in[0], in[1]}) : with({in[0], in[1], in[2]});
   }
@@ -209,10 +216,10 @@ class Builder {
 
   void mixed_dtypes() {
     if (n_ < 2) return;
-    const std::pair<DType, DType> pairs[] = {{DType::f32, DType::bf16}, {DType::bf16, DType::f16},
-                                             {DType::i32, DType::f32},  {DType::i64, DType::bf16},
-                                             {DType::boolean, DType::i16}, {DType::u8, DType::i8},
-                                             {DType::f64, DType::f32}};
+    const std::pair<DType, DType> pairs[] = {
+        {DType::f32, DType::bf16}, {DType::bf16, DType::f16},    {DType::i32, DType::f32},
+        {DType::i64, DType::bf16}, {DType::boolean, DType::i16}, {DType::u8, DType::i8},
+        {DType::f64, DType::f32}};
     for (auto [a, b] : pairs) {
       std::vector<CaseInput> in = {input({4, 40}, a, 0), input({4, 40}, b, 1)};
       if (n_ == 3) in.push_back(input({40}, a, 2));
@@ -226,7 +233,8 @@ class Builder {
         std::vector<CaseInput> in = inputs({size, size}, t);
         double bytes = op_.result == PointwiseResult::truth ? 1 : static_cast<double>(size_of(t));
         for (const CaseInput& i : in) bytes += static_cast<double>(size_of(i.dtype));
-        OperatorCase& c = cases_.time(std::string(name_of(t)) + " " + Shape{size, size}.text(), in, plain());
+        OperatorCase& c =
+            cases_.time(std::string(name_of(t)) + " " + Shape{size, size}.text(), in, plain());
         c.moves(bytes * static_cast<double>(size * size));
         c.time_backward = op_.gradients != 0;
       }

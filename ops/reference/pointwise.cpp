@@ -18,7 +18,9 @@ int64_t place_of(const Values& v, const Shape& shape, int64_t index) {
 void run_pointwise(const Call& call, int ins, int params,
                    std::initializer_list<double (*)(const double*)> functions) {
   const bool whole = static_cast<DType>(call.attr[0].i) == DType::i64;
-  const auto number = [&](int i) { return whole ? static_cast<double>(call.attr[i].i) : call.attr[i].f; };
+  const auto number = [&](int i) {
+    return whole ? static_cast<double>(call.attr[i].i) : call.attr[i].f;
+  };
   std::vector<Values> operands;
   for (int i = 0; i < ins; ++i) operands.emplace_back(call.in[i]);
   std::vector<double> slots(ins + params);

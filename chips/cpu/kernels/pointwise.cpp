@@ -1,7 +1,7 @@
-// Any layout and dtype of an elementwise operator, brought to rows of its compute type. The elements are
-// cut into chunks, in the order of the output's memory: a chunk lies in one row when rows are long, or
-// goes over several short ones. An operand is read where it lies when it can be, else gathered and
-// converted into a buffer that stays in the L1 cache.
+// Any layout and dtype of an elementwise operator, brought to rows of its compute type. The
+// elements are cut into chunks, in the order of the output's memory: a chunk lies in one row when
+// rows are long, or goes over several short ones. An operand is read where it lies when it can be,
+// else gathered and converted into a buffer that stays in the L1 cache.
 
 #include "chips/cpu/kernels/pointwise.h"
 
@@ -9,10 +9,10 @@
 
 WS_KERNELS_BEGIN
 
-constexpr int64_t kChunk = 1024;           // elements of a buffer
+constexpr int64_t kChunk = 1024;            // elements of a buffer
 constexpr int64_t kLongChunk = 8 * kChunk;  // when nothing needs a buffer
-constexpr int64_t kTile = 32 * kChunk;     // elements of a parallel tile
-constexpr int64_t kLongRow = 128;          // shorter rows are gathered together
+constexpr int64_t kTile = 32 * kChunk;      // elements of a parallel tile
+constexpr int64_t kLongRow = 128;           // shorter rows are gathered together
 // Results beyond the caches are stored past them, when nobody reads the lines before.
 constexpr int64_t kStreamBytes = int64_t{16} << 20;
 constexpr int kMostTensors = kPointwiseSlots + 3;
@@ -28,21 +28,21 @@ struct Space {
 struct Place {
   char* data = nullptr;  // null: absent
   DType dtype{};
-  int64_t size = 0;      // bytes of an element
+  int64_t size = 0;  // bytes of an element
   int64_t strides[kMaxDims] = {};
-  bool linear = false;   // the elements lie one after another, in the space's order
-  bool single = false;   // one element for all
+  bool linear = false;  // the elements lie one after another, in the space's order
+  bool single = false;  // one element for all
 };
 
 struct Plan {
   const Pointwise* kernel;
-  int type;              // of the compute types: 0 f32, 1 f64, 2 i64
-  int64_t element;       // its bytes
+  int type;         // of the compute types: 0 f32, 1 f64, 2 i64
+  int64_t element;  // its bytes
   DType native, native_out;
   Space space;
   Place place[kMostTensors];  // ins, then outs
   bool stream[3] = {};
-  uint32_t slots = 0;    // that wanted results read
+  uint32_t slots = 0;  // that wanted results read
   bool by_rows;
   int64_t chunk, chunks_per_row, chunks, chunks_per_tile;
   alignas(64) char numbers[kPointwiseSlots][64];  // repeated, for slots that are numbers
@@ -125,7 +125,8 @@ void repeat_number(const Plan& plan, char* to, const Attr& number) {
 
 // Whether a result is stored past the caches: large, and not the place of an input.
 bool streams(const Plan& plan, const Place& out) {
-  if (plan.space.total * out.size < kStreamBytes || out.strides[plan.space.dims - 1] != 1) return false;
+  if (plan.space.total * out.size < kStreamBytes || out.strides[plan.space.dims - 1] != 1)
+    return false;
   for (int t = 0; t < plan.kernel->ins; ++t)
     if (plan.place[t].data == out.data) return false;
   return true;
@@ -180,8 +181,7 @@ void make_plan(Plan& plan, const Call& call) {
     else if (t < k.ins)
       repeat_number(plan, plan.numbers[t], call.attr[1 + k.params + t]);
   }
-  for (int p = 0; p < k.params; ++p)
-    repeat_number(plan, plan.numbers[k.ins + p], call.attr[1 + p]);
+  for (int p = 0; p < k.params; ++p) repeat_number(plan, plan.numbers[k.ins + p], call.attr[1 + p]);
   order_dimensions(plan, call.out[lead], plan.place[k.ins + lead], tensors);
   merge_dimensions(plan, tensors);
   if (plan.space.total) cut(plan);
@@ -211,8 +211,8 @@ char* address(const Plan& plan, const Place& p, const int64_t* index) {
   return p.data + at * p.size;
 }
 
-// Calls run(address, first element of the chunk, number of elements) for each piece of a chunk that lies in
-// one row.
+// Calls run(address, first element of the chunk, number of elements) for each piece of a chunk that
+// lies in one row.
 template <class F>
 WS_INLINE void for_pieces(const Plan& plan, const Place& p, const Chunk& c, F&& run) {
   const Space& s = plan.space;
@@ -264,7 +264,8 @@ void fetch(const Plan& plan, const Chunk& c, int slot, Buffers& b, PointwiseRow&
 }
 
 // Whole vectors where the numbers lie; what is left over goes through padded buffers.
-void compute(const Plan& plan, const PointwiseResultLoop& loop, PointwiseRow row, int64_t n, Buffers& b) {
+void compute(const Plan& plan, const PointwiseResultLoop& loop, PointwiseRow row, int64_t n,
+             Buffers& b) {
   const int64_t lanes = kVectorBytes / plan.element, whole = n / lanes * lanes, left = n - whole;
   const int64_t out_size = plan.kernel->truth ? 1 : plan.element;
   row.n = whole;
@@ -273,7 +274,8 @@ void compute(const Plan& plan, const PointwiseResultLoop& loop, PointwiseRow row
   for (int s = 0; s < kPointwiseSlots; ++s) {
     if (!(loop.slots >> s & 1) || !row.step[s]) continue;
     std::memset(b.tail[s], 0, sizeof b.tail[s]);
-    std::memcpy(b.tail[s], static_cast<const char*>(row.in[s]) + whole * plan.element, left * plan.element);
+    std::memcpy(b.tail[s], static_cast<const char*>(row.in[s]) + whole * plan.element,
+                left * plan.element);
     row.in[s] = b.tail[s];
   }
   char* out = static_cast<char*>(row.out);
@@ -310,25 +312,25 @@ WS_KERNELS_END
 
 namespace wellspring::WS_CONCAT(isa_, WS_ISA) {
 
-void run_pointwise(const Call& call, const Pointwise& kernel) {
-  Plan plan;
-  plan.kernel = &kernel;
-  make_plan(plan, call);
-  if (plan.space.total == 0) return;
-  const int64_t tiles = (plan.chunks + plan.chunks_per_tile - 1) / plan.chunks_per_tile;
-  parallel_for(tiles, [&](int64_t tile) {
-    Buffers buffers;
-    const int64_t first = tile * plan.chunks_per_tile;
-    for (int64_t i = first; i < plan.chunks && i < first + plan.chunks_per_tile; ++i) {
-      const Chunk chunk = chunk_at(plan, i);
-      PointwiseRow row{};
-      for (int s = 0; s < kPointwiseSlots; ++s)
-        if (plan.slots >> s & 1) fetch(plan, chunk, s, buffers, row);
-      for (int o = 0; o < kernel.outs; ++o)
-        if (plan.place[kernel.ins + o].data) result(plan, chunk, o, row, buffers);
-    }
-    stream_fence();
-  });
-}
+  void run_pointwise(const Call& call, const Pointwise& kernel) {
+    Plan plan;
+    plan.kernel = &kernel;
+    make_plan(plan, call);
+    if (plan.space.total == 0) return;
+    const int64_t tiles = (plan.chunks + plan.chunks_per_tile - 1) / plan.chunks_per_tile;
+    parallel_for(tiles, [&](int64_t tile) {
+      Buffers buffers;
+      const int64_t first = tile * plan.chunks_per_tile;
+      for (int64_t i = first; i < plan.chunks && i < first + plan.chunks_per_tile; ++i) {
+        const Chunk chunk = chunk_at(plan, i);
+        PointwiseRow row{};
+        for (int s = 0; s < kPointwiseSlots; ++s)
+          if (plan.slots >> s & 1) fetch(plan, chunk, s, buffers, row);
+        for (int o = 0; o < kernel.outs; ++o)
+          if (plan.place[kernel.ins + o].data) result(plan, chunk, o, row, buffers);
+      }
+      stream_fence();
+    });
+  }
 
-}  // namespace wellspring::WS_CONCAT(isa_, WS_ISA)
+}  // namespace wellspring::WS_CONCAT(isa_,WS_ISA)

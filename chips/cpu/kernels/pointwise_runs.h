@@ -13,7 +13,9 @@ WS_KERNELS_BEGIN
 // Numbers of a dtype as a C++ type that converts.
 struct Bf16 {
   uint16_t bits;
-  WS_INLINE operator float() const { return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16); }
+  WS_INLINE operator float() const {
+    return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16);
+  }
 };
 struct F16 {
   _Float16 value;
@@ -45,7 +47,8 @@ WS_INLINE void convert(To& to, From from) {
 
 // to[i * to_stride] = from[i * from_stride].
 template <class To, class From>
-void convert_run(void* to_start, int64_t to_stride, const void* from_start, int64_t from_stride, int64_t n) {
+void convert_run(void* to_start, int64_t to_stride, const void* from_start, int64_t from_stride,
+                 int64_t n) {
   To* __restrict to = static_cast<To*>(to_start);
   const From* __restrict from = static_cast<const From*>(from_start);
   if (from_stride == 1 && to_stride == 1) {
@@ -61,10 +64,11 @@ void convert_run(void* to_start, int64_t to_stride, const void* from_start, int6
 using RunConverter = void (*)(void*, int64_t, const void*, int64_t, int64_t);
 // By dtype, in the order of DType (c64 has none); null where the operators never convert so.
 template <class C>
-constexpr RunConverter kReaders[] = {convert_run<C, double>,  convert_run<C, float>,   convert_run<C, Bf16>,
-                                     convert_run<C, F16>,     convert_run<C, int64_t>, convert_run<C, int32_t>,
-                                     convert_run<C, int16_t>, convert_run<C, int8_t>,  convert_run<C, uint8_t>,
-                                     convert_run<C, Bool>};
+constexpr RunConverter kReaders[] = {convert_run<C, double>,  convert_run<C, float>,
+                                     convert_run<C, Bf16>,    convert_run<C, F16>,
+                                     convert_run<C, int64_t>, convert_run<C, int32_t>,
+                                     convert_run<C, int16_t>, convert_run<C, int8_t>,
+                                     convert_run<C, uint8_t>, convert_run<C, Bool>};
 template <>
 constexpr RunConverter kReaders<int64_t>[] = {nullptr,
                                               nullptr,
@@ -77,21 +81,35 @@ constexpr RunConverter kReaders<int64_t>[] = {nullptr,
                                               convert_run<int64_t, uint8_t>,
                                               convert_run<int64_t, Bool>};
 template <class C>
-constexpr RunConverter kWriters[] = {convert_run<double, C>, convert_run<float, C>, convert_run<Bf16, C>,
-                                     convert_run<F16, C>, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+constexpr RunConverter kWriters[] = {convert_run<double, C>,
+                                     convert_run<float, C>,
+                                     convert_run<Bf16, C>,
+                                     convert_run<F16, C>,
+                                     nullptr,
+                                     nullptr,
+                                     nullptr,
+                                     nullptr,
+                                     nullptr,
+                                     nullptr};
 template <class C>
-constexpr RunConverter kWholeWriters[] = {convert_run<double, C>,  convert_run<float, C>,   convert_run<Bf16, C>,
-                                          convert_run<F16, C>,     convert_run<int64_t, C>, convert_run<int32_t, C>,
-                                          convert_run<int16_t, C>, convert_run<int8_t, C>,  convert_run<uint8_t, C>,
-                                          convert_run<Bool, C>};
+constexpr RunConverter kWholeWriters[] = {convert_run<double, C>,  convert_run<float, C>,
+                                          convert_run<Bf16, C>,    convert_run<F16, C>,
+                                          convert_run<int64_t, C>, convert_run<int32_t, C>,
+                                          convert_run<int16_t, C>, convert_run<int8_t, C>,
+                                          convert_run<uint8_t, C>, convert_run<Bool, C>};
 
-// Reads n elements of a dtype, `stride` apart, as numbers of compute type 0 (f32), 1 (f64) or 2 (i64).
-WS_INLINE void read_run(int type, void* to, const void* from, DType dtype, int64_t stride, int64_t n) {
+// Reads n elements of a dtype, `stride` apart, as numbers of compute type 0 (f32), 1 (f64) or 2
+// (i64).
+WS_INLINE void read_run(int type, void* to, const void* from, DType dtype, int64_t stride,
+                        int64_t n) {
   const int d = static_cast<int>(dtype);
-  (type == 0 ? kReaders<float>[d] : type == 1 ? kReaders<double>[d] : kReaders<int64_t>[d])(to, 1, from, stride, n);
+  (type == 0   ? kReaders<float>[d]
+   : type == 1 ? kReaders<double>[d]
+               : kReaders<int64_t>[d])(to, 1, from, stride, n);
 }
 // Writes them; type 3 is bytes 0 and 1.
-WS_INLINE void write_run(int type, const void* from, void* to, DType dtype, int64_t stride, int64_t n) {
+WS_INLINE void write_run(int type, const void* from, void* to, DType dtype, int64_t stride,
+                         int64_t n) {
   const int d = static_cast<int>(dtype);
   (type == 0   ? kWriters<float>[d]
    : type == 1 ? kWriters<double>[d]
