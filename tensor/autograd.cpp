@@ -161,6 +161,16 @@ Tensor Saved::unpack(const char* op) const {
 
 bool BackwardContext::needs(int input) const { return node->inputs[input].node != nullptr; }
 
+Tensor BackwardContext::held_grad(int input) const {
+  const GradNode* leaf = node->inputs[input].node.get();
+  if (!leaf || leaf->op) return {};
+  std::shared_ptr<TensorData> data = leaf->leaf.lock();
+  if (!data || !data->autograd || !data->autograd->grad) return {};
+  const Tensor& grad = *data->autograd->grad;
+  const bool alone = grad.handle().use_count() == 1 && grad.storage().use_count() == 1;
+  return alone && !grad.storage()->owner && grad.is_contiguous() ? grad : Tensor();
+}
+
 bool should_record(std::initializer_list<const Tensor*> inputs) {
   if (!recording) return false;
   return std::any_of(inputs.begin(), inputs.end(),

@@ -37,6 +37,10 @@ struct BackwardContext {
   const GradNode* node;
   const char* op;
   bool needs(int input) const;
+  /// The gradient that the leaf at `input` holds already, when nobody else holds it and it is row-major:
+  /// an operator whose own share is sparse may add to it in place and return undefined for that input.
+  /// Undefined otherwise.
+  Tensor held_grad(int input) const;
   Tensor saved(const Saved& s) const { return s.unpack(op); }
   const Tensor& grad(int output = 0) const { return grads[output]; }
 };

@@ -82,6 +82,44 @@ WS_INLINE vf fma(vf a, vf b, vf c) {
 #endif
 }
 
+WS_INLINE vf vsqrt(vf x) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX2__)
+  union {
+    vf all;
+    __m256 part[2];
+  } v{x};
+  for (__m256& p : v.part) p = _mm256_sqrt_ps(p);
+  return v.all;
+#else
+  for (int i = 0; i < kLanes; ++i) x[i] = __builtin_sqrtf(x[i]);
+  return x;
+#endif
+}
+
+// Store past the caches, for results larger than they are: p is 64-byte aligned. The thread that streamed
+// calls stream_fence() before its tile ends.
+WS_INLINE void stream(float* p, vf v) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, (__m512)v);
+#elif defined(__AVX2__)
+  union {
+    vf all;
+    __m256 part[2];
+  } u{v};
+  _mm256_stream_ps(p, u.part[0]);
+  _mm256_stream_ps(p + 8, u.part[1]);
+#else
+  store(p, v);
+#endif
+}
+WS_INLINE void stream_fence() {
+#if defined(__AVX2__) || defined(__AVX512F__)
+  _mm_sfence();
+#endif
+}
+
 // Lanes added in a fixed tree.
 WS_INLINE float sum_lanes(vf v) {
   alignas(64) float x[kLanes];

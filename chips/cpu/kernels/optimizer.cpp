@@ -1,0 +1,102 @@
+// adamw: out {master, m, v, compute copy or none}, in {grad}, attr {lr, beta1, beta2, eps, weight decay,
+// step, gradient's factor}: one pass over all of them. sum_squares: out {f64 0-d}, in {x}.
+
+#include <cmath>
+
+#include "chips/cpu/kernels/rows.h"
+
+WS_KERNELS_BEGIN
+
+constexpr int64_t kElements = 65536;  // of a tile
+
+struct Adamw {
+  float keep, beta1_rest, beta2, beta2_rest, step_size, root_scale, eps, grad_scale;
+};
+
+inline Adamw adamw_of(const Attr* attr) {
+  const double lr = attr[0].f, beta1 = attr[1].f, beta2 = attr[2].f, step = static_cast<double>(attr[5].i);
+  return {static_cast<float>(1 - lr * attr[4].f),
+          static_cast<float>(1 - beta1),
+          static_cast<float>(beta2),
+          static_cast<float>(1 - beta2),
+          static_cast<float>(lr / (1 - std::pow(beta1, step))),
+          static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, step))),
+          static_cast<float>(attr[3].f),
+          static_cast<float>(attr[6].f)};
+}
+
+template <bool Copies>
+WS_INLINE void adamw_range(const Adamw& a, float* p, const float* grad, float* m, float* v, bf16_t* copy,
+                           int64_t count) {
+  each_vector(count, [&](int64_t i, int n) {
+    const vf g = load_n(grad + i, n) * a.grad_scale;
+    const vf m0 = load_n(m + i, n), m1 = fma(g - m0, splat(a.beta1_rest), m0);
+    const vf v1 = fma(load_n(v + i, n), splat(a.beta2), g * g * a.beta2_rest);
+    const vf root = fma(vsqrt(v1), splat(a.root_scale), splat(a.eps));
+    const vf p1 = load_n(p + i, n) * a.keep - m1 * a.step_size / root;
+    store_n(m + i, m1, n), store_n(v + i, v1, n), store_n(p + i, p1, n);
+    if constexpr (Copies) store_n(copy + i, p1, n);
+  });
+}
+
+void adamw(const Call& call) {
+  const Rows p = packed_rows("adamw", call.out[0]), m = packed_rows("adamw", call.out[1]);
+  const Rows v = packed_rows("adamw", call.out[2]), copy = packed_rows("adamw", call.out[3]);
+  const Rows grad = packed_rows("adamw", call.in[0]);
+  if (p.half || m.half || v.half || grad.half || (copy && !copy.half))
+    cpu::kernel_refuses("adamw", "master, gradient and moments are f32, the compute copy bf16");
+  const Adamw a = adamw_of(call.attr);
+  const int64_t count = p.count * p.width;
+  parallel_for(tiles_of(count, kElements), [&](int64_t tile) {
+    const int64_t at = tile * kElements, n = count - at < kElements ? count - at : kElements;
+    const auto floats = [at](const Rows& r) { return r.floats(0) + at; };
+    if (copy)
+      adamw_range<true>(a, floats(p), floats(grad), floats(m), floats(v), copy.halves(0) + at, n);
+    else
+      adamw_range<false>(a, floats(p), floats(grad), floats(m), floats(v), nullptr, n);
+  });
+}
+WS_KERNEL("adamw", adamw)
+
+typedef float vf8 __attribute__((vector_size(32)));
+typedef double vd8 __attribute__((vector_size(64)));
+
+// In f64, so that neither the squares of large gradients overflow nor small ones get lost.
+template <class T>
+WS_INLINE double squares_of(const T* x, int64_t count) {
+  vd8 sum[4] = {};
+  const auto add = [&](vf v, int to) {
+    const union {
+      vf all;
+      vf8 part[2];
+    } u{v};
+    for (int h = 0; h < 2; ++h) {
+      const vd8 d = __builtin_convertvector(u.part[h], vd8);
+      sum[to + h] += d * d;
+    }
+  };
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= count; i += 2 * kLanes) add(load(x + i), 0), add(load(x + i + kLanes), 2);
+  for (int to = 0; i < count; i += kLanes, to += 2)
+    add(load_n(x + i, static_cast<int>(count - i < kLanes ? count - i : kLanes)), to);
+  const vd8 all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+  double total = 0;
+  for (int lane = 0; lane < 8; ++lane) total += all[lane];
+  return total;
+}
+
+void sum_squares(const Call& call) {
+  const Rows x = packed_rows("sum_squares", call.in[0]);
+  const int64_t count = x.count * x.width, tiles = tiles_of(count, kElements);
+  auto* partial = static_cast<double*>(cpu::scratch(0, static_cast<size_t>(tiles + 1) * sizeof(double)));
+  parallel_for(tiles, [&](int64_t tile) {
+    const int64_t at = tile * kElements, n = count - at < kElements ? count - at : kElements;
+    partial[tile] = x.half ? squares_of(x.halves(0) + at, n) : squares_of(x.floats(0) + at, n);
+  });
+  double total = 0;
+  for (int64_t tile = 0; tile < tiles; ++tile) total += partial[tile];
+  *static_cast<double*>(call.out[0].data) = total;
+}
+WS_KERNEL("sum_squares", sum_squares)
+
+WS_KERNELS_END

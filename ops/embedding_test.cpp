@@ -1,0 +1,46 @@
+// Errors of the embedding, and its gradient beside that of a tied head.
+#include "ops/embedding.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "tensor/autograd.h"
+
+namespace wellspring {
+namespace {
+
+TEST(Embedding, NamesIdAndPlace) {
+  const Tensor table = Tensor::zeros({10, 4});
+  for (int32_t bad : {10, -1}) {
+    try {
+      embedding(table, Tensor::from(std::vector<int32_t>{1, 2, 3, 4, bad, 6}, {2, 3}));
+      FAIL();
+    } catch (const Error& e) {
+      EXPECT_EQ(e.fault(), Fault::usage);
+      EXPECT_EQ(std::string(e.what()), "embedding: id " + std::to_string(bad) + " at [1, 1] is outside the table of 10 rows");
+    }
+  }
+  EXPECT_THROW(embedding(table, Tensor::zeros({2})), Error);
+  EXPECT_THROW(embedding(Tensor::zeros({10}), Tensor::from(std::vector<int32_t>{1}, {1})), Error);
+  EXPECT_THROW(embedding(table, Tensor::from(std::vector<int64_t>{int64_t{1} << 40}, {1})), Error);
+}
+
+TEST(Embedding, AddsToAGradientThatNobodyElseHolds) {
+  const Tensor table = Tensor::zeros({3, 2}), ids = Tensor::from(std::vector<int32_t>{2, 0, 2}, {3});
+  table.set_requires_grad(true);
+  const auto run = [&] { backward(embedding(table, ids), Tensor::full({3, 2}, 1)); };
+  run();
+  EXPECT_EQ(table.grad().to_vector<float>(), (std::vector<float>{1, 1, 0, 0, 2, 2}));
+  const void* memory = table.grad().data();
+  run();
+  EXPECT_EQ(table.grad().data(), memory);
+  EXPECT_EQ(table.grad().to_vector<float>(), (std::vector<float>{2, 2, 0, 0, 4, 4}));
+  // One that somebody holds stays as it is.
+  const Tensor held = table.grad();
+  run();
+  EXPECT_EQ(held.to_vector<float>(), (std::vector<float>{2, 2, 0, 0, 4, 4}));
+  EXPECT_EQ(table.grad().to_vector<float>(), (std::vector<float>{3, 3, 0, 0, 6, 6}));
+}
+
+}  // namespace
+}  // namespace wellspring

@@ -1,0 +1,124 @@
+// Checks and derivatives of RMS and layer normalisation: four operators over two pairs of kernels.
+// D width of a row.
+
+#include "ops/norm.h"
+
+#include <cmath>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "ops/dispatch.h"
+#include "ops/packed.h"
+#include "tensor/autograd.h"
+
+namespace wellspring {
+namespace {
+
+KernelRef kRms("rms_norm"), kRmsBackward("rms_norm_backward");
+KernelRef kLayer("layer_norm"), kLayerBackward("layer_norm_backward");
+
+struct NormCall {
+  const char* op;
+  bool layer, adds;
+  Tensor residual, x, weight, bias;  // residual only when it adds, bias only of a layer norm
+  double eps;
+};
+
+void check_vector(const NormCall& c, const char* operand, const Tensor& v) {
+  if (!v.defined() || v.dtype() != DType::f32 || v.dims() != 1 || v.size(0) != c.x.size(-1))
+    throw Error(Fault::usage, str(c.op, ": ", operand, " must be f32[", c.x.size(-1),
+                                  "], the width of x ", c.x.text(), ", but is ",
+                                  v.defined() ? v.text() : "undefined"));
+}
+
+void check_residual(const NormCall& c) {
+  if (!c.adds) return;
+  check_f32_or_bf16(c.op, "residual", c.residual);
+  if (!(c.residual.shape() == c.x.shape()))
+    throw Error(Fault::usage, str(c.op, ": residual ", c.residual.text(), " and x ", c.x.text(),
+                                  " must have the same shape"));
+}
+
+void check(const NormCall& c, std::optional<DType> dtype) {
+  check_f32_or_bf16(c.op, "x", c.x);
+  if (c.x.dims() == 0 || c.x.size(-1) == 0)
+    throw Error(Fault::usage, str(c.op, ": x ", c.x.text(), " has no last dimension to normalise"));
+  check_vector(c, "weight", c.weight);
+  if (c.layer) check_vector(c, "bias", c.bias);
+  check_residual(c);
+  if (dtype && *dtype != DType::f32 && *dtype != DType::bf16)
+    throw Error(Fault::usage, str(c.op, ": the result is f32 or bf16, not ", name_of(*dtype)));
+  if (!(c.eps >= 0) || !std::isfinite(c.eps))
+    throw Error(Fault::usage, str(c.op, ": eps must be finite and not negative, but is ", c.eps));
+}
+
+// The gradients of residual (if there is one), x, weight and bias. `value` is what was normalised.
+Tensors gradients(BackwardContext& ctx, const NormCall& c, const Tensor& value, DType x_dtype,
+                  const Tensor& stats) {
+  const Tensor dsum = c.adds ? packed(ctx.grad(0)) : Tensor(), dy = packed(ctx.grad(c.adds ? 1 : 0));
+  if (!dy.defined()) return c.layer ? Tensors{dsum, dsum, {}, {}} : Tensors{dsum, dsum, {}};
+  const int at = c.adds ? 2 : 1;
+  const Tensor dx = Tensor::empty(value.shape(), value.dtype(), value.device());
+  Tensor other, dweight, dbias;
+  if (x_dtype != value.dtype()) other = Tensor::empty(value.shape(), x_dtype, value.device());
+  if (ctx.needs(at)) dweight = Tensor::empty({value.size(-1)}, DType::f32, value.device());
+  if (c.layer && ctx.needs(at + 1)) dbias = Tensor::empty({value.size(-1)}, DType::f32, value.device());
+  launch(c.layer ? kLayerBackward : kRmsBackward, {dx, other, dweight, dbias},
+         {dy, value, c.weight, stats, dsum});
+  Tensors result;
+  if (c.adds) result.push_back(dx);
+  result.push_back(other.defined() ? other : dx);
+  result.push_back(dweight);
+  if (c.layer) result.push_back(dbias);
+  return result;
+}
+
+// {sum, normalised}; sum is undefined without a residual.
+std::tuple<Tensor, Tensor> normalise(const NormCall& c, std::optional<DType> dtype) {
+  check(c, dtype);
+  const bool recorded = should_record({&c.residual, &c.x, &c.weight, &c.bias});
+  const Shape& shape = c.x.shape();
+  const Tensor x = packed(c.x), y = Tensor::empty(shape, dtype.value_or(c.x.dtype()), x.device());
+  Tensor sum, stats;
+  if (c.adds) sum = Tensor::empty(shape, c.residual.dtype(), x.device());
+  if (recorded)
+    stats = Tensor::empty({shape.numel() / shape[shape.size() - 1], c.layer ? 2 : 1}, DType::f32, x.device());
+  const Tensor weight = packed(c.weight), bias = packed(c.bias);
+  launch(c.layer ? kLayer : kRms, {y, stats, sum}, {x, weight, bias, packed(c.residual)}, {c.eps});
+  if (!recorded) return {sum, y};
+  Tensors inputs, outputs;
+  if (c.adds) inputs = {c.residual}, outputs = {sum};
+  inputs.insert(inputs.end(), {c.x, c.weight});
+  if (c.layer) inputs.push_back(c.bias);
+  outputs.push_back(y);
+  record(c.op, inputs, outputs,
+         [op = c.op, layer = c.layer, adds = c.adds, eps = c.eps, x_dtype = x.dtype(), value = Saved(c.adds ? sum : x),
+          weight = Saved(weight), stats = Saved(stats)](BackwardContext& ctx) {
+           const NormCall saved{op, layer, adds, {}, {}, ctx.saved(weight), {}, eps};
+           return gradients(ctx, saved, ctx.saved(value), x_dtype, ctx.saved(stats));
+         });
+  return {sum, y};
+}
+
+}  // namespace
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, std::optional<DType> dtype) {
+  return std::get<1>(normalise({"rms_norm", false, false, {}, x, weight, {}, eps}, dtype));
+}
+
+std::tuple<Tensor, Tensor> add_rms_norm(const Tensor& residual, const Tensor& x, const Tensor& weight,
+                                        double eps, std::optional<DType> dtype) {
+  return normalise({"add_rms_norm", false, true, residual, x, weight, {}, eps}, dtype);
+}
+
+Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps,
+                  std::optional<DType> dtype) {
+  return std::get<1>(normalise({"layer_norm", true, false, {}, x, weight, bias, eps}, dtype));
+}
+
+std::tuple<Tensor, Tensor> add_layer_norm(const Tensor& residual, const Tensor& x, const Tensor& weight,
+                                          const Tensor& bias, double eps, std::optional<DType> dtype) {
+  return normalise({"add_layer_norm", true, true, residual, x, weight, bias, eps}, dtype);
+}
+
+}  // namespace wellspring

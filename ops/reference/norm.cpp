@@ -1,0 +1,68 @@
+// rms_norm and layer_norm, forward and backward; operands as in chips/cpu/kernels/norm*.cpp.
+#include <cmath>
+
+#include "ops/reference/reference.h"
+
+namespace wellspring::reference {
+namespace {
+
+template <bool Layer>
+void norm(const Call& call) {
+  Values x(call.in[0]), weight(call.in[1]), bias(call.in[2]), residual(call.in[3]);
+  const int64_t width = x.extent(-1), rows = x.rows();
+  if (residual.size()) {
+    for (int64_t i = 0; i < x.size(); ++i) x[i] += residual[i];
+    x.write(call.out[2]);
+    x = Values(call.out[2]);  // what is normalised is what was stored
+  }
+  Values y(x.shape), stats(Shape{rows, Layer ? 2 : 1});
+  for (int64_t r = 0; r < rows; ++r) {
+    const double* v = &x.data[r * width];
+    double mean = 0, squares = 0;
+    for (int64_t i = 0; Layer && i < width; ++i) mean += v[i] / static_cast<double>(width);
+    for (int64_t i = 0; i < width; ++i) squares += (v[i] - mean) * (v[i] - mean);
+    const double rstd = 1 / std::sqrt(squares / static_cast<double>(width) + call.attr[0].f);
+    for (int64_t i = 0; i < width; ++i)
+      y[r * width + i] = (v[i] - mean) * rstd * weight[i] + (Layer ? bias[i] : 0);
+    if (Layer) stats[2 * r] = mean;
+    stats[Layer ? 2 * r + 1 : r] = rstd;
+  }
+  y.write(call.out[0]);
+  stats.write(call.out[1]);
+}
+
+template <bool Layer>
+void norm_backward(const Call& call) {
+  const Values dy(call.in[0]), x(call.in[1]), weight(call.in[2]), stats(call.in[3]), dsum(call.in[4]);
+  const int64_t width = x.extent(-1);
+  Values dx(x.shape), dweight(Shape{width}), dbias(Shape{width});
+  for (int64_t r = 0; r < x.rows(); ++r) {
+    const double mean = Layer ? stats[2 * r] : 0, rstd = stats[Layer ? 2 * r + 1 : r];
+    double mean_g = 0, mean_gh = 0;
+    for (int64_t i = 0, at = r * width; i < width; ++i, ++at) {
+      const double h = (x[at] - mean) * rstd, g = dy[at] * weight[i];
+      if (Layer) mean_g += g / static_cast<double>(width);
+      mean_gh += g * h / static_cast<double>(width);
+      dweight[i] += dy[at] * h;
+      dbias[i] += dy[at];
+    }
+    for (int64_t i = 0, at = r * width; i < width; ++i, ++at) {
+      const double h = (x[at] - mean) * rstd;
+      dx[at] = rstd * (dy[at] * weight[i] - mean_g - h * mean_gh) + (dsum.size() ? dsum[at] : 0);
+    }
+  }
+  dx.write(call.out[0]);
+  dx.write(call.out[1]);
+  dweight.write(call.out[2]);
+  if (Layer) dbias.write(call.out[3]);
+}
+
+constexpr Kernel kRms = norm<false>, kLayer = norm<true>;
+constexpr Kernel kRmsBackward = norm_backward<false>, kLayerBackward = norm_backward<true>;
+WS_REFERENCE("rms_norm", kRms);
+WS_REFERENCE("layer_norm", kLayer);
+WS_REFERENCE("rms_norm_backward", kRmsBackward);
+WS_REFERENCE("layer_norm_backward", kLayerBackward);
+
+}  // namespace
+}  // namespace wellspring::reference
