@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "base/threads.h"
 #include "tensor/autograd.h"
 
 namespace wellspring {
@@ -40,6 +41,26 @@ TEST(Embedding, AddsToAGradientThatNobodyElseHolds) {
   run();
   EXPECT_EQ(held.to_vector<float>(), (std::vector<float>{2, 2, 0, 0, 4, 4}));
   EXPECT_EQ(table.grad().to_vector<float>(), (std::vector<float>{3, 3, 0, 0, 6, 6}));
+}
+
+// A gradient larger than the caches keep goes past them.
+TEST(Embedding, GradientOfALargeTable) {
+  constexpr int64_t kRows = 70000, kWidth = 64, kIds = 300;
+  std::vector<int32_t> ids(kIds);
+  std::vector<float> dy(kIds * kWidth), expected(kRows * kWidth);
+  for (int64_t i = 0; i < kIds; ++i) ids[i] = static_cast<int32_t>(i * 7919 * 7919 % kRows);
+  for (size_t i = 0; i < dy.size(); ++i) {
+    dy[i] = static_cast<float>(i % 97) - 48;
+    expected[ids[i / kWidth] * kWidth + i % kWidth] += dy[i];
+  }
+  const Tensor table = Tensor::zeros({kRows, kWidth});
+  table.set_requires_grad(true);
+  for (int threads : {1, 3}) {
+    set_threads(threads);
+    backward(embedding(table, Tensor::from(ids, {kIds})), Tensor::from(dy, {kIds, kWidth}));
+    EXPECT_EQ(table.grad().to_vector<float>(), expected);
+    table.set_grad({});
+  }
 }
 
 }  // namespace

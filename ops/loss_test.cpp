@@ -36,6 +36,24 @@ TEST(Loss, RefusesWhatDoesNotFit) {
   }
 }
 
+// Nothing to count: the loss is NaN and the gradients are 0.
+TEST(Loss, NothingToCount) {
+  const auto zeros = [](const Tensor& t) { return t.grad().to_vector<float>() == std::vector<float>(t.numel()); };
+  const Tensor x = wave({2, 8}, 1), w = wave({8, 8}, 2), ignored = Tensor::from(std::vector<int32_t>{-100, -100}, {2});
+  x.set_requires_grad(true), w.set_requires_grad(true);
+  for (auto* loss : {&cross_entropy, &nll_loss}) {
+    const Tensor value = loss(x, ignored, -100);
+    EXPECT_TRUE(std::isnan(value.item()));
+    backward(value);
+    EXPECT_TRUE(zeros(x));
+  }
+  backward(linear_cross_entropy(x, w, ignored));
+  EXPECT_TRUE(zeros(x) && zeros(w));
+  w.set_grad({});
+  backward(linear_cross_entropy(Tensor::zeros({0, 8}), w, Tensor::from(std::vector<int32_t>{}, {0})));
+  EXPECT_TRUE(zeros(w));
+}
+
 // Gradients of a call whose logits take three chunks, against those of the rows one by one.
 TEST(LinearCrossEntropy, ChunksAddUp) {
   const int64_t V = 1 << 20, N = 40;

@@ -55,16 +55,19 @@ void check(const NormCall& c, std::optional<DType> dtype) {
 // The gradients of residual (if there is one), x, weight and bias. `value` is what was normalised.
 Tensors gradients(BackwardContext& ctx, const NormCall& c, const Tensor& value, DType x_dtype,
                   const Tensor& stats) {
+  // The residual's gradient grows in its own memory when nobody else sees it.
+  const bool in_place = c.adds && is_exclusive(ctx.grad(0)) && ctx.grad(0).dtype() == value.dtype();
   const Tensor dsum = c.adds ? packed(ctx.grad(0)) : Tensor(), dy = packed(ctx.grad(c.adds ? 1 : 0));
   if (!dy.defined()) return c.layer ? Tensors{dsum, dsum, {}, {}} : Tensors{dsum, dsum, {}};
   const int at = c.adds ? 2 : 1;
-  const Tensor dx = Tensor::empty(value.shape(), value.dtype(), value.device());
+  const Tensor dx = in_place ? ctx.grad(0) : Tensor::empty(value.shape(), value.dtype(), value.device());
   Tensor other, dweight, dbias;
   if (x_dtype != value.dtype()) other = Tensor::empty(value.shape(), x_dtype, value.device());
   if (ctx.needs(at)) dweight = Tensor::empty({value.size(-1)}, DType::f32, value.device());
   if (c.layer && ctx.needs(at + 1)) dbias = Tensor::empty({value.size(-1)}, DType::f32, value.device());
   launch(c.layer ? kLayerBackward : kRmsBackward, {dx, other, dweight, dbias},
          {dy, value, c.weight, stats, dsum});
+  if (in_place) dx.changed();
   Tensors result;
   if (c.adds) result.push_back(dx);
   result.push_back(other.defined() ? other : dx);

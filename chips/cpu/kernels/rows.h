@@ -69,10 +69,12 @@ inline Rows packed_rows(const char* kernel, const View& v) {
   Rows r;
   if (!v.defined()) return r;
   int64_t step = 1;
+  bool in_order = true;
   for (int d = v.dims - 1; d >= 0; --d) {
-    if (v.shape[d] != 1 && v.strides[d] != step) cpu::kernel_refuses(kernel, "a tensor is not packed");
+    in_order &= v.shape[d] == 1 || v.strides[d] == step;
     step *= v.shape[d];
   }
+  if (step && !in_order) cpu::kernel_refuses(kernel, "a tensor is not packed");
   if (v.dtype != DType::f32 && v.dtype != DType::bf16)
     cpu::kernel_refuses(kernel, "a dtype is neither f32 nor bf16");
   r.half = v.dtype == DType::bf16;
