@@ -112,5 +112,27 @@ WS_REFERENCE("reduce_argmax", argmax);
 void argmin(const Call& call) { reduce(call, place_of_least); }
 WS_REFERENCE("reduce_argmin", argmin);
 
+// The product of the others, factor by factor.
+void prod_backward(const Call& call) {
+  const Values x(call.in[0]), g(call.in[1]);
+  Values dx(x.shape);
+  const Shape steps = contiguous_strides(g.shape);
+  const auto group_of = [&](int64_t k) {
+    int64_t place = 0;
+    for (int d = x.shape.size() - 1; d >= 0; --d) {
+      if (g.shape[d] != 1) place += k % x.shape[d] * steps[d];
+      k /= x.shape[d];
+    }
+    return place;
+  };
+  for (int64_t k = 0; k < x.size(); ++k) {
+    dx[k] = g[group_of(k)];
+    for (int64_t j = 0; j < x.size(); ++j)
+      if (j != k && group_of(j) == group_of(k)) dx[k] *= x[j];
+  }
+  dx.write(call.out[0]);
+}
+WS_REFERENCE("reduce_prod_backward", prod_backward);
+
 }  // namespace
 }  // namespace wellspring::reference
