@@ -80,11 +80,15 @@ void embedding_backward(const Call& call) {
   const bool past_caches = grad.count * width * 4 > kLargest && width % kLanes == 0 &&
                            reinterpret_cast<uintptr_t>(grad.data) % 64 == 0;
   const ById by = sort_by_id(ids, dy.width ? dy.count : 0, grad.count);
-  each_row(grad.count, width, [&](int64_t row) {
-    const int32_t begin = by.start[row], end = by.start[row + 1];
-    for (int32_t i = begin; i < end; ++i)
-      add_row(dy, by.order[i], grad.floats(row), i == begin && !accumulate);
-    if (begin == end && !accumulate) zero_row(grad.floats(row), width, past_caches);
+  const int64_t per = rows_per_tile(width);
+  parallel_for(tiles_of(grad.count, per), [&](int64_t tile) {
+    const int64_t last = (tile + 1) * per < grad.count ? (tile + 1) * per : grad.count;
+    for (int64_t row = tile * per; row < last; ++row) {
+      const int32_t begin = by.start[row], end = by.start[row + 1];
+      for (int32_t i = begin; i < end; ++i)
+        add_row(dy, by.order[i], grad.floats(row), i == begin && !accumulate);
+      if (begin == end && !accumulate) zero_row(grad.floats(row), width, past_caches);
+    }
     if (past_caches) stream_fence();
   });
 }
