@@ -98,28 +98,6 @@ WS_INLINE vf vsqrt(vf x) {
 #endif
 }
 
-// Store past the caches, for results larger than they are: p is 64-byte aligned. The thread that streamed
-// calls stream_fence() before its tile ends.
-WS_INLINE void stream(float* p, vf v) {
-#if defined(__AVX512F__)
-  _mm512_stream_ps(p, (__m512)v);
-#elif defined(__AVX2__)
-  union {
-    vf all;
-    __m256 part[2];
-  } u{v};
-  _mm256_stream_ps(p, u.part[0]);
-  _mm256_stream_ps(p + 8, u.part[1]);
-#else
-  store(p, v);
-#endif
-}
-WS_INLINE void stream_fence() {
-#if defined(__AVX2__) || defined(__AVX512F__)
-  _mm_sfence();
-#endif
-}
-
 // Lanes added in a fixed tree.
 WS_INLINE float sum_lanes(vf v) {
   alignas(64) float x[kLanes];

@@ -4,6 +4,7 @@
 // the order of the ids.
 
 #include "chips/cpu/kernels/rows.h"
+#include "chips/cpu/kernels/stream.h"
 
 WS_KERNELS_BEGIN
 
@@ -66,7 +67,8 @@ WS_INLINE void zero_row(float* to, int64_t width, bool past_caches) {
     std::memset(to, 0, static_cast<size_t>(width) * sizeof(float));
     return;
   }
-  for (int64_t i = 0; i < width; i += kLanes) stream(to + i, vf{});
+  alignas(64) const float zeros[kLanes] = {};
+  for (int64_t i = 0; i < width; i += kLanes) put_line(to + i, zeros, true);
 }
 
 void embedding_backward(const Call& call) {
@@ -76,9 +78,7 @@ void embedding_backward(const Call& call) {
   const bool accumulate = call.attr[0].i != 0;
   if (grad.half) cpu::kernel_refuses("embedding_backward", "the gradient is f32");
   const int64_t width = grad.width;
-  constexpr int64_t kLargest = int64_t{16} << 20;  // bytes of a table that may stay in the caches
-  const bool past_caches = grad.count * width * 4 > kLargest && width % kLanes == 0 &&
-                           reinterpret_cast<uintptr_t>(grad.data) % 64 == 0;
+  const bool past_caches = grad.count * width * 4 > kStreamBytes && width % kLanes == 0 && is_line(grad.data);
   const ById by = sort_by_id(ids, dy.width ? dy.count : 0, grad.count);
   const int64_t per = rows_per_tile(width);
   parallel_for(tiles_of(grad.count, per), [&](int64_t tile) {
@@ -89,7 +89,7 @@ void embedding_backward(const Call& call) {
         add_row(dy, by.order[i], grad.floats(row), i == begin && !accumulate);
       if (begin == end && !accumulate) zero_row(grad.floats(row), width, past_caches);
     }
-    if (past_caches) stream_fence();
+    if (past_caches) stream_done();
   });
 }
 WS_KERNEL("embedding_backward", embedding_backward)
