@@ -1,38 +1,25 @@
 #!/usr/bin/env python3
-"""Tokenizers against Hugging Face `tokenizers` and `tiktoken`, side by side in one run.
+"""Tokenizers against Hugging Face `tokenizers` and `tiktoken`: training, encoding, decoding.
 
-    python3 bench/tokenizer.py [TEXT...] [--build build] [--threads 2] [--quick] [--only encode]
+    python3 bench/tokenizer.py [--text FILE...] [--threads 2] [--quick] [--only encode]
 
-Runs under a Python that has both: this one, or the one named by WELLSPRING_PEERS. TEXT: files of plain text
-of different kinds; without them the demo's corpus is fetched from Debian's packages (tools/demo_corpus.py),
-cleaned, and 10 MB of each language taken. All sides get the same documents (paragraphs up to about 4 kB) and
-the same vocabulary of 16,384 tokens, trained here on all of them; every fifth is encoded. Ours is
-build/bench/tokenizer_bench. Passes are timed in turns and medians kept; training runs once or twice a side.
-Each peer is timed by its fastest call. The agreement is the share of documents whose ids differ, for training
-the share of merges.
+FILE: plain text of different kinds; without it the demo's corpus is fetched from Debian's packages
+(tools/demo_corpus.py), cleaned, and 10 MB of English and of Chinese taken. All sides get the same documents
+(paragraphs up to about 4 kB) and the same vocabulary of 16,384 tokens, trained here on all of them; every
+fifth is encoded. Each peer is timed by its fastest call, in a process of its own with that number of threads.
+The agreement is the share of documents whose ids differ, for training the share of merges.
 """
 
-import argparse
-import datetime
 import json
 import os
-import platform
-import statistics
 import struct
 import subprocess
 import sys
 import time
 
-try:
-    import tiktoken
-    import tokenizers
-except ImportError:
-    peers = os.environ.get("WELLSPRING_PEERS")
-    if not peers or os.path.realpath(peers) == os.path.realpath(sys.executable):
-        sys.exit("tokenizer.py needs tokenizers and tiktoken: set WELLSPRING_PEERS to a Python that has them")
-    os.execv(peers, [peers] + sys.argv)
+import common
 
-ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+ROOT = common.ROOT
 CACHE = os.path.join(ROOT, ".cache", "bench", "tokenizer")
 VOCABULARY = 16384
 PATTERNS = {
@@ -42,7 +29,7 @@ PATTERNS = {
 }
 
 
-def corpus(share):
+def corpus(wellspring, share):
     """The demo's text, cleaned: `share` bytes of each language."""
     demo = os.path.join(ROOT, ".cache", "demo")
     subprocess.run(["/usr/bin/python3", os.path.join(ROOT, "tools", "demo_corpus.py"), os.path.join(demo, "corpus"),
@@ -50,7 +37,7 @@ def corpus(share):
     texts = []
     for language in ("en", "zh"):
         out = os.path.join(CACHE, language)
-        subprocess.run([os.path.join(ROOT, "build", "bin", "wellspring"), "data", "clean",
+        subprocess.run([wellspring, "data", "clean",
                         os.path.join(demo, "corpus", language), "--out", out, "--force"],
                        check=True, stdout=subprocess.DEVNULL)
         with open(os.path.join(out, "train.txt"), encoding="utf-8") as f:
@@ -106,18 +93,8 @@ def write_ids(path, rows):
             f.write(struct.pack(f"<{len(row)}i", *row))
 
 
-def median_seconds(run, budget):
-    """Slow peers: one pass after the warm-up is enough."""
-    run()
-    times, end = [], time.perf_counter() + budget
-    while time.perf_counter() < end or not times:
-        begin = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times)
-
-
 def hugging_face(path):
+    import tokenizers
     t = tokenizers.Tokenizer.from_file(path)
 
     def calls(docs, threads):
@@ -130,6 +107,7 @@ def hugging_face(path):
 
 
 def tik_token(path):
+    import tiktoken
     with open(path, encoding="utf-8") as f:
         saved = json.load(f)
     own = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -149,8 +127,8 @@ def tik_token(path):
 
 
 def peer_train(pattern, size, docs, out):
-    from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
-    t = tokenizers.Tokenizer(models.BPE())
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    t = Tokenizer(models.BPE())
     if pattern == "gpt2":
         t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     else:
@@ -177,159 +155,85 @@ def peer_answer(name, threads, words):
     if what == "encode":
         if out != "-":
             write_ids(out, calls(docs, threads)[0]())
-        return min(median_seconds(call, budget) for call in calls(docs, threads))
+        return min(common.median_seconds(call, budget, least=1) for call in calls(docs, threads))
     ids = [list(map(int, row)) for row in calls(docs, threads)[0]()]
     assert [decode(row) for row in ids] == docs, "documents do not come back"
-    return median_seconds(lambda: [decode(row) for row in ids], budget)
+    return common.median_seconds(lambda: [decode(row) for row in ids], budget, least=1)
 
 
-class Side:
-    """A process that answers with seconds."""
+class Peer(common.Program):
+    """This script as tokenizer_bench for a peer, in a process of its own."""
 
-    def __init__(self, command, threads):
-        environment = dict(os.environ, WELLSPRING_THREADS=str(threads), RAYON_NUM_THREADS=str(threads))
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env=environment)
-
-    def ask(self, *words):
-        self.process.stdin.write(" ".join(map(str, words)) + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            sys.exit(f"a side stopped at: {words}")
-        return float(answer)
-
-
-def sides(program, threads):
-    own = [sys.executable, os.path.realpath(__file__), "--threads", str(threads), "--peer"]
-    return {"ours": Side([program], threads), "tokenizers": Side(own + ["tokenizers"], threads),
-            "tiktoken": Side(own + ["tiktoken"], threads)}
+    def __init__(self, name, threads):
+        self.path = name
+        self.process = subprocess.Popen(
+            [sys.executable, os.path.realpath(__file__), "--peer", name, str(threads)], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True, env=dict(os.environ, RAYON_NUM_THREADS=str(threads)))
 
 
 def share_different(a, b):
     return sum(x != y for x, y in zip(a, b)) / max(1, len(a)) if len(a) == len(b) else 1.0
 
 
-def row(what, unit, threads, amount, mine, theirs, name, agreement, goal):
-    return {"what": what, "unit": unit, "threads": threads, "ours": round(amount / mine, 2) if amount else round(mine, 3),
-            "peer": round(amount / theirs, 2) if amount else round(theirs, 3), "peer_name": name,
-            "ratio": round(theirs / mine, 2), "roof_share": None, "agreement": round(agreement, 6),
-            "goal": goal, "pass": None if goal is None else theirs / mine >= goal and agreement == 0}
-
-
-def measure_passes(what, pattern, threads, team, pack_path, megabytes, budget, turns):
+def measure_passes(bench, what, pattern, threads, team, packed, megabytes):
     """Rows for encoding or decoding: the faster peer first, with the goal."""
-    times = {name: [] for name in team}
     tokenizer = os.path.join(CACHE, f"{pattern}.json")
     out = {name: os.path.join(CACHE, f"{name}.ids") for name in team}
-    for turn in range(turns):
+    if what == "encode":
         for name, side in team.items():
-            where = out[name] if what == "encode" and turn == 0 else "-"
-            times[name].append(side.ask(what, tokenizer, pack_path, budget, where))
-    mine = statistics.median(times.pop("ours"))
-    rows = []
-    for name in sorted(times, key=lambda n: statistics.median(times[n])):
-        differ = share_different(read_ids(out["ours"]), read_ids(out[name])) if what == "encode" else 0.0
-        goal = 2.0 if what == "encode" and threads == 1 and not rows else None
-        rows.append(row(f"{what} {pattern}, {megabytes:.1f} MB English and Chinese", "MB/s", threads, megabytes, mine,
-                        statistics.median(times[name]), name, differ, goal))
-    return rows
+            side.number(what, tokenizer, packed, 0, out[name])
+    times = bench.turns(**{name: lambda budget, side=side: side.number(what, tokenizer, packed, budget, "-")
+                           for name, side in team.items()})
+    mine = times.pop("ours")
+    for place, name in enumerate(sorted(times, key=times.get)):
+        differ = share_different(read_ids(out["ours"]), read_ids(out[name])) if what == "encode" else None
+        bench.row(f"{what} {pattern}, {threads} thread{'s' * (threads > 1)}, {name}", "MB/s", megabytes / mine,
+                  megabytes / times[name], peer_name=name, threads=threads, agreement=differ,
+                  tolerance=0 if what == "encode" else None,
+                  goal=2.0 if what == "encode" and threads == 1 and place == 0 else None)
 
 
-def measure_training(pattern, threads, team, pack_path, megabytes, turns):
-    mine, theirs = [], []
-    ours, peer = os.path.join(CACHE, f"{pattern}.json"), os.path.join(CACHE, f"{pattern}.peer.json")
-    for _ in range(turns):
-        mine.append(team["ours"].ask("train", pattern, VOCABULARY, pack_path, ours))
-        theirs.append(team["tokenizers"].ask("train", pattern, VOCABULARY, pack_path, peer))
+def measure_training(bench, pattern, threads, team, packed, megabytes):
+    paths = {"ours": os.path.join(CACHE, f"{pattern}.json"), "tokenizers": os.path.join(CACHE, f"{pattern}.peer.json")}
+    times = bench.turns(count=1 if bench.args.quick else 2, **{
+        name: lambda budget, name=name: team[name].number("train", pattern, VOCABULARY, packed, paths[name])
+        for name in paths})
     merges = []
-    for path in (ours, peer):
+    for path in paths.values():
         with open(path, encoding="utf-8") as f:
             merges.append(json.load(f)["model"]["merges"])
-    return row(f"train {VOCABULARY} tokens {pattern} on {megabytes:.1f} MB", "s", threads, None, statistics.median(mine),
-               statistics.median(theirs), "tokenizers", share_different(*merges), 3.0)
+    bench.row(f"train {pattern} {VOCABULARY} on {megabytes:.0f} MB, {threads} thread{'s' * (threads > 1)}", "s",
+              times["ours"], times["tokenizers"], peer_name="tokenizers", threads=threads, goal=3.0,
+              agreement=share_different(*merges), tolerance=0)
 
 
-def processor():
-    with open("/proc/cpuinfo", encoding="utf-8") as f:
-        return next((line.split(":")[1].strip() for line in f if line.startswith("model name")), "CPU")
-
-
-def table(result):
-    keys = ["what", "unit", "threads", "ours", "peer", "peer_name", "ratio", "agreement", "goal", "pass"]
-    lines = ["# Tokenizers against Hugging Face's and tiktoken", "",
-             f"{result['machine']['processor']}, {result['machine']['cores']} cores, {result['date']}.", "",
-             "| " + " | ".join(keys) + " |", "|" + "---|" * len(keys)]
-    word = {True: "yes", False: "no", None: ""}
-    for r in result["rows"]:
-        lines.append("| " + " | ".join(word[r[k]] if r[k] is None or isinstance(r[k], bool) else str(r[k])
-                                       for k in keys) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def write(path, text):
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(path + ".new", "w", encoding="utf-8") as f:
-        f.write(text)
-    os.replace(path + ".new", path)
-
-
-def run(args):
+def main():
+    if sys.argv[1:2] == ["--peer"]:
+        for line in sys.stdin:
+            print(peer_answer(sys.argv[2], int(sys.argv[3]), line.split()), flush=True)
+        return
+    common.need("tokenizers", "tiktoken")
+    import tiktoken, tokenizers  # noqa: for the versions
+    bench = common.Bench("tokenizer", __doc__, lambda p: p.add_argument("--text", nargs="*", default=[]))
     os.makedirs(CACHE, exist_ok=True)
-    subprocess.run(["ninja", "-C", args.build, "--quiet", "tokenizer_bench"], check=True)
-    program = os.path.join(args.build, "bench", "tokenizer_bench")
-    if args.text:
-        texts = []
-        for path in args.text:
-            with open(path, encoding="utf-8", errors="replace") as f:
-                texts.append(f.read())
-    else:
-        texts = corpus(10_000_000)
-    docs = documents(texts)
+    texts = [open(path, encoding="utf-8", errors="replace").read() for path in bench.args.text]
+    docs = documents(texts or corpus(bench.wellspring(), 10_000_000))
     packed = os.path.join(CACHE, "documents")
     pack(packed, docs)
     pack(packed + ".fifth", docs[::5])
     megabytes, fifth = (sum(len(d.encode()) for d in some) / 1e6 for some in (docs, docs[::5]))
-    teams = {n: sides(program, n) for n in sorted({1, args.threads})}
-    budget, turns = (0.2, 1) if args.quick else (0.5, 3)
-    for pattern in PATTERNS:
-        for threads, team in reversed(teams.items()):
-            if "train" in args.only or not args.only:
-                yield measure_training(pattern, threads, team, packed, megabytes, 1 if args.quick else 2)
+    for threads in sorted({1, bench.threads}):
+        team = {"ours": bench.program("tokenizer_bench", threads), "tokenizers": Peer("tokenizers", threads),
+                "tiktoken": Peer("tiktoken", threads)}
+        for pattern in PATTERNS:
+            if bench.wants(f"train {pattern}"):
+                measure_training(bench, pattern, threads, team, packed, megabytes)
             elif not os.path.exists(os.path.join(CACHE, f"{pattern}.json")):
                 team["ours"].ask("train", pattern, VOCABULARY, packed, os.path.join(CACHE, f"{pattern}.json"))
-            for what in ("encode", "decode"):
-                if (what in args.only or not args.only) and (what == "encode" or threads == 1):
-                    yield from measure_passes(what, pattern, threads, team, packed + ".fifth", fifth, budget, turns)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("text", nargs="*", metavar="TEXT")
-    parser.add_argument("--build", default=os.path.join(ROOT, "build"))
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--quick", action="store_true", help="one short turn per case")
-    parser.add_argument("--only", default="", choices=["", "train", "encode", "decode"])
-    parser.add_argument("--out", default=os.path.join(ROOT, "bench", "results", "tokenizer.json"))
-    parser.add_argument("--peer", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.peer:
-        for line in sys.stdin:
-            print(peer_answer(args.peer, args.threads, line.split()), flush=True)
-        return
-    result = {
-        "machine": {"processor": processor(), "cores": os.cpu_count()},
-        "date": datetime.date.today().isoformat(),
-        "versions": {"tokenizers": tokenizers.__version__, "tiktoken": tiktoken.__version__,
-                     "python": platform.python_version()},
-        "rows": [],
-    }
-    for r in run(args):
-        result["rows"].append(r)
-        print(f"{r['what']:48} {r['threads']} threads {r['ours']:8.2f} {r['peer']:8.2f} {r['unit']:4} ({r['peer_name']}) "
-              f"{r['ratio']:6.2f}x  differs {r['agreement']:.2g}", flush=True)
-    write(args.out, json.dumps(result, indent=1) + "\n")
-    write(os.path.splitext(args.out)[0] + ".md", table(result))
+            for what in ("encode", "decode") if threads == 1 else ("encode",):
+                if bench.wants(f"{what} {pattern}"):
+                    measure_passes(bench, what, pattern, threads, team, packed + ".fifth", fifth)
+    bench.write()
 
 
 if __name__ == "__main__":
