@@ -16,6 +16,8 @@
 #include "base/text.h"
 #include "base/threads.h"
 #include "base/time.h"
+#include "data/documents.h"
+#include "data/source.h"
 #include "text/bpe_trainer.h"
 #include "text/tokenizer.h"
 
@@ -77,13 +79,42 @@ Tokenizer load(const std::string& path, const std::string& pattern) {
                          : Tokenizer::load_ranks(path, pattern_named(pattern));
 }
 
-void gather(const std::string& path, std::vector<std::string>& files) {
-  if (!is_directory(path)) {
-    files.push_back(path);
-    return;
+// Gives the trainer the text of these files: plain text as it is, other formats as 'data clean' makes them.
+void add_files(BpeTrainer& trainer, const std::vector<InputFile>& files) {
+  constexpr int64_t kBatch = 64 << 20;
+  int64_t total = 0, done = 0;
+  for (const InputFile& f : files) total += f.size;
+  Progress progress("counting words", total, "B");
+  std::deque<std::string> cleaned;
+  std::vector<MappedFile> mapped;
+  std::vector<std::string_view> texts;
+  int64_t waiting = 0;
+  auto give = [&] {
+    trainer.add(texts);
+    texts.clear(), cleaned.clear(), mapped.clear();
+    waiting = 0;
+    progress.update(done);
+    if (stop_requested()) throw Error(Fault::try_again, "stopped on request: no tokenizer was written");
+  };
+  for (const InputFile& file : files) {
+    auto add = [&](std::string_view text) {
+      texts.push_back(text);
+      waiting += static_cast<int64_t>(text.size());
+    };
+    if (file.format == Format::text && ByteSource(file.path).compression().empty()) {
+      add(mapped.emplace_back(file.path).view());
+    } else {
+      DocumentReader reader(file, {.invalid = InvalidUtf8::keep});
+      for (Document d; reader.next(&d);) {
+        add(cleaned.emplace_back(std::move(d.text)));
+        if (waiting > kBatch) give();
+      }
+    }
+    done += file.size;
+    if (waiting > kBatch || mapped.size() >= 256) give();
   }
-  for (const std::string& name : list_directory(path))
-    if (name[0] != '.') gather(join_path(path, name), files);
+  give();
+  progress.finish();
 }
 
 int train(int argc, char** argv) {
@@ -92,7 +123,8 @@ int train(int argc, char** argv) {
   int64_t vocab_size = 16384, min_frequency = 0, wanted_threads = 0;
   bool json = false;
   Args args("wellspring text train", "Learn a byte-level tokenizer from text files and folders.");
-  args.positionals("SOURCES", &sources, "files and folders; a file is one document");
+  args.positionals("SOURCES", &sources,
+                   "files and folders: text, Markdown, HTML, JSONL, ...; also .gz .xz .zst .bz2");
   args.option("--vocab-size", &vocab_size, "N", "number of ids, special tokens included (16384)");
   args.option("--out", &out, "DIR", "folder (or file.json) to write");
   args.option("--pattern", &pattern, "NAME", "how text is cut: gpt2, llama3, qwen2, o200k");
@@ -111,11 +143,13 @@ int train(int argc, char** argv) {
   options.special = special;
   options.min_frequency = min_frequency;
   BpeTrainer trainer(options);
-  std::vector<std::string> files;
-  for (const std::string& s : sources) gather(s, files);
-  if (files.empty()) throw Error(Fault::data, "the sources hold no files");
+  install_stop_signals();
+  std::vector<InputFile> files;
+  int64_t skipped = 0;
+  for (const std::string& s : sources)
+    for (InputFile& f : list_inputs(s, &skipped)) files.push_back(std::move(f));
   const double began = monotonic_seconds();
-  trainer.add_files(files);
+  add_files(trainer, files);
   if (trainer.bytes() == 0) throw Error(Fault::data, "the sources hold no text");
   const double counted = monotonic_seconds();
   const int64_t words = trainer.words();
@@ -123,13 +157,14 @@ int train(int argc, char** argv) {
   trainer.on_progress = [&](int64_t done, int64_t wanted) {
     if (!progress) progress = std::make_unique<Progress>("merging", wanted, "merges");
     progress->update(done);
+    if (stop_requested()) throw Error(Fault::try_again, "stopped on request: no tokenizer was written");
   };
   Tokenizer tokenizer = trainer.train();
   const double learned = monotonic_seconds();
   if (progress) progress->finish();
   tokenizer.save(out);
   if (json) {
-    write_out(to_text(Json{{"out", out}, {"files", files.size()}, {"bytes", trainer.bytes()},
+    write_out(to_text(Json{{"out", out}, {"files", files.size()}, {"skipped", skipped}, {"bytes", trainer.bytes()},
                            {"words", words}, {"vocab_size", tokenizer.vocab_size()},
                            {"count_seconds", counted - began}, {"merge_seconds", learned - counted}},
                       2) + "\n");
@@ -139,6 +174,8 @@ int train(int argc, char** argv) {
                   " different words, in ", human_duration(learned - began), "\n"));
   }
   flush_out();
+  if (skipped)
+    std::fprintf(stderr, "note: %ld files of no known format were left out\n", static_cast<long>(skipped));
   if (tokenizer.vocab_size() < vocab_size)
     std::fprintf(stderr, "warning: the text gave only %d tokens of the %ld wanted\n",
                  tokenizer.vocab_size(), static_cast<long>(vocab_size));
@@ -151,9 +188,23 @@ std::string ids_text(const std::vector<int32_t>& ids) {
   return out += "]\n";
 }
 
+// Each line is a JSON string.
+std::vector<std::string_view> strings_of(std::string_view text, const std::string& name,
+                                         std::deque<std::string>& strings) {
+  std::vector<std::string_view> lines = lines_of(text);
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const std::string where = str(name, ": line ", i + 1);
+    const Json value = parse_json(lines[i], where);
+    if (!value.is_string()) throw Error(Fault::data, str(where, ": a JSON string was expected"));
+    lines[i] = strings.emplace_back(value.get<std::string>());
+  }
+  return lines;
+}
+
 int encode(int argc, char** argv) {
   std::vector<std::string> files;
   std::string tokenizer, pattern;
+  std::string invalid_option = "keep";
   bool whole = false, add_special = false, no_parse = false, json_lines = false;
   Args args("wellspring text encode", "Text to token ids: one JSON array per line of the input.");
   args.positionals("FILE", &files, "what to encode (standard input)", false);
@@ -161,28 +212,30 @@ int encode(int argc, char** argv) {
   args.option("--pattern", &pattern, "NAME", "of a .tiktoken file: gpt2, cl100k, o200k, ...");
   args.flag("--whole", &whole, "one array per file instead of per line");
   args.flag("--json-lines", &json_lines, "each input line is a JSON string (for text with newlines)");
+  args.option("--invalid-utf8", &invalid_option, "keep|replace",
+              "bytes that are not UTF-8: encode them as they are, or as U+FFFD (keep)");
   args.flag("--add-special", &add_special, "add what the tokenizer puts around a text (bos, eos)");
   args.flag("--no-special", &no_parse, "special tokens written in the text are ordinary text");
   args.example("echo 'Hello world' | wellspring text encode --tokenizer tokenizer");
   if (!args.parse(argc, argv)) return 0;
+  const InvalidUtf8 invalid_utf8 = parse_invalid_utf8(invalid_option);
+  if (invalid_utf8 == InvalidUtf8::drop)
+    throw Error(Fault::usage, "--invalid-utf8 is 'drop', expected keep or replace");
   const Tokenizer t = load(tokenizer, pattern);
   EncodeOptions options;
   options.add_special = add_special;
   options.parse_special = !no_parse;
   each_input(files, [&](const std::string& name, std::string_view text) {
     int64_t invalid = 0;
-    options.invalid_bytes = &invalid;
+    std::string repaired;
+    if (invalid_utf8 == InvalidUtf8::replace && !utf8_valid(text))
+      text = repaired = utf8_repair(text, &invalid);
+    if (invalid_utf8 == InvalidUtf8::keep) options.invalid_bytes = &invalid;
     if (whole) {
       write_out(ids_text(t.encode(text, options)));
     } else {
-      std::vector<std::string_view> lines = lines_of(text);
       std::deque<std::string> strings;
-      for (size_t i = 0; json_lines && i < lines.size(); ++i) {
-        const std::string where = str(name, ": line ", i + 1);
-        const Json value = parse_json(lines[i], where);
-        if (!value.is_string()) throw Error(Fault::data, str(where, ": a JSON string was expected"));
-        lines[i] = strings.emplace_back(value.get<std::string>());
-      }
+      const auto lines = json_lines ? strings_of(text, name, strings) : lines_of(text);
       const std::span<const std::string_view> all(lines);
       constexpr size_t kBatch = 65536;  // bounds the memory of ids
       for (size_t i = 0; i < lines.size(); i += kBatch)
@@ -190,8 +243,9 @@ int encode(int argc, char** argv) {
           write_out(ids_text(ids));
     }
     if (invalid)
-      std::fprintf(stderr, "warning: %s: %ld bytes are not valid UTF-8 (encoded byte for byte)\n",
-                   name.c_str(), static_cast<long>(invalid));
+      std::fprintf(stderr, "warning: %s: %ld %s\n", name.c_str(), static_cast<long>(invalid),
+                   invalid_utf8 == InvalidUtf8::keep ? "bytes are not valid UTF-8 (encoded as they are)"
+                                                     : "invalid UTF-8 sequences became U+FFFD");
   });
   flush_out();
   return 0;

@@ -188,6 +188,7 @@ DocumentReader::DocumentReader(const InputFile& file, const ReadOptions& options
 DocumentReader::~DocumentReader() = default;
 DocumentReader::DocumentReader(DocumentReader&&) noexcept = default;
 const SourceInfo& DocumentReader::counts() const { return impl_->counts; }
+int64_t DocumentReader::position() const { return impl_->source.position(); }
 
 bool DocumentReader::next_raw(RawDocument* raw) {
   raw->content.clear();

@@ -77,6 +77,8 @@ class DocumentReader {
   bool next(Document* document);
   /// What was counted so far: bytes and cut, and by next() also empty, invalid_* and dropped.
   const SourceInfo& counts() const;
+  /// Bytes of the file on disk read so far.
+  int64_t position() const;
 
  private:
   struct Impl;

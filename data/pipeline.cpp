@@ -187,7 +187,9 @@ std::vector<SourceInfo> run_pipeline(
       }
       std::erase_if(open, [](const OpenFile& o) { return o.done; });
       if (!batch.empty()) consume(s, batch);
-      if (progress) progress(done);
+      int64_t part = 0;
+      for (const OpenFile& o : open) part += o.reader->position();
+      if (progress) progress(done + part);
     }
     out.push_back(std::move(info));
   }

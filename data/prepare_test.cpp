@@ -227,6 +227,23 @@ TEST_F(PrepareTest, Clean) {
   EXPECT_EQ(read_file(in("text/eval-zh.txt")), held);
 }
 
+TEST_F(PrepareTest, ProgressInsideOneBigFile) {
+  std::string lines;
+  for (int i = 0; lines.size() < (50 << 20); ++i)
+    lines += str("{\"text\":\"", i, std::string(2000, 'x'), "\"}\n");
+  put("big.jsonl", lines);
+  std::vector<int64_t> seen;
+  clean_sources(name_sources({in("big.jsonl")}, {}), in("big"), options(), [&](int64_t done, int64_t total) {
+    EXPECT_EQ(total, static_cast<int64_t>(lines.size()));
+    if (!seen.empty()) EXPECT_GE(done, seen.back());
+    seen.push_back(done);
+  });
+  ASSERT_GE(seen.size(), 3u);
+  EXPECT_GT(seen[0], 0);
+  EXPECT_LT(seen[0], seen.back());
+  EXPECT_EQ(seen.back(), static_cast<int64_t>(lines.size()));
+}
+
 TEST_F(PrepareTest, BadRequests) {
   auto what = [&](auto f, Fault fault) { return error_of(f, fault); };
   EXPECT_NE(what(

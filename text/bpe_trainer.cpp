@@ -35,45 +35,60 @@ BpeTrainer::BpeTrainer(const BpeTrainerOptions& options) : impl_(new Impl) {
 
 BpeTrainer::~BpeTrainer() = default;
 
+namespace {
+
+constexpr size_t kPart = 256 << 10;
+
+// Printable ASCII, or the first byte of U+4000 to U+9FFF: no white space, and nothing that combines.
+bool solid(char c) {
+  const auto u = static_cast<unsigned char>(c);
+  return (u > 0x20 && u < 0x7F) || (u >= 0xE4 && u <= 0xE9);
+}
+
+// The end of a part that begins at `from`: long documents are cut where every pattern cuts, behind a single
+// newline between solid characters.
+size_t part_end(std::string_view s, size_t from) {
+  auto continues = [&](size_t i) { return (static_cast<unsigned char>(s[i]) & 0xC0) == 0x80; };
+  for (size_t at = from + kPart; (at = s.find('\n', at)) < s.size() - 1; ++at) {
+    const size_t before = continues(at - 1) && continues(at - 2) ? at - 3 : at - 1;
+    const bool whole = before == at - 3 || static_cast<unsigned char>(s[before]) < 0x80;
+    if (whole && solid(s[before]) && solid(s[at + 1])) return at + 1;
+  }
+  return s.size();
+}
+
+void count_words(std::string_view text, SplitPattern pattern, WordCounts& counts) {
+  std::string normal;
+  if (pattern == SplitPattern::qwen2 && !unicode::is_nfc_quick(text)) text = normal = unicode::nfc(text);
+  scan::each_piece(pattern, text.data(), text.data() + text.size(), [&](const char* p, const char* e) {
+    counts.add({p, static_cast<size_t>(e - p)}, 1);
+  });
+}
+
+}  // namespace
+
 void BpeTrainer::add(std::span<const std::string_view> documents) {
   Impl& impl = *impl_;
   if (impl.counts.size() < static_cast<size_t>(threads()))
     impl.counts.resize(static_cast<size_t>(threads()));
-  // Long documents are one tile each: a cut could fall inside a word.
-  std::vector<size_t> cuts{0};
+  std::vector<std::string_view> parts;
+  std::vector<size_t> cuts{0};  // tiles of parts
   size_t size = 0;
-  for (size_t i = 0; i < documents.size(); ++i) {
-    size += documents[i].size() + 64;
-    impl.bytes += static_cast<int64_t>(documents[i].size());
-    if (size >= (256 << 10) || i + 1 == documents.size()) cuts.push_back(i + 1), size = 0;
+  for (std::string_view s : documents) {
+    impl.bytes += static_cast<int64_t>(s.size());
+    for (size_t begin = 0, end; begin < s.size(); begin = end) {
+      end = s.size() - begin < 2 * kPart ? s.size() : part_end(s, begin);
+      parts.push_back(s.substr(begin, end - begin));
+      size += end - begin + 64;
+      if (size >= kPart) cuts.push_back(parts.size()), size = 0;
+    }
   }
-  const SplitPattern pattern = impl.options.pattern;
+  if (cuts.back() < parts.size()) cuts.push_back(parts.size());
   parallel_for(static_cast<int64_t>(cuts.size()) - 1, [&](int64_t tile) {
     WordCounts& mine = impl.counts[static_cast<size_t>(thread_index())];
     const auto t = static_cast<size_t>(tile);
-    for (size_t i = cuts[t]; i < cuts[t + 1]; ++i) {
-      std::string_view text = documents[i];
-      std::string normal;
-      if (pattern == SplitPattern::qwen2 && !unicode::is_nfc_quick(text))
-        text = normal = unicode::nfc(text);
-      scan::each_piece(pattern, text.data(), text.data() + text.size(),
-                       [&](const char* p, const char* e) {
-                         mine.add({p, static_cast<size_t>(e - p)}, 1);
-                       });
-    }
+    for (size_t i = cuts[t]; i < cuts[t + 1]; ++i) count_words(parts[i], impl.options.pattern, mine);
   });
-}
-
-void BpeTrainer::add_files(const std::vector<std::string>& paths) {
-  for (size_t i = 0; i < paths.size();) {  // some at a time: mappings are not without end
-    std::vector<MappedFile> files;
-    std::vector<std::string_view> views;
-    for (; i < paths.size() && files.size() < 256; ++i) {
-      files.emplace_back(paths[i]);
-      views.push_back(files.back().view());
-    }
-    add(views);
-  }
 }
 
 int64_t BpeTrainer::bytes() const { return impl_->bytes; }

@@ -30,8 +30,6 @@ class BpeTrainer {
   ~BpeTrainer();
   /// Counts the words of these documents. Any bytes.
   void add(std::span<const std::string_view> documents);
-  /// A file is one document.
-  void add_files(const std::vector<std::string>& paths);
   int64_t bytes() const;
   int64_t words() const;  ///< different ones
   /// Called now and then with the number of merges done and wanted; may throw to stop.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -180,15 +181,29 @@ std::vector<std::vector<int32_t>> Tokenizer::encode_all(std::span<const std::str
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {
   const TokenizerData& d = *data_;
-  std::string out;
-  bool first = true;
-  for (int32_t id : ids) {
+  std::string first;  // the first token's text may differ, and begins the result
+  size_t begin = 0, size = 0;
+  while (begin < ids.size()) {
+    const int32_t id = ids[begin++];
     d.check_id(id);
     if (skip_special && d.is_special(id)) continue;
-    if (!first && d.decode.join_by_space) out += ' ';
-    out += first ? d.first_piece(id) : d.pieces[static_cast<size_t>(id)];
-    first = false;
+    first = d.first_piece(id);
+    break;
   }
+  auto each = [&](auto&& fn) {
+    for (int32_t id : ids.subspan(begin))
+      if (!skip_special || !d.is_special(id)) fn(d.pieces[static_cast<size_t>(id)]);
+  };
+  for (int32_t id : ids.subspan(begin)) d.check_id(id);
+  each([&](const std::string& piece) { size += piece.size() + d.decode.join_by_space; });
+  std::string out = std::move(first);
+  size_t at = out.size();
+  out.resize(at + size);
+  each([&](const std::string& piece) {
+    if (d.decode.join_by_space) out[at++] = ' ';
+    std::memcpy(out.data() + at, piece.data(), piece.size());
+    at += piece.size();
+  });
   size_t strip = 0;
   while (strip < out.size() && static_cast<int>(strip) < d.decode.strip_left &&
          out[strip] == d.decode.strip_char)

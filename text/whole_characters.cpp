@@ -9,6 +9,7 @@ namespace {
 
 constexpr uint32_t kNever = MergeTable::kNone;
 
+bool ascii(char c) { return static_cast<unsigned char>(c) < 0x80; }
 bool continues(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
 
 // The lowest ranks of the merges that a symbol takes part in.
@@ -31,8 +32,8 @@ class Characters {
       const uint32_t rank = d.merges.find(l, r).rank;
       auto lower = [&](uint32_t& x) { x = std::min(x, rank); };
       lower(left.any), lower(right.any);
-      lower(a.empty() || a.back() < 0 ? right.after_many : right.after_ascii);
-      if (b.empty() || !continues(b[0])) lower(b.empty() || b[0] < 0 ? left.before_many : left.before_ascii);
+      lower(a.empty() || !ascii(a.back()) ? right.after_many : right.after_ascii);
+      if (b.empty() || !continues(b[0])) lower(b.empty() || !ascii(b[0]) ? left.before_many : left.before_ascii);
     }
   }
 
@@ -55,8 +56,9 @@ class Characters {
     if (ids[0] != static_cast<int32_t>(token)) return 0;
     uint32_t many = uses_[token].any, ascii = kNever;
     for (size_t n = 1; n < s.size(); ++n) {  // parts that could merge across the character's ends
-      if (const Uses* u = part(s.substr(0, n))) many = std::min(many, u->after_many), ascii = std::min(ascii, u->after_ascii);
-      if (const Uses* u = part(s.substr(n))) many = std::min(many, u->before_many), ascii = std::min(ascii, u->before_ascii);
+      const Uses begin = part(s.substr(0, n)), end = part(s.substr(n));
+      many = std::min({many, begin.after_many, end.before_many});
+      ascii = std::min({ascii, begin.after_ascii, end.before_ascii});
     }
     if (highest >= many) return 0;
     return (static_cast<uint32_t>(token) + 1) * 2 + (highest < ascii);
@@ -67,9 +69,9 @@ class Characters {
   uint32_t rank(const std::vector<int32_t>& ids, size_t i) const {
     return d_.merges.find(ids[i], ids[i + 1]).rank;
   }
-  const Uses* part(std::string_view bytes) const {
+  Uses part(std::string_view bytes) const {
     auto at = d_.ids.find(to_byte_alphabet(bytes));
-    return at == d_.ids.end() ? nullptr : &uses_[static_cast<size_t>(at->second)];
+    return at == d_.ids.end() ? Uses{} : uses_[static_cast<size_t>(at->second)];
   }
 
   const TokenizerData& d_;
@@ -111,7 +113,7 @@ size_t TokenizerData::start_with_characters(const char* p, size_t n, int32_t* to
     if (!c.valid) return 0;
     const uint32_t entry = c.code < 0x10000 ? whole_characters[c.code] : 0;
     const char* next = p + c.length;
-    if (entry && ((entry & 1) || !(after_ascii || (next < end && *next >= 0)))) {
+    if (entry && ((entry & 1) || !(after_ascii || (next < end && ascii(*next))))) {
       to[count++] = static_cast<int32_t>(entry / 2) - 1;
     } else {
       for (; p < next; ++p) to[count++] = byte_ids[static_cast<unsigned char>(*p)];

@@ -37,13 +37,13 @@ O200K = "|".join([
     r"\p{N}{1,3}", r" ?[^\s\p{L}\p{N}]+[\r\n/]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"])
 
 
-def trained(pre, special, size=420, normalizer=None, **model):
+def trained(pre, special, size=420, normalizer=None, texts=(SENTENCES,), **model):
     t = Tokenizer(models.BPE(**model))
     t.pre_tokenizer = pre
     if normalizer:
         t.normalizer = normalizer
     t.decoder = decoders.ByteLevel()
-    t.train_from_iterator([SENTENCES], trainers.BpeTrainer(
+    t.train_from_iterator(texts, trainers.BpeTrainer(
         vocab_size=size, special_tokens=special, show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
     return t
@@ -52,6 +52,12 @@ def trained(pre, special, size=420, normalizer=None, **model):
 def split(pattern, *more):
     return pre_tokenizers.Sequence([*more, pre_tokenizers.Split(Regex(pattern), "isolated"),
                                     pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def byte_level_forms():
+    """Pre-tokeniser and normaliser of each kind."""
+    return {"gpt2": (pre_tokenizers.ByteLevel(add_prefix_space=False), None), "llama3": (split(LLAMA3), None),
+            "qwen2": (split(LLAMA3.replace("{1,3}", "")), normalizers.NFC()), "o200k": (split(O200K), None)}
 
 
 def gpt2():
@@ -171,9 +177,8 @@ def fnv(ids):
 
 
 def every_code_point(made):
-    bare = {"gpt2": pairs(pre_tokenizers.ByteLevel(add_prefix_space=False)), "llama3": pairs(split(LLAMA3)),
-            "qwen2": pairs(split(LLAMA3.replace("{1,3}", "")), normalizers.NFC()), "o200k": pairs(split(O200K)),
-            "llama2": made["llama2"], "llama2_metaspace": made["llama2_metaspace"]}
+    bare = {name: pairs(*form) for name, form in byte_level_forms().items()}
+    bare.update({name: made[name] for name in ("llama2", "llama2_metaspace")})
     blocks = [block_text(first) for first in range(0, 0x110000, 4096)]
     return {name: [fnv(e.ids) for e in t.encode_batch_fast(blocks, add_special_tokens=False)]
             for name, t in bare.items()}
