@@ -72,9 +72,9 @@ def real_texts():
         for parent, folders, names in os.walk(folder):
             folders[:] = sorted(f for f in folders if f[0] != "." and not f.startswith("build"))[:20]
             for name in sorted(names):
-                if name.endswith((".md", ".py", ".txt", ".h", ".cpp")) and len(out) < (2000 if EVERYTHING else 400):
+                if name.endswith((".md", ".py", ".txt", ".h", ".cpp")) and len(out) < (2000 if EVERYTHING else 120):
                     with open(os.path.join(parent, name), "rb") as f:
-                        out.append(f.read(40000).decode(errors="replace"))
+                        out.append(f.read(20000).decode(errors="replace"))
     return out
 
 
