@@ -231,6 +231,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
       db = Tensor::empty({weight.size(0)}, wide(in.dtype()), in.device());
       launch(kColumnSum, {db}, {dy});
     }
+    if (!with_bias) return {dx, dw};
     return {dx, dw, db};
   };
   if (bias.defined())

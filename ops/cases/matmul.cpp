@@ -93,7 +93,8 @@ WS_CASES(linear) {
                in({18}, t).with(Layout::gaps));
     add_linear(named("expanded", t), in({4, 5, 30}, t).with(Layout::expanded),
                in({18, 30}, t).with(Layout::reversed), in({18}, t).with(Layout::reversed));
-    add_linear(named("odd bias", t), in({4, 8}, t), in({6, 8}, t), in({6}, t).with(Fill::odd));
+    add_linear(named("odd bias", t), in({4, 8}, t).constant(), in({6, 8}, t).constant(),
+               in({6}, t).with(Fill::odd).constant());
   }
   add_linear("f32 bias of bf16", in({6, 24}, DType::bf16), in({10, 24}, DType::bf16), in({10}, DType::f32));
   cases.add("long sums bf16", {in({40, 900}, DType::bf16), in({50, 900}, DType::bf16), in({50}, DType::bf16)},
