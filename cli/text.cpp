@@ -175,7 +175,7 @@ int train(int argc, char** argv) {
   }
   flush_out();
   if (skipped)
-    std::fprintf(stderr, "note: %ld files of no known format were left out\n", static_cast<long>(skipped));
+    std::fprintf(stderr, "note: files of no known format, left out: %ld\n", static_cast<long>(skipped));
   if (tokenizer.vocab_size() < vocab_size)
     std::fprintf(stderr, "warning: the text gave only %d tokens of the %ld wanted\n",
                  tokenizer.vocab_size(), static_cast<long>(vocab_size));

@@ -1,6 +1,10 @@
 // The array of symbols: a symbol stands at the first of its bytes. Of its other bytes the last holds minus
 // its length, so that the symbol before any place is found without a second array, and the rest are kGone.
 // kEdge stands before, between and behind the words.
+//
+// All places of a pair arise in one step: that which made the younger of its two symbols, as every symbol is
+// made of one pair alone (where bytes end up in one symbol, the steps before have always cut them alike). So
+// a pair is in the queue once, with all its places.
 #include "text/bpe_learner.h"
 
 #include <algorithm>
@@ -22,7 +26,7 @@ constexpr size_t kMostTiles = 16;
 
 BpeLearner::BpeLearner(const WordCounts& words, const std::array<int32_t, 256>& byte_ids,
                        int64_t most_ids)
-    : lengths_(static_cast<size_t>(most_ids), 0), many_(static_cast<size_t>(most_ids), 0), tiles_(kMostTiles) {
+    : lengths_(static_cast<size_t>(most_ids), 0), tiles_(kMostTiles) {
   for (int32_t id : byte_ids) lengths_[static_cast<size_t>(id)] = 1;
   load(words, byte_ids);
   first_pairs(byte_ids);
@@ -119,11 +123,11 @@ bool BpeLearner::next(int64_t min_frequency, int32_t* left, int32_t* right) {
 }
 
 // Merges the pair if it stands there, and notes what that does to its neighbours.
-inline bool BpeLearner::merge_at(Place place, int32_t id, Tile& tile) {
+inline void BpeLearner::merge_at(Place place, int32_t id, Tile& tile) {
   int32_t* s = symbols_.data() + place.at;
-  if (s[0] != left_) return false;
+  if (s[0] != left_) return;
   const int32_t left_length = length(left_), size = left_length + length(right_);
-  if (s[left_length] != right_) return false;
+  if (s[left_length] != right_) return;
   const int64_t n = words_[place.word].count;
   if (s[-1] != kEdge) {
     const int32_t back = s[-1] < 0 ? s[-1] : -1;
@@ -140,7 +144,6 @@ inline bool BpeLearner::merge_at(Place place, int32_t id, Tile& tile) {
   s[0] = id;
   s[left_length] = kGone;
   s[size - 1] = -size;
-  return true;
 }
 
 void BpeLearner::merge_places(const Place* begin, const Place* end, int32_t id, Tile& tile) {
@@ -150,44 +153,24 @@ void BpeLearner::merge_places(const Place* begin, const Place* end, int32_t id, 
   }
 }
 
-// When a symbol came from several pairs, its pairs arose in several steps, each with a list of places of
-// its own; the list then stands for words, in which all of the pair's places are merged.
-void BpeLearner::merge_words(int32_t id, Tile& tile) {
-  std::vector<uint32_t> words;
-  for (const Place& p : current_) words.push_back(p.word);
-  std::sort(words.begin(), words.end());
-  words.erase(std::unique(words.begin(), words.end()), words.end());
-  for (uint32_t w : words)
-    for (uint32_t at = words_[w].begin; symbols_[at] != kEdge;
-         at += static_cast<uint32_t>(length(symbols_[at])))
-      merge_at({at, w}, id, tile);
-}
-
 void BpeLearner::apply(int32_t id) {
-  const auto i = static_cast<size_t>(id);
-  many_[i] = lengths_[i] != 0;
-  lengths_[i] = length(left_) + length(right_);
-  const bool scan = many_[static_cast<size_t>(left_)] || many_[static_cast<size_t>(right_)];
-  used_tiles_ = scan ? 1 : std::clamp<size_t>(current_.size() / kTilePlaces, 1, kMostTiles);
+  lengths_[static_cast<size_t>(id)] = length(left_) + length(right_);
+  used_tiles_ = std::clamp<size_t>(current_.size() / kTilePlaces, 1, kMostTiles);
   for (size_t t = 0; t < used_tiles_; ++t)
     for (Side Tile::*side : {&Tile::old_left, &Tile::old_right, &Tile::new_left, &Tile::new_right}) {
       (tiles_[t].*side).change.resize(lengths_.size());
       (tiles_[t].*side).found.resize(lengths_.size());
     }
-  if (scan) {
-    merge_words(id, tiles_[0]);
-  } else {
-    std::vector<size_t> cuts{0};
-    for (size_t t = 1; t <= used_tiles_; ++t) {
-      size_t cut = std::max(cuts.back(), current_.size() * t / used_tiles_);
-      while (cut > 0 && cut < current_.size() && current_[cut].word == current_[cut - 1].word) ++cut;
-      cuts.push_back(cut);
-    }
-    parallel_for(static_cast<int64_t>(used_tiles_), [&](int64_t t) {
-      const auto tile = static_cast<size_t>(t);
-      merge_places(current_.data() + cuts[tile], current_.data() + cuts[tile + 1], id, tiles_[tile]);
-    });
+  std::vector<size_t> cuts{0};  // between words
+  for (size_t t = 1; t <= used_tiles_; ++t) {
+    size_t cut = std::max(cuts.back(), current_.size() * t / used_tiles_);
+    while (cut > 0 && cut < current_.size() && current_[cut].word == current_[cut - 1].word) ++cut;
+    cuts.push_back(cut);
   }
+  parallel_for(static_cast<int64_t>(used_tiles_), [&](int64_t t) {
+    const auto tile = static_cast<size_t>(t);
+    merge_places(current_.data() + cuts[tile], current_.data() + cuts[tile + 1], id, tiles_[tile]);
+  });
   gather(&Tile::old_left, left_, false);
   gather(&Tile::old_right, right_, true);
   gather_fresh(&Tile::new_left, &Tile::left, id, false);

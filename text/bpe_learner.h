@@ -23,8 +23,7 @@ class BpeLearner {
 
   /// The next pair to merge; false when none is left that is frequent enough. Ties: smaller ids first.
   bool next(int64_t min_frequency, int32_t* left, int32_t* right);
-  /// Merges the pair that next() gave into `id`, which may be the id of an earlier pair (when both
-  /// spell the same).
+  /// Merges the pair that next() gave into the new symbol `id`.
   void apply(int32_t id);
 
  private:
@@ -74,8 +73,7 @@ class BpeLearner {
   void first_pairs(const std::array<int32_t, 256>& byte_ids);
   int32_t length(int32_t id) const { return lengths_[static_cast<size_t>(id)]; }
   void merge_places(const Place* begin, const Place* end, int32_t id, Tile& tile);
-  void merge_words(int32_t id, Tile& tile);
-  bool merge_at(Place place, int32_t id, Tile& tile);
+  void merge_at(Place place, int32_t id, Tile& tile);
   void gather(Side Tile::*side, int32_t symbol, bool symbol_first);
   void gather_fresh(Side Tile::*side, std::vector<Fresh> Tile::*list, int32_t symbol, bool symbol_first);
   uint32_t index_of(int32_t left, int32_t right);
@@ -87,7 +85,6 @@ class BpeLearner {
   std::vector<int32_t> symbols_;  // see bpe_learner.cpp
   std::vector<Word> words_;
   std::vector<int32_t> lengths_;  // by symbol: bytes
-  std::vector<char> many_;        // by symbol: more than one pair makes it
   std::vector<Pair> pairs_;
   std::vector<uint32_t> slots_ = std::vector<uint32_t>(1 << 16);
   std::deque<Places> places_;
