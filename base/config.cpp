@@ -80,6 +80,11 @@ Pointer ask(ConfigNode& map, const std::string& key) {
 
 Pointer require(ConfigNode& map, const std::string& key) {
   if (Pointer node = ask(map, key)) return node;
+  // A mistyped key is the likely reason.
+  for (const auto& [name, child] : map.entries)
+    if (child->given && !map.asked.count(name) && nearest(name, {key}))
+      throw Error(Fault::config, str(child->where(), ": unknown key '", name, "' in ", title(map),
+                                     ": did you mean '", key, "'?"));
   throw Error(Fault::config, str(map.where(), ": '", key, "' is missing in ", title(map)));
 }
 

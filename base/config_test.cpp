@@ -73,6 +73,9 @@ TEST(Config, ErrorsNameTheLineAndTheNearestKey) {
       "run.yaml:2: unknown key 'lerning_rate' in 'train': did you mean 'learning_rate'? Known: "
       "learning_rate, steps");
   EXPECT_EQ(error_of([&] { train.text("out"); }), "run.yaml:1: 'out' is missing in 'train'");
+  Config typed = Config::parse("model:\n  widht: 3\n", "run.yaml");
+  EXPECT_EQ(error_of([&] { typed["model"].integer("width"); }),
+            "run.yaml:2: unknown key 'widht' in 'model': did you mean 'width'?");
   EXPECT_EQ(error_of([&] { c.text("train"); }), "run.yaml:1: 'train' is a map: want a text");
   EXPECT_EQ(error_of([&] { train["steps"]; }), "run.yaml:3: 'train.steps' is 'fast': want a map");
   EXPECT_EQ(error_of([&] { train.texts("steps"); }),

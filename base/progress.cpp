@@ -41,7 +41,7 @@ std::string amount(double n, const std::string& unit) {
 
 struct Progress::Impl {
   std::string what, unit;
-  int64_t total, done = 0;
+  int64_t total, start, done;
   bool terminal = can_rewrite_lines(STDERR_FILENO);
   bool finished = false;
   double begin = now(), shown = terminal ? 0 : now();
@@ -82,13 +82,16 @@ struct Progress::Impl {
   }
 };
 
-Progress::Progress(const std::string& what, int64_t total, const std::string& unit)
+Progress::Progress(const std::string& what, int64_t total, const std::string& unit, int64_t start)
     : impl_(std::make_unique<Impl>()) {
   impl_->what = what;
   impl_->total = total;
+  impl_->start = impl_->done = start;
   impl_->unit = unit;
-  impl_->samples.emplace_back(impl_->begin, 0);
+  impl_->samples.emplace_back(impl_->begin, start);
 }
+
+void Progress::set_total(int64_t total) { impl_->total = total; }
 
 Progress::~Progress() {
   // An exception may be on its way: end the rewritten line, so that its message gets one of its
@@ -107,9 +110,15 @@ void Progress::update(int64_t done, const std::string& note) {
     impl_->samples.pop_front();
 }
 
+void Progress::message(const std::string& line) {
+  std::string out = str(impl_->terminal ? "\r\x1b[K" : "", line, "\n");
+  std::fwrite(out.data(), 1, out.size(), stderr);
+  std::fflush(stderr);
+}
+
 void Progress::finish(const std::string& note) {
   double took = now() - impl_->begin;
-  auto d = static_cast<double>(impl_->done);
+  auto d = static_cast<double>(impl_->done - impl_->start);
   std::string out = str(impl_->what, ": ", amount(d, impl_->unit),
                         impl_->unit == "B" ? "" : " " + impl_->unit, " in ", human_duration(took));
   if (took > 0 && d > 0) out += str(", ", amount(d / took, impl_->unit), "/s");

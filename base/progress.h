@@ -12,11 +12,15 @@ namespace wellspring {
 /// line every 10 s otherwise. Writes to stderr. Not thread-safe.
 class Progress {
  public:
-  /// `total` in `unit`s ("tokens", "files", "B"); 0 = unknown.
-  Progress(const std::string& what, int64_t total, const std::string& unit);
+  /// `total` in `unit`s ("tokens", "files", "B"); 0 = unknown. Work that is resumed begins at `start`.
+  Progress(const std::string& what, int64_t total, const std::string& unit, int64_t start = 0);
+  /// For work whose end becomes known on the way.
+  void set_total(int64_t total);
   ~Progress();
   /// `note` is shown behind the figures ("loss 3.21").
   void update(int64_t done, const std::string& note = "");
+  /// Prints a line of its own; the figures go on below it.
+  void message(const std::string& line);
   void finish(const std::string& note = "");
 
  private:

@@ -79,6 +79,7 @@ int guarded(int argc, char** argv) {
 int main(int argc, char** argv) {
   // A client or reader that goes away is an error of that write, not the end of the program.
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // so is a file that grows over its limit
   int status = wellspring::guarded(argc, argv);
   errno = 0;
   bool lost = std::fflush(stdout) != 0 || std::ferror(stdout);

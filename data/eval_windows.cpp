@@ -20,6 +20,32 @@ struct EvalWindows::Impl {
   int64_t tokens = 0, bytes = 0;
   size_t at = 0;       // document
   int64_t scored = 0;  // tokens of it that were targets
+
+  // Keeps documents spread evenly over all of them (the shortest, when all are too long).
+  void thin(int64_t most) {
+    const double share = static_cast<double>(most) / static_cast<double>(tokens);
+    std::vector<Place> kept_places;
+    std::vector<Document> kept;
+    double due = 0;  // tokens that should have been taken so far
+    int64_t taken = 0;
+    size_t shortest = 0;
+    auto keep = [&](size_t i) {
+      kept_places.push_back(places[i]);
+      kept.push_back(documents[i]);
+      taken += documents[i].tokens;
+    };
+    for (size_t i = 0; i < places.size(); ++i) {
+      due += share * static_cast<double>(documents[i].tokens);
+      if (static_cast<double>(taken + documents[i].tokens) <= due) keep(i);
+      if (documents[i].tokens < documents[shortest].tokens) shortest = i;
+    }
+    if (kept.empty()) keep(shortest);
+    places = std::move(kept_places);
+    documents = std::move(kept);
+    tokens = taken;
+    bytes = 0;
+    for (const Document& d : documents) bytes += d.bytes;
+  }
 };
 
 EvalWindows::EvalWindows(const std::string& folder, const EvalOptions& options)
@@ -52,6 +78,7 @@ EvalWindows::EvalWindows(const std::string& folder, const EvalOptions& options)
       m.tokens += m.documents.back().tokens;
       m.bytes += info.bytes;
     }
+  if (options.most_tokens > 0 && m.tokens > options.most_tokens) m.thin(options.most_tokens);
   if (m.places.empty())
     throw Error(Fault::data, str(folder, ": no documents to evaluate on in split '", options.split,
                                  "'. Prepare it with a larger --eval-share"));

@@ -98,6 +98,12 @@ struct Loader::Impl {
   std::vector<Stream> streams;
   int64_t rows = 0, vocab_size = 0, epoch_tokens = 0;
   int32_t eos = -1;
+  struct Begin {
+    const Stream* stream = nullptr;
+    const Shard* shard = nullptr;
+    int64_t document = 0, offset = 0;
+  };
+  std::vector<Begin> begins;  // of the rows of the last batch
 
   void add(const Dataset& dataset, const std::string& source, double weight) {
     const DatasetInfo& info = dataset.info();
@@ -195,6 +201,7 @@ Loader::Loader(const std::vector<MixPart>& parts, const LoaderOptions& options)
     s.share /= total;
     s.go_to(0, 0, 0);
   }
+  m.begins.resize(static_cast<size_t>(options.batch));
 }
 
 Loader::~Loader() = default;
@@ -209,6 +216,7 @@ void Loader::next(int32_t* out, int32_t* document) {
       s.skip(length);
       continue;
     }
+    m.begins[static_cast<size_t>(r % batch)] = {&s, s.shard, s.local, s.offset};
     s.take(length, out, document);
     // The last target is read, not consumed: it is the first input of the stream's next row.
     out[length] = s.offset == s.length - 1 ? s.eos : -1;
@@ -220,6 +228,13 @@ void Loader::next(int32_t* out, int32_t* document) {
     }
     out += length + 1;
   }
+}
+
+std::vector<Loader::RowPlace> Loader::last_rows() const {
+  std::vector<RowPlace> rows;
+  for (const Impl::Begin& b : impl_->begins)
+    if (b.stream) rows.push_back({b.stream->name, b.shard->path(), b.document, b.offset});
+  return rows;
 }
 
 Json Loader::position() const {

@@ -44,6 +44,13 @@ class Loader {
   /// Fills out [B, T+1] and, when not null, document_B_T1 with the ordinal of each token's document
   /// within its row (0, 0, 1, 1, 1, ...; an EOS belongs to the document that it ends).
   void next(int32_t* out, int32_t* document = nullptr);
+  /// Where each row of the last batch began: for messages about that batch.
+  struct RowPlace {
+    std::string source, shard;  ///< name of the source, path of the file
+    int64_t document = 0;       ///< in the file
+    int64_t offset = 0;         ///< in the document, tokens
+  };
+  std::vector<RowPlace> last_rows() const;
 
   /// Where the next batch begins: {"version", "rows", "length", "seed", "sources": [{"name",
   /// "documents", "tokens", "rows", "epoch", "document", "offset"}]}. The same for all ranks.
@@ -75,6 +82,7 @@ struct EvalOptions {
   std::string language;  ///< only documents of this language ("en", "zh")
   std::string split = "eval";
   int64_t most_documents = 0;  ///< 0 = all
+  int64_t most_tokens = 0;     ///< 0 = all; else documents spread evenly that hold about so many
 };
 
 /// Windows over documents one by one, for bits per byte: a document's first token is predicted from

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "serve/sampler.h"
+#include "nn/sampler.h"
 
 namespace wellspring {
 

@@ -14,7 +14,7 @@
 #include "serve/api_request.h"
 #include "serve/engine.h"
 #include "serve/model_text.h"
-#include "serve/sampler.h"
+#include "nn/sampler.h"
 #include "serve/session.h"
 #include "serve/stop_filter.h"
 #include "text/tokenizer.h"

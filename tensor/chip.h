@@ -69,6 +69,7 @@ struct NamedKernel {
 struct Capabilities {
   std::string name;         // "AMD EPYC ... (avx512bf16)"
   uint32_t dtypes = 0;      // bit (1 << DType) per type its kernels take
+  uint32_t native = 0;      // those of them that its matrix units multiply without converting
   size_t alignment = 64;    // of allocations, bytes
   size_t memory = 0;        // bytes
 };

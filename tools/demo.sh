@@ -56,10 +56,10 @@ stage "shards of tokens"
   --out "$out/data" --force
 
 stage "training ($seconds s)"
-sed -e "s#@OUT@#$out#g" -e "s#@SECONDS@#$seconds#g" -e "s#@VOCAB@#$vocabulary#g" \
-  "tools/demo_$( ((mini)) && echo mini || echo run).yaml" >"$out/run.yaml"
 rm -rf "$out/run"
-"$wellspring" train "$out/run.yaml" --out "$out/run"
+"$wellspring" train --preset "$( ((mini)) && echo mini || echo demo)" --set "tokenizer=$out/tokenizer" \
+  --set "data.train.0.path=$out/data" --set "data.eval.0.path=$out/data" \
+  --set "train.max_seconds=$seconds" --out "$out/run"
 model=$(find "$out/run/checkpoints" -maxdepth 1 -name 'step-*' | sort -V | tail -1)
 [[ -n $model ]] || { echo "error: no checkpoint in $out/run/checkpoints" >&2; exit 1; }
 

@@ -84,6 +84,8 @@ Capabilities capabilities(int) {
   Capabilities c;
   c.name = str(processor_name(), " (", name_of(isa()), ")");
   c.dtypes = (1u << kDTypeCount) - 1;
+  c.native = 1u << static_cast<int>(DType::f64) | 1u << static_cast<int>(DType::f32);
+  if (isa() == Isa::avx512bf16) c.native |= 1u << static_cast<int>(DType::bf16);
   c.alignment = 64;
   c.memory = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
   return c;

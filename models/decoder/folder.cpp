@@ -71,16 +71,26 @@ std::string find_model_folder(const std::string& path) {
 std::unique_ptr<Decoder> load_decoder(const std::string& folder, DType dtype, bool training) {
   if (!is_directory(folder))
     throw Error(Fault::io, str(folder, " is not a model folder (it must hold config.json and model.safetensors)"));
-  std::string place = join_path(folder, "config.json");
-  DecoderConfig config = DecoderConfig::from_json(read_json(place), place);
+  auto model = std::make_unique<Decoder>(read_decoder_config(folder), dtype, training ? Decoder::Use::training : Decoder::Use::inference);
+  load_weights(*model, folder);
+  return model;
+}
+
+DecoderConfig read_decoder_config(const std::string& folder) {
+  const std::string place = join_path(folder, "config.json");
+  return DecoderConfig::from_json(read_json(place), place);
+}
+
+void load_weights(const Decoder& model, const std::string& folder) {
+  const std::string place = join_path(folder, "config.json");
+  const DecoderConfig& config = model.config();
   SafetensorsFolder files(folder);
   // Some writers store the head of a tied model again; others leave a tied head out without saying so.
   if (!config.tied && config.family != Family::gpt2 && !files.contains("lm_head.weight"))
     throw Error(Fault::data, str(files.file_of("lm_head.weight"), ": no tensor 'lm_head.weight', but ", place,
                                  " does not set tie_word_embeddings"));
-  auto model = std::make_unique<Decoder>(config, dtype, training ? Decoder::Use::training : Decoder::Use::inference);
   std::unordered_map<std::string, bool> used;
-  for (Parameter* p : model->parameters()) {
+  for (Parameter* p : model.parameters()) {
     const Tensor& to = p->master.defined() ? p->master : p->compute;
     for (const ParameterPart& part : p->parts) {
       std::string name = name_in(files, part.name);
@@ -93,7 +103,6 @@ std::unique_ptr<Decoder> load_decoder(const std::string& folder, DType dtype, bo
     if (!used.count(name) && !is_buffer(name) && !(config.tied && name == "lm_head.weight"))
       throw Error(Fault::data, str(files.file_of(name), ": tensor '", name, "' is not part of a ",
                                    wellspring::name_of(config.family), " model with this configuration"));
-  return model;
 }
 
 void save_decoder(const Decoder& model, const std::string& folder, const SaveOptions& options) {

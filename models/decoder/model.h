@@ -83,6 +83,11 @@ class Decoder {
 /// the file and the tensor (Fault::data: missing, wrong shape, not known).
 std::unique_ptr<Decoder> load_decoder(const std::string& folder, DType dtype, bool training = false);
 
+/// The config.json of a model folder.
+DecoderConfig read_decoder_config(const std::string& folder);
+/// Overwrites the weights of a model with those of a folder of the same shape; errors as load_decoder.
+void load_weights(const Decoder& model, const std::string& folder);
+
 /// The model folder that a path means: itself, or the newest checkpoint of a run folder.
 /// Error(Fault::io) when it is neither.
 std::string find_model_folder(const std::string& path);

@@ -1,4 +1,4 @@
-#include "serve/sampler.h"
+#include "nn/sampler.h"
 
 #include <algorithm>
 #include <cmath>
