@@ -221,36 +221,53 @@ WS_INLINE bool any_lane(M mask) {
   return all != 0;
 }
 
-// x - n pi/2 with whole n, in doubles: pi/2 in two parts, the first of 33 bits, so that the product
-// with n < 2^20 is exact.
-WS_INLINE vd_native less_quarters(vd_native x, vd_native& n) {
-  n = (x * 0.63661977236758134 + 6755399441055744.0) - 6755399441055744.0;
-  return (x - n * 1.57079632673412561417) - n * 6.07710050650619224932e-11;
-}
-constexpr float kMostQuarters = 1e6f;  // larger arguments go to the C library, lane by lane
-__attribute__((noinline)) vf_native large_sine(vf_native x, vf_native y, bool cosine) {
-  for (int i = 0; i < kVectorBytes / 4; ++i) {
-    const double v = x[i];
-    if (__builtin_fabs(v) > kMostQuarters)
-      y[i] = static_cast<float>(cosine ? __builtin_cos(v) : __builtin_sin(v));
-  }
-  return y;
-}
+// sin (cos) of r + q pi/2, |r| <= pi/4.
 template <bool Cosine>
-WS_INLINE vf_native sine(vf_native x) {
-  const Doubles d = doubled(x);
-  Doubles n;
-  const vf_native r = halved({less_quarters(d.low, n.low), less_quarters(d.high, n.high)});
-  const vi_native q = __builtin_convertvector(halved(n), vi_native) + (Cosine ? 1 : 0);
+WS_INLINE vf_native sine_of_quarters(vf_native r, vi_native q) {
+  if (Cosine) q += 1;
   const vf_native z = r * r;
   const vf_native s =
       polynomial(z, {-1.6666666667e-1, 8.3333333333e-3, -1.9841269841e-4, 2.7557319e-6}) * z * r +
       r;
   const vf_native c = polynomial(
       z, {1.0, -0.5, 4.1666666667e-2, -1.3888888889e-3, 2.4801587302e-5, -2.75573192e-7});
-  const vf_native y = (vf_native)((vi_native)((q & 1) != 0 ? c : s) ^ ((q & 2) << 30));
-  const vi_native large = abs(x) > kMostQuarters;
-  return any_lane(large) ? large_sine(x, y, Cosine) : y;
+  return (vf_native)((vi_native)((q & 1) != 0 ? c : s) ^ ((q & 2) << 30));
+}
+// x - n pi/2 with whole n, in doubles: pi/2 in two parts, the first of 33 bits, so that the product
+// with n < 2^20 is exact.
+WS_INLINE vd_native less_quarters(vd_native x, vd_native& n) {
+  n = (x * 0.63661977236758134 + 6755399441055744.0) - 6755399441055744.0;
+  return (x - n * 1.57079632673412561417) - n * 6.07710050650619224932e-11;
+}
+// Up to 1e6 in doubles; beyond by the C library, lane by lane.
+template <bool Cosine>
+__attribute__((noinline)) vf_native wide_sine(vf_native x) {
+  const Doubles d = doubled(x);
+  Doubles n;
+  const vf_native r = halved({less_quarters(d.low, n.low), less_quarters(d.high, n.high)});
+  vf_native y = sine_of_quarters<Cosine>(r, __builtin_convertvector(halved(n), vi_native));
+  for (int i = 0; i < kVectorBytes / 4; ++i) {
+    const double v = x[i];
+    if (__builtin_fabs(v) > 1e6)
+      y[i] = static_cast<float>(Cosine ? __builtin_cos(v) : __builtin_sin(v));
+  }
+  return y;
+}
+template <bool Cosine>
+WS_INLINE vf_native sine(vf_native x) {
+#if defined(__FMA__)
+  // pi/2 in four parts, the first two of 9 and 11 bits: exact products with n < 2^13.
+  const vf_native n = nearest(x * 0.636619772f);
+  vf_native r = x - n * 1.5703125f;
+  r = r - n * 4.837512969970703125e-4f;
+  r = r - n * 7.5497901264e-08f;
+  r = r - n * -1.7151245100e-15f;
+  const vf_native y = sine_of_quarters<Cosine>(r, __builtin_convertvector(n, vi_native));
+  const vi_native large = abs(x) > 8192.0f;
+  return any_lane(large) ? (large ? wide_sine<Cosine>(x) : y) : y;
+#else
+  return wide_sine<Cosine>(x);
+#endif
 }
 // The doubles lose the sign of zero.
 WS_INLINE vf_native sin(vf_native x) { return x == 0.0f ? x : sine<false>(x); }

@@ -68,7 +68,8 @@ WS_INLINE void store_row(void* base, int64_t element, R value) {
 }
 
 template <class Op, class V, int... Slot>
-void row(const PointwiseRow& r) {
+void row(const PointwiseRow& given) {
+  const PointwiseRow r = given;  // a copy that no store can change
   for (int64_t i = 0; i < r.n; i += VectorOf<V>::kLanes)
     store_row<Op::kTruth, V>(r.out, i, Op::apply(load_row<V>(r.in[Slot], i * r.step[Slot])...));
 }
