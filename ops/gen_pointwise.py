@@ -5,8 +5,8 @@ import sys
 
 PARTS = 4
 KEYS = {"args", "value", "grad", "type", "masks", "params", "doc", "aten", "forms"}
-FUNCTIONS = ("exp exp2 expm1 log log1p sin cos tanh erf sigmoid sqrt abs floor ceil trunc round pow isinf "
-             "isfinite gelu_tanh_slope").split()
+FUNCTIONS = set("exp exp2 expm1 log log1p sin cos tanh erf sigmoid sqrt abs floor ceil trunc round "
+                "pow isinf isfinite gelu_tanh_slope".split())
 DTYPES = "f64 f32 bf16 f16 i64 i32 i16 i8 u8 bool"
 
 
@@ -27,6 +27,7 @@ def expand(path, table):
                   type=line.get("type", "same" if len(args) > 1 else "float"),
                   masks=line.get("masks", "").split(), params=line.get("params", {}),
                   form_names=line.get("forms", ["in_place", "out"]))
+        check_names(path, op)
         op["dtypes"] = DTYPES
         op["gradient"] = [a for a, g in zip(args, op["grads"]) if g is not None]
         op["kernels"] = [name] + ([name + "_backward"] if op["grads"] else [])
@@ -37,6 +38,16 @@ def expand(path, table):
         op["doc"] = f"{name}: {op['value']}. {line.get('doc', '')}".strip()
         operators.append(op)
     return operators
+
+
+def check_names(path, op):
+    """An expression reads operands, parameters and functions; a derivative g and out, too."""
+    known = FUNCTIONS | set(op["args"]) | set(op["params"])
+    for expression in [op["value"]] + [g for g in op["grads"] if g]:
+        allowed = known if expression is op["value"] else known | {"g", "out"}
+        if unknown := names_in(expression) - allowed:
+            sys.exit(f"{path}: {op['name']}: '{expression}' reads {', '.join(sorted(unknown))}, "
+                     f"which it does not know; functions are {' '.join(sorted(FUNCTIONS))}")
 
 
 def aten(op):
@@ -108,7 +119,8 @@ def description(op):
             f"    .name = \"{op['name']}\", .kernel = KernelRef(\"{op['name']}\"),\n"
             f"    .backward = KernelRef(\"{op['name']}_backward\"),\n"
             f"    .result = PointwiseResult::{kind}, .operands = {len(op['args'])},\n"
-            f"    .params = {len(op['params'])}, .masks = {bits(a in op['masks'] for a in op['args'])},\n"
+            f"    .params = {len(op['params'])},\n"
+            f"    .masks = {bits(a in op['masks'] for a in op['args'])},\n"
             f"    .gradients = {bits(g is not None for g in grads)},\n"
             f"    .passes = {bits(g == 'g' for g in grads)}, .needs = {{{needs}}},\n"
             f"    .defaults = {{{defaults}}}}};\n")
@@ -137,7 +149,8 @@ def forms(operators):
 
 def functor(name, arguments, expression, truth):
     listed = ", ".join("V " + a for a in arguments)
-    return (f"struct {name} {{\n  static constexpr bool kTruth = {truth};\n  template <class V>\n  static WS_INLINE auto apply({listed}) {{\n"
+    return (f"struct {name} {{\n  static constexpr bool kTruth = {truth};\n"
+            f"  template <class V>\n  static WS_INLINE auto apply({listed}) {{\n"
             f"    return {in_dialect(expression)};\n  }}\n}};\n")
 
 
@@ -155,12 +168,16 @@ def loops(op, name, expression, backward):
 
 def kernel(op, backward):
     name = op["name"] + ("_backward" if backward else "")
-    parts = ([loops(op, f"{name}_{a}", g, True) if g else ("", "{}") for a, g in zip(op["args"], op["grads"])]
-             if backward else [loops(op, name + "_value", op["value"], False)])
+    if backward:
+        parts = [loops(op, f"{name}_{a}", g, True) if g else ("", "{}")
+                 for a, g in zip(op["args"], op["grads"])]
+    else:
+        parts = [loops(op, name + "_value", op["value"], False)]
     truth = "true" if op["type"] == "bool" and not backward else "false"
     inputs = len(slots_of(op, backward)) - len(op["params"])
     return ("".join(d for d, _ in parts) +
-            f"constexpr Pointwise k_{name}{{\"{name}\", {inputs}, {len(op['params'])}, {len(parts)}, {truth},\n    {{" +
+            f"constexpr Pointwise k_{name}{{\"{name}\", {inputs}, {len(op['params'])}, "
+            f"{len(parts)}, {truth},\n    {{" +
             ",\n     ".join(r for _, r in parts) + "}};\n"
             f"void run_{name}(const Call& call) {{ run_pointwise(call, k_{name}); }}\n"
             f"WS_KERNEL(\"{name}\", run_{name})\n\n")
@@ -193,8 +210,10 @@ def reference(operators):
                     functions.append("nullptr")
                     continue
                 names = names_in(expression)
-                given = "".join(f"const double {s} = a[{i}]; " for i, s in enumerate(slots) if s in names)
-                functions.append(f"[](const double* a) -> double {{ {given}return {expression}; }}")
+                given = "".join(f"const double {s} = a[{i}]; "
+                                for i, s in enumerate(slots) if s in names)
+                functions.append(
+                    f"[](const double* a) -> double {{ {given}return {expression}; }}")
             text += (f"void run_{name}(const Call& call) {{\n"
                      f"  run_pointwise(call, {len(slots) - len(op['params'])}, {len(op['params'])},\n"
                      "                {" + ",\n                 ".join(functions) + "});\n}\n"

@@ -4,10 +4,6 @@
 
 #include "chips/cpu/vector_math.h"
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
 WS_KERNELS_BEGIN
 
 // Numbers of a dtype as a C++ type that converts.
@@ -193,24 +189,18 @@ WS_INLINE void write_run(int type, const void* from, void* to, DType dtype, int6
   by_type[type][static_cast<int>(dtype)](to, stride, from, 1, n);
 }
 
-// Copies bytes past the caches; stream_fence() makes them visible to other threads.
+// Copies bytes past the caches, where the set has such stores; stream_fence() ends it.
 WS_INLINE void stream_bytes(char* to, const char* from, int64_t bytes) {
-#if defined(__SSE2__)
-  int64_t head = -reinterpret_cast<intptr_t>(to) & 15;
-  if (head > bytes) head = bytes;
-  std::memcpy(to, from, head);
-  int64_t at = head;
-  for (; at + 16 <= bytes; at += 16)
-    _mm_stream_si128(reinterpret_cast<__m128i*>(to + at),
-                     _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + at)));
+#if defined(__AVX2__) || defined(__AVX512F__)
+  int64_t at = -reinterpret_cast<intptr_t>(to) & 31;
+  if (at > bytes) at = bytes;
+  std::memcpy(to, from, at);
+  for (; at + 32 <= bytes; at += 32)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to + at),
+                        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + at)));
   std::memcpy(to + at, from + at, bytes - at);
 #else
   std::memcpy(to, from, bytes);
-#endif
-}
-WS_INLINE void stream_fence() {
-#if defined(__SSE2__)
-  _mm_sfence();
 #endif
 }
 
