@@ -6,6 +6,7 @@
 #include "chips/cpu/kernels/pointwise.h"
 
 #include "chips/cpu/kernels/pointwise_runs.h"
+#include "chips/cpu/kernels/stream.h"
 
 WS_KERNELS_BEGIN
 
@@ -13,8 +14,6 @@ constexpr int64_t kChunk = 1024;            // elements of a buffer
 constexpr int64_t kLongChunk = 8 * kChunk;  // when nothing needs a buffer
 constexpr int64_t kTile = 32 * kChunk;      // elements of a parallel tile
 constexpr int64_t kLongRow = 128;           // shorter rows are gathered together
-// Results beyond the caches are stored past them, when nobody reads the lines before.
-constexpr int64_t kStreamBytes = int64_t{16} << 20;
 constexpr int kMostTensors = kPointwiseSlots + 3;
 
 // The iteration: up to kMaxDims dimensions shared by all tensors, merged where they can be.
@@ -300,7 +299,7 @@ void result(const Plan& plan, const Chunk& c, int o, PointwiseRow& row, Buffers&
   if (near && plan.stream[o]) {
     const bool same = p.dtype == plan.native_out;
     if (!same) write_run(from, b.out, b.narrow, p.dtype, 1, c.n);
-    return stream_bytes(there, same ? b.out : b.narrow, c.n * p.size);
+    return stream_copy(there, same ? b.out : b.narrow, c.n * p.size);
   }
   const int64_t size = plan.kernel->truth ? 1 : plan.element;
   for_pieces(plan, p, c, [&](char* to, int64_t first, int64_t n) {
@@ -329,7 +328,7 @@ namespace wellspring::WS_CONCAT(isa_, WS_ISA) {
         for (int o = 0; o < kernel.outs; ++o)
           if (plan.place[kernel.ins + o].data) result(plan, chunk, o, row, buffers);
       }
-      stream_fence();
+      stream_done();
     });
   }
 

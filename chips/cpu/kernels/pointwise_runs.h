@@ -1,6 +1,5 @@
 #pragma once
-// Runs of elements between any dtype and a compute type, and stores past the caches. Include inside
-// kernel sources only.
+// Runs of elements between any dtype and a compute type. Include inside kernel sources only.
 
 #include "chips/cpu/vector_math.h"
 
@@ -187,21 +186,6 @@ WS_INLINE void write_run(int type, const void* from, void* to, DType dtype, int6
   const RunConverter* const by_type[] = {kWriteF32, kWriteF64, kWriteWhole<int64_t>,
                                          kWriteWhole<uint8_t>};
   by_type[type][static_cast<int>(dtype)](to, stride, from, 1, n);
-}
-
-// Copies bytes past the caches, where the set has such stores; stream_fence() ends it.
-WS_INLINE void stream_bytes(char* to, const char* from, int64_t bytes) {
-#if defined(__AVX2__) || defined(__AVX512F__)
-  int64_t at = -reinterpret_cast<intptr_t>(to) & 31;
-  if (at > bytes) at = bytes;
-  std::memcpy(to, from, at);
-  for (; at + 32 <= bytes; at += 32)
-    _mm256_stream_si256(reinterpret_cast<__m256i*>(to + at),
-                        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + at)));
-  std::memcpy(to + at, from + at, bytes - at);
-#else
-  std::memcpy(to, from, bytes);
-#endif
 }
 
 WS_KERNELS_END
