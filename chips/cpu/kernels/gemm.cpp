@@ -4,7 +4,7 @@
 
 #include <type_traits>
 
-#include "chips/cpu/kernels/gemm_pack.h"
+#include "chips/cpu/kernels/gemm_rows.h"
 
 WS_KERNELS_BEGIN
 
@@ -205,6 +205,13 @@ struct Product {
   }
 
   void run() {
+#if defined(__AVX2__)
+    if constexpr (sizeof(Sum) == 4)
+      if (g.m <= kStreamRows && g.b_row == 1) {
+        prepare(0);
+        return multiply_rows<Op, Out>(g, k.length, bias);
+      }
+#endif
     const int64_t depth = k.count * k.length;
     const int64_t at_once = depth <= kMostDepth ? k.count : kMostDepth / 2 / k.length;
     const int64_t side = kChunkWords / (at_once * k.length);
