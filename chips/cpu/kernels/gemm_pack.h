@@ -84,23 +84,33 @@ WS_INLINE void transpose8(__m256 (&x)[8]) {
   for (int i = 0; i < 8; ++i) x[i] = y[i];
 }
 
-// Eight words along K of one lane, whose first element is p; `left` elements remain (zeros past them).
-template <class Op, class In>
-WS_INLINE __m256 eight_words(const In* p, int64_t left) {
-  constexpr int kElements = 8 * Op::kStep;
-  alignas(32) In padded[kElements];
-  if (left < kElements) {
+// Eight 32-bit words of memory; past `left` elements zeros (Whole: there are that many).
+template <class In, bool Whole>
+WS_INLINE __m256 raw_words(const In* p, int64_t left) {
+  alignas(32) char padded[32];
+  if (!Whole && left < static_cast<int64_t>(32 / sizeof(In))) {
     std::memset(padded, 0, sizeof padded);
     std::memcpy(padded, p, left * sizeof(In));
-    p = padded;
+    return _mm256_load_ps(reinterpret_cast<const float*>(padded));
   }
-  if constexpr (sizeof(In) == 4)
-    return _mm256_loadu_ps(p);
-  else if constexpr (Op::kStep == 2)
-    return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
-  else
-    return (__m256)_mm256_slli_epi32(
-        _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16);
+  return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
+}
+
+// Eight words along K of one lane, from p on.
+template <class Op, class In, bool Whole>
+WS_INLINE __m256 eight_words(const In* p, int64_t left) {
+  if constexpr (sizeof(In) == 4 || Op::kStep == 2) {
+    return raw_words<In, Whole>(p, left);
+  } else {
+    alignas(16) In padded[8];
+    if (!Whole) {
+      std::memset(padded, 0, sizeof padded);
+      std::memcpy(padded, p, (left < 8 ? left : 8) * sizeof(In));
+      p = padded;
+    }
+    const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return (__m256)_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16);
+  }
 }
 
 template <int N>
@@ -115,27 +125,34 @@ WS_INLINE void store_lanes(float* p, __m256 v) {
   }
 }
 
-// Up to eight lanes, each with its elements side by side in memory, to places l0 ... of the panel.
+// Eight words along K of up to eight lanes into the panel.
+template <class Op, int P, int N, bool Whole, class In>
+WS_INLINE void pack_words(const In* const (&row)[8], int64_t k, int64_t left, float* out) {
+  __m256 x[8];
+#pragma GCC unroll 8
+  for (int l = 0; l < 8; ++l)
+    x[l] = l < N ? eight_words<Op, In, Whole>(row[l] + k, left) : _mm256_setzero_ps();
+  transpose8(x);
+  const int64_t words = (left + Op::kStep - 1) / Op::kStep;
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i)
+    if (Whole || i < words) store_lanes<N>(out + i * P, x[i]);
+}
+
+// Places L0 ... of the panel, up to eight, each lane with its elements side by side in memory. Lanes past the
+// matrix repeat the first: nobody reads their results.
 template <class Op, int P, int L0, class In>
 WS_INLINE void pack_eight(const Lanes<In>& s, int64_t lanes, int64_t count, float* out) {
   constexpr int kHere = P - L0 < 8 ? P - L0 : 8;
-  constexpr int kElements = 8 * Op::kStep;
+  constexpr int64_t kElements = 8 * Op::kStep;
   const In* row[8];
 #pragma GCC unroll 8
   for (int l = 0; l < 8; ++l) row[l] = s.data + (L0 + l < lanes ? L0 + l : 0) * s.lane_stride;
   out += L0;
-  for (int64_t k = 0; k < count; k += kElements, out += 8 * P) {
-    __m256 x[8];
-#pragma GCC unroll 8
-    for (int l = 0; l < 8; ++l)
-      x[l] = l < kHere && L0 + l < lanes ? eight_words<Op>(row[l] + k, count - k)
-                                         : _mm256_setzero_ps();
-    transpose8(x);
-    const int64_t words = (count - k + Op::kStep - 1) / Op::kStep;
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i)
-      if (i < words) store_lanes<kHere>(out + i * P, x[i]);
-  }
+  int64_t k = 0;
+  for (; k + kElements <= count; k += kElements, out += 8 * P)
+    pack_words<Op, P, kHere, true>(row, k, kElements, out);
+  if (k < count) pack_words<Op, P, kHere, false>(row, k, count - k, out);
 }
 
 template <class Op, int P, int L0, class In>

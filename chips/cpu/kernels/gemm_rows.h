@@ -34,16 +34,6 @@ WS_INLINE __m256 add_word(__m256 sum, __m256 word, const float* x) {
   }
 }
 
-// Eight 32-bit words of memory; past `left` elements zeros.
-template <class In>
-WS_INLINE __m256 raw_words(const In* p, int64_t left) {
-  constexpr int64_t kElements = 32 / sizeof(In);
-  if (left >= kElements) return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
-  alignas(32) char padded[32] = {};
-  std::memcpy(padded, p, left * sizeof(In));
-  return _mm256_load_ps(reinterpret_cast<const float*>(padded));
-}
-
 // Eight words along K of each of G * 8 rows. `left` elements remain (Whole: at least eight words of them).
 template <class Op, class In, int M, int G, bool Whole>
 WS_INLINE void stream_words(__m256 (&acc)[G][M], const In* const (&row)[8 * G], int64_t k, int64_t left,
@@ -55,7 +45,7 @@ WS_INLINE void stream_words(__m256 (&acc)[G][M], const In* const (&row)[8 * G], 
 #pragma GCC unroll 8
     for (int l = 0; l < 8; ++l) {
       const In* p = row[g * 8 + l] + k;
-      t[l] = Whole ? _mm256_loadu_ps(reinterpret_cast<const float*>(p)) : raw_words(p, left);
+      t[l] = raw_words<In, Whole>(p, left);
       if (Whole) __builtin_prefetch(p + ahead);
     }
     transpose8(t);
