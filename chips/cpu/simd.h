@@ -1,8 +1,10 @@
 #pragma once
-// Sixteen floats at a time, by GCC's vector extension: one zmm, two ymm or four xmm, whatever the
-// instruction set has, with the same arithmetic. Include inside kernel sources only (after kernel.h).
-// Loads and stores of partial vectors go through masks or a padded buffer, never through a scalar
-// tail, so that an element's bits do not depend on its position.
+// Sixteen floats at a time: one zmm, two ymm or four xmm, whatever the instruction set has, with the same
+// arithmetic and the same notation, that of GCC's vector extension. With AVX-512 vf is such a vector; below
+// it is a class of native ones, because GCC keeps vectors wider than the registers in memory and compares
+// them lane by lane. Include inside kernel sources only (after kernel.h). Loads and stores of partial
+// vectors go through masks or a padded buffer, never through a scalar tail, so that an element's bits do
+// not depend on its position.
 
 #include <cstring>
 
@@ -12,30 +14,39 @@
 #include <immintrin.h>
 #endif
 
+#define WS_INLINE inline __attribute__((always_inline))
+
+#if !defined(__AVX512F__)
+#include "chips/cpu/simd_parts.h"
+#endif
+
 WS_KERNELS_BEGIN
 
 constexpr int kLanes = 16;
+typedef uint16_t vh __attribute__((vector_size(32)));
+typedef uint16_t vh_u __attribute__((vector_size(32), aligned(2), may_alias));
+#if defined(__AVX512F__)
 typedef float vf __attribute__((vector_size(64)));
 typedef int32_t vi __attribute__((vector_size(64)));
 typedef uint32_t vu __attribute__((vector_size(64)));
-typedef uint16_t vh __attribute__((vector_size(32)));
 typedef float vf_u __attribute__((vector_size(64), aligned(4), may_alias));
-typedef uint16_t vh_u __attribute__((vector_size(32), aligned(2), may_alias));
-
-#define WS_INLINE inline __attribute__((always_inline))
+#endif
 
 WS_INLINE vf splat(float v) { return vf{} + v; }
+#if defined(__AVX512F__)
 WS_INLINE vf load(const float* p) { return *reinterpret_cast<const vf_u*>(p); }
 WS_INLINE void store(float* p, vf v) { *reinterpret_cast<vf_u*>(p) = v; }
-
+WS_INLINE vi to_int(vf v) { return __builtin_convertvector(v, vi); }  // towards zero
 // bf16: widening is a shift; narrowing rounds to nearest even and keeps NaN.
 WS_INLINE vf widen(vh h) {
-#if defined(__AVX512F__)
   return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)h), 16);
-#else
-  return (vf)(__builtin_convertvector(h, vu) << 16);
-#endif
 }
+WS_INLINE vh low_halves(vu v) { return __builtin_convertvector(v, vh); }
+#else
+WS_INLINE vf load(const float* p) { return vf::load(p); }
+WS_INLINE void store(float* p, vf v) { v.store(p); }
+#endif
+
 WS_INLINE vh narrow(vf v) {
 #if defined(__AVX512BF16__)
   return (vh)_mm512_cvtneps_pbh((__m512)v);
@@ -44,10 +55,14 @@ WS_INLINE vh narrow(vf v) {
   vu rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
   vu quiet = (u >> 16) | 0x40u;
   vi nan = v != v;
-  return __builtin_convertvector((vu)(((vi)quiet & nan) | ((vi)rounded & ~nan)), vh);
+  return low_halves((vu)(((vi)quiet & nan) | ((vi)rounded & ~nan)));
 #endif
 }
+#if defined(__AVX512F__)
 WS_INLINE vf load(const bf16_t* p) { return widen(*reinterpret_cast<const vh_u*>(p)); }
+#else
+WS_INLINE vf load(const bf16_t* p) { return widen_at(p); }
+#endif
 WS_INLINE void store(bf16_t* p, vf v) { *reinterpret_cast<vh_u*>(p) = narrow(v); }
 
 // The first n lanes (0 <= n <= 16); the others are `fill` on load and untouched on store.
@@ -72,8 +87,13 @@ WS_INLINE void store_part(T* p, vf v, int n) {
 
 WS_INLINE vf select(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
 // vmax(x, y) = x > y ? x : y, so a NaN in x gives y.
+#if defined(__AVX512F__)
+WS_INLINE vf vmax(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
+WS_INLINE vf vmin(vf a, vf b) { return (vf)_mm512_min_ps((__m512)a, (__m512)b); }
+#elif !defined(__AVX2__)
 WS_INLINE vf vmax(vf a, vf b) { return select(a > b, a, b); }
 WS_INLINE vf vmin(vf a, vf b) { return select(a < b, a, b); }
+#endif
 WS_INLINE vf fma(vf a, vf b, vf c) {
 #if defined(__AVX512F__)
   return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
@@ -132,7 +152,7 @@ WS_INLINE vf vexp(vf x) {
   p = fma(p, r, splat(5.0000001201e-1f));
   vf y = fma(p, r * r, r + 1.0f);
   // 2^n in two steps, so that subnormal results and n = 128 come out right.
-  vi k = __builtin_convertvector(n, vi);
+  vi k = to_int(n);
   vi half = k >> 1;
   vf s1 = (vf)((half + 127) << 23), s2 = (vf)((k - half + 127) << 23);
   return select(x != x, x, y * s1 * s2);

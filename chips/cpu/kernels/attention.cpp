@@ -23,119 +23,120 @@ struct ForwardBlock {
   float* o;         // [width][48]
   float* inverse;   // [48] 1 / sum of the probabilities
   float c;          // scale * log2 e
-  vi last[3];       // the last key that each lane sees
+  alignas(64) int32_t last[kQueries];  // the last key that each lane sees
 };
 
-// Scores of one block of keys; returns the maximum per lane in `top`.
-template <bool Pairs, int NV>
-WS_INLINE void score_keys(const ForwardBlock& w, int64_t key, int64_t rows, vf (&top)[NV]) {
-  for (int64_t r = 0; r < rows; r += kRows) {
-    vf acc[kRows][NV];
-    clear_tile(acc);
-    multiply_tile<Pairs, false, NV>(acc, w.k + (key + r) * w.ldk, w.ldk, w.q, kQueries, w.words);
-    if (key + r + kRows > w.first) {
-      const vf none = splat(-__builtin_inff());
-#pragma GCC unroll 8
-      for (int m = 0; m < kRows; ++m) {
+// Scores of one block of keys; the maximum of each lane joins `top`. Keys that a lane does not see: -inf.
+template <bool Pairs>
+WS_INLINE void score_keys(const ForwardBlock& w, int64_t key, int64_t rows, int64_t lanes, float* top) {
+  cut_tiles(rows, lanes, [=, &w](int64_t r, int64_t n, auto tile) __attribute__((always_inline)) {
+    constexpr int M = tile.kM, V = tile.kV;
+    wf acc[M][V] = {};
+    multiply_tile<Pairs, false>(acc, w.k + (key + r) * w.ldk, w.ldk, w.q + n, kQueries, w.words);
+    if (key + r + M > w.first) {
+      const wf none = splat_wide(-__builtin_inff());
 #pragma GCC unroll 3
-        for (int v = 0; v < NV; ++v)
-          acc[m][v] = select(w.last[v] >= static_cast<int32_t>(key + r + m), acc[m][v], none);
+      for (int v = 0; v < V; ++v) {
+        const wi last = *reinterpret_cast<const wi*>(w.last + n + v * kWide);
+#pragma GCC unroll 8
+        for (int m = 0; m < M; ++m)
+          acc[m][v] = select_wide(last >= static_cast<int32_t>(key + r + m), acc[m][v], none);
       }
     }
-#pragma GCC unroll 8
-    for (int m = 0; m < kRows; ++m) {
 #pragma GCC unroll 3
-      for (int v = 0; v < NV; ++v) {
-        top[v] = vmax_fast(acc[m][v], top[v]);
-        store(w.s + (r + m) * kQueries + v * kLanes, acc[m][v]);
+    for (int v = 0; v < V; ++v) {
+      wf high = load_wide(top + n + v * kWide);
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) {
+        high = max_wide(acc[m][v], high);
+        store_wide(w.s + (r + m) * kQueries + n + v * kWide, acc[m][v]);
       }
+      store_wide(top + n + v * kWide, high);
     }
-  }
+  });
 }
 
-// Turns scores into probabilities relative to 2^-shift and adds them to `sum`.
-template <bool Pairs, int NV>
-WS_INLINE void exponentiate(const ForwardBlock& w, int64_t rows, const vf (&shift)[NV],
-                            vf (&sum)[NV]) {
-  const vf c = splat(w.c);
+// Turns scores of V native vectors of lanes into probabilities relative to 2^-shift and sums them.
+template <bool Pairs, int V>
+WS_INLINE void exponentiate(const ForwardBlock& w, int64_t rows, int64_t lane, const float* shifts,
+                            float* sums) {
+  const wf c = splat_wide(w.c);
+  wf shift[V], sum[V];
+#pragma GCC unroll 3
+  for (int v = 0; v < V; ++v) shift[v] = load_wide(shifts + lane + v * kWide), sum[v] = wf{};
 #pragma GCC unroll 2
   for (int64_t r = 0; r < rows; r += 2) {
 #pragma GCC unroll 3
-    for (int v = 0; v < NV; ++v) {
-      float* at = w.s + r * kQueries + v * kLanes;
-      const vf p0 = exp2_tile<Pairs>(fma(load(at), c, shift[v]));
-      const vf p1 = exp2_tile<Pairs>(fma(load(at + kQueries), c, shift[v]));
+    for (int v = 0; v < V; ++v) {
+      float* at = w.s + r * kQueries + lane + v * kWide;
+      const wf p0 = exp2_tile<Pairs>(load_wide(at) * c + shift[v]);
+      const wf p1 = exp2_tile<Pairs>(load_wide(at + kQueries) * c + shift[v]);
       sum[v] += p0 + p1;
       if constexpr (Pairs) {
 #if WS_BF16_PAIRS
         __m512i rounded;
-        store(w.s + r / 2 * kQueries + v * kLanes, pair_words(p0, p1, &rounded));
+        store_wide(w.s + r / 2 * kQueries + lane + v * kWide, pair_words(p0, p1, &rounded));
 #endif
       } else {
-        store(at, p0);
-        store(at + kQueries, p1);
+        store_wide(at, p0);
+        store_wide(at + kQueries, p1);
       }
     }
   }
+#pragma GCC unroll 3
+  for (int v = 0; v < V; ++v) store_wide(sums + lane + v * kWide, sum[v]);
+}
+
+// o = o * alpha + P V over `words` words of keys; the first block has no o yet.
+template <bool Pairs>
+WS_INLINE void add_values_of_block(const ForwardBlock& w, const float* values, int64_t words,
+                                   int64_t lanes, bool first, const float* alpha) {
+  cut_tiles(w.width, lanes, [=, &w](int64_t d, int64_t n, auto tile) __attribute__((always_inline)) {
+    constexpr int M = tile.kM, V = tile.kV;
+    wf acc[M][V] = {};
+    multiply_tile<Pairs, true>(acc, values + d, w.ldv, w.s + n, kQueries, words);
+    float* o = w.o + d * kQueries + n;
+#pragma GCC unroll 3
+    for (int v = 0; v < V; ++v) {
+      const wf scale = load_wide(alpha + n + v * kWide);
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) {
+        float* at = o + m * kQueries + v * kWide;
+        store_wide(at, first ? acc[m][v] : load_wide(at) * scale + acc[m][v]);
+      }
+    }
+  });
 }
 
 // One block of queries with NV * 16 lanes: o, the inverse sums, and lse (natural logarithm) per lane.
 template <bool Pairs, int NV>
 __attribute__((noinline)) void attend(ForwardBlock& w, float* lse) {
-  const vf none = splat(-__builtin_inff());
-  vf top[NV], sum[NV];
-#pragma GCC unroll 3
-  for (int v = 0; v < NV; ++v) top[v] = none, sum[v] = vf{};
+  constexpr int kCount = NV * kLanes;
+  const wf none = splat_wide(-__builtin_inff());
+  alignas(64) float top[kCount], high[kCount], shift[kCount], alpha[kCount], block[kCount], sum[kCount];
+  for (int i = 0; i < kCount; ++i) top[i] = -__builtin_inff(), sum[i] = 0;
   for (int64_t key = 0; key < w.keys; key += kKeys) {
     const int64_t left = w.keys - key;
     const int64_t rows = left < kKeys ? round_up(left, kRows) : kKeys;
-    vf high[NV], shift[NV], block[NV], alpha[NV];
-#pragma GCC unroll 3
-    for (int v = 0; v < NV; ++v) high[v] = top[v], block[v] = vf{};
-    score_keys<Pairs, NV>(w, key, rows, high);
-#pragma GCC unroll 3
-    for (int v = 0; v < NV; ++v) {
+    std::memcpy(high, top, sizeof high);
+    score_keys<Pairs>(w, key, rows, kCount, high);
+    for (int i = 0; i < kCount; i += kWide) {
       // Lanes that have seen nothing but -inf: shift by 0, so that exp2(-inf) = 0 is their probability.
-      const vf safe = select(high[v] == none, vf{}, high[v]);
-      shift[v] = safe * -w.c;
-      alpha[v] = exp2_tile<false>(fma(top[v], splat(w.c), shift[v]));
-      top[v] = high[v];
+      const wf now = load_wide(high + i), to = select_wide(now == none, wf{}, now) * -w.c;
+      store_wide(shift + i, to);
+      store_wide(alpha + i, exp2_tile<false>(load_wide(top + i) * w.c + to));
+      store_wide(top + i, now);
     }
-    exponentiate<Pairs, NV>(w, rows, shift, block);
-#pragma GCC unroll 3
-    for (int v = 0; v < NV; ++v) sum[v] = fma(sum[v], alpha[v], block[v]);
-    const float* values = w.v + (Pairs ? key / 2 : key) * w.ldv;
-    const int64_t words = Pairs ? rows / 2 : rows;
-    for (int64_t d = 0; d < w.width; d += kRows) {
-      vf acc[kRows][NV];
-      clear_tile(acc);
-      multiply_tile<Pairs, true, NV>(acc, values + d, w.ldv, w.s, kQueries, words);
-      float* o = w.o + d * kQueries;
-      if (key == 0) {
-#pragma GCC unroll 8
-        for (int m = 0; m < kRows; ++m) {
-#pragma GCC unroll 3
-          for (int v = 0; v < NV; ++v) store(o + m * kQueries + v * kLanes, acc[m][v]);
-        }
-        continue;
-      }
-#pragma GCC unroll 8
-      for (int m = 0; m < kRows; ++m) {
-#pragma GCC unroll 3
-        for (int v = 0; v < NV; ++v) {
-          float* at = o + m * kQueries + v * kLanes;
-          store(at, fma(load(at), alpha[v], acc[m][v]));
-        }
-      }
-    }
+    constexpr int V = kTileVectors == 2 ? 2 : NV;
+    for (int i = 0; i < kCount; i += V * kWide) exponentiate<Pairs, V>(w, rows, i, shift, block);
+    for (int i = 0; i < kCount; i += kWide)
+      store_wide(sum + i, load_wide(sum + i) * load_wide(alpha + i) + load_wide(block + i));
+    add_values_of_block<Pairs>(w, w.v + (Pairs ? key / 2 : key) * w.ldv, Pairs ? rows / 2 : rows,
+                               kCount, key == 0, alpha);
   }
-  for (int v = 0; v < NV; ++v) {
-    store(w.inverse + v * kLanes, select(sum[v] == vf{}, vf{}, 1.0f / sum[v]));
-    store(lse + v * kLanes, sum[v]);
-    for (int l = 0; l < kLanes; ++l) {
-      float& x = lse[v * kLanes + l];
-      x = x == 0 ? -__builtin_inff() : (top[v][l] * w.c + std::log2(x)) * kLn2;
-    }
+  for (int i = 0; i < kCount; ++i) {
+    w.inverse[i] = sum[i] == 0 ? 0 : 1.0f / sum[i];
+    lse[i] = sum[i] == 0 ? -__builtin_inff() : (top[i] * w.c + std::log2(sum[i])) * kLn2;
   }
 }
 
@@ -147,10 +148,9 @@ void attend_queries(const Problem& p, ForwardBlock& w, int64_t b, int64_t h, int
   pack_lanes(p.q.at<const T>(b, q0, h), p.q.time, n, nv * kLanes, p.D, p.flip, w.q, kQueries);
   for (int64_t i = q0 + n; i < q0 + n + kQueries && i < p.T; ++i)  // the next block
     prefetch_row(p.q.at<const T>(b, i, h), p.D);
-  for (int v = 0; v < nv; ++v) w.last[v] = last_keys(p, b, q0 + v * kLanes);
+  for (int64_t l = 0; l < nv * kLanes; ++l)  // lanes past n need no mask: nobody reads them
+    w.last[l] = l < n ? static_cast<int32_t>(p.last_key(b, q0 + l)) : INT32_MAX;
   w.keys = p.last_key(b, q0 + n - 1) + 1;
-  // Lanes past n need no mask: nobody reads them.
-  for (int64_t l = n; l < nv * kLanes; ++l) w.last[l / kLanes][l % kLanes] = INT32_MAX;
   w.first = p.last_key(b, q0) + 1;
   alignas(64) float lse[kQueries];
   if (w.keys <= 0) {

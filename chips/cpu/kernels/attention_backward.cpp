@@ -37,73 +37,65 @@ struct Work {
 };
 
 // Probabilities and score gradients of a block of keys against a block of queries.
-template <bool Pairs, int NV>
+template <bool Pairs>
 WS_INLINE void differentiate(const Work& w, const KeyBlocks& kb, const QueryBlock& qb, int64_t key,
-                             int64_t local, int64_t rows, bool masked) {
-  vf lse[NV], delta[NV];
-  vi last[NV];
-#pragma GCC unroll 3
-  for (int v = 0; v < NV; ++v) {
-    lse[v] = load(qb.lse + v * kLanes);
-    delta[v] = load(qb.delta + v * kLanes);
-    std::memcpy(&last[v], qb.last + v * kLanes, 64);
-  }
-  alignas(64) float p[kRows * NV * kLanes];
-  for (int64_t r = 0; r < rows; r += kRows) {
+                             int64_t local, int64_t rows, int64_t lanes, bool masked) {
+  cut_tiles(rows, lanes, [=, &w, &kb, &qb](int64_t r, int64_t n, auto tile) __attribute__((always_inline)) {
+    constexpr int M = tile.kM, V = tile.kV;
+    alignas(64) float p[M * V * kWide];
     {
-      vf acc[kRows][NV];
-      clear_tile(acc);
-      multiply_tile<Pairs, false, NV>(acc, kb.k + (local + r) * w.ldk, w.ldk, qb.q, kQueries,
-                                      w.words);
-#pragma GCC unroll 8
-      for (int m = 0; m < kRows; ++m) {
+      wf acc[M][V] = {};
+      multiply_tile<Pairs, false>(acc, kb.k + (local + r) * w.ldk, w.ldk, qb.q + n, kQueries, w.words);
 #pragma GCC unroll 3
-        for (int v = 0; v < NV; ++v) {
-          vf e = exp2_tile<Pairs>(fma(acc[m][v], splat(w.c), -lse[v]));
-          if (masked) e = select(last[v] >= static_cast<int32_t>(key + r + m), e, vf{});
-          store(p + (m * NV + v) * kLanes, e);
+      for (int v = 0; v < V; ++v) {
+        const wf lse = load_wide(qb.lse + n + v * kWide);
+        const wi last = *reinterpret_cast<const wi*>(qb.last + n + v * kWide);
+#pragma GCC unroll 8
+        for (int m = 0; m < M; ++m) {
+          wf e = exp2_tile<Pairs>(acc[m][v] * w.c - lse);
+          if (masked) e = select_wide(last >= static_cast<int32_t>(key + r + m), e, wf{});
+          store_wide(p + (m * V + v) * kWide, e);
         }
       }
     }
-    vf acc[kRows][NV];
-    clear_tile(acc);
-    multiply_tile<Pairs, false, NV>(acc, kb.v + (local + r) * w.ldk, w.ldk, qb.out, kQueries,
-                                    w.words);
-#pragma GCC unroll 4
-    for (int m = 0; m < kRows; m += 2) {
+    wf acc[M][V] = {};
+    multiply_tile<Pairs, false>(acc, kb.v + (local + r) * w.ldk, w.ldk, qb.out + n, kQueries, w.words);
 #pragma GCC unroll 3
-      for (int v = 0; v < NV; ++v) {
-        const vf p0 = load(p + (m * NV + v) * kLanes), p1 = load(p + ((m + 1) * NV + v) * kLanes);
-        const vf d0 = p0 * (acc[m][v] - delta[v]), d1 = p1 * (acc[m + 1][v] - delta[v]);
-        const int64_t at = (r + m) * kQueries + v * kLanes;
+    for (int v = 0; v < V; ++v) {
+      const wf delta = load_wide(qb.delta + n + v * kWide);
+#pragma GCC unroll 4
+      for (int m = 0; m < M; m += 2) {
+        const wf p0 = load_wide(p + (m * V + v) * kWide), p1 = load_wide(p + ((m + 1) * V + v) * kWide);
+        const wf d0 = p0 * (acc[m][v] - delta), d1 = p1 * (acc[m + 1][v] - delta);
+        const int64_t lane = n + v * kWide, at = (r + m) * kQueries + lane;
         if constexpr (Pairs) {
 #if WS_BF16_PAIRS
           // Along the queries a row of bf16 is a row of pairs as it is: 24 words, at a stride of 48.
           const auto put = [&](float* to, __m512i two) {
-            bf16_t* row = reinterpret_cast<bf16_t*>(to + (r + m) * kQueries) + v * kLanes;
+            bf16_t* row = reinterpret_cast<bf16_t*>(to + (r + m) * kQueries) + lane;
             _mm256_store_si256((__m256i*)row, _mm512_castsi512_si256(two));
             _mm256_store_si256((__m256i*)(row + 2 * kQueries), _mm512_extracti64x4_epi64(two, 1));
           };
           put(w.p, (__m512i)_mm512_cvtne2ps_pbh((__m512)p1, (__m512)p0));
           __m512i rounded;
-          const vf pair = pair_words(d0, d1, &rounded);
+          const wf pair = pair_words(d0, d1, &rounded);
           put(w.ds, rounded);
-          store(w.ds_across + (r + m) / 2 * kQueries + v * kLanes, pair);
+          store_wide(w.ds_across + (r + m) / 2 * kQueries + lane, pair);
 #endif
         } else {
-          store(w.p + at, p0), store(w.p + at + kQueries, p1);
-          store(w.ds + at, d0), store(w.ds + at + kQueries, d1);
+          store_wide(w.p + at, p0), store_wide(w.p + at + kQueries, p1);
+          store_wide(w.ds + at, d0), store_wide(w.ds + at + kQueries, d1);
         }
       }
     }
-  }
+  });
 }
 
 template <bool Pairs, int NV>
 __attribute__((noinline)) void block_pair(const Work& w, const KeyBlocks& kb, const QueryBlock& qb,
                                           int64_t key, int64_t local, int64_t rows, bool masked) {
   constexpr int64_t lanes = NV * kLanes, words = Pairs ? lanes / 2 : lanes;
-  differentiate<Pairs, NV>(w, kb, qb, key, local, rows, masked);
+  differentiate<Pairs>(w, kb, qb, key, local, rows, lanes, masked);
   add_product<Pairs, false>(kb.dv + local * w.ldd, w.ldd, w.p, kQueries, qb.out_across, w.ldd, rows,
                             w.ldd, words);
   add_product<Pairs, false>(kb.dk + local * w.ldd, w.ldd, w.ds, kQueries, qb.q_across, w.ldd, rows,

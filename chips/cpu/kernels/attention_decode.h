@@ -11,41 +11,36 @@ constexpr int64_t kDecodeQueries = 4;  // at most so many queries come here
 constexpr int64_t kSplit = 256;        // keys of a split
 
 template <class T>
-WS_INLINE vf dot_words(vf acc, vf a, vf b) {
+WS_INLINE wf dot_words(wf acc, wf a, wf b) {
 #if WS_BF16_PAIRS
   if constexpr (kPairs<T>)
-    return (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)(__m512)a, (__m512bh)(__m512)b);
+    return (wf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)(__m512)a, (__m512bh)(__m512)b);
 #endif
-  return fma(a, b, acc);
+  return a * b + acc;
 }
 
 // Scores of 16 keys (`n` of them real) with NQ packed queries: s[query][256].
 template <class T, int NQ>
 WS_INLINE void score16(const T* k, int64_t stride, int64_t n, const float* q, int64_t ldq, int64_t d,
                        float* s) {
-  constexpr int64_t kElements = kPairs<T> ? 32 : 16;
-  constexpr int kAtOnce = 4;  // keys whose sums are in registers together
-  alignas(64) float sums[NQ][16 * kLanes];
+  constexpr int64_t kElements = kPairs<T> ? 2 * kWide : kWide;
+  constexpr int kAtOnce = NQ == 1 || kWide == 16 ? 4 : 2;  // keys whose sums are in registers together
+  alignas(64) float sums[NQ][16 * kWide];
   for (int64_t i = 0; i < 16; i += kAtOnce) {
-    vf acc[kAtOnce][NQ];
-#pragma GCC unroll 4
-    for (int j = 0; j < kAtOnce; ++j) {
-#pragma GCC unroll 4
-      for (int a = 0; a < NQ; ++a) acc[j][a] = vf{};
-    }
-    for (int64_t e = 0, w = 0; e < d; e += kElements, w += kLanes) {
-      vf row[kAtOnce];
+    wf acc[kAtOnce][NQ] = {};
+    for (int64_t e = 0, w = 0; e < d; e += kElements, w += kWide) {
+      wf row[kAtOnce];
       if (i + kAtOnce <= n && e + kElements <= d) {
 #pragma GCC unroll 4
-        for (int j = 0; j < kAtOnce; ++j) row[j] = load_whole_words(k + (i + j) * stride + e);
+        for (int j = 0; j < kAtOnce; ++j) row[j] = load_words_wide(k + (i + j) * stride + e);
       } else {
 #pragma GCC unroll 4
         for (int j = 0; j < kAtOnce; ++j)
-          row[j] = i + j < n ? load_words(k + (i + j) * stride, e, d) : vf{};
+          row[j] = i + j < n ? load_words_wide(k + (i + j) * stride, e, d) : wf{};
       }
 #pragma GCC unroll 4
       for (int a = 0; a < NQ; ++a) {
-        const vf x = load(q + a * ldq + w);
+        const wf x = load_wide(q + a * ldq + w);
 #pragma GCC unroll 4
         for (int j = 0; j < kAtOnce; ++j) acc[j][a] = dot_words<T>(acc[j][a], row[j], x);
       }
@@ -53,48 +48,44 @@ WS_INLINE void score16(const T* k, int64_t stride, int64_t n, const float* q, in
 #pragma GCC unroll 4
     for (int j = 0; j < kAtOnce; ++j) {
 #pragma GCC unroll 4
-      for (int a = 0; a < NQ; ++a) store(sums[a] + (i + j) * kLanes, acc[j][a]);
+      for (int a = 0; a < NQ; ++a) store_wide(sums[a] + (i + j) * kWide, acc[j][a]);
     }
   }
-  for (int a = 0; a < NQ; ++a) {
-    vf x[16];
+  for (int a = 0; a < NQ; ++a)
+    for (int i = 0; i < 16; i += kWide) {
+      wf x[kWide];
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) x[i] = load(sums[a] + i * kLanes);
-    transpose16(x);
+      for (int j = 0; j < kWide; ++j) x[j] = load_wide(sums[a] + (i + j) * kWide);
+      transpose_wide(x);
 #pragma GCC unroll 4
-    for (int w = 8; w >= 1; w /= 2) {
+      for (int w = kWide / 2; w >= 1; w /= 2) {
 #pragma GCC unroll 8
-      for (int i = 0; i < w; ++i) x[i] += x[i + w];
+        for (int j = 0; j < w; ++j) x[j] += x[j + w];
+      }
+      store_wide(s + a * kSplit + i, x[0]);
     }
-    store(s + a * kSplit, x[0]);
-  }
 }
 
-// o[query][0 .. 16 NV) += sum over keys of p[query][key] v[key], for NQ queries.
-template <class T, int NQ, int NV>
+// o[query][0 .. V native vectors) = sum over keys of p[query][key] v[key], for NQ queries.
+template <class T, int NQ, int V>
 WS_INLINE void add_values(const T* v, int64_t stride, int64_t n, const float* p, float* o, int64_t ldo) {
-  vf acc[NQ][NV];
-#pragma GCC unroll 4
-  for (int a = 0; a < NQ; ++a) {
-#pragma GCC unroll 4
-    for (int i = 0; i < NV; ++i) acc[a][i] = vf{};
-  }
+  wf acc[NQ][V] = {};
   for (int64_t j = 0; j < n; ++j) {
-    if (j + 16 < n) prefetch_row(v + (j + 16) * stride, NV * kLanes);
-    vf row[NV];
-#pragma GCC unroll 4
-    for (int i = 0; i < NV; ++i) row[i] = load(v + j * stride + i * kLanes);
+    if (j + 16 < n) prefetch_row(v + (j + 16) * stride, V * kWide);
+    wf row[V];
+#pragma GCC unroll 8
+    for (int i = 0; i < V; ++i) row[i] = widen_wide(v + j * stride + i * kWide);
 #pragma GCC unroll 4
     for (int a = 0; a < NQ; ++a) {
-      const vf x = splat(p[a * kSplit + j]);
-#pragma GCC unroll 4
-      for (int i = 0; i < NV; ++i) acc[a][i] = fma(x, row[i], acc[a][i]);
+      const wf x = splat_wide(p[a * kSplit + j]);
+#pragma GCC unroll 8
+      for (int i = 0; i < V; ++i) acc[a][i] += x * row[i];
     }
   }
 #pragma GCC unroll 4
   for (int a = 0; a < NQ; ++a) {
-#pragma GCC unroll 4
-    for (int i = 0; i < NV; ++i) store(o + a * ldo + i * kLanes, acc[a][i]);
+#pragma GCC unroll 8
+    for (int i = 0; i < V; ++i) store_wide(o + a * ldo + i * kWide, acc[a][i]);
   }
 }
 
@@ -123,10 +114,11 @@ __attribute__((noinline)) void split_values(const Problem& p, const Split& w, co
   const float* s = w.s + i * kSplit;
   float* o = w.o + i * w.ldo;
   int64_t d = 0;
-  for (; d + 4 * kLanes <= p.D; d += 4 * kLanes)
-    add_values<T, NQ, 4>(v + d, p.v.time, w.n, s, o + d, w.ldo);
+  constexpr int kMany = kWide == 16 ? 4 : NQ == 1 ? 8 : 2;  // native vectors whose sums fit registers
+  for (; d + kMany * kWide <= p.D; d += kMany * kWide)
+    add_values<T, NQ, kMany>(v + d, p.v.time, w.n, s, o + d, w.ldo);
   for (; d + kLanes <= p.D; d += kLanes)
-    add_values<T, NQ, 1>(v + d, p.v.time, w.n, s, o + d, w.ldo);
+    add_values<T, NQ, kParts>(v + d, p.v.time, w.n, s, o + d, w.ldo);
   if (d == p.D) return;
   vf acc[NQ] = {};
   for (int64_t j = 0; j < w.n; ++j) {
@@ -146,13 +138,13 @@ WS_INLINE Partial exponentiate_row(float* s, int64_t n, int64_t seen, float c) {
     const vf x = select(lane + static_cast<int32_t>(j) < static_cast<int32_t>(seen), load(s + j) * c,
                         none);
     store(s + j, x);
-    high = vmax_fast(x, high);
+    high = vmax(x, high);
   }
   const float top = max_lanes(high);
   const float safe = top == -__builtin_inff() ? 0.0f : top;
   vf sum{};
   for (int64_t j = 0; j < n; j += kLanes) {
-    const vf e = exp2_tile<false>(load(s + j) - safe);
+    const vf e = exp2_lanes<false>(load(s + j) - safe);
     store(s + j, e);
     sum += e;
   }
@@ -196,7 +188,7 @@ void decode_merge(const Problem& p, int64_t b, int64_t t, int64_t h, int64_t spl
   const float safe = top == -__builtin_inff() ? 0.0f : top;
   float sum = 0;
   for (int64_t i = 0; i < splits; ++i) {
-    const vf weight = exp2_tile<false>(splat(partial[i * partial_step].top - safe));
+    const vf weight = exp2_lanes<false>(splat(partial[i * partial_step].top - safe));
     sum += partial[i * partial_step].sum * weight[0];
     for (int64_t d = 0; d < p.D; d += kLanes) {
       const vf x = load(o + i * o_step + d) * weight;

@@ -2,6 +2,8 @@
 // Packing of strided q, k, v, gradient rows into the layouts of attention_tile.h, and back. Rows past the
 // end and elements past the head width become zeros, so that tiles need no tails.
 
+#include <utility>
+
 #include "chips/cpu/kernels/attention_tile.h"
 
 WS_KERNELS_BEGIN
@@ -44,6 +46,38 @@ WS_INLINE vf load_words(const T* row, int64_t i, int64_t d) {
   std::memset(b, 0, sizeof b);
   if (i < d) std::memcpy(b, row + i, (d - i) * sizeof(T));
   return load_whole_words(b);
+}
+
+// kWide elements as f32.
+template <class T>
+WS_INLINE wf widen_wide(const T* p) {
+  typedef float unaligned __attribute__((vector_size(kWide * 4), aligned(2), may_alias));
+  if constexpr (sizeof(T) == 4) {
+    return *reinterpret_cast<const unaligned*>(p);
+  } else {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    return (wf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16);
+#else
+    typedef uint16_t half __attribute__((vector_size(kWide * 2), aligned(2), may_alias));
+    typedef uint32_t whole __attribute__((vector_size(kWide * 4)));
+    return (wf)(__builtin_convertvector(*reinterpret_cast<const half*>(p), whole) << 16);
+#endif
+  }
+}
+// load_whole_words and load_words for a native vector.
+template <class T>
+WS_INLINE wf load_words_wide(const T* p) {
+  if constexpr (kPairs<T>) return widen_wide(reinterpret_cast<const float*>(p));
+  else return widen_wide(p);
+}
+template <class T>
+WS_INLINE wf load_words_wide(const T* row, int64_t i, int64_t d) {
+  constexpr int kElements = kPairs<T> ? 2 * kWide : kWide;
+  if (i + kElements <= d) return load_words_wide(row + i);
+  alignas(64) T b[kElements];
+  std::memset(b, 0, sizeof b);
+  if (i < d) std::memcpy(b, row + i, (d - i) * sizeof(T));
+  return load_words_wide(b);
 }
 
 // Rows as they are: out[rows_to][ld], words along D; zeros from `rows` on and past the width. ld is a
@@ -96,28 +130,47 @@ void pack_across(const T* in, int64_t stride, int64_t rows, int64_t rows_to, int
   }
 }
 
-// Transposes 16 x 16 words in registers.
-WS_INLINE void transpose16(vf (&x)[16]) {
-  vf y[16];
-#define WS_STEP(from, to, gap, ...)                                    \
-  _Pragma("GCC unroll 16") for (int i = 0; i < 16; ++i) {              \
-    if (i & gap) continue;                                             \
-    to[i] = __builtin_shufflevector(from[i], from[i + gap], __VA_ARGS__##_LOW);       \
-    to[i + gap] = __builtin_shufflevector(from[i], from[i + gap], __VA_ARGS__##_HIGH); \
+// One step of a transposition: rows `Gap` apart exchange blocks of that many words.
+template <int Gap, size_t... I>
+WS_INLINE void exchange(wf (&x)[kWide], std::index_sequence<I...>) {
+  constexpr wi low{(I / Gap % 2 ? kWide + static_cast<int>(I) - Gap : static_cast<int>(I))...};
+  constexpr wi high{(I / Gap % 2 ? kWide + static_cast<int>(I) : static_cast<int>(I) + Gap)...};
+#pragma GCC unroll 16
+  for (int i = 0; i < kWide; ++i) {
+    if (i & Gap) continue;
+    const wf a = x[i], b = x[i + Gap];
+    x[i] = __builtin_shuffle(a, b, low);
+    x[i + Gap] = __builtin_shuffle(a, b, high);
   }
-#define WS_G8_LOW 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
-#define WS_G8_HIGH 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
-#define WS_G4_LOW 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27
-#define WS_G4_HIGH 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31
-#define WS_G2_LOW 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
-#define WS_G2_HIGH 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
-#define WS_G1_LOW 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30
-#define WS_G1_HIGH 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31
-  WS_STEP(x, y, 8, WS_G8)
-  WS_STEP(y, x, 4, WS_G4)
-  WS_STEP(x, y, 2, WS_G2)
-  WS_STEP(y, x, 1, WS_G1)
-#undef WS_STEP
+}
+// Transposes a square of words in registers.
+WS_INLINE void transpose_wide(wf (&x)[kWide]) {
+  constexpr std::make_index_sequence<kWide> index;
+  if constexpr (kWide > 8) exchange<8>(x, index);
+  if constexpr (kWide > 4) exchange<4>(x, index);
+  exchange<2>(x, index);
+  exchange<1>(x, index);
+}
+WS_INLINE void transpose16(vf (&x)[16]) {
+  wf(&parts)[16][kParts] = reinterpret_cast<wf(&)[16][kParts]>(x);
+  wf all[16][kParts];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kParts; ++j) all[i][j] = parts[i][j];
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kParts; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kParts; ++j) {
+      wf square[kWide];
+#pragma GCC unroll 16
+      for (int r = 0; r < kWide; ++r) square[r] = all[i * kWide + r][j];
+      transpose_wide(square);
+#pragma GCC unroll 16
+      for (int r = 0; r < kWide; ++r) parts[j * kWide + r][i] = square[r];
+    }
+  }
 }
 
 // Rows as lanes: out[words_along(d)][ld], lane r = row r, for `lanes` (a multiple of 16) lanes; zeros from

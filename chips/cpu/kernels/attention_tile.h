@@ -1,7 +1,9 @@
 #pragma once
-// Register tiles of attention: 8 rows by 16, 32 or 48 lanes of C = A B, where an element of A is broadcast
-// and a row of B is a vector. Both hold 32-bit words: an f32, or a pair of bf16 that are neighbours along
-// the contraction (one vdpbf16ps step). Include inside kernel sources only.
+// Register tiles of attention: C = A B, where an element of A is broadcast and a row of B is a vector. Both
+// hold 32-bit words: an f32, or a pair of bf16 that are neighbours along the contraction (one vdpbf16ps
+// step). A tile has as many rows and vectors of the machine's own width as its registers hold, with room for
+// a row of B and an element of A; sums run along the contraction alone, so the tile's size does not show in
+// the bits. Include inside kernel sources only.
 
 #include "chips/cpu/simd.h"
 
@@ -14,146 +16,148 @@
 
 WS_KERNELS_BEGIN
 
-constexpr int kRows = 8;  // rows of a register tile
+constexpr int kRows = 8;  // blocks of keys and widths are padded to it
 
-WS_INLINE vf vmax_fast(vf a, vf b) {
+// Floats of the machine's own vector, and the register tile: 8 x 3 of 32 registers, 6 x 2 of 16 where an
+// element of A is a memory operand's broadcast, 4 x 2 where a product takes a register of its own.
 #if defined(__AVX512F__)
-  return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+constexpr int kWide = 16, kTileRows = 8, kTileVectors = 3;
+#elif defined(__AVX2__)
+constexpr int kWide = 8, kTileRows = 6, kTileVectors = 2;
 #else
-  return vmax(a, b);
+constexpr int kWide = 4, kTileRows = 4, kTileVectors = 2;
+#endif
+typedef float wf __attribute__((vector_size(kWide * 4), may_alias));
+typedef int32_t wi __attribute__((vector_size(kWide * 4), may_alias));
+constexpr int kParts = kLanes / kWide;  // native vectors of a vf
+
+WS_INLINE wf splat_wide(float v) { return wf{} + v; }
+WS_INLINE wf load_wide(const float* p) { return *reinterpret_cast<const wf*>(p); }  // aligned
+WS_INLINE void store_wide(float* p, wf v) { *reinterpret_cast<wf*>(p) = v; }
+WS_INLINE wf select_wide(wi mask, wf a, wf b) { return (wf)(((wi)a & mask) | ((wi)b & ~mask)); }
+
+// a > b ? a : b, so a NaN gives b.
+WS_INLINE wf max_wide(wf a, wf b) {
+#if defined(__AVX512F__)
+  return (wf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (wf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+  return select_wide(a > b, a, b);
 #endif
 }
 
-// 2^x for x <= 127 (below -126: 0; -inf: 0; NaN stays): a polynomial over the fraction, scaled by the
-// whole part. `Short` has a relative error of 2.6e-6, for results that are rounded to bf16; else 1e-7.
+// 2^x for x <= 127 (far below -126: 0; -inf: 0; NaN stays): a polynomial over the fraction, scaled by the
+// whole part. `Short` has a relative error of 2.6e-6, for results that are rounded to bf16; else 1.6e-7.
 template <bool Short>
-WS_INLINE vf exp2_tile(vf x) {
+WS_INLINE wf exp2_tile(wf x) {
 #if defined(__AVX512F__)
-  vf r = (vf)_mm512_reduce_ps((__m512)x, 9);  // x - floor(x); 0 for -inf
-#else
-  vf c = select(x < splat(-126.0f), splat(-126.0f), select(x > splat(127.0f), splat(127.0f), x));
-  vf n = ((c - 0.5f) + 12582912.0f) - 12582912.0f;
-  vf r = c - n;
-#endif
-  vf p;
+  const wf r = (wf)_mm512_reduce_ps((__m512)x, 9);  // x - floor(x); 0 for -inf
+  wf p;
   if constexpr (Short) {
-    p = fma(splat(1.3534167966e-02f), r, splat(5.2011462300e-02f));
-    p = fma(p, r, splat(2.4144275442e-01f));
-    p = fma(p, r, splat(6.9300383543e-01f));
-    p = fma(p, r, splat(1.0000025933e+00f));
+    p = splat_wide(1.3534167966e-02f) * r + splat_wide(5.2011462300e-02f);
+    p = p * r + splat_wide(2.4144275442e-01f);
+    p = p * r + splat_wide(6.9300383543e-01f);
+    p = p * r + splat_wide(1.0000025933e+00f);
   } else {
-    p = fma(splat(2.1702255497e-04f), r, splat(1.2439688019e-03f));
-    p = fma(p, r, splat(9.6788409485e-03f));
-    p = fma(p, r, splat(5.5483342026e-02f));
-    p = fma(p, r, splat(2.4022983626e-01f));
-    p = fma(p, r, splat(6.9314698384e-01f));
-    p = fma(p, r, splat(1.0000000019e+00f));
+    p = splat_wide(2.1702255497e-04f) * r + splat_wide(1.2439688019e-03f);
+    p = p * r + splat_wide(9.6788409485e-03f);
+    p = p * r + splat_wide(5.5483342026e-02f);
+    p = p * r + splat_wide(2.4022983626e-01f);
+    p = p * r + splat_wide(6.9314698384e-01f);
+    p = p * r + splat_wide(1.0000000019e+00f);
   }
-#if defined(__AVX512F__)
-  return (vf)_mm512_scalef_ps((__m512)p, (__m512)x);
+  return (wf)_mm512_scalef_ps((__m512)p, (__m512)x);
 #else
-  vf y = p * (vf)((__builtin_convertvector(n, vi) + 127) << 23);
-  return select(x < splat(-126.0f), splat(0.0f), y);
+  // Adding 1.5 * 2^23 + 127 rounds to a whole number n and leaves n + 127 in the low bits: the exponent of
+  // 2^n once shifted, and 0 for n = -127. The fraction lies in [-1/2, 1/2].
+  static_assert(!Short);
+  const wf least = splat_wide(-127.0f), most = splat_wide(127.0f), magic = splat_wide(12583039.0f);
+  x = max_wide(least, x);
+  x = select_wide(x > most, most, x);
+  const wf t = x + magic;
+  const wf r = x - (t - magic);
+  wf p = splat_wide(1.3264727313e-03f) * r + splat_wide(9.6715129912e-03f);
+  p = p * r + splat_wide(5.5507335812e-02f);
+  p = p * r + splat_wide(2.4022242427e-01f);
+  p = p * r + splat_wide(6.9314700365e-01f);
+  p = p * r + splat_wide(1.0f);
+  return p * (wf)((wi)t << 23);
 #endif
+}
+template <bool Short>
+WS_INLINE vf exp2_lanes(vf x) {
+  vf y;
+  for (int i = 0; i < kParts; ++i)
+    reinterpret_cast<wf*>(&y)[i] = exp2_tile<Short>(reinterpret_cast<const wf*>(&x)[i]);
+  return y;
 }
 
 // acc[m][v] += sum over k of A(m, k) B[k][v], with A(m, k) = a[m * lda + k] or, KMajor, a[k * lda + m].
-// The order of the additions is that of k alone, whatever the tile.
-template <bool Pairs, bool KMajor, int NV>
-WS_INLINE void multiply_tile(vf (&acc)[kRows][NV], const float* a, int64_t lda, const float* b,
-                             int64_t ldb, int64_t k_words) {
-#if defined(__AVX512F__)
-  const float* row[kRows];
+template <bool Pairs, bool KMajor, int M, int V>
+WS_INLINE void multiply_tile(wf (&acc)[M][V], const float* a, int64_t lda, const float* b, int64_t ldb,
+                             int64_t k_words) {
+  const float* row[M];
   if constexpr (!KMajor) {
 #pragma GCC unroll 8
-    for (int m = 0; m < kRows; ++m) row[m] = a + m * lda;
+    for (int m = 0; m < M; ++m) row[m] = a + m * lda;
   }
 #pragma GCC unroll 2
   for (int64_t k = 0; k < k_words; ++k) {
-    vf bv[NV];
+    wf bv[V];
 #pragma GCC unroll 3
-    for (int v = 0; v < NV; ++v) bv[v] = load(b + k * ldb + v * kLanes);
+    for (int v = 0; v < V; ++v) bv[v] = load_wide(b + k * ldb + v * kWide);
 #pragma GCC unroll 8
-    for (int m = 0; m < kRows; ++m) {
-      const __m512 av = _mm512_set1_ps(KMajor ? a[k * lda + m] : row[m][k]);
+    for (int m = 0; m < M; ++m) {
+      const wf av = splat_wide(KMajor ? a[k * lda + m] : row[m][k]);
 #pragma GCC unroll 3
-      for (int v = 0; v < NV; ++v) {
+      for (int v = 0; v < V; ++v) {
 #if WS_BF16_PAIRS
         if constexpr (Pairs) {
-          acc[m][v] =
-              (vf)_mm512_dpbf16_ps((__m512)acc[m][v], (__m512bh)av, (__m512bh)(__m512)bv[v]);
+          acc[m][v] = (wf)_mm512_dpbf16_ps((__m512)acc[m][v], (__m512bh)(__m512)av,
+                                           (__m512bh)(__m512)bv[v]);
           continue;
         }
 #endif
-        acc[m][v] = (vf)_mm512_fmadd_ps(av, (__m512)bv[v], (__m512)acc[m][v]);
+        acc[m][v] += av * bv[v];
       }
     }
   }
-#else
-  static_assert(!Pairs);
-#if defined(__AVX2__)
-  typedef float native __attribute__((vector_size(32)));
-  typedef float native_u __attribute__((vector_size(32), aligned(4), may_alias));
-#else
-  typedef float native __attribute__((vector_size(16)));
-  typedef float native_u __attribute__((vector_size(16), aligned(4), may_alias));
-#endif
-  constexpr int kNative = sizeof(native) / 4;
-  float* out = reinterpret_cast<float*>(acc);
-  for (int n = 0; n < NV * kLanes; n += 2 * kNative) {
-    for (int m0 = 0; m0 < kRows; m0 += 4) {
-      native c[4][2];
-#pragma GCC unroll 4
-      for (int m = 0; m < 4; ++m) {
-#pragma GCC unroll 2
-        for (int v = 0; v < 2; ++v)
-          c[m][v] = *reinterpret_cast<native_u*>(out + (m0 + m) * NV * kLanes + n + v * kNative);
-      }
-      for (int64_t k = 0; k < k_words; ++k) {
-        const native b0 = *reinterpret_cast<const native_u*>(b + k * ldb + n);
-        const native b1 = *reinterpret_cast<const native_u*>(b + k * ldb + n + kNative);
-#pragma GCC unroll 4
-        for (int m = 0; m < 4; ++m) {
-          const float s = KMajor ? a[k * lda + m0 + m] : a[(m0 + m) * lda + k];
-          c[m][0] += s * b0;
-          c[m][1] += s * b1;
-        }
-      }
-#pragma GCC unroll 4
-      for (int m = 0; m < 4; ++m) {
-#pragma GCC unroll 2
-        for (int v = 0; v < 2; ++v)
-          *reinterpret_cast<native_u*>(out + (m0 + m) * NV * kLanes + n + v * kNative) = c[m][v];
-      }
+}
+
+// Cuts `rows` (a multiple of 8) by `lanes` (a multiple of 16) into register tiles and calls
+// body(row, lane, Tile<M, V>) for each: M rows from `row`, V native vectors from `lane`; the rows of one
+// group of lanes follow one another.
+template <int M, int V>
+struct Tile {
+  static constexpr int kM = M, kV = V;
+};
+template <int V, class Body>
+WS_INLINE void cut_rows(int64_t rows, int64_t lane, const Body& body) {
+  if constexpr (kTileRows == 6) {  // 8 = 4 + 4, else whole sixes after one or two fours
+    int64_t r = 0;
+    for (; (rows - r) % 6; r += 4) body(r, lane, Tile<4, V>());
+    for (; r < rows; r += 6) body(r, lane, Tile<6, V>());
+  } else {
+    for (int64_t r = 0; r < rows; r += kTileRows) body(r, lane, Tile<kTileRows, V>());
+  }
+}
+template <class Body>
+WS_INLINE void cut_tiles(int64_t rows, int64_t lanes, const Body& body) {
+  if constexpr (kTileVectors == 2) {
+    for (int64_t n = 0; n < lanes; n += 2 * kWide) cut_rows<2>(rows, n, body);
+  } else {
+    for (int64_t n = 0; n < lanes;) {
+      const int64_t left = (lanes - n) / kWide;
+      const int v = left == 4 || left == 2 ? 2 : left >= 3 ? 3 : 1;
+      if (v == 3)
+        cut_rows<3>(rows, n, body);
+      else if (v == 2)
+        cut_rows<2>(rows, n, body);
+      else
+        cut_rows<1>(rows, n, body);
+      n += v * kWide;
     }
-  }
-#endif
-}
-
-template <int NV>
-WS_INLINE void clear_tile(vf (&acc)[kRows][NV]) {
-#pragma GCC unroll 8
-  for (int m = 0; m < kRows; ++m) {
-#pragma GCC unroll 3
-    for (int v = 0; v < NV; ++v) acc[m][v] = vf{};
-  }
-}
-
-// C[m][v] += A B for 8 rows of C in memory.
-template <bool Pairs, bool KMajor, int NV>
-WS_INLINE void add_tile(float* c, int64_t ldc, const float* a, int64_t lda, const float* b,
-                        int64_t ldb, int64_t k_words) {
-  vf acc[kRows][NV];
-#pragma GCC unroll 8
-  for (int m = 0; m < kRows; ++m) {
-#pragma GCC unroll 3
-    for (int v = 0; v < NV; ++v) acc[m][v] = load(c + m * ldc + v * kLanes);
-  }
-  multiply_tile<Pairs, KMajor, NV>(acc, a, lda, b, ldb, k_words);
-#pragma GCC unroll 8
-  for (int m = 0; m < kRows; ++m) {
-#pragma GCC unroll 3
-    for (int v = 0; v < NV; ++v) store(c + m * ldc + v * kLanes, acc[m][v]);
   }
 }
 
@@ -162,21 +166,22 @@ template <bool Pairs, bool KMajor>
 __attribute__((noinline)) void add_product(float* c, int64_t ldc, const float* a, int64_t lda,
                                            const float* b, int64_t ldb, int64_t rows, int64_t lanes,
                                            int64_t k_words) {
-  for (int64_t n = 0; n < lanes;) {
-    const int64_t left = (lanes - n) / kLanes;
-    const int nv = left == 4 || left == 2 ? 2 : left >= 3 ? 3 : 1;
-    for (int64_t m = 0; m < rows; m += kRows) {
-      const float* am = KMajor ? a + m : a + m * lda;
-      float* cm = c + m * ldc + n;
-      if (nv == 3)
-        add_tile<Pairs, KMajor, 3>(cm, ldc, am, lda, b + n, ldb, k_words);
-      else if (nv == 2)
-        add_tile<Pairs, KMajor, 2>(cm, ldc, am, lda, b + n, ldb, k_words);
-      else
-        add_tile<Pairs, KMajor, 1>(cm, ldc, am, lda, b + n, ldb, k_words);
+  cut_tiles(rows, lanes, [=](int64_t m, int64_t n, auto tile) __attribute__((always_inline)) {
+    constexpr int M = tile.kM, V = tile.kV;
+    float* to = c + m * ldc + n;
+    wf acc[M][V];
+#pragma GCC unroll 8
+    for (int i = 0; i < M; ++i) {
+#pragma GCC unroll 3
+      for (int v = 0; v < V; ++v) acc[i][v] = load_wide(to + i * ldc + v * kWide);
     }
-    n += nv * kLanes;
-  }
+    multiply_tile<Pairs, KMajor>(acc, KMajor ? a + m : a + m * lda, lda, b + n, ldb, k_words);
+#pragma GCC unroll 8
+    for (int i = 0; i < M; ++i) {
+#pragma GCC unroll 3
+      for (int v = 0; v < V; ++v) store_wide(to + i * ldc + v * kWide, acc[i][v]);
+    }
+  });
 }
 
 // Two rows of f32 as one row of bf16 pairs (low half: the first row).
