@@ -26,10 +26,17 @@ struct ForwardBlock {
   alignas(64) int32_t last[kQueries];  // the last key that each lane sees
 };
 
+// How many of the `rows` keys from `key` on the lanes [lane, lane + lanes) need: the last lane sees the most.
+WS_INLINE int64_t rows_seen(const ForwardBlock& w, int64_t key, int64_t rows, int64_t lane, int64_t lanes) {
+  const int64_t seen = w.last[lane + lanes - 1] + int64_t{1} - key;
+  return seen >= rows ? rows : seen <= 0 ? 0 : round_up(seen, kRows);
+}
+
 // Scores of one block of keys; the maximum of each lane joins `top`. Keys that a lane does not see: -inf.
 template <bool Pairs>
 WS_INLINE void score_keys(const ForwardBlock& w, int64_t key, int64_t rows, int64_t lanes, float* top) {
-  cut_tiles(rows, lanes, [=, &w](int64_t r, int64_t n, auto tile) __attribute__((always_inline)) {
+  const auto seen = [=, &w](int64_t n, int64_t group) { return rows_seen(w, key, rows, n, group); };
+  cut_tiles(lanes, seen, [=, &w](int64_t r, int64_t n, auto tile) __attribute__((always_inline)) {
     constexpr int M = tile.kM, V = tile.kV;
     wf acc[M][V] = {};
     multiply_tile<Pairs, false>(acc, w.k + (key + r) * w.ldk, w.ldk, w.q + n, kQueries, w.words);
@@ -87,14 +94,18 @@ WS_INLINE void exponentiate(const ForwardBlock& w, int64_t rows, int64_t lane, c
   for (int v = 0; v < V; ++v) store_wide(sums + lane + v * kWide, sum[v]);
 }
 
-// o = o * alpha + P V over `words` words of keys; the first block has no o yet.
+// o = o * alpha + P V over a block of keys; the first has no o yet.
 template <bool Pairs>
-WS_INLINE void add_values_of_block(const ForwardBlock& w, const float* values, int64_t words,
-                                   int64_t lanes, bool first, const float* alpha) {
-  cut_tiles(w.width, lanes, [=, &w](int64_t d, int64_t n, auto tile) __attribute__((always_inline)) {
+WS_INLINE void add_values_of_block(const ForwardBlock& w, int64_t key, int64_t rows, int64_t lanes,
+                                   const float* alpha) {
+  const float* values = w.v + (Pairs ? key / 2 : key) * w.ldv;
+  const bool first = key == 0;
+  const auto all = [&w](int64_t, int64_t) { return w.width; };
+  cut_tiles(lanes, all, [=, &w](int64_t d, int64_t n, auto tile) __attribute__((always_inline)) {
     constexpr int M = tile.kM, V = tile.kV;
+    const int64_t seen = rows_seen(w, key, rows, n, V * kWide);
     wf acc[M][V] = {};
-    multiply_tile<Pairs, true>(acc, values + d, w.ldv, w.s + n, kQueries, words);
+    multiply_tile<Pairs, true>(acc, values + d, w.ldv, w.s + n, kQueries, Pairs ? seen / 2 : seen);
     float* o = w.o + d * kQueries + n;
 #pragma GCC unroll 3
     for (int v = 0; v < V; ++v) {
@@ -128,11 +139,11 @@ __attribute__((noinline)) void attend(ForwardBlock& w, float* lse) {
       store_wide(top + i, now);
     }
     constexpr int V = kTileVectors == 2 ? 2 : NV;
-    for (int i = 0; i < kCount; i += V * kWide) exponentiate<Pairs, V>(w, rows, i, shift, block);
+    for (int i = 0; i < kCount; i += V * kWide)
+      exponentiate<Pairs, V>(w, rows_seen(w, key, rows, i, V * kWide), i, shift, block);
     for (int i = 0; i < kCount; i += kWide)
       store_wide(sum + i, load_wide(sum + i) * load_wide(alpha + i) + load_wide(block + i));
-    add_values_of_block<Pairs>(w, w.v + (Pairs ? key / 2 : key) * w.ldv, Pairs ? rows / 2 : rows,
-                               kCount, key == 0, alpha);
+    add_values_of_block<Pairs>(w, key, rows, kCount, alpha);
   }
   for (int i = 0; i < kCount; ++i) {
     w.inverse[i] = sum[i] == 0 ? 0 : 1.0f / sum[i];

@@ -40,7 +40,8 @@ struct Work {
 template <bool Pairs>
 WS_INLINE void differentiate(const Work& w, const KeyBlocks& kb, const QueryBlock& qb, int64_t key,
                              int64_t local, int64_t rows, int64_t lanes, bool masked) {
-  cut_tiles(rows, lanes, [=, &w, &kb, &qb](int64_t r, int64_t n, auto tile) __attribute__((always_inline)) {
+  const auto all = [=](int64_t, int64_t) { return rows; };
+  cut_tiles(lanes, all, [=, &w, &kb, &qb](int64_t r, int64_t n, auto tile) __attribute__((always_inline)) {
     constexpr int M = tile.kM, V = tile.kV;
     alignas(64) float p[M * V * kWide];
     {

@@ -125,9 +125,9 @@ WS_INLINE void multiply_tile(wf (&acc)[M][V], const float* a, int64_t lda, const
   }
 }
 
-// Cuts `rows` (a multiple of 8) by `lanes` (a multiple of 16) into register tiles and calls
-// body(row, lane, Tile<M, V>) for each: M rows from `row`, V native vectors from `lane`; the rows of one
-// group of lanes follow one another.
+// Cuts rows by `lanes` (a multiple of 16) into register tiles and calls body(row, lane, Tile<M, V>) for each:
+// M rows from `row`, V native vectors from `lane`; the rows of one group of lanes follow one another. A group
+// of lanes has rows_of(lane, lanes of the group) rows, a multiple of 8.
 template <int M, int V>
 struct Tile {
   static constexpr int kM = M, kV = V;
@@ -142,14 +142,15 @@ WS_INLINE void cut_rows(int64_t rows, int64_t lane, const Body& body) {
     for (int64_t r = 0; r < rows; r += kTileRows) body(r, lane, Tile<kTileRows, V>());
   }
 }
-template <class Body>
-WS_INLINE void cut_tiles(int64_t rows, int64_t lanes, const Body& body) {
+template <class RowsOf, class Body>
+WS_INLINE void cut_tiles(int64_t lanes, const RowsOf& rows_of, const Body& body) {
   if constexpr (kTileVectors == 2) {
-    for (int64_t n = 0; n < lanes; n += 2 * kWide) cut_rows<2>(rows, n, body);
+    for (int64_t n = 0; n < lanes; n += 2 * kWide) cut_rows<2>(rows_of(n, 2 * kWide), n, body);
   } else {
     for (int64_t n = 0; n < lanes;) {
       const int64_t left = (lanes - n) / kWide;
       const int v = left == 4 || left == 2 ? 2 : left >= 3 ? 3 : 1;
+      const int64_t rows = rows_of(n, v * kWide);
       if (v == 3)
         cut_rows<3>(rows, n, body);
       else if (v == 2)
@@ -166,7 +167,8 @@ template <bool Pairs, bool KMajor>
 __attribute__((noinline)) void add_product(float* c, int64_t ldc, const float* a, int64_t lda,
                                            const float* b, int64_t ldb, int64_t rows, int64_t lanes,
                                            int64_t k_words) {
-  cut_tiles(rows, lanes, [=](int64_t m, int64_t n, auto tile) __attribute__((always_inline)) {
+  const auto all = [=](int64_t, int64_t) { return rows; };
+  cut_tiles(lanes, all, [=](int64_t m, int64_t n, auto tile) __attribute__((always_inline)) {
     constexpr int M = tile.kM, V = tile.kV;
     float* to = c + m * ldc + n;
     wf acc[M][V];

@@ -1,0 +1,343 @@
+#!/usr/bin/python3
+"""wellspring generate, chat and serve as a user meets them, on a small model with random weights."""
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+PROGRAM = os.environ['WELLSPRING_BINARY']
+CONTEXT = 2048
+PROMPT = 'the water of the spring'
+
+
+def write_model(folder, vocab):
+    """A Qwen2 of width 32 whose weights are large enough that its tokens vary."""
+    config = {'architectures': ['Qwen2ForCausalLM'], 'model_type': 'qwen2', 'hidden_act': 'silu', 'hidden_size': 32,
+              'intermediate_size': 48, 'num_hidden_layers': 2, 'num_attention_heads': 4, 'num_key_value_heads': 2,
+              'vocab_size': vocab, 'max_position_embeddings': CONTEXT, 'rms_norm_eps': 1e-6, 'rope_theta': 10000.0,
+              'tie_word_embeddings': True}
+    shapes = {'model.embed_tokens.weight': (vocab, 32), 'model.norm.weight': (32,)}
+    for i in range(2):
+        at = f'model.layers.{i}.'
+        for name, rows in (('q', 32), ('k', 16), ('v', 16)):
+            shapes[f'{at}self_attn.{name}_proj.weight'], shapes[f'{at}self_attn.{name}_proj.bias'] = (rows, 32), (rows,)
+        shapes[f'{at}self_attn.o_proj.weight'] = (32, 32)
+        shapes[f'{at}mlp.gate_proj.weight'] = shapes[f'{at}mlp.up_proj.weight'] = (48, 32)
+        shapes[f'{at}mlp.down_proj.weight'] = (32, 48)
+        shapes[f'{at}input_layernorm.weight'] = shapes[f'{at}post_attention_layernorm.weight'] = (32,)
+    draw, header, data = random.Random(5), {}, b''
+    for name, shape in shapes.items():
+        n = shape[0] * (shape[1] if len(shape) == 2 else 1)
+        values = [1.0] * n if 'norm' in name else [draw.gauss(0, 0.4) for _ in range(n)]
+        header[name] = {'dtype': 'F32', 'shape': list(shape), 'data_offsets': [len(data), len(data) + 4 * n]}
+        data += struct.pack(f'<{n}f', *values)
+    text = json.dumps(header).encode()
+    os.makedirs(folder, exist_ok=True)
+    with open(f'{folder}/config.json', 'w') as f:
+        json.dump(config, f)
+    with open(f'{folder}/model.safetensors', 'wb') as f:
+        f.write(struct.pack('<Q', len(text)) + text + data)
+
+
+def read_safetensors(path):
+    with open(path, 'rb') as f:
+        raw = f.read()
+    n = struct.unpack('<Q', raw[:8])[0]
+    out = {}
+    for name, t in json.loads(raw[8:8 + n]).items():
+        if name == '__metadata__':
+            continue
+        begin, end = t['data_offsets']
+        kind = {'F32': 'f', 'I64': 'q', 'I32': 'i'}[t['dtype']]
+        part = raw[8 + n + begin:8 + n + end]
+        out[name] = (t['shape'], struct.unpack(f'<{len(part) // struct.calcsize(kind)}{kind}', part))
+    return out
+
+
+def run(*words, text=None, status=0):
+    p = subprocess.run([PROGRAM, *words], input=text, capture_output=True, text=True, timeout=120)
+    assert p.returncode == status, f'{words}: status {p.returncode}, not {status}: {p.stderr or p.stdout}'
+    return p.stdout if status == 0 else p.stderr
+
+
+def generate(model, *words):
+    return json.loads(run('generate', model, '--json', *words))
+
+
+class Server:
+    def __init__(self, model, *words):
+        self.process = subprocess.Popen([PROGRAM, 'serve', model, '--port', '0', '--dtype', 'f32', *words],
+                                        stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        assert 'http://127.0.0.1:' in line, line
+        self.port = int(line.split('http://127.0.0.1:')[1].split()[0])
+
+    def ask(self, method, path, body=None, raw=None):
+        """Status and text."""
+        c = http.client.HTTPConnection('127.0.0.1', self.port, timeout=60)
+        c.request(method, path, raw if raw is not None else None if body is None else json.dumps(body),
+                  {'Content-Type': 'application/json'})
+        r = c.getresponse()
+        text = r.read().decode()
+        c.close()
+        return r.status, text
+
+    def good(self, path, body=None):
+        status, text = self.ask('GET' if body is None else 'POST', path, body)
+        assert status == 200, (path, status, text)
+        return json.loads(text)
+
+    def events(self, path, body):
+        status, text = self.ask('POST', path, {**body, 'stream': True})
+        assert status == 200, (status, text)
+        lines = [line[6:] for line in text.split('\n\n') if line]
+        assert lines[-1] == '[DONE]', lines[-1]
+        return [json.loads(line) for line in lines[:-1]]
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(30) == 0
+        self.process.stdout.close()
+
+
+def argmax(row):
+    return max(range(len(row)), key=lambda i: row[i])
+
+
+def made_vocab(model):
+    """The ids that have a text: only those are drawn."""
+    with open(f'{model}/tokenizer.json') as f:
+        t = json.load(f)
+    return max([*t['model']['vocab'].values(), *(a['id'] for a in t['added_tokens'])]) + 1
+
+
+def logits_of(folder, model, ids, *words):
+    path = f'{folder}/logits.safetensors'
+    run('generate', model, '--ids', ','.join(map(str, ids)), '--dump-logits', path, *words)
+    dumped = read_safetensors(path)
+    shape, values = dumped['logits']
+    assert list(dumped['ids'][1]) == ids and shape[:2] == [1, len(ids)], shape
+    return [values[i * shape[2]:(i + 1) * shape[2]] for i in range(len(ids))]
+
+
+def test_greedy_follows_the_dumped_logits(folder, model):
+    made = generate(model, '--prompt', PROMPT, '--greedy', '--max-tokens', '24', '--dtype', 'f32')
+    assert made['tokens'] == len(made['ids']) == 24 and made['finish'] == 'length', made
+    assert len(set(made['ids'])) > 3, made['ids']
+    rows = logits_of(folder, model, made['prompt_ids'] + made['ids'], '--dtype', 'f32')
+    first = made['prompt_tokens'] - 1
+    assert [argmax(r[:made_vocab(model)]) for r in rows[first:first + 24]] == made['ids']
+
+
+def test_bf16_is_near_f32(folder, model):
+    ids = list(range(20, 40))
+    exact, rough = (logits_of(folder, model, ids, '--dtype', t) for t in ('f32', 'bf16'))
+    norm = sum(x * x for r in exact for x in r) ** 0.5
+    away = sum((x - y) ** 2 for r, s in zip(exact, rough) for x, y in zip(r, s)) ** 0.5
+    assert 0 < away < 0.05 * norm, away / norm
+
+
+def test_ids_and_prompt_agree_and_output_is_text(folder, model):
+    made = generate(model, '--prompt', PROMPT, '--greedy', '--max-tokens', '16')
+    again = generate(model, '--ids', ','.join(map(str, made['prompt_ids'])), '--greedy', '--max-tokens', '16')
+    assert again['ids'] == made['ids'] and again['text'] == made['text']
+    shown = run('generate', model, '--prompt', PROMPT, '--greedy', '--max-tokens', '16')
+    assert shown == PROMPT + made['text'] + '\n', shown
+
+
+def test_sampling(folder, model):
+    def ids(*words):
+        return generate(model, '--prompt', PROMPT, '--max-tokens', '16', *words)['ids']
+    greedy = ids('--greedy')
+    assert ids('--temperature', '0') == ids('--top-k', '1') == ids('--top-p', '1e-9') == greedy
+    assert ids('--seed', '7') == ids('--seed', '7')
+    assert ids('--seed', '7') != ids('--seed', '8')
+    assert ids('--seed', '7', '--temperature', '5') != ids('--seed', '7')
+
+
+def test_stop_strings(folder, model):
+    text = generate(model, '--prompt', PROMPT, '--greedy', '--max-tokens', '40')['text']
+    stop = text[len(text) // 2:len(text) // 2 + 3]
+    made = generate(model, '--prompt', PROMPT, '--greedy', '--max-tokens', '40', '--stop', stop, '--stop', 'never seen')
+    assert made['text'] == text[:text.index(stop)] and made['finish'] == 'stop', (made, stop)
+
+
+def test_model_without_tokenizer(folder, model):
+    bare = f'{folder}/bare'
+    shutil.copytree(model, bare)
+    os.remove(f'{bare}/tokenizer.json')
+    assert run('generate', bare, '--ids', '5,6,7', '--greedy', '--max-tokens', '4').count(',') == 3
+    assert 'tokenizer.json' in run('generate', bare, '--prompt', 'x', status=64)
+    assert '--stop' in run('generate', bare, '--ids', '5', '--stop', 'x', status=64)
+    for command in ('chat', 'serve'):
+        run(command, bare, text='', status=74)
+
+
+def test_bad_commands(folder, model):
+    for words, said in (((), 'give a prompt'), (('--prompt', 'a', '--ids', '1'), 'not both'),
+                        (('--ids', '1,x'), "'x'"), (('--ids', '1,-2'), "'-2'"), (('--ids', '99999'), '99999'),
+                        (('--prompt', 'a', '--dtype', 'f64'), 'f64'), (('--prompt', 'a', '--top-p', '0'), 'top'),
+                        (('--prompt', 'a', '--temperature', '-1'), 'temperature'), (('--prompt', 'a', '--top-k', '-1'), 'top'),
+                        (('--prompt', 'a', '--max-tokens', '0'), '--max-tokens'), (('--prompt', 'a', '--stop', ''), 'stop'),
+                        (('--ids', ','.join(['5'] * CONTEXT)), 'context')):
+        error = run('generate', model, *words, status=64)
+        assert error.startswith('error: ') and said in error, (words, error)
+    assert run('generate', f'{folder}/nowhere', '--ids', '1', status=74).startswith('error: ')
+    run('generate', model, '--ids', '1', '--dump-logits', f'{folder}/no/such/folder/x.safetensors', status=74)
+
+
+def test_damaged_model(folder, model):
+    bad = f'{folder}/bad'
+    shutil.copytree(model, bad)
+    with open(f'{bad}/model.safetensors', 'rb') as f:
+        raw = f.read()
+    with open(f'{bad}/model.safetensors', 'wb') as f:
+        f.write(raw[:len(raw) // 2])
+    assert 'model.safetensors' in run('generate', bad, '--ids', '1', status=65)
+    with open(f'{bad}/config.json', 'w') as f:
+        f.write('{"model_type": ')
+    assert 'config.json' in run('generate', bad, '--ids', '1', status=65)
+
+
+def test_chat(folder, model):
+    words = ('chat', model, '--max-tokens', '8', '--temperature', '0', '--dtype', 'f32')
+    one = run(*words, text='hello there\n')
+    two = run(*words, text='hello there\n\n/clear\nhello there\n/quit\nnot read\n')
+    assert one.strip() and two == one + one, (one, two)
+    assert run(*words, text='hello there\nand more\n').startswith(one)
+    p = subprocess.run([PROGRAM, *words], input='word ' * CONTEXT + '\nhello there\n', capture_output=True, text=True, timeout=120)
+    assert p.returncode == 0 and 'context' in p.stderr and p.stdout == one, p
+    assert run('chat', model, '--max-tokens', '0', status=64)
+
+
+def test_serve_answers(folder, model):
+    wanted = generate(model, '--prompt', PROMPT, '--greedy', '--max-tokens', '12', '--dtype', 'f32')
+    s = Server(model, '--name', 'small')
+    try:
+        assert s.good('/health')['status'] == 'ok'
+        assert [m['id'] for m in s.good('/v1/models')['data']] == ['small']
+        request = {'model': 'small', 'prompt': PROMPT, 'max_tokens': 12, 'temperature': 0}
+        whole = s.good('/v1/completions', request)
+        assert whole['choices'][0]['text'] == wanted['text'] and whole['choices'][0]['finish_reason'] == 'length', whole
+        assert whole['usage']['completion_tokens'] == 12
+        ids = s.good('/v1/completions', {**request, 'prompt': wanted['prompt_ids']})
+        assert ids['choices'][0]['text'] == wanted['text']
+        pieces = s.events('/v1/completions', {**request, 'stream_options': {'include_usage': True}})
+        assert ''.join(p['choices'][0]['text'] for p in pieces if p['choices']) == wanted['text']
+        assert pieces[-1]['usage']['total_tokens'] == wanted['prompt_tokens'] + 12
+        seeded = [s.good('/v1/completions', {'prompt': PROMPT, 'max_tokens': 12, 'seed': n})['choices'][0]['text'] for n in (1, 1, 2)]
+        assert seeded[0] == seeded[1] != seeded[2]
+        stop = wanted['text'][4:6]
+        short = s.good('/v1/completions', {**request, 'stop': [stop]})['choices'][0]
+        assert short['text'] == wanted['text'][:wanted['text'].index(stop)] and short['finish_reason'] == 'stop', short
+        chat = {'messages': [{'role': 'system', 'content': 'be short'}, {'role': 'user', 'content': 'hello'}],
+                'max_tokens': 12, 'temperature': 0}
+        message = s.good('/v1/chat/completions', chat)['choices'][0]['message']
+        events = s.events('/v1/chat/completions', chat)
+        assert message['role'] == events[0]['choices'][0]['delta']['role'] == 'assistant'
+        assert ''.join(e['choices'][0]['delta'].get('content', '') for e in events) == message['content']
+        assert events[-1]['choices'][0]['finish_reason'] in ('stop', 'length')
+    finally:
+        s.stop()
+
+
+def test_serve_refuses(folder, model):
+    s = Server(model)
+    try:
+        for raw, said in (('{"prompt": "a', 'request body'), ('[]', 'object'), ('{}', 'prompt'), ('{"prompt": 5}', 'prompt'),
+                          ('{"prompt": "a", "max_tokens": "b"}', 'max_tokens'), ('{"prompt": "a", "n": 2}', "'n'"),
+                          ('{"prompt": "a", "temperature": -1}', 'temperature'), ('{"prompt": [99999]}', '99999'),
+                          ('{"prompt": "a", "max_tokens": 0}', 'max_tokens'), ('{"prompt": "a", "stop": [""]}', 'stop')):
+            status, text = s.ask('POST', '/v1/completions', raw=raw)
+            assert status == 400 and said in json.loads(text)['error']['message'], (raw, status, text)
+        status, text = s.ask('POST', '/v1/chat/completions', {'messages': [{'role': 'robot', 'content': 'x'}]})
+        assert status == 400 and 'messages[0].role' in text, text
+        long = {'prompt': 'word ' * CONTEXT, 'max_tokens': 4}
+        for body in (long, {**long, 'stream': True}):
+            status, text = s.ask('POST', '/v1/completions', body)
+            assert status == 400 and 'context' in text, (status, text)
+        assert s.ask('POST', '/v1/completions', {'model': 'other', 'prompt': 'a'})[0] == 404
+        assert s.ask('GET', '/v1/nothing')[0] == 404
+        assert s.ask('GET', '/v1/completions')[0] == 405
+        c = socket.create_connection(('127.0.0.1', s.port), timeout=30)
+        c.sendall(b'POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n')
+        assert b' 413 ' in c.recv(4096)
+        c.close()
+        error = run('serve', model, '--port', str(s.port), status=74)
+        assert str(s.port) in error and 'in use' in error, error
+        assert s.good('/health')['status'] == 'ok'
+    finally:
+        s.stop()
+
+
+def test_client_that_leaves(folder, model):
+    """Its request ends, so that the next one need not wait for all of its tokens."""
+    s = Server(model)
+    try:
+        for stream in (True, False):
+            body = json.dumps({'prompt': PROMPT, 'max_tokens': CONTEXT, 'stream': stream})
+            c = socket.create_connection(('127.0.0.1', s.port), timeout=30)
+            c.sendall(f'POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}'.encode())
+            if stream:
+                assert b' 200 ' in c.recv(200)
+            c.close()
+            end = time.monotonic() + 20
+            while s.good('/health')['requests'] and time.monotonic() < end:
+                time.sleep(0.05)
+            assert s.good('/health')['requests'] == 0
+        assert s.good('/v1/completions', {'prompt': PROMPT, 'max_tokens': 2})['usage']['completion_tokens'] <= 2
+    finally:
+        s.stop()
+
+
+def test_sigterm_lets_a_request_end(folder, model):
+    s = Server(model)
+    c = http.client.HTTPConnection('127.0.0.1', s.port, timeout=60)
+    c.request('POST', '/v1/completions', json.dumps({'prompt': PROMPT, 'max_tokens': 200, 'temperature': 0}))
+    end = time.monotonic() + 20
+    while not s.good('/health')['requests'] and time.monotonic() < end:
+        time.sleep(0.001)
+    s.process.send_signal(signal.SIGTERM)
+    r = c.getresponse()
+    assert r.status == 200 and json.loads(r.read())['usage']['completion_tokens'] > 0
+    assert s.process.wait(30) == 0
+    s.process.stdout.close()
+
+
+def main():
+    passed = failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = f'{folder}/corpus.txt'
+        with open(corpus, 'w') as f:
+            draw = random.Random(1)
+            words = 'the a water of spring stone river runs over under and light long green 泉 水 hello there word more be short'.split()
+            f.write('\n'.join(' '.join(draw.choice(words) for _ in range(12)) for _ in range(400)))
+        model = f'{folder}/model'
+        write_model(model, 384)
+        run('text', 'train', corpus, '--vocab-size', '384', '--out', model)
+        for name, test in sorted(globals().items()):
+            if not name.startswith('test_') or (len(sys.argv) > 2 and sys.argv[2] not in name):
+                continue
+            try:
+                with tempfile.TemporaryDirectory(dir=folder) as own:
+                    test(own, model)
+                passed += 1
+            except Exception as e:  # one test's failure does not hide the next
+                failed += 1
+                line = e.__traceback__
+                while line.tb_next:
+                    line = line.tb_next
+                print(f'FAILED {name} (line {line.tb_lineno}): {type(e).__name__}: {str(e)[:1000]}')
+    print(f'{passed} passed, {failed} failed')
+    return 1 if failed else 0
+
+
+sys.exit(main())
