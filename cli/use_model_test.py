@@ -74,8 +74,9 @@ def generate(model, *words):
 
 class Server:
     def __init__(self, model, *words):
+        self.log = tempfile.TemporaryFile('w+')
         self.process = subprocess.Popen([PROGRAM, 'serve', model, '--port', '0', '--dtype', 'f32', *words],
-                                        stdout=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE, stderr=self.log, text=True)
         line = self.process.stdout.readline()
         assert 'http://127.0.0.1:' in line, line
         self.port = int(line.split('http://127.0.0.1:')[1].split()[0])
@@ -103,9 +104,14 @@ class Server:
         return [json.loads(line) for line in lines[:-1]]
 
     def stop(self):
-        self.process.send_signal(signal.SIGTERM)
+        """What it wrote to its log."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(30) == 0
         self.process.stdout.close()
+        self.log.seek(0)
+        with self.log:
+            return self.log.read()
 
 
 def argmax(row):
@@ -215,7 +221,10 @@ def test_chat(folder, model):
     assert run(*words, text='hello there\nand more\n').startswith(one)
     p = subprocess.run([PROGRAM, *words], input='word ' * CONTEXT + '\nhello there\n', capture_output=True, text=True, timeout=120)
     assert p.returncode == 0 and 'context' in p.stderr and p.stdout == one, p
-    assert run('chat', model, '--max-tokens', '0', status=64)
+    stop = one.strip()[2:4]
+    short = run(*words, '--stop', stop, text='hello there\n')
+    assert short.strip('\n') == one[:one.index(stop)].strip('\n'), (one, short)
+    assert run('chat', model, '--max-tokens', '0', status=64) and run('chat', model, '--stop', '', status=64)
 
 
 def test_serve_answers(folder, model):
@@ -295,7 +304,8 @@ def test_client_that_leaves(folder, model):
             assert s.good('/health')['requests'] == 0
         assert s.good('/v1/completions', {'prompt': PROMPT, 'max_tokens': 2})['usage']['completion_tokens'] <= 2
     finally:
-        s.stop()
+        log = s.stop()
+    assert '500' not in log, log  # nobody failed
 
 
 def test_sigterm_lets_a_request_end(folder, model):
@@ -308,8 +318,8 @@ def test_sigterm_lets_a_request_end(folder, model):
     s.process.send_signal(signal.SIGTERM)
     r = c.getresponse()
     assert r.status == 200 and json.loads(r.read())['usage']['completion_tokens'] > 0
-    assert s.process.wait(30) == 0
-    s.process.stdout.close()
+    assert s.process.wait(30) == 0  # a second signal would end it at once
+    s.stop()
 
 
 def main():

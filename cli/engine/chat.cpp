@@ -29,9 +29,12 @@ void on_interrupt(int) {
 
 class Chat {
  public:
-  Chat(std::shared_ptr<const Decoder> model, const ModelText& text, SamplingOptions sampling, int64_t max_tokens)
+  Chat(std::shared_ptr<const Decoder> model, const ModelText& text, SamplingOptions sampling, int64_t max_tokens,
+       std::vector<std::string> stops)
       : context_(model->config().context), text_(text), sampling_(sampling), max_tokens_(max_tokens),
-        engine_(make_simple_engine(std::move(model))) {}
+        stops_(std::move(stops)), engine_(make_simple_engine(std::move(model))) {
+    stops_.insert(stops_.end(), text_.chat_stops().begin(), text_.chat_stops().end());
+  }
 
   void system(const std::string& words) { messages_.push_back({"system", words}); }
   void clear() { std::erase_if(messages_, [](const ChatMessage& m) { return m.role != "system"; }); }
@@ -45,7 +48,7 @@ class Chat {
     r.max_tokens = max_tokens_;
     r.stop_tokens = text_.stop_tokens();
     r.vocab = text_.vocab();
-    StopFilter filter(text_.chat_stops());
+    StopFilter filter(stops_);
     StreamDecoder stream(text_.tokenizer(), true, true);
     std::string answer;
     auto show = [&](std::string piece) {
@@ -88,6 +91,7 @@ class Chat {
   const ModelText& text_;
   SamplingOptions sampling_;
   int64_t max_tokens_;
+  std::vector<std::string> stops_;
   std::unique_ptr<Engine> engine_;
   std::vector<ChatMessage> messages_;
 };
@@ -100,6 +104,7 @@ extern "C" int wellspring_command_chat(int argc, char** argv) {
   std::string model, dtype = "bf16", system;
   SamplingOptions sampling;
   sampling.temperature = 0.8, sampling.top_p = 0.95;
+  std::vector<std::string> stops;
   int64_t max_tokens = 512, seed = 0;
   Args args("wellspring chat", "Talk with a model. Ctrl-C stops an answer; /clear forgets, /quit or Ctrl-D ends.");
   args.positional("MODEL", &model, "model folder, or run folder (its newest checkpoint)");
@@ -110,16 +115,19 @@ extern "C" int wellspring_command_chat(int argc, char** argv) {
   args.option("--top-k", &sampling.top_k, "K", "only the K most likely tokens (0: all)");
   args.option("--top-p", &sampling.top_p, "P", "only the most likely tokens that together reach P (0.95)");
   args.option("--seed", &seed, "N", "same seed, same answers (drawn when not given)");
+  args.option("--stop", &stops, "TEXT", "end an answer before this text; may be repeated");
   args.example("wellspring chat runs/demo --temperature 0.7");
   if (!args.parse(argc, argv)) return 0;
   if (dtype != "f32" && dtype != "bf16") throw Error(Fault::usage, str("--dtype is '", dtype, "'; expected f32 or bf16"));
   if (max_tokens < 1) throw Error(Fault::usage, str("--max-tokens is ", max_tokens, "; expected at least 1"));
+  for (const std::string& stop : stops)
+    if (stop.empty()) throw Error(Fault::usage, "--stop is empty; expected the text to end before");
   sampling.check();
   sampling.seed = args.given("--seed") ? static_cast<uint64_t>(seed) : std::random_device()();
   const std::string folder = find_model_folder(model);
   std::shared_ptr<const Decoder> decoder = load_decoder(folder, *parse_dtype(dtype));
   ModelText text(folder, decoder->config());
-  Chat chat(decoder, text, sampling, max_tokens);
+  Chat chat(decoder, text, sampling, max_tokens, stops);
   if (!system.empty()) chat.system(system);
   const bool terminal = ::isatty(0) && ::isatty(1);
   if (terminal) {

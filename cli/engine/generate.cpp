@@ -139,6 +139,8 @@ extern "C" int wellspring_command_generate(int argc, char** argv) {
   if (!args.given("--ids") && !args.given("--prompt")) throw Error(Fault::usage, "give a prompt: --prompt TEXT, or --ids 1,2,3");
   if (o.max_tokens < 0 || (o.max_tokens == 0 && o.dump.empty()))
     throw Error(Fault::usage, str("--max-tokens is ", o.max_tokens, "; expected at least 1"));
+  for (const std::string& stop : o.stops)
+    if (stop.empty()) throw Error(Fault::usage, "--stop is empty; expected the text to end before");
   if (!o.dump.empty() && !args.given("--max-tokens")) o.max_tokens = 0;
   if (o.greedy) o.sampling.temperature = 0;
   o.sampling.top_k = o.top_k;

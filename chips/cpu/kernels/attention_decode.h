@@ -66,12 +66,20 @@ WS_INLINE void score16(const T* k, int64_t stride, int64_t n, const float* q, in
     }
 }
 
-// o[query][0 .. V native vectors) = sum over keys of p[query][key] v[key], for NQ queries.
+// o[query][0 .. V native vectors) = or, unless `first`, += sum over keys of p[query][key] v[key], for NQ
+// queries.
 template <class T, int NQ, int V>
-WS_INLINE void add_values(const T* v, int64_t stride, int64_t n, const float* p, float* o, int64_t ldo) {
+WS_INLINE void add_values(const T* v, int64_t stride, int64_t n, const float* p, float* o, int64_t ldo,
+                          bool first) {
   wf acc[NQ][V] = {};
+  if (!first) {
+#pragma GCC unroll 4
+    for (int a = 0; a < NQ; ++a) {
+#pragma GCC unroll 8
+      for (int i = 0; i < V; ++i) acc[a][i] = load_wide(o + a * ldo + i * kWide);
+    }
+  }
   for (int64_t j = 0; j < n; ++j) {
-    if (j + 16 < n) prefetch_row(v + (j + 16) * stride, V * kWide);
     wf row[V];
 #pragma GCC unroll 8
     for (int i = 0; i < V; ++i) row[i] = widen_wide(v + j * stride + i * kWide);
@@ -109,23 +117,30 @@ __attribute__((noinline)) void split_scores(const Problem& p, const Split& w, co
   }
 }
 
+// Sixteen keys at a time, so that their rows are read as they lie, whole, and only once from memory.
 template <class T, int NQ>
 __attribute__((noinline)) void split_values(const Problem& p, const Split& w, const T* v, int64_t i) {
+  constexpr int kMany = kWide == 16 ? 4 : NQ == 1 ? 8 : 2;  // native vectors whose sums fit registers
   const float* s = w.s + i * kSplit;
   float* o = w.o + i * w.ldo;
-  int64_t d = 0;
-  constexpr int kMany = kWide == 16 ? 4 : NQ == 1 ? 8 : 2;  // native vectors whose sums fit registers
-  for (; d + kMany * kWide <= p.D; d += kMany * kWide)
-    add_values<T, NQ, kMany>(v + d, p.v.time, w.n, s, o + d, w.ldo);
-  for (; d + kLanes <= p.D; d += kLanes)
-    add_values<T, NQ, kParts>(v + d, p.v.time, w.n, s, o + d, w.ldo);
-  if (d == p.D) return;
+  const int64_t whole = p.D / kLanes * kLanes, stride = p.v.time;
+  for (int64_t j = 0; j < w.n; j += 16) {
+    const T* rows = v + j * stride;
+    const int64_t n = w.n - j < 16 ? w.n - j : 16;
+    for (int64_t r = j + 16; r < j + 32 && r < w.n; ++r) prefetch_row(v + r * stride, p.D);
+    int64_t d = 0;
+    for (; d + kMany * kWide <= whole; d += kMany * kWide)
+      add_values<T, NQ, kMany>(rows + d, stride, n, s + j, o + d, w.ldo, j == 0);
+    for (; d < whole; d += kLanes)
+      add_values<T, NQ, kParts>(rows + d, stride, n, s + j, o + d, w.ldo, j == 0);
+  }
+  if (whole == p.D) return;
   vf acc[NQ] = {};
   for (int64_t j = 0; j < w.n; ++j) {
-    const vf row = load_part(v + j * p.v.time + d, static_cast<int>(p.D - d));
+    const vf row = load_part(v + j * stride + whole, static_cast<int>(p.D - whole));
     for (int a = 0; a < NQ; ++a) acc[a] = fma(splat(s[a * kSplit + j]), row, acc[a]);
   }
-  for (int a = 0; a < NQ; ++a) store(o + a * w.ldo + d, acc[a]);
+  for (int a = 0; a < NQ; ++a) store(o + a * w.ldo + whole, acc[a]);
 }
 
 // Scores of one query to exp2(score - top), of which it returns the sum.
