@@ -105,6 +105,12 @@ void accumulate_leaf(const GradNode& node, Tensor grad) {
   Tensor target(leaf);
   AutogradMeta& meta = meta_of(target);
   if (!meta.grad) {
+    // A gradient that is a view, repeats elements or is somebody else's too could not be changed in place.
+    if (!grad.is_contiguous() || grad.handle().use_count() > 1 || grad.storage().use_count() > 1) {
+      Tensor own = Tensor::empty(grad.shape(), grad.dtype(), grad.device());
+      run_kernel(grad.device(), "copy", own, grad);
+      grad = std::move(own);
+    }
     meta.grad = std::make_unique<Tensor>(std::move(grad));
     return;
   }

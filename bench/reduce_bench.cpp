@@ -1,0 +1,127 @@
+// Times reductions, softmax, copies and picking for bench/reduce.py. Reads one case per line from
+// standard input:
+//   WHAT f32|bf16 N seconds OUTPUT
+// and answers with the median seconds of a call on [N, N] tensors, having written the result of one call
+// to OUTPUT (as f32; "-" for none). The inputs follow from the element's index alone.
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <map>
+#include <sstream>
+
+#include "base/error.h"
+#include "ops/index.h"
+#include "ops/reduce.h"
+#include "ops/shape.h"
+#include "ops/softmax.h"
+#include "tensor/autograd.h"
+
+namespace wellspring {
+namespace {
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+template <class F>
+double median_seconds(double budget, F&& f) {
+  f();
+  std::vector<double> times;
+  for (const double end = now() + budget; now() < end || times.size() < 3;) {
+    const double begin = now();
+    f();
+    times.push_back(now() - begin);
+  }
+  std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
+  return times[times.size() / 2];
+}
+
+uint32_t hash_of(uint32_t i, uint32_t n) {
+  uint32_t h = (i + n * 0x9e3779b9u) * 2654435761u;
+  h = (h ^ (h >> 15)) * 2246822519u;
+  return h ^ (h >> 13);
+}
+
+// Element i of input n: a hash to [-2, 2).
+Tensor input(const Shape& shape, DType dtype, uint32_t n) {
+  std::vector<float> x(shape.numel());
+  for (size_t i = 0; i < x.size(); ++i)
+    x[i] = static_cast<float>(hash_of(static_cast<uint32_t>(i), n) >> 8) / 4194304.0f - 2;
+  return Tensor::from(x, shape, dtype);
+}
+
+// Hashes to [0, most).
+Tensor places(const Shape& shape, int64_t most) {
+  std::vector<int64_t> x(shape.numel());
+  for (size_t i = 0; i < x.size(); ++i) x[i] = hash_of(static_cast<uint32_t>(i), 9) % most;
+  return Tensor::from(x, shape);
+}
+
+struct Inputs {
+  Tensor x, y, places, list;
+};
+
+const std::map<std::string, std::function<Tensor(const Inputs&)>> kCases{
+    {"sum", [](const Inputs& in) { return sum(in.x); }},
+    {"sum_0", [](const Inputs& in) { return sum(in.x, {0}); }},
+    {"sum_1", [](const Inputs& in) { return sum(in.x, {1}); }},
+    {"mean_1", [](const Inputs& in) { return mean(in.x, {1}); }},
+    {"var_1", [](const Inputs& in) { return var(in.x, {1}); }},
+    {"amax_1", [](const Inputs& in) { return amax(in.x, {1}); }},
+    {"argmax_0", [](const Inputs& in) { return argmax(in.x, 0); }},
+    {"argmax_1", [](const Inputs& in) { return argmax(in.x, 1); }},
+    {"softmax_1", [](const Inputs& in) { return softmax(in.x, 1); }},
+    {"softmax_0", [](const Inputs& in) { return softmax(in.x, 0); }},
+    {"log_softmax_1", [](const Inputs& in) { return log_softmax(in.x, 1); }},
+    {"transpose", [](const Inputs& in) { return clone(transpose(in.x, 0, 1)); }},
+    {"clone", [](const Inputs& in) { return clone(in.x); }},
+    {"convert", [](const Inputs& in) { return to(in.x, in.x.dtype() == DType::f32 ? DType::bf16 : DType::f32); }},
+    {"cat_0", [](const Inputs& in) { return cat(Tensors{in.x, in.y}, 0); }},
+    {"cat_1", [](const Inputs& in) { return cat(Tensors{in.x, in.y}, 1); }},
+    {"index_select", [](const Inputs& in) { return index_select(in.x, 0, in.list); }},
+    {"gather_0", [](const Inputs& in) { return gather(in.x, 0, in.places); }},
+    {"gather_1", [](const Inputs& in) { return gather(in.x, 1, in.places); }},
+};
+
+double answer(std::istringstream& line) {
+  std::string what, dtype_name, output;
+  int64_t n;
+  double seconds;
+  line >> what >> dtype_name >> n >> seconds >> output;
+  const auto dtype = parse_dtype(dtype_name);
+  const bool back = what == "softmax_backward";
+  const auto found = kCases.find(what);
+  WS_CHECK(dtype && !output.empty() && (back || found != kCases.end()), "unknown case, or too few words");
+  const Inputs in{input({n, n}, *dtype, 0), input({n, n}, *dtype, 1), places({n, n}, n), places({n}, n)};
+  Tensor result;
+  double time;
+  if (back) {
+    in.x.set_requires_grad(true);
+    const Tensor y = softmax(in.x, 1);
+    time = median_seconds(seconds, [&] {
+      in.x.set_grad({});
+      backward(y, in.y, true);
+    });
+    result = in.x.grad();
+  } else {
+    time = median_seconds(seconds, [&] { result = found->second(in); });
+  }
+  if (output != "-") {
+    const auto values = result.to_vector<float>();
+    std::ofstream(output, std::ios::binary)
+        .write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * 4));
+  }
+  return time;
+}
+
+}  // namespace
+}  // namespace wellspring
+
+int main() {
+  for (std::string line; std::getline(std::cin, line);) {
+    std::istringstream words(line);
+    std::cout << wellspring::answer(words) << std::endl;
+  }
+}
