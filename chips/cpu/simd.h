@@ -106,12 +106,9 @@ WS_INLINE vf vsqrt(vf x) {
 #if defined(__AVX512F__)
   return (vf)_mm512_sqrt_ps((__m512)x);
 #elif defined(__AVX2__)
-  union {
-    vf all;
-    __m256 part[2];
-  } v{x};
-  for (__m256& p : v.part) p = _mm256_sqrt_ps(p);
-  return v.all;
+  return vf::make([&](int i) __attribute__((always_inline)) {
+    return (vf::Native)_mm256_sqrt_ps((__m256)x.part[i]);
+  });
 #else
   for (int i = 0; i < kLanes; ++i) x[i] = __builtin_sqrtf(x[i]);
   return x;

@@ -58,31 +58,32 @@ void adamw(const Call& call) {
 }
 WS_KERNEL("adamw", adamw)
 
-typedef float vf8 __attribute__((vector_size(32)));
-typedef double vd8 __attribute__((vector_size(64)));
+typedef float vf4 __attribute__((vector_size(16), aligned(4), may_alias));
+typedef double vd4 __attribute__((vector_size(32)));
 
-// In f64, so that neither the squares of large gradients overflow nor small ones get lost.
+// Adds the squares of 16 floats to four running sums, in f64, so that neither those of large numbers overflow
+// nor those of small ones get lost.
+WS_INLINE void add_squares(const float* x, vd4 (&sum)[4]) {
+#pragma GCC unroll 4
+  for (int q = 0; q < 4; ++q) {
+    const vd4 d = __builtin_convertvector(*reinterpret_cast<const vf4*>(x + 4 * q), vd4);
+    sum[q] += d * d;
+  }
+}
+
 template <class T>
 WS_INLINE double squares_of(const T* x, int64_t count) {
-  vd8 sum[4] = {};
-  const auto add = [&](vf v, int to) {
-    const union {
-      vf all;
-      vf8 part[2];
-    } u{v};
-    for (int h = 0; h < 2; ++h) {
-      const vd8 d = __builtin_convertvector(u.part[h], vd8);
-      sum[to + h] += d * d;
-    }
-  };
+  vd4 sum[4] = {};
   int64_t i = 0;
-  for (; i + 2 * kLanes <= count; i += 2 * kLanes) add(load(x + i), 0), add(load(x + i + kLanes), 2);
-  for (int to = 0; i < count; i += kLanes, to += 2)
-    add(load_n(x + i, static_cast<int>(count - i < kLanes ? count - i : kLanes)), to);
-  const vd8 all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-  double total = 0;
-  for (int lane = 0; lane < 8; ++lane) total += all[lane];
-  return total;
+  if constexpr (sizeof(T) == 4)
+    for (; i + kLanes <= count; i += kLanes) add_squares(x + i, sum);
+  for (; i < count; i += kLanes) {
+    alignas(64) float b[kLanes];
+    store(b, load_n(x + i, static_cast<int>(count - i < kLanes ? count - i : kLanes)));
+    add_squares(b, sum);
+  }
+  const vd4 all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+  return (all[0] + all[1]) + (all[2] + all[3]);
 }
 
 void sum_squares(const Call& call) {

@@ -18,18 +18,14 @@ WS_INLINE void multiply(vu x, uint32_t by, vu* low, vu* high) {
   *low = (vu)_mm512_mask_mov_epi32(even, 0xAAAA, _mm512_slli_epi64(odd, 32));
   *high = (vu)_mm512_mask_mov_epi32(_mm512_srli_epi64(even, 32), 0xAAAA, odd);
 #elif defined(__AVX2__)
-  union Halves {
-    vu all;
-    __m256i part[2];
-  } from{x}, lower, upper;
   const __m256i b = _mm256_set1_epi32(static_cast<int>(by));
+#pragma GCC unroll 2
   for (int i = 0; i < 2; ++i) {
-    const __m256i even = _mm256_mul_epu32(from.part[i], b);
-    const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(from.part[i], 32), b);
-    lower.part[i] = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
-    upper.part[i] = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
+    const auto from = (__m256i)x.part[i];
+    const __m256i even = _mm256_mul_epu32(from, b), odd = _mm256_mul_epu32(_mm256_srli_epi64(from, 32), b);
+    low->part[i] = (vu::Native)_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
+    high->part[i] = (vu::Native)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
   }
-  *low = lower.all, *high = upper.all;
 #else
   for (int i = 0; i < kLanes; ++i) {
     const uint64_t p = static_cast<uint64_t>(x[i]) * by;
