@@ -38,12 +38,6 @@ std::vector<int32_t> read_ids(const std::string& text) {
   return ids;
 }
 
-std::string join_ids(const std::vector<int32_t>& ids) {
-  std::string out;
-  for (int32_t id : ids) out += str(out.empty() ? "" : ",", id);
-  return out;
-}
-
 void dump_logits(const Decoder& model, const std::vector<int32_t>& prompt, const std::string& path) {
   const auto n = static_cast<int64_t>(prompt.size());
   Tensor ids = Tensor::from(std::span<const int32_t>(prompt), {1, n});
