@@ -282,6 +282,7 @@ std::vector<CheckResult> check_operator(std::string_view op, const CheckOptions&
         report(str("gradient ", name_of(isa)),
                guarded([&] { return check_gradients(op, c, expected_grads, isa); }));
     }
+    if (options.first) break;
     if (with_gradient) report("differences", guarded([&] { return check_differences(op, c); }));
     if (options.threads)
       report("threads", guarded([&] { return check_threads(op, c, with_gradient); }));

@@ -18,6 +18,7 @@ struct CheckOptions {
   std::vector<cpu::Isa> isas;  // empty: all that this processor has
   bool gradients = true;
   bool threads = true;         // 1, 2, 3, 16 and 64 threads give the same bits
+  bool first = false;          // only the first case, with values and gradients: for slow builds
 };
 
 struct CheckResult {

@@ -54,7 +54,7 @@ case $what in
       try "$t" timeout 240 "$folder/tests/$t" --gtest_brief=1 \
         --gtest_filter='*Json*:*Config*:*Args*:*Http*:*Text*:*Token*:*Html*:*Shard*:*Document*:*Safetensors*:*Charset*:*Man*:*Jsonl*:*Source*:*Tensor*:*File*'
     done
-    WELLSPRING_ISA=$isa try operators timeout 400 "$folder/bin/wellspring" ops check --isa "$isa" --brief
+    WELLSPRING_ISA=$isa try operators timeout 400 "$folder/bin/wellspring" ops check --isa "$isa" --first
     ;;
   full | thread)
     if [[ $what == full ]]; then configure asan build-asan; else configure tsan build-tsan; fi

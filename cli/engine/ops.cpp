@@ -73,14 +73,16 @@ int check(int argc, char** argv) {
             "Check operators: values against the slow reference on every instruction set, gradients, "
             "odd inputs, and the same bits for any number of threads.");
   std::vector<std::string> names, isas;
-  bool all = false, json = false;
+  bool all = false, first = false, json = false;
   args.positionals("NAME", &names, "operators or families (default: all)", false);
   args.flag("--all", &all, "all operators, and print every case");
+  args.flag("--first", &first, "only the first case of each, without differences and thread counts");
   args.option("--isa", &isas, "ISA", "only these: portable, avx2, avx512, avx512bf16");
   args.flag("--json", &json, "print JSON");
   args.example("wellspring ops check softmax --isa avx2");
   if (!args.parse(argc, argv)) return 0;
   CheckOptions options;
+  options.first = first;
   for (const std::string& wanted : isas) {
     bool found = false;
     for (int i = 0; i < cpu::kIsaCount; ++i)
