@@ -1,6 +1,5 @@
 #include "chips/cpu/cpu.h"
 
-#include <dnnl.hpp>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -40,13 +39,6 @@ Isa choose_isa() {
       throw Error(Fault::usage, str("WELLSPRING_ISA=", wanted, ": this processor has up to ",
                                     name_of(best)));
     chosen = static_cast<Isa>(found);
-  }
-  // oneDNN follows. Below AVX2 its own floor is SSE4.1.
-  switch (chosen) {
-    case Isa::portable: dnnl::set_max_cpu_isa(dnnl::cpu_isa::sse41); break;
-    case Isa::avx2: dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2); break;
-    case Isa::avx512: dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx512_core); break;
-    case Isa::avx512bf16: break;
   }
   return chosen;
 }
