@@ -23,6 +23,18 @@ TEST(Progress, PlainLinesWhenNotATerminal) {
   EXPECT_EQ(out.find('\r'), std::string::npos);
 }
 
+TEST(Progress, ResumedWorkCountsItsOwnPartInTheEnd) {
+  testing::internal::CaptureStderr();
+  Progress p("train", 0, "steps", 400);
+  p.set_total(1000);
+  p.message("half way");
+  p.update(1000);
+  p.finish();
+  std::string out = testing::internal::GetCapturedStderr();
+  if (isatty(STDERR_FILENO)) GTEST_SKIP();
+  EXPECT_EQ(out.rfind("half way\ntrain: 600 steps in ", 0), 0u) << out;
+}
+
 TEST(Progress, TableAlignsWideText) {
   Table table({"name", "size", "note"});
   table.row({"中文", "12.5 MB", "a"});

@@ -233,5 +233,38 @@ TEST_F(LoaderTest, EvalWindowsCoverEachTokenOnce) {
   }
 }
 
+TEST_F(LoaderTest, LastRowsSayWhereABatchBegan) {
+  LoaderOptions o;
+  o.batch = 3, o.length = 4, o.seed = 5;
+  Loader loader({{data_, "", 0}}, o);
+  std::vector<int32_t> rows(3 * 5);
+  EXPECT_TRUE(loader.last_rows().empty());
+  for (int n = 0; n < 5; ++n) {
+    loader.next(rows.data());
+    std::vector<Loader::RowPlace> places = loader.last_rows();
+    ASSERT_EQ(places.size(), 3u);
+    for (size_t r = 0; r < 3; ++r) {
+      Shard shard(places[r].shard);
+      int32_t first = 0;  // the end of the document when its tokens are used up
+      if (places[r].offset < shard.length(places[r].document))
+        shard.copy(places[r].document, places[r].offset, 1, &first);
+      EXPECT_EQ(rows[r * 5], first);
+    }
+  }
+}
+
+TEST_F(LoaderTest, EvalWindowsSpreadTheTokensAskedFor) {
+  EvalOptions o;
+  o.most_tokens = 20;
+  EvalWindows some(data_, o);
+  EXPECT_LE(some.total_tokens(), 20);
+  EXPECT_GE(some.total_tokens(), 8);
+  EXPECT_EQ(some.total_bytes(), 3 * some.total_tokens());
+  o.most_tokens = 1;  // shorter than any: the shortest stands for all
+  EXPECT_EQ(EvalWindows(data_, o).total_tokens(), 3);
+  o.most_tokens = 1000;
+  EXPECT_EQ(EvalWindows(data_, o).total_tokens(), 34);
+}
+
 }  // namespace
 }  // namespace wellspring
