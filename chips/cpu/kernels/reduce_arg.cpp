@@ -39,7 +39,7 @@ WS_INLINE int64_t place_of(const W* x, int64_t n, W value) {
   for (; k + L <= n; k += L) {
     const V at = load_v(x + k);
     const auto hit = (at == v) | (at != at);
-    int64_t words[8], any = 0;
+    int64_t words[sizeof hit / 8], any = 0;
     std::memcpy(words, &hit, sizeof words);
     for (int64_t w : words) any |= w;
     if (any) break;

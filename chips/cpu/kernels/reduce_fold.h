@@ -3,7 +3,7 @@
 // by shape alone and joined in pairs, so that the rounding error of a sum grows with the logarithm of
 // its length. A Fold says what is done:
 //   using W                      accumulates in float, double or int64_t
-//   static V none()              joins without effect; V is 64 bytes of W
+//   static V none()              joins without effect; V is one register of W
 //   static V map(V x, V center)  what of an element is joined
 //   static W pad(W center)       an element whose map is none()
 //   static V join(V a, V b)
@@ -13,11 +13,20 @@
 
 WS_KERNELS_BEGIN
 
+// One register: GCC keeps wider vectors in memory.
+#if defined(__AVX512F__)
+constexpr int64_t kRegister = 64;
+#elif defined(__AVX2__)
+constexpr int64_t kRegister = 32;
+#else
+constexpr int64_t kRegister = 16;
+#endif
+
 template <class W>
 struct Vector {
-  typedef W type __attribute__((vector_size(64)));
-  typedef W loose __attribute__((vector_size(64), aligned(sizeof(W)), may_alias));
-  static constexpr int64_t kCount = 64 / static_cast<int64_t>(sizeof(W));
+  typedef W type __attribute__((vector_size(kRegister)));
+  typedef W loose __attribute__((vector_size(kRegister), aligned(sizeof(W)), may_alias));
+  static constexpr int64_t kCount = kRegister / static_cast<int64_t>(sizeof(W));
 };
 
 template <class W>

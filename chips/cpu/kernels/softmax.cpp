@@ -8,36 +8,53 @@
 
 WS_KERNELS_BEGIN
 
+// Vectors of simd.h for f32, whose exponential takes them; else one register.
 template <class W>
-WS_INLINE VectorOf<W> exp_v(VectorOf<W> x) {
-  if constexpr (same_type<W, float>) {
-    return vexp(x);
-  } else {
-    for (int64_t l = 0; l < Vector<W>::kCount; ++l) x[l] = std::exp(x[l]);
+struct Wide {
+  using V = VectorOf<W>;
+  static constexpr int64_t kCount = Vector<W>::kCount;
+  static WS_INLINE V load(const W* p) { return load_v(p); }
+  static WS_INLINE void store(W* p, V v) { store_v(p, v); }
+  static WS_INLINE V greater(V a, V b) { return choose(a > b, a, b); }
+  static WS_INLINE V exp(V x) {
+    for (int64_t l = 0; l < kCount; ++l) x[l] = std::exp(x[l]);
     return x;
   }
-}
+  static WS_INLINE W sum(V v) { return join_lanes<Sum<W>>(v); }
+  static WS_INLINE W greatest(V v) { return join_lanes<Greatest<W>>(v); }
+};
+template <>
+struct Wide<float> {
+  using V = vf;
+  static constexpr int64_t kCount = kLanes;
+  static WS_INLINE V load(const float* p) { return WS_CONCAT(isa_, WS_ISA)::load(p); }
+  static WS_INLINE void store(float* p, V v) { WS_CONCAT(isa_, WS_ISA)::store(p, v); }
+  static WS_INLINE V greater(V a, V b) { return vmax(a, b); }
+  static WS_INLINE V exp(V x) { return vexp(x); }
+  static WS_INLINE float sum(V v) { return sum_lanes(v); }
+  static WS_INLINE float greatest(V v) { return max_lanes(v); }
+};
 
-// Calls f(k, v...) with vectors of successive elements of the rows in x, the last padded; what f gives
+// Calls f(v...) with vectors of successive elements of the rows in x, the last padded; what f gives
 // goes to y, unless that is null.
 template <class W, class F, class... X>
 WS_INLINE void for_vectors(int64_t n, W pad, W* y, F f, const X*... x) {
-  constexpr int64_t L = Vector<W>::kCount;
+  constexpr int64_t L = Wide<W>::kCount;
   int64_t k = 0;
   for (; k + L <= n; k += L) {
-    const auto v = f(load_v(x + k)...);
-    if (y) store_v(y + k, v);
+    const auto v = f(Wide<W>::load(x + k)...);
+    if (y) Wide<W>::store(y + k, v);
   }
   if (k == n) return;
   const auto part = [&](const W* p) {
     alignas(64) W rest[L];
     for (int64_t l = 0; l < L; ++l) rest[l] = k + l < n ? p[k + l] : pad;
-    return load_v(rest);
+    return Wide<W>::load(rest);
   };
   const auto v = f(part(x)...);
   if (!y) return;
   alignas(64) W rest[L];
-  store_v(rest, v);
+  Wide<W>::store(rest, v);
   std::memcpy(y + k, rest, static_cast<size_t>(n - k) * sizeof(W));
 }
 
@@ -106,26 +123,26 @@ constexpr W kNone = static_cast<W>(-__builtin_inff());
 
 template <class W, bool Log>
 void softmax_row(const SoftmaxWork<W>& w, int64_t at, W* a, W* b) {
-  using V = VectorOf<W>;
+  using V = typename Wide<W>::V;
   const W* x = w.row(0, at, w.n, a);
   W* y = w.target(at, b);
   V top = V{} + kNone<W>;
-  for_vectors<W>(w.n, kNone<W>, nullptr, [&](V v) { return top = choose(v > top, v, top); }, x);
-  const W shift = join_lanes<Greatest<W>>(top);
+  for_vectors<W>(w.n, kNone<W>, nullptr, [&](V v) { return top = Wide<W>::greater(v, top); }, x);
+  const W shift = Wide<W>::greatest(top);
   // Sums of blocks, so that the error does not grow with the length of the row.
   V total{};
   for (int64_t k = 0; k < w.n; k += kFoldRow) {
     V sum{};
     for_vectors<W>(w.n - k < kFoldRow ? w.n - k : kFoldRow, kNone<W>, Log ? nullptr : y + k,
                    [&](V v) {
-                     const V e = exp_v<W>(v - shift);
+                     const V e = Wide<W>::exp(v - shift);
                      sum += e;
                      return e;
                    },
                    x + k);
     total += sum;
   }
-  const W sum = join_lanes<Sum<W>>(total);
+  const W sum = Wide<W>::sum(total);
   if constexpr (Log) {
     const W log_sum = std::log(sum);
     for_vectors<W>(w.n, 0, y, [&](V v) { return (v - shift) - log_sum; }, x);
@@ -138,37 +155,37 @@ void softmax_row(const SoftmaxWork<W>& w, int64_t at, W* a, W* b) {
 
 template <class W, bool Log>
 void softmax_strip(const SoftmaxWork<W>& w, int64_t at, int64_t width, W* a) {
-  using V = VectorOf<W>;
-  constexpr int64_t L = Vector<W>::kCount, S = SoftmaxWork<W>::kStrip;
+  using V = typename Wide<W>::V;
+  constexpr int64_t L = Wide<W>::kCount, S = SoftmaxWork<W>::kStrip;
   const int64_t padded = (width + L - 1) / L * L;
   alignas(64) W top[S], sum[S], row[S] = {};
-  for (int64_t k = 0; k < padded; k += L) store_v(top + k, V{} + kNone<W>), store_v(sum + k, V{});
+  for (int64_t k = 0; k < padded; k += L) Wide<W>::store(top + k, V{} + kNone<W>), Wide<W>::store(sum + k, V{});
   for (int64_t r = 0; r < w.n; ++r) {
     const W* x = w.row(0, at + r * w.inner, width, row);
     W* copy = a + r * S;
     std::memcpy(copy, x, static_cast<size_t>(width) * sizeof(W));
     for (int64_t k = width; k < padded; ++k) copy[k] = 0;
     for (int64_t k = 0; k < padded; k += L) {
-      const V v = load_v(copy + k), t = load_v(top + k);
-      store_v(top + k, choose(v > t, v, t));
+      const V v = Wide<W>::load(copy + k), t = Wide<W>::load(top + k);
+      Wide<W>::store(top + k, Wide<W>::greater(v, t));
     }
   }
   for (int64_t group = 0; group < w.n; group += 64) {
     alignas(64) W part[S] = {};
     for (int64_t r = group; r < w.n && r < group + 64; ++r)
       for (int64_t k = 0; k < padded; k += L) {
-        const V e = exp_v<W>(load_v(a + r * S + k) - load_v(top + k));
-        if (!Log) store_v(a + r * S + k, e);
-        store_v(part + k, load_v(part + k) + e);
+        const V e = Wide<W>::exp(Wide<W>::load(a + r * S + k) - Wide<W>::load(top + k));
+        if (!Log) Wide<W>::store(a + r * S + k, e);
+        Wide<W>::store(part + k, Wide<W>::load(part + k) + e);
       }
-    for (int64_t k = 0; k < padded; k += L) store_v(sum + k, load_v(sum + k) + load_v(part + k));
+    for (int64_t k = 0; k < padded; k += L) Wide<W>::store(sum + k, Wide<W>::load(sum + k) + Wide<W>::load(part + k));
   }
   for (int64_t k = 0; k < padded; ++k) sum[k] = Log ? std::log(sum[k]) : 1 / sum[k];
   for (int64_t r = 0; r < w.n; ++r) {
     W* e = a + r * S;
     for (int64_t k = 0; k < padded; k += L) {
-      const V v = load_v(e + k), s = load_v(sum + k);
-      store_v(e + k, Log ? (v - load_v(top + k)) - s : v * s);
+      const V v = Wide<W>::load(e + k), s = Wide<W>::load(sum + k);
+      Wide<W>::store(e + k, Log ? (v - Wide<W>::load(top + k)) - s : v * s);
     }
     w.put(w.out + (at + r * w.inner) * w.out_size, 1, width, e);
   }
@@ -177,7 +194,7 @@ void softmax_strip(const SoftmaxWork<W>& w, int64_t at, int64_t width, W* a) {
 // softmax: y (g - sum(g y)); log_softmax: g - exp(y) sum(g). In y, g.
 template <class W, bool Log>
 void backward_row(const SoftmaxWork<W>& w, int64_t at, W* a, W* b, W* c) {
-  using V = VectorOf<W>;
+  using V = typename Wide<W>::V;
   const W* y = w.row(0, at, w.n, a);
   const W* g = w.row(1, at, w.n, b);
   W* d = w.target(at, c);
@@ -188,15 +205,15 @@ void backward_row(const SoftmaxWork<W>& w, int64_t at, W* a, W* b, W* c) {
                    [&](V p, V q) { return sum += Log ? q : p * q; }, y + k, g + k);
     total += sum;
   }
-  const W sum = join_lanes<Sum<W>>(total);
-  for_vectors<W>(w.n, 0, d, [&](V p, V q) { return Log ? q - exp_v<W>(p) * sum : p * (q - sum); }, y, g);
+  const W sum = Wide<W>::sum(total);
+  for_vectors<W>(w.n, 0, d, [&](V p, V q) { return Log ? q - Wide<W>::exp(p) * sum : p * (q - sum); }, y, g);
   w.finish(at, w.n, d);
 }
 
 template <class W, bool Log>
 void backward_strip(const SoftmaxWork<W>& w, int64_t at, int64_t width, W* a, W* b) {
-  using V = VectorOf<W>;
-  constexpr int64_t L = Vector<W>::kCount, S = SoftmaxWork<W>::kStrip;
+  using V = typename Wide<W>::V;
+  constexpr int64_t L = Wide<W>::kCount, S = SoftmaxWork<W>::kStrip;
   const int64_t padded = (width + L - 1) / L * L;
   alignas(64) W sum[S] = {}, row[S] = {};
   for (int64_t group = 0; group < w.n; group += 64) {
@@ -209,17 +226,17 @@ void backward_strip(const SoftmaxWork<W>& w, int64_t at, int64_t width, W* a, W*
         for (int64_t l = width; l < padded; ++l) copies[k][l] = 0;
       }
       for (int64_t k = 0; k < padded; k += L) {
-        const V p = load_v(copies[0] + k), q = load_v(copies[1] + k);
-        store_v(part + k, load_v(part + k) + (Log ? q : p * q));
+        const V p = Wide<W>::load(copies[0] + k), q = Wide<W>::load(copies[1] + k);
+        Wide<W>::store(part + k, Wide<W>::load(part + k) + (Log ? q : p * q));
       }
     }
-    for (int64_t k = 0; k < padded; k += L) store_v(sum + k, load_v(sum + k) + load_v(part + k));
+    for (int64_t k = 0; k < padded; k += L) Wide<W>::store(sum + k, Wide<W>::load(sum + k) + Wide<W>::load(part + k));
   }
   for (int64_t r = 0; r < w.n; ++r) {
     W* y = a + r * S;
     for (int64_t k = 0; k < padded; k += L) {
-      const V p = load_v(y + k), q = load_v(b + r * S + k), s = load_v(sum + k);
-      store_v(y + k, Log ? q - exp_v<W>(p) * s : p * (q - s));
+      const V p = Wide<W>::load(y + k), q = Wide<W>::load(b + r * S + k), s = Wide<W>::load(sum + k);
+      Wide<W>::store(y + k, Log ? q - Wide<W>::exp(p) * s : p * (q - s));
     }
     w.put(w.out + (at + r * w.inner) * w.out_size, 1, width, y);
   }
