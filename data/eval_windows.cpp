@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -20,6 +21,18 @@ struct EvalWindows::Impl {
   int64_t tokens = 0, bytes = 0;
   size_t at = 0;       // document
   int64_t scored = 0;  // tokens of it that were targets
+
+  void sort() {
+    std::vector<size_t> order(places.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return documents[a].tokens < documents[b].tokens; });
+    std::vector<Place> sorted_places;
+    std::vector<Document> sorted;
+    for (size_t i : order) sorted_places.push_back(places[i]), sorted.push_back(documents[i]);
+    places = std::move(sorted_places);
+    documents = std::move(sorted);
+  }
 
   // Keeps documents spread evenly over all of them (the shortest, when all are too long).
   void thin(int64_t most) {
@@ -79,6 +92,7 @@ EvalWindows::EvalWindows(const std::string& folder, const EvalOptions& options)
       m.bytes += info.bytes;
     }
   if (options.most_tokens > 0 && m.tokens > options.most_tokens) m.thin(options.most_tokens);
+  if (options.by_length) m.sort();
   if (m.places.empty())
     throw Error(Fault::data, str(folder, ": no documents to evaluate on in split '", options.split,
                                  "'. Prepare it with a larger --eval-share"));

@@ -82,11 +82,12 @@ struct EvalOptions {
   std::string language;  ///< only documents of this language ("en", "zh")
   std::string split = "eval";
   int64_t most_documents = 0;  ///< 0 = all
+  bool by_length = false;      ///< short documents first, so that a batch's rows are about as long
   int64_t most_tokens = 0;     ///< 0 = all; else documents spread evenly that hold about so many
 };
 
 /// Windows over documents one by one, for bits per byte: a document's first token is predicted from
-/// EOS, and every token of it is a target exactly once. The order is that of the shards.
+/// EOS, and every token of it is a target exactly once. The order is that of the shards, or by length.
 class EvalWindows {
  public:
   struct Document {

@@ -262,6 +262,12 @@ TEST_F(LoaderTest, EvalWindowsSpreadTheTokensAskedFor) {
   EXPECT_EQ(some.total_bytes(), 3 * some.total_tokens());
   o.most_tokens = 1;  // shorter than any: the shortest stands for all
   EXPECT_EQ(EvalWindows(data_, o).total_tokens(), 3);
+  o.by_length = true;
+  o.most_tokens = 0;
+  EvalWindows sorted(data_, o);
+  EXPECT_EQ(sorted.total_tokens(), 34);
+  for (size_t i = 1; i < sorted.documents().size(); ++i)
+    EXPECT_LE(sorted.documents()[i - 1].tokens, sorted.documents()[i].tokens);
   o.most_tokens = 1000;
   EXPECT_EQ(EvalWindows(data_, o).total_tokens(), 34);
 }

@@ -10,21 +10,27 @@
 namespace wellspring {
 namespace {
 
+// The first `columns` of each row.
+Tensor cut(const std::vector<int32_t>& values, int64_t rows, int64_t length, int64_t columns) {
+  Tensor out = Tensor::empty({rows, columns}, DType::i32);
+  for (int64_t r = 0; r < rows; ++r)
+    std::copy_n(values.data() + r * length, columns, out.data_as<int32_t>() + r * columns);
+  return out;
+}
+
 // Nats of all targets of one set of windows.
 double nats_of(const Decoder& model, EvalWindows& windows, int64_t batch, int64_t length,
                const std::function<bool()>& stop) {
-  Tensor ids = Tensor::empty({batch, length}, DType::i32);
-  Tensor targets = Tensor::empty({batch, length}, DType::i32);
+  std::vector<int32_t> ids(static_cast<size_t>(batch * length)), targets(ids.size());
   std::vector<int64_t> documents(static_cast<size_t>(batch));
   double nats = 0;
   windows.rewind();
-  while (int64_t rows = windows.next(ids.data_as<int32_t>(), targets.data_as<int32_t>(), documents.data())) {
-    const int32_t* t = targets.data_as<int32_t>();
-    const int64_t places = rows * length;
-    const auto scored = places - std::count(t, t + places, EvalWindows::kIgnore);
-    Shape shape{rows, length};
-    Tensor x = ids.as_strided(shape, contiguous_strides(shape), 0);
-    Tensor y = targets.as_strided(shape, contiguous_strides(shape), 0);
+  while (int64_t rows = windows.next(ids.data(), targets.data(), documents.data())) {
+    // Most documents are shorter than a window: nothing is computed beyond the longest of a batch.
+    int64_t scored = 0, columns = 0;
+    for (int64_t i = 0; i < rows * length; ++i)
+      if (targets[static_cast<size_t>(i)] != EvalWindows::kIgnore) ++scored, columns = std::max(columns, i % length + 1);
+    Tensor x = cut(ids, rows, length, columns), y = cut(targets, rows, length, columns);
     nats += model.loss(x, y).item() * static_cast<double>(scored);
     if (stop && stop()) break;
   }
@@ -57,6 +63,7 @@ HeldOut::HeldOut(const std::vector<MixPart>& parts, int64_t length, int64_t batc
         if (d.language == language) tokens += d.tokens;
       if (tokens == 0) continue;
       options.language = language_name(language);
+      options.by_length = true;
       if (most_tokens > 0 && most_tokens < total)
         options.most_tokens = std::max<int64_t>(1, most_tokens * tokens / total);
       Group& group = groups[options.language];

@@ -82,7 +82,7 @@ Run::Run(const TrainOptions& options, RunFolder& folder, bool quiet)
     : o_(options),
       folder_(folder),
       loader_(options.train, {.batch = options.batch, .length = options.sequence, .seed = options.seed}),
-      held_out_(options.eval, options.sequence, std::max<int64_t>(1, options.micro_batch), options.eval_tokens),
+      held_out_(options.eval, options.sequence, std::max<int64_t>(1, 4096 / options.sequence), options.eval_tokens),
       guard_(options.guard),
       plan_(options.steps, options.max_seconds, probe_steps(options)),
       rows_(static_cast<size_t>(options.batch * (options.sequence + 1))),
