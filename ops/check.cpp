@@ -237,7 +237,7 @@ bool same_bits(const Tensor& a, const Tensor& b) {
   if (!a.defined() || !b.defined()) return a.defined() == b.defined();
   if (!(a.shape() == b.shape()) || a.dtype() != b.dtype()) return false;
   Tensor x = packed_copy(a, a.dtype()), y = packed_copy(b, b.dtype());
-  return std::memcmp(x.data(), y.data(), x.numel() * size_of(x.dtype())) == 0;
+  return x.numel() == 0 || std::memcmp(x.data(), y.data(), x.numel() * size_of(x.dtype())) == 0;
 }
 
 std::vector<CheckResult> check_operator(std::string_view op, const CheckOptions& options) {
