@@ -11,29 +11,13 @@
 #include <sstream>
 
 #include "base/threads.h"
+#include "bench/timing.h"
 #include "ops/attention.h"
 #include "ops/dispatch.h"
 #include "tensor/autograd.h"
 
 namespace wellspring {
 namespace {
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-template <class F>
-double median_seconds(double budget, F&& f) {
-  f();
-  std::vector<double> times;
-  for (double end = now() + budget; now() < end || times.size() < 3;) {
-    const double begin = now();
-    f();
-    times.push_back(now() - begin);
-  }
-  std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
-  return times[times.size() / 2];
-}
 
 // Element i of input n: a hash to [-1, 1).
 Tensor input(const Shape& shape, DType dtype, uint32_t n) {

@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "bench/timing.h"
 #include "ops/index.h"
 #include "ops/reduce.h"
 #include "ops/shape.h"
@@ -20,23 +21,6 @@
 
 namespace wellspring {
 namespace {
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-template <class F>
-double median_seconds(double budget, F&& f) {
-  f();
-  std::vector<double> times;
-  for (const double end = now() + budget; now() < end || times.size() < 3;) {
-    const double begin = now();
-    f();
-    times.push_back(now() - begin);
-  }
-  std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
-  return times[times.size() / 2];
-}
 
 uint32_t hash_of(uint32_t i, uint32_t n) {
   uint32_t h = (i + n * 0x9e3779b9u) * 2654435761u;

@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "base/threads.h"
+#include "bench/timing.h"
 #include "text/bpe_trainer.h"
 #include "text/tokenizer.h"
 
@@ -21,23 +22,6 @@ namespace wellspring {
 namespace {
 
 using Ids = std::vector<std::vector<int32_t>>;
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-template <class F>
-double median_seconds(double budget, F&& f) {
-  f();
-  std::vector<double> times;
-  for (double end = now() + budget; now() < end || times.size() < 3;) {
-    const double begin = now();
-    f();
-    times.push_back(now() - begin);
-  }
-  std::nth_element(times.begin(), times.begin() + static_cast<long>(times.size() / 2), times.end());
-  return times[times.size() / 2];
-}
 
 std::vector<std::string_view> unpack(const MappedFile& file) {
   auto number = [&](size_t i) {
