@@ -1,4 +1,4 @@
-// Against PyTorch: golden folders always, and whatever folder WELLSPRING_PARITY names (peer_check.py).
+// Against PyTorch: golden folders always, and whatever folder WELLSPRING_PARITY names (peer_check_test.py).
 
 #include <gtest/gtest.h>
 
@@ -119,7 +119,7 @@ TEST(Parity, GoldenFolders) {
 
 TEST(Parity, FolderOfTheEnvironment) {
   const char* folder = std::getenv("WELLSPRING_PARITY");
-  if (!folder) GTEST_SKIP() << "only golden files are compared; peer_check.py compares live";
+  if (!folder) GTEST_SKIP() << "only golden files are compared; peer_check_test.py compares live";
   expect_parity(folder);
   auto model = load_decoder(folder, DType::f32);
   SaveOptions plain, shards;

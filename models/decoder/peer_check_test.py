@@ -2,8 +2,11 @@
 """Compares live with PyTorch and transformers, both ways: folders that transformers writes (sharded, tied, bf16,
 Llama-3 rope) are loaded by us and give the same logits, gradients and losses; what we write is loaded by transformers.
 
-    models/decoder/peer_check.py [--build DIR]
-The peers' Python is found through WELLSPRING_PEERS (default .cache/peers). Ends with "N passed, N failed".
+    models/decoder/peer_check_test.py [BUILD]
+
+Runs under a Python with `transformers`: this one, or the one that WELLSPRING_PEERS names; else it is left out
+(status 77: `Parity.GoldenFolders` compares with the golden files all the same). The C++ half is
+`Parity.FolderOfTheEnvironment`, told by WELLSPRING_PARITY which folder to take.
 """
 import json
 import os
@@ -13,14 +16,6 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-
-
-def peers_python():
-    for at in (os.environ.get("WELLSPRING_PEERS"), os.path.join(ROOT, ".cache/peers")):
-        for python in (("bin/python", "venv/bin/python") if at else ()):
-            if os.path.exists(os.path.join(at, python)):
-                return os.path.join(at, python)
-    return None
 
 
 def check(build):
@@ -99,14 +94,13 @@ def check(build):
 CLASSES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "gpt2": "GPT2LMHeadModel"}
 
 if __name__ == "__main__":
-    folder = os.path.abspath(sys.argv[sys.argv.index("--build") + 1]) if "--build" in sys.argv else os.path.join(ROOT, "build")
     try:
-        import torch, transformers  # noqa: F401
+        import torch, transformers  # noqa: F401, E401
     except ImportError:
-        python = peers_python()
-        if not python or os.environ.get("WELLSPRING_PEER_CHECK"):
-            print("the peers' Python is not here (./dev setup --peers makes it): only the golden files were compared\n0 passed, 0 failed")
-            sys.exit(0)
-        os.environ["WELLSPRING_PEER_CHECK"] = "1"
-        os.execv(python, [python, os.path.abspath(__file__)] + sys.argv[1:])
-    sys.exit(check(folder))
+        peers = os.environ.get("WELLSPRING_PEERS")
+        if not peers or os.environ.get("WELLSPRING_PEER_TEST"):
+            print("note: no `transformers` here (./dev setup --peers): compared with the golden files only")
+            sys.exit(77)
+        os.environ["WELLSPRING_PEER_TEST"] = "1"  # once
+        os.execv(peers, [peers] + sys.argv)
+    sys.exit(check(os.path.abspath(sys.argv[1]) if sys.argv[1:] else os.path.join(ROOT, "build")))
