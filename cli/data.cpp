@@ -104,7 +104,7 @@ int prepare(int argc, char** argv) {
   args.option("--tokenizer", &tokenizer, "PATH",
               "tokenizer.json, a folder that holds one, or 'bytes' for one token per byte");
   args.option("--shard-tokens", &shard_tokens, "N", "tokens per shard (16 Mi)");
-  args.example("wellspring data prepare corpus/en corpus/zh --out data --tokenizer tokenizer.json");
+  args.example("wellspring data prepare corpus/en corpus/zh --out data --tokenizer tokenizer");
   if (!args.parse(argc, argv)) return 0;
   PrepareOptions options = c.options();
   options.shard_tokens = shard_tokens;

@@ -127,8 +127,8 @@ int train(int argc, char** argv) {
                    "files and folders: text, Markdown, HTML, JSONL, ...; also .gz .xz .zst .bz2");
   args.option("--vocab-size", &vocab_size, "N", "number of ids, special tokens included (16384)");
   args.option("--out", &out, "DIR", "folder (or file.json) to write");
-  args.option("--pattern", &pattern, "NAME", "how text is cut: gpt2, llama3, qwen2, o200k");
-  args.option("--special", &special, "TOKEN", "a special token; may be given again (ids 0, 1, ...)");
+  args.option("--pattern", &pattern, "NAME", "how text is cut: gpt2, llama3, qwen2, cl100k, o200k (gpt2)");
+  args.option("--special", &special, "TOKEN", "a special token, e.g. '<|endoftext|>'; they get the ids 0, 1, ...");
   args.option("--min-frequency", &min_frequency, "N", "pairs seen less often are not merged (0)");
   args.option("--threads", &wanted_threads, "N", "threads (all)");
   args.flag("--json", &json, "print the figures as JSON");
@@ -260,7 +260,7 @@ int decode(int argc, char** argv) {
   args.option("--tokenizer", &tokenizer, "PATH", "folder, tokenizer.json or .tiktoken file");
   args.option("--pattern", &pattern, "NAME", "of a .tiktoken file: gpt2, cl100k, o200k, ...");
   args.flag("--skip-special", &skip, "leave special tokens out");
-  args.example("echo '[15339, 1917]' | wellspring text decode --tokenizer tokenizer");
+  args.example("echo '[40, 70, 77]' | wellspring text decode --tokenizer tokenizer");
   if (!args.parse(argc, argv)) return 0;
   const Tokenizer t = load(tokenizer, pattern);
   each_input(files, [&](const std::string& name, std::string_view text) {

@@ -115,8 +115,8 @@ extern "C" int wellspring_command_chat(int argc, char** argv) {
   args.option("--top-k", &sampling.top_k, "K", "only the K most likely tokens (0: all)");
   args.option("--top-p", &sampling.top_p, "P", "only the most likely tokens that together reach P (0.95)");
   args.option("--seed", &seed, "N", "same seed, same answers (drawn when not given)");
-  args.option("--stop", &stops, "TEXT", "end an answer before this text; may be repeated");
-  args.example("wellspring chat runs/demo --temperature 0.7");
+  args.option("--stop", &stops, "TEXT", "end an answer before this text");
+  args.example("wellspring chat runs/demo/run --temperature 0.7");
   if (!args.parse(argc, argv)) return 0;
   if (dtype != "f32" && dtype != "bf16") throw Error(Fault::usage, str("--dtype is '", dtype, "'; expected f32 or bf16"));
   if (max_tokens < 1) throw Error(Fault::usage, str("--max-tokens is ", max_tokens, "; expected at least 1"));

@@ -122,10 +122,10 @@ extern "C" int wellspring_command_generate(int argc, char** argv) {
   args.option("--top-k", &o.top_k, "K", "only the K most likely tokens (0: all)");
   args.option("--top-p", &o.sampling.top_p, "P", "only the most likely tokens that together reach P (1)");
   args.option("--seed", &o.seed, "N", "same seed, same text (drawn when not given)");
-  args.option("--stop", &o.stops, "TEXT", "end before this text; may be repeated");
+  args.option("--stop", &o.stops, "TEXT", "end before this text");
   args.option("--dump-logits", &o.dump, "FILE.safetensors", "write ids [1, T] and logits f32 [1, T, V] of the prompt");
   args.flag("--json", &o.json, "print JSON");
-  args.example("wellspring generate runs/demo --prompt \"The quick brown\" --max-tokens 40");
+  args.example("wellspring generate runs/demo/run --prompt \"The Debian project is\" --max-tokens 40");
   if (!args.parse(argc, argv)) return 0;
   if (o.dtype != "f32" && o.dtype != "bf16")
     throw Error(Fault::usage, str("--dtype is '", o.dtype, "'; expected f32 or bf16"));

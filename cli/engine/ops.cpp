@@ -79,7 +79,7 @@ int check(int argc, char** argv) {
   args.flag("--first", &first, "only the first case of each, without differences and thread counts");
   args.option("--isa", &isas, "ISA", "only these: portable, avx2, avx512, avx512bf16");
   args.flag("--json", &json, "print JSON");
-  args.example("wellspring ops check softmax --isa avx2");
+  args.example("wellspring ops check softmax --isa portable");
   if (!args.parse(argc, argv)) return 0;
   CheckOptions options;
   options.first = first;

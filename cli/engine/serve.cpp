@@ -26,7 +26,7 @@ extern "C" int wellspring_command_serve(int argc, char** argv) {
   args.option("--dtype", &dtype, "f32|bf16", "computation (bf16)");
   args.option("--name", &name, "NAME", "the model's name in the API (the folder's)");
   args.flag("--log", &http.access_log, "one line per request");
-  args.example("wellspring serve runs/demo --port 8080");
+  args.example("wellspring serve runs/demo/run --port 8080");
   if (!args.parse(argc, argv)) return 0;
   if (dtype != "f32" && dtype != "bf16") throw Error(Fault::usage, str("--dtype is '", dtype, "'; expected f32 or bf16"));
   if (port < 0 || port > 65535) throw Error(Fault::usage, str("--port is ", port, "; expected 0 to 65535"));

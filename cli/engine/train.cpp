@@ -38,7 +38,7 @@ Config read_configuration(Line& line) {
   if (!line.file.empty() && !line.preset.empty())
     throw Error(Fault::usage, "give RUN.yaml or --preset, not both");
   if (!line.preset.empty()) {
-    if (line.out.empty()) line.out = "runs/" + line.preset;
+    if (line.out.empty()) line.out = "runs/train-" + line.preset;
     return Config::parse(preset(line.preset), str("preset ", line.preset));
   }
   if (line.file.empty()) {
@@ -48,7 +48,7 @@ Config read_configuration(Line& line) {
   }
   if (line.out.empty()) {
     std::string name = base_name(line.file);
-    line.out = "runs/" + name.substr(0, name.find('.'));
+    line.out = "runs/train-" + name.substr(0, name.find('.'));
   }
   return Config::read(line.file);
 }
@@ -75,8 +75,8 @@ extern "C" int wellspring_command_train(int argc, char** argv) {
             "Train a model as RUN.yaml says. Ctrl-C or SIGTERM writes a checkpoint and leaves with status 75; "
             "a second Ctrl-C leaves at once.");
   args.positional("RUN.yaml", &line.file, "what to train (train/presets/demo.yaml shows the keys)", false);
-  args.option("--out", &line.out, "DIR", "run folder (runs/NAME, after RUN.yaml)");
-  args.option("--set", &line.settings, "KEY=VALUE", "change a key, e.g. train.steps=100; may be repeated");
+  args.option("--out", &line.out, "DIR", "run folder (runs/train-NAME, after RUN.yaml or the preset)");
+  args.option("--set", &line.settings, "KEY=VALUE", "change a key, e.g. train.steps=100");
   args.option("--preset", &line.preset, "NAME", str("a configuration that comes with the program: ", join(names, ", ")));
   args.flag("--resume", &line.resume, "go on from the run folder's newest checkpoint (or begin, when there is none)");
   args.flag("--json", &line.json, "print the result as JSON");

@@ -1,0 +1,96 @@
+#!/usr/bin/python3
+"""Every example of every --help, run as it stands: in a folder with a corpus, and with the run where ./dev demo leaves it."""
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+
+PROGRAM = os.environ['WELLSPRING_BINARY']
+ENVIRONMENT = dict(os.environ, PATH=f'{os.path.dirname(PROGRAM)}:{os.environ["PATH"]}')
+RUN = '''
+tokenizer: tokenizer
+data: {train: [{path: data}], eval: [{path: data}]}
+model: {width: 32, layers: 1, heads: 2, ffn: 64, context: 64}
+train: {steps: 2, sequence: 32, batch: 2, schedule: {learning_rate: 0.001}}
+'''
+passed = failed = 0
+
+
+def check(ok, what, detail=''):
+    global passed, failed
+    passed, failed = passed + bool(ok), failed + (not ok)
+    if not ok:
+        print(f'FAILED: {what}\n{detail}', flush=True)
+
+
+def text_of(*words):
+    return subprocess.run([PROGRAM, *words, '--help'], check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def listed(text, title):
+    """The first words of the rows below a title."""
+    block = text.partition(f'\n{title}:\n')[2].partition('\n\n')[0]
+    return [row.split()[0] for row in block.splitlines() if re.match(r'  \S', row)]
+
+
+def commands():
+    for name in listed(subprocess.run([PROGRAM, '--help'], capture_output=True, text=True).stdout, 'Commands'):
+        verbs = listed(text_of(name), 'Verbs')
+        yield from ((name, verb) for verb in verbs) if verbs else [(name,)]
+
+
+def examples(words):
+    return [row.strip() for row in re.split(r'\nExamples?:\n', text_of(*words) + '\n')[-1].splitlines() if row.strip()]
+
+
+def run(folder, line, **options):
+    return subprocess.run(['bash', '-o', 'pipefail', '-c', line], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True,
+                          timeout=120, **options)
+
+
+def serves(folder, line):
+    process = subprocess.Popen(['bash', '-c', 'exec ' + line.replace('8080', '0')], cwd=folder, env=ENVIRONMENT, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    said = process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    error = process.communicate(timeout=60)[1]
+    check('http://127.0.0.1:' in said and process.returncode == 0, line, f'{process.returncode} {said} {error}')
+
+
+def main():
+    draw = random.Random(3)
+    with tempfile.TemporaryDirectory() as folder:
+        for language, words in (('en', 'the package of a system is installed with water and stone'.split()), ('zh', '软件包 系统 安装 水 泉'.split())):
+            os.makedirs(f'{folder}/corpus/{language}')
+            for i in range(300):
+                with open(f'{folder}/corpus/{language}/{i}.txt', 'w', encoding='utf-8') as f:
+                    f.write(' '.join(draw.choice(words) for _ in range(30)) + '\n')
+        with open(f'{folder}/run.yaml', 'w', encoding='utf-8') as f:
+            f.write(RUN)
+        os.makedirs(f'{folder}/runs/demo')
+        for name, target in (('run', '../first'), ('text', '../../text'), ('data', '../../data'), ('tokenizer', '../../tokenizer')):
+            os.symlink(target, f'{folder}/runs/demo/{name}')
+        for words in commands():
+            found = examples(words)
+            check(any('wellspring ' + ' '.join(words) in line for line in found), f'{words}: --help has an example', found)
+            for line in found:
+                if words == ('serve',):
+                    serves(folder, line)
+                else:
+                    result = run(folder, line, input='hello\n')
+                    check(result.returncode == 0 and result.stdout, line, f'{result.returncode} {result.stderr}')
+        # What --out is when it is not given lies beside the demo's folder, not in it.
+        before = sorted(os.listdir(f'{folder}/runs/demo'))
+        for line in ('wellspring train --preset demo', 'cp run.yaml demo.yaml && wellspring train demo.yaml'):
+            result = run(folder, line + ' --set train.steps=1 --set model.layers=1 --set samples=[]')
+            check(result.returncode == 0 and 'runs/train-demo/' in result.stdout, line, result.stderr)
+            check(sorted(os.listdir(f'{folder}/runs/demo')) == before, f'{line}: leaves runs/demo alone')
+            run(folder, 'rm -r runs/train-demo')
+    print(f'{passed} passed, {failed} failed')
+    return failed > 0
+
+
+sys.exit(main())
