@@ -17,7 +17,7 @@ double median(std::vector<double> v) {
 
 }  // namespace
 
-std::optional<std::string> TrainingGuard::check(double loss, double gradient_norm) {
+std::optional<std::string> TrainingGuard::check(int64_t step, double loss, double gradient_norm) {
   if (!std::isfinite(loss)) return str("the loss is ", loss);
   if (!std::isfinite(gradient_norm)) return str("the gradient norm is ", gradient_norm);
   bool high = false;
@@ -30,6 +30,7 @@ std::optional<std::string> TrainingGuard::check(double loss, double gradient_nor
     high = loss > middle + limit;
   }
   high_ = high ? high_ + 1 : 0;
+  if (high_ == 1) first_high_ = step;
   // A high loss does not enter the window, or a long spike would become the new normal.
   if (!high) {
     recent_.push_back(loss);
@@ -37,7 +38,7 @@ std::optional<std::string> TrainingGuard::check(double loss, double gradient_nor
   }
   if (high_ >= options_.patience)
     return str("the loss ", loss, " has been far above its recent median ", middle, " for ", high_,
-               " steps");
+               high_ == 1 ? " step" : " steps");
   return std::nullopt;
 }
 

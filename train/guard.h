@@ -19,12 +19,15 @@ class TrainingGuard {
   explicit TrainingGuard(Options options) : options_(options) {}
 
   /// What is wrong at this step ("loss is nan"), or nothing.
-  std::optional<std::string> check(double loss, double gradient_norm);
+  std::optional<std::string> check(int64_t step, double loss, double gradient_norm);
+  /// The step with which the present rise of the loss began; nothing while the loss is as usual.
+  std::optional<int64_t> rise() const { return high_ ? std::optional(first_high_) : std::nullopt; }
 
  private:
   Options options_;
   std::deque<double> recent_;
-  int high_ = 0;
+  int high_ = 0;             // steps in a row
+  int64_t first_high_ = 0;   // the first of them
 };
 
 }  // namespace wellspring

@@ -33,14 +33,18 @@ TEST(Schedule, WsdIsFlatThenLinear) {
 
 TEST(Guard, FindsNanAndSpikesButNotNoise) {
   TrainingGuard guard({});
-  EXPECT_TRUE(guard.check(NAN, 1).has_value());
-  EXPECT_TRUE(guard.check(1, INFINITY).has_value());
-  for (int i = 0; i < 100; ++i) EXPECT_FALSE(guard.check(5 + 0.1 * ((i * 7) % 5), 1).has_value());
-  EXPECT_FALSE(guard.check(50, 1).has_value());  // one bad batch passes
-  EXPECT_FALSE(guard.check(5, 1).has_value());
-  EXPECT_FALSE(guard.check(50, 1).has_value());
-  EXPECT_FALSE(guard.check(50, 1).has_value());
-  EXPECT_TRUE(guard.check(50, 1).has_value());
+  EXPECT_TRUE(guard.check(1, NAN, 1).has_value());
+  EXPECT_TRUE(guard.check(2, 1, INFINITY).has_value());
+  for (int i = 0; i < 100; ++i) EXPECT_FALSE(guard.check(i, 5 + 0.1 * ((i * 7) % 5), 1).has_value());
+  EXPECT_FALSE(guard.rise());
+  EXPECT_FALSE(guard.check(101, 50, 1).has_value());  // one bad batch passes
+  EXPECT_EQ(guard.rise(), 101);
+  EXPECT_FALSE(guard.check(102, 5, 1).has_value());
+  EXPECT_FALSE(guard.rise());
+  EXPECT_FALSE(guard.check(103, 50, 1).has_value());
+  EXPECT_FALSE(guard.check(104, 50, 1).has_value());
+  EXPECT_TRUE(guard.check(105, 50, 1).has_value());
+  EXPECT_EQ(guard.rise(), 103);  // the batch to look at
 }
 
 TEST(RunFolder, AttemptsOwnerAndCurve) {

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/progress.h"
 #include "base/text.h"
+#include "base/threads.h"
 #include "base/time.h"
 #include "tensor/allocator.h"
 #include "tensor/autograd.h"
@@ -37,6 +38,22 @@ std::string fixed(double v, int digits) {
 // Steps that are measured before the number of steps is decided.
 int64_t probe_steps(const TrainOptions& o) { return std::clamp<int64_t>(o.schedule.warmup, 6, 20); }
 
+// What the run computes on; a chip's name ends with the instruction set in use.
+Json placement() {
+  return {{"device", device_name({})}, {"name", chips()[0].capabilities(0).name}, {"threads", threads()}};
+}
+
+// "rows 8 to 11 (train-00000.tokens document 3 token 17 ... )" of what Run::batch() noted.
+std::string rows_text(const Json& batch) {
+  const Json& rows = batch["rows"];
+  auto place = [](const Json& r) {
+    return str(base_name(r["shard"].get<std::string>()), " document ", r["document"].get<int64_t>(), " token ",
+               r["offset"].get<int64_t>());
+  };
+  const auto first = batch["first_row"].get<int64_t>(), last = first + static_cast<int64_t>(rows.size()) - 1;
+  return str("rows ", first, " to ", last, " (", place(rows.front()), " ... ", place(rows.back()), ")");
+}
+
 class Run {
  public:
   Run(const TrainOptions& options, RunFolder& folder, bool quiet);
@@ -47,6 +64,7 @@ class Run {
   void restore(const std::string& checkpoint);
   void step();
   void guard(double loss, double norm);
+  Json batch(double loss, double norm) const;
   void evaluate();
   void checkpoint(bool last);
   void report(const char* state, const std::vector<Sample>& samples = {});
@@ -64,6 +82,7 @@ class Run {
   std::unique_ptr<Decoder> model_;
   std::unique_ptr<AdamW> optimizer_;
   TrainingGuard guard_;
+  Json rise_;  // the batch with which the present rise of the loss began
   StepPlan plan_;
   std::unique_ptr<Progress> progress_;
   std::vector<int32_t> rows_;  // [B, T + 1]
@@ -90,6 +109,7 @@ Run::Run(const TrainOptions& options, RunFolder& folder, bool quiet)
       targets_(Tensor::empty({options.batch, options.sequence}, DType::i32)),
       flops_(training_flops(options.model, options.sequence)) {
   write_file_atomic(folder_.attempt_path("run.yaml"), o_.resolved);
+  write_file_atomic(folder_.attempt_path("placement.json"), to_text(placement(), 1) + "\n");
   folder_.status("running", Json::object());
   begin_or_resume();
   gemm_ = measure_gemm(o_.dtype);
@@ -171,25 +191,32 @@ double Run::reserve() const {
   return evaluation + saving;
 }
 
-void Run::guard(double loss, double norm) {
-  auto why = guard_.check(loss, norm);
-  if (!why) return;
+// The batch of the step that is being made: which rows, and what came of them.
+Json Run::batch(double loss, double norm) const {
+  auto number = [](double v) { return std::isfinite(v) ? Json(v) : Json(str(v)); };
   Json rows = Json::array();
-  std::string first, last;
-  for (const Loader::RowPlace& row : loader_.last_rows()) {
+  for (const Loader::RowPlace& row : loader_.last_rows())
     rows.push_back({{"source", row.source}, {"shard", row.shard}, {"document", row.document}, {"offset", row.offset}});
-    last = str(base_name(row.shard), " document ", row.document, " token ", row.offset);
-    if (first.empty()) first = last;
+  return {{"step", done_ + 1}, {"loss", number(loss)}, {"gradient_norm", number(norm)}, {"first_row", done_ * o_.batch},
+          {"rows", rows}};
+}
+
+void Run::guard(double loss, double norm) {
+  const auto why = guard_.check(done_ + 1, loss, norm);
+  if (guard_.rise() == done_ + 1) rise_ = batch(loss, norm);
+  if (!why) return;
+  Json bad = batch(loss, norm);
+  bad["why"] = *why;
+  std::string began;
+  if (guard_.rise() && *guard_.rise() <= done_) {
+    bad["rise"] = rise_;
+    began = str("; the rise began at step ", *guard_.rise(), " with ", rows_text(rise_));
   }
-  const int64_t begin = done_ * o_.batch;
-  write_file_atomic(folder_.attempt_path("bad_batch.json"),
-                    to_text({{"step", done_ + 1}, {"why", *why}, {"loss", std::isfinite(loss) ? Json(loss) : Json(str(loss))},
-                             {"gradient_norm", std::isfinite(norm) ? Json(norm) : Json(str(norm))},
-                             {"first_row", begin}, {"rows", rows}}, 1) + "\n");
+  const std::string file = folder_.attempt_path("bad_batch.json");
+  write_file_atomic(file, to_text(bad, 1) + "\n");
   throw Error(Fault::data,
-              str("training stopped at step ", done_ + 1, ": ", *why, ". Its batch is rows ", begin, " to ",
-                  begin + o_.batch - 1, " (", first, " ... ", last, "; all of them in ",
-                  folder_.attempt_path("bad_batch.json"), "). ",
+              str("training stopped at step ", done_ + 1, ": ", *why, ". Its batch is ", rows_text(bad), began,
+                  "; all of them in ", file, ". ",
                   saved_ >= 0 ? str("The checkpoint of step ", saved_, " is whole: lower the learning rate and --resume")
                               : std::string("Lower the learning rate, or lengthen the warm-up")));
 }

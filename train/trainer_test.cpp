@@ -10,10 +10,12 @@
 #include "base/json.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "base/threads.h"
 #include "data/encoder.h"
 #include "data/prepare.h"
 #include "ops/check.h"
 #include "tensor/autograd.h"
+#include "tensor/chip.h"
 #include "train/checkpoint.h"
 #include "train/plan.h"
 #include "train/run_folder.h"
@@ -247,9 +249,24 @@ TEST_F(RunTest, TrainsEvaluatesAndWritesItsFolder) {
   EXPECT_LT(r.held_out[2].bits_per_byte(), 8);
   EXPECT_EQ(checkpoint_steps(run("a")), (std::vector<int64_t>{8, 12}));
   EXPECT_EQ(live_curve(run("a")).size(), 12u);
+  // Every file of train/run_folder.h.
   EXPECT_TRUE(exists(r.report));
   for (const char* name : {"config.json", "model.safetensors", "optimizer.safetensors", "state.json", "owner"})
     EXPECT_TRUE(exists(join_path(r.checkpoint, name))) << name;
+  EXPECT_EQ(read_file(join_path(r.checkpoint, "owner")), read_file(join_path(run("a"), "owner")));
+  const std::string attempt = join_path(run("a"), "attempts/1");
+  for (const char* name : {"run.yaml", "placement.json", "log.txt", "status.json"})
+    EXPECT_GT(file_size(join_path(attempt, name)), 0) << name;
+  EXPECT_EQ(Config::read(join_path(attempt, "run.yaml"))["train"].integer("steps", 0), 12);
+  const Json placement = read_json(join_path(attempt, "placement.json"));
+  EXPECT_EQ(placement["device"], device_name({}));
+  EXPECT_EQ(placement["threads"], threads());
+  EXPECT_EQ(placement["name"], chips()[0].capabilities(0).name);
+  EXPECT_TRUE(placement["name"].get<std::string>().ends_with(")"));  // the instruction set: "... (avx2)"
+  EXPECT_EQ(read_json(join_path(attempt, "status.json"))["state"], "finished");
+  for (const Json& step : live_curve(run("a")))
+    for (const char* key : {"attempt", "step", "time", "tokens", "loss", "tokens_per_second", "gemm_share", "memory"})
+      EXPECT_TRUE(step.contains(key)) << key;
   // A second run into the same folder must be asked for.
   EXPECT_NE(error_of([&] { train(options(), run("a"), false, true); }, Fault::usage).find("--resume"),
             std::string::npos);
@@ -298,6 +315,26 @@ TEST_F(RunTest, GuardNamesStepAndBatch) {
   EXPECT_EQ(bad["rows"].size(), 4u);
   Json status = read_json(join_path(run("a"), "attempts/1/status.json"));
   EXPECT_EQ(status["state"], "failed");
+}
+
+// With a rate of 0 the loss goes up and down with the batches alone, which a guard of no patience takes for a spike.
+TEST_F(RunTest, GuardNamesWhereASpikeBegan) {
+  const std::string what = error_of(
+      [&] {
+        train(options({"train.schedule.learning_rate=0", "train.steps=60", "train.guard.spike_factor=1.0e-3",
+                       "train.guard.least_rise=0", "train.guard.patience=2", "train.guard.window=4"}),
+              run("a"), false, true);
+      },
+      Fault::data);
+  const Json bad = read_json(join_path(run("a"), "attempts/1/bad_batch.json"));
+  const auto step = bad["step"].get<int64_t>();
+  EXPECT_EQ(bad["rise"]["step"], step - 1);
+  EXPECT_EQ(bad["rise"]["rows"].size(), 4u);
+  EXPECT_NE(bad["rise"]["rows"], bad["rows"]);
+  for (const std::string& part :
+       {str("training stopped at step ", step, ":"), str("for 2 steps. Its batch is rows ", 4 * step - 4, " to ", 4 * step - 1),
+        str("the rise began at step ", step - 1, " with rows ", 4 * step - 8, " to ", 4 * step - 5)})
+    EXPECT_NE(what.find(part), std::string::npos) << part << "\n" << what;
 }
 
 TEST_F(RunTest, TimeLimitDecidesTheSteps) {
