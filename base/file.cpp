@@ -183,14 +183,24 @@ const std::string& MappedFile::path() const {
   return mapping_ ? mapping_->path : kNone;
 }
 
+namespace {
+
+bool look(const std::string& path, struct stat* info) {
+  if (::stat(path.c_str(), info) == 0) return true;
+  if (errno == EACCES) fail("read", path, errno);  // nobody can say whether it is there
+  return false;
+}
+
+}  // namespace
+
 bool exists(const std::string& path) {
   struct stat info;
-  return ::stat(path.c_str(), &info) == 0;
+  return look(path, &info);
 }
 
 bool is_directory(const std::string& path) {
   struct stat info;
-  return ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+  return look(path, &info) && S_ISDIR(info.st_mode);
 }
 
 int64_t file_size(const std::string& path) {

@@ -53,6 +53,7 @@ class MappedFile {
   std::shared_ptr<const Mapping> mapping_;
 };
 
+/// Error(Fault::io) when the folder that it would lie in may not be searched.
 bool exists(const std::string& path);
 bool is_directory(const std::string& path);
 int64_t file_size(const std::string& path);

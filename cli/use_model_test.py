@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""wellspring generate, chat and serve as a user meets them, on a small model with random weights."""
+"""wellspring generate, chat, serve and export as a user meets them, on a small model with random weights."""
 import http.client
 import json
 import os
@@ -197,6 +197,8 @@ def test_bad_commands(folder, model):
         error = run('generate', model, *words, status=64)
         assert error.startswith('error: ') and said in error, (words, error)
     assert run('generate', f'{folder}/nowhere', '--ids', '1', status=74).startswith('error: ')
+    os.makedirs(f'{folder}/demo/run/checkpoints')
+    assert f'did you mean {folder}/demo/run?' in run('generate', f'{folder}/demo', '--ids', '1', status=74)
     run('generate', model, '--ids', '1', '--dump-logits', f'{folder}/no/such/folder/x.safetensors', status=74)
 
 
@@ -320,6 +322,76 @@ def test_sigterm_lets_a_request_end(folder, model):
     assert r.status == 200 and json.loads(r.read())['usage']['completion_tokens'] > 0
     assert s.process.wait(30) == 0  # a second signal would end it at once
     s.stop()
+
+
+def header_of(path):
+    """Names, dtypes and shapes of a safetensors file."""
+    with open(path, 'rb') as f:
+        return {n: t for n, t in json.loads(f.read(struct.unpack('<Q', f.read(8))[0])).items() if n != '__metadata__'}
+
+
+def difference(a, b):
+    """|a - b| / |a| of rows of logits."""
+    norm = sum(x * x for r in a for x in r) ** 0.5
+    return sum((x - y) ** 2 for r, s in zip(a, b) for x, y in zip(r, s)) ** 0.5 / norm
+
+
+def test_export_dtypes(folder, model):
+    ids = list(range(20, 40))
+    before = logits_of(folder, model, ids, '--dtype', 'f32')
+    for dtype, name, bound in (('f32', 'float32', 0), ('bf16', 'bfloat16', 0.05), ('f16', 'float16', 0.005)):
+        out = f'{folder}/{dtype}'
+        said = run('export', model, '--out', out, '--dtype', dtype)
+        assert out in said and dtype in said, said
+        tensors = header_of(f'{out}/model.safetensors')
+        assert {t['dtype'] for t in tensors.values()} == {dtype.upper()}, tensors
+        assert {n: t['shape'] for n, t in tensors.items()} == {n: t['shape'] for n, t in header_of(f'{model}/model.safetensors').items()}
+        with open(f'{out}/config.json') as f:
+            config = json.load(f)
+        assert config['torch_dtype'] == name and config['model_type'] == 'qwen2', config
+        with open(f'{out}/tokenizer.json') as f, open(f'{model}/tokenizer.json') as g:
+            assert f.read() == g.read()
+        away = difference(before, logits_of(folder, out, ids, '--dtype', 'f32'))
+        assert away <= bound and (away > 0) == (dtype != 'f32'), (dtype, away)
+        assert generate(out, '--prompt', PROMPT, '--max-tokens', '4')['tokens'] == 4
+
+
+def test_export_shards(folder, model):
+    wide, out = f'{folder}/wide', f'{folder}/out'
+    write_model(wide, 20000)  # the embedding alone takes 2.4 MiB
+    run('export', wide, '--out', out, '--shard-mb', '1')
+    with open(f'{out}/model.safetensors.index.json') as f:
+        places = json.load(f)['weight_map']
+    assert set(places) == set(header_of(f'{wide}/model.safetensors')) and not os.path.exists(f'{out}/model.safetensors')
+    assert len(set(places.values())) > 1 and set(places.values()) == {n for n in os.listdir(out) if n.endswith('.safetensors')}
+    for name, file in places.items():
+        assert name in header_of(f'{out}/{file}'), (name, file)
+    ids = [5, 19999, 77]
+    assert logits_of(folder, out, ids, '--dtype', 'f32') == logits_of(folder, wide, ids, '--dtype', 'f32')
+
+
+def test_export_as_llama(folder, model):
+    source = os.path.join(os.path.dirname(os.path.realpath(__file__)), '../models/decoder/testdata/teleflm')
+    ids = list(range(3, 30))
+    before = logits_of(folder, source, ids, '--dtype', 'f32')
+    for words, family in ((('--as', 'llama'), 'llama'), (('--as', 'same'), 'TeleFLM')):
+        out = f'{folder}/{family}'
+        run('export', source, '--out', out, *words)
+        with open(f'{out}/config.json') as f:
+            config = json.load(f)
+        assert config['model_type'] == family and ('input_mult' in config) == (family == 'TeleFLM'), config
+        assert difference(before, logits_of(folder, out, ids, '--dtype', 'f32')) < 1e-5, family
+
+
+def test_export_refuses(folder, model):
+    out = f'{folder}/out'
+    for words, said in (((), '--out DIR'), (('--out', out, '--dtype', 'int8'), 'int8'), (('--out', out, '--as', 'gpt2'), 'gpt2'),
+                        (('--out', out, '--shard-mb', '-1'), '--shard-mb'), (('--out', out, '--as', 'llama'), 'only Tele-FLM'),
+                        (('--out', model), 'already holds a model')):
+        error = run('export', model, *words, status=64)
+        assert error.startswith('error: ') and said in error, (words, error)
+        assert not os.path.exists(out), words
+    assert 'nowhere' in run('export', f'{folder}/nowhere', '--out', out, status=74)
 
 
 def main():
