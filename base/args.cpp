@@ -208,7 +208,7 @@ int run_verbs(const std::string& command, const std::string& summary,
     if (verb.name == argv[1]) return verb.run(argc - 1, argv + 1);
   auto near = nearest(argv[1], names);
   throw Error(Fault::usage, str(command, ": unknown verb '", argv[1], "'",
-                                near ? str(": did you mean '", *near, "'?") : std::string(),
+                                near ? str(": did you mean '", *near, "'?") : std::string("."),
                                 " Known: ", join(names, ", ")));
 }
 

@@ -104,6 +104,12 @@ TEST(Args, Verbs) {
         e.what(),
         "wellspring text: unknown verb 'encod': did you mean 'encode'? Known: train, encode");
   }
+  try {
+    run({"quux"});
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.what(), "wellspring text: unknown verb 'quux'. Known: train, encode");
+  }
   EXPECT_THROW(run({}), Error);
 }
 

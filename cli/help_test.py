@@ -63,11 +63,11 @@ def serves(folder, line):
 def main():
     draw = random.Random(3)
     with tempfile.TemporaryDirectory() as folder:
-        for language, words in (('en', 'the package of a system is installed with water and stone'.split()), ('zh', '软件包 系统 安装 水 泉'.split())):
+        for language, words in (('en', 'the package of a system is installed with water and stone'), ('zh', '软件包 系统 安装 水 泉')):
             os.makedirs(f'{folder}/corpus/{language}')
             for i in range(300):
                 with open(f'{folder}/corpus/{language}/{i}.txt', 'w', encoding='utf-8') as f:
-                    f.write(' '.join(draw.choice(words) for _ in range(30)) + '\n')
+                    f.write(' '.join(draw.choice(words.split()) for _ in range(30)) + '\n')
         with open(f'{folder}/run.yaml', 'w', encoding='utf-8') as f:
             f.write(RUN)
         os.makedirs(f'{folder}/runs/demo')

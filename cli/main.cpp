@@ -41,7 +41,7 @@ int dispatch(int argc, char** argv) {
     std::fputs(help().c_str(), name.empty() ? stderr : stdout);
     return name.empty() ? EX_USAGE : 0;
   }
-  std::vector<std::string> names;
+  std::vector<std::string> names = {"--help", "--version"};
   for (const Command& command : commands()) {
     if (name == command.name) return run_command(command, argc - 1, argv + 1);
     names.emplace_back(command.name);

@@ -42,6 +42,7 @@ TEST(Program, UnknownCommandSuggests) {
   EXPECT_EQ(
       r.error,
       "error: unknown command 'trian': did you mean 'train'? ('wellspring --help' lists all)\n");
+  EXPECT_NE(run({"--verison"}).error.find("did you mean '--version'?"), std::string::npos);
 }
 
 TEST(Program, FullOutputIsAnError) {

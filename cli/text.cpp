@@ -128,7 +128,7 @@ int train(int argc, char** argv) {
   args.option("--vocab-size", &vocab_size, "N", "number of ids, special tokens included (16384)");
   args.option("--out", &out, "DIR", "folder (or file.json) to write");
   args.option("--pattern", &pattern, "NAME", "how text is cut: gpt2, llama3, qwen2, cl100k, o200k (gpt2)");
-  args.option("--special", &special, "TOKEN", "a special token, e.g. '<|endoftext|>'; they get the ids 0, 1, ...");
+  args.option("--special", &special, "TOKEN", "a special token; they get the ids 0, 1, ... (<|endoftext|>, which ends documents; '' for none)");
   args.option("--min-frequency", &min_frequency, "N", "pairs seen less often are not merged (0)");
   args.option("--threads", &wanted_threads, "N", "threads (all)");
   args.flag("--json", &json, "print the figures as JSON");
@@ -140,7 +140,8 @@ int train(int argc, char** argv) {
   BpeTrainerOptions options;
   options.vocab_size = vocab_size;
   options.pattern = pattern_named(pattern);
-  options.special = special;
+  if (!args.given("--special")) special = {"<|endoftext|>"};
+  if (special != std::vector<std::string>{""}) options.special = special;
   options.min_frequency = min_frequency;
   BpeTrainer trainer(options);
   install_stop_signals();
@@ -161,7 +162,10 @@ int train(int argc, char** argv) {
   };
   Tokenizer tokenizer = trainer.train();
   const double learned = monotonic_seconds();
-  if (progress) progress->finish();
+  if (progress) {
+    progress->update(tokenizer.vocab_size() - 256 - static_cast<int64_t>(options.special.size()));
+    progress->finish();
+  }
   tokenizer.save(out);
   if (json) {
     write_out(to_text(Json{{"out", out}, {"files", files.size()}, {"skipped", skipped}, {"bytes", trainer.bytes()},

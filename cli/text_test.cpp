@@ -63,6 +63,20 @@ TEST_F(TextCommand, TrainEncodeDecode) {
   EXPECT_EQ(split(trim(r.output), '\n').size(), 2u);
 }
 
+// Training needs a token that ends documents, so it is there unless it is declined.
+TEST_F(TextCommand, EndOfTextUnlessDeclined) {
+  const std::string text = put("x.txt", "The spring is cold.\n");
+  EXPECT_EQ(run({"train", text, "--vocab-size", "260", "--out", in("with")}).status, 0);
+  EXPECT_EQ(run({"train", text, "--vocab-size", "260", "--special", "", "--out", in("without")}).status, 0);
+  EXPECT_NE(read_file(in("with/tokenizer.json")).find("<|endoftext|>"), std::string::npos);
+  EXPECT_EQ(read_file(in("without/tokenizer.json")).find("<|endoftext|>"), std::string::npos);
+  for (const char* t : {"with", "without"}) {
+    const ProcessResult r = run_process({program(), "data", "prepare", text, "--tokenizer", in(t), "--out", in(str("data-", t))});
+    EXPECT_EQ(r.status, 0) << r.error;
+    EXPECT_EQ(r.error.find("has no token that ends documents") == std::string::npos, t == std::string("with")) << r.error;
+  }
+}
+
 TEST_F(TextCommand, InvalidUtf8IsKeptOrReplacedAndCounted) {
   const std::string bad = put("bad.txt", "a\xFF\xE6\xB3 b\n");
   ProcessResult r = run({"encode", bad, "--tokenizer", tokenizer()});

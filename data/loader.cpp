@@ -165,7 +165,8 @@ Loader::Loader(const std::vector<MixPart>& parts, const LoaderOptions& options)
     const DatasetInfo& info = dataset.info();
     if (info.eos < 0)
       throw Error(Fault::data,
-                  str(part.dataset, ": its tokenizer has no token that ends documents"));
+                  str(part.dataset, ": its tokenizer has no token that ends documents, such as <|endoftext|>: ",
+                      "make it anew with 'wellspring text train', and prepare the data with it"));
     if (tokenizer.empty()) tokenizer = info.tokenizer_hash;
     if (tokenizer != info.tokenizer_hash)
       throw Error(Fault::data, str(part.dataset, " was prepared with another tokenizer than ",

@@ -64,8 +64,11 @@ std::string find_model_folder(const std::string& path) {
       if (starts_with(name, "step-"))
         if (auto step = parse_int(name.substr(5)); step && *step > best) best = *step, newest = name;
   if (best >= 0) return join_path(checkpoints, newest);
+  const std::string inner = join_path(path, "run");  // where the demo leaves its run
+  const bool holds_run = is_directory(join_path(inner, "checkpoints"));
   throw Error(Fault::io, str(path, " is not a model folder (it must hold config.json and model.safetensors), nor a "
-                                   "run folder with checkpoints"));
+                                   "run folder with checkpoints",
+                             holds_run ? str(": did you mean ", inner, "?") : "; models are not downloaded"));
 }
 
 std::unique_ptr<Decoder> load_decoder(const std::string& folder, DType dtype, bool training) {
