@@ -19,12 +19,12 @@ install(EXPORT wellspring NAMESPACE wellspring:: DESTINATION lib/cmake/wellsprin
   FILE wellspring-targets.cmake)
 
 # The public headers, as their folders stand: #include "ops/softmax.h".
-foreach(folder base tensor ops nn models text data train serve)
+foreach(folder base tensor ops nn models text data train serve eval)
   if(IS_DIRECTORY ${CMAKE_SOURCE_DIR}/${folder})
     install(DIRECTORY ${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/wellspring
       FILES_MATCHING PATTERN "*.h"
       PATTERN "test*" EXCLUDE PATTERN "reference" EXCLUDE PATTERN "schema" EXCLUDE
-      PATTERN "cases" EXCLUDE PATTERN "http_stream.h" EXCLUDE PATTERN "http_route.h" EXCLUDE
+      PATTERN "cases*" EXCLUDE PATTERN "check.h" EXCLUDE PATTERN "http_stream.h" EXCLUDE PATTERN "http_route.h" EXCLUDE
       PATTERN "config_node.h" EXCLUDE PATTERN "threads_pool.h" EXCLUDE)
   endif()
 endforeach()
@@ -38,7 +38,7 @@ install(FILES ${CMAKE_SOURCE_DIR}/cmake/wellspring-config.cmake
 
 # pkg-config files find the tree by their own place, so an installed tree may be moved.
 foreach(name base engine)
-  set(requires)
+  set(requires "Requires: nlohmann_json\n")
   set(what "the engine-free side: text, data, files, HTTP, threads")
   if(name STREQUAL engine)
     set(requires "Requires: wellspring-base\n")

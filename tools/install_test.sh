@@ -1,13 +1,13 @@
 #!/bin/bash
-# Installs the build into a fresh folder, builds examples/ against it by CMake and one by pkg-config,
-# and runs them.
+# Installs the build into a fresh folder, compiles each installed header alone, builds examples/
+# against the tree by CMake and one by pkg-config, and runs them.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 build=${1:-build}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 passed=0 failed=0
-try() {
+try() {  # NAME COMMAND...
   local name=$1
   shift
   if "$@" >"$work/log" 2>&1 </dev/null; then
@@ -35,6 +35,20 @@ for source in examples/*.cpp; do
 done
 export PKG_CONFIG_PATH="$work/tree/lib/pkgconfig:$work/tree/lib/$(gcc -print-multiarch)/pkgconfig"
 flags=$(pkg-config --cflags --libs wellspring-engine)
+# Every header alone, with no flags but those of the package.
+alone() {
+  # shellcheck disable=SC2086  # flags are words
+  g++ -std=c++20 -fsyntax-only $flags -include "$1" -x c++ /dev/null || echo "$1 does not compile alone"
+}
+export -f alone
+export flags
+headers=$(cd "$work/tree/include/wellspring" && find . -name '*.h' -printf '%P\n')
+for folder in base tensor ops nn models text data train serve eval; do
+  try "headers of $folder" bash -c "find '$work/tree/include/wellspring/$folder' -name '*.h' | grep ."
+done
+xargs -P "$(nproc)" -I{} bash -c 'alone {}' <<<"$headers" >"$work/alone.log" 2>&1
+try "each header alone" test ! -s "$work/alone.log"
+[[ ! -s $work/alone.log ]] || cat "$work/alone.log"
 # shellcheck disable=SC2086  # flags are words
 try pkg_config g++ -std=c++20 examples/tensor_gradient.cpp -o "$work/by_pkg_config" $flags
 try pkg_config_run env LD_LIBRARY_PATH="$(pkg-config --variable=libdir wellspring-engine)" \
