@@ -1,15 +1,21 @@
 #!/usr/bin/python3
 """The program `wellspring train` as a user and a machine meet it: killed, stopped, resumed, on other numbers of
 threads, with a full disk and with wrong configurations."""
+import fcntl
 import glob
 import hashlib
+import html.parser
 import json
 import os
+import pty
 import random
+import re
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 BINARY = os.environ['WELLSPRING_BINARY']
@@ -148,6 +154,85 @@ def test_stopped(work):
         check(weights(out, 30) == weights(f'{work}/whole-f32', 30), f'{name}: stopped and resumed gives the same bytes')
 
 
+def pending(process):
+    """Whether a signal waits to be taken by a process."""
+    with open(f'/proc/{process.pid}/status') as f:
+        return any(int(line.split()[1], 16) for line in f if line.startswith(('SigPnd', 'ShdPnd')))
+
+
+def test_interrupted_twice(work):
+    """Steps of seconds, so that the second Ctrl-C comes before the first was answered with a checkpoint."""
+    out = f'{work}/interrupted'
+    process = subprocess.Popen([BINARY, 'train', f'{work}/run.yaml', '--out', out, '--set', 'model.ffn=2048', '--set', 'train.batch=512'],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while lines(f'{out}/metrics.jsonl') < 1 and process.poll() is None:
+        time.sleep(0.0005)
+    process.send_signal(signal.SIGINT)
+    while pending(process):
+        time.sleep(0.0005)
+    process.send_signal(signal.SIGINT)
+    error = process.communicate()[1]
+    check(process.returncode == 130, 'SIGINT twice: status 130', f'{process.returncode}\n{error}')
+    check(lines(f'{out}/metrics.jsonl') == 1 and os.listdir(f'{out}/checkpoints') == [], 'SIGINT twice: leaves at once',
+          str(os.listdir(f'{out}/checkpoints')))
+    end = run('train', f'{work}/run.yaml', '--out', out, '--resume', '--set', 'train.steps=2')
+    check(end.returncode == 0, 'SIGINT twice: the folder can be used again', end.stderr)
+
+
+def test_progress(work):
+    """The line on a terminal: how far, speed, time left, loss, share of the GEMM rate, memory."""
+    keeper, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('4H', 24, 120, 0, 0))
+    process = subprocess.Popen([BINARY, 'train', f'{work}/run.yaml', '--out', f'{work}/progress', '--set', 'train.steps=300',
+                                '--set', 'train.checkpoint_every=0', '--set', 'train.eval_every=100'],
+                               stdout=subprocess.DEVNULL, stderr=terminal, env=dict(os.environ, TERM='xterm'))
+    os.close(terminal)
+    text = b''
+    try:
+        while chunk := os.read(keeper, 65536):
+            text += chunk
+    except OSError:
+        pass  # how a terminal says that its last writer has gone
+    os.close(keeper)
+    shown = [s for s in re.split('[\r\n]+', text.decode().replace('\x1b[K', '')) if s]
+    line = re.compile(r'train: \d+% \([\d.]+k? of [\d.]+k tokens\), [\d.]+[kM]?/s, [\d.]+ ?\w+ left, loss \d\.\d+, \d+% of GEMM, [\d.]+ [kMG]i?B')
+    check(process.wait() == 0 and any(line.fullmatch(s) for s in shown), 'progress on a terminal', '\n'.join(shown))
+    check(any(re.fullmatch(r'step 100: held out .* bits per byte', s) for s in shown), 'evaluations are told', '\n'.join(shown))
+    check(re.match(r'train: [\d.]+k tokens in .*, loss \d\.\d+, \d+% of GEMM', shown[-1]), 'the last line sums up', '\n'.join(shown))
+
+
+class Page(html.parser.HTMLParser):
+    """Text of a page, and everything that it would load from elsewhere."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.text, self.loads = '', []
+        self.feed(source)
+
+    def handle_starttag(self, tag, attrs):
+        self.loads += [f'{tag} {k}={v}' for k, v in attrs if k in ('src', 'href', 'xlink:href', 'srcset', 'data', 'action') and not v.startswith('#')]
+
+    def handle_data(self, data):
+        self.text += data + ' '
+
+
+def test_report(work):
+    out = f'{work}/reported'
+    must('train', f'{work}/run.yaml', '--out', out)
+    with open(f'{out}/report.html', encoding='utf-8') as f:
+        source = f.read()
+    page = Page(source)
+    check(not page.loads and '@import' not in source and 'url(' not in source, 'the report loads nothing', str(page.loads))
+    with open(f'{out}/metrics.jsonl') as f:
+        metrics = [json.loads(row) for row in f]
+    loss = [m['loss'] for m in metrics if 'loss' in m][-1]
+    best = min(m['eval_bpb'] for m in metrics if 'eval_bpb' in m)
+    for part in ('Loss', 'Held-out bits per byte', 'Learning rate', 'Throughput', 'Gradient norm', 'finished', f'{loss:.4f}', f'{best:.4f}',
+                 'mean tokens a second', 'share of the machine', 'peak memory', 'Samples', 'the package', 'micro_batch: 2'):
+        check(part in page.text, f'the report holds "{part}"', page.text[:2000])
+    check(source.count('<svg') == 5 and source.count('<polyline') >= 5, 'five charts with curves')
+
+
 def test_full_disk(work):
     """A checkpoint that does not fit: the one before it stays whole and the run goes on from it."""
     out = f'{work}/full'
@@ -211,8 +296,10 @@ def test_answers(work):
 def main():
     with tempfile.TemporaryDirectory() as work:
         prepare(work)
-        for test in (test_killed, test_threads, test_stopped, test_full_disk, test_wrong_input, test_answers):
-            test(work)
+        for test in (test_killed, test_threads, test_stopped, test_interrupted_twice, test_progress, test_report, test_full_disk,
+                     test_wrong_input, test_answers):
+            if len(sys.argv) < 3 or sys.argv[2] in test.__name__:  # BUILD [NAME]; some build on test_killed
+                test(work)
     print(f'{passed} passed, {failed} failed')
     return failed > 0
 
