@@ -31,7 +31,16 @@ typedef float wf __attribute__((vector_size(kWide * 4), may_alias));
 typedef int32_t wi __attribute__((vector_size(kWide * 4), may_alias));
 constexpr int kParts = kLanes / kWide;  // native vectors of a vf
 
-WS_INLINE wf splat_wide(float v) { return wf{} + v; }
+// Not wf{} + v, which keeps its addition: 0 + -0 is 0.
+WS_INLINE wf splat_wide(float v) {
+#if defined(__AVX512F__)
+  return (wf)_mm512_set1_ps(v);
+#elif defined(__AVX2__)
+  return (wf)_mm256_set1_ps(v);
+#else
+  return wf{v, v, v, v};
+#endif
+}
 WS_INLINE wf load_wide(const float* p) { return *reinterpret_cast<const wf*>(p); }  // aligned
 WS_INLINE void store_wide(float* p, wf v) { *reinterpret_cast<wf*>(p) = v; }
 WS_INLINE wf select_wide(wi mask, wf a, wf b) { return (wf)(((wi)a & mask) | ((wi)b & ~mask)); }
