@@ -33,13 +33,20 @@ ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 KEYS = ("what", "unit", "threads", "ours", "peer", "peer_name", "ratio", "roof_share", "agreement", "goal", "pass")
 LOWER_IS_BETTER = ("s", "ms", "us", "MB", "GB")  # of units; every other one is a rate
 REST = 0.05  # seconds between the sides: idle threads of either spin for a while
+TCMALLOC = "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4"  # the peers' best allocator
 
 
 def need(*modules):
     """Goes on only where these Python modules are: here, or under the peers' Python (WELLSPRING_PEERS, else
-    .cache/peers/venv), which then runs the script from its beginning. Nowhere: status 77 and how to get them."""
+    .cache/peers/venv), which then runs the script from its beginning. Nowhere: status 77 and how to get them.
+    PyTorch runs at its best: with tcmalloc preloaded where it is there, and its own choice of kernels."""
     missing = [m for m in modules if importlib.util.find_spec(m) is None]
     if not missing:
+        if "torch" in modules and os.path.exists(TCMALLOC) and TCMALLOC not in os.environ.get("LD_PRELOAD", ""):
+            for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
+                os.environ.pop(name, None)
+            os.environ["LD_PRELOAD"] = TCMALLOC
+            os.execv(sys.executable, [sys.executable] + sys.argv)
         return
     peers = os.environ.get("WELLSPRING_PEERS") or os.path.join(ROOT, ".cache/peers/venv/bin/python")
     if os.path.exists(peers) and os.environ.get("WELLSPRING_BENCH_PEERS") != peers:
@@ -59,6 +66,11 @@ def median_seconds(run, budget, least=3):
         run()
         times.append(time.perf_counter() - begin)
     return statistics.median(times)
+
+
+def own_environment(**more):
+    """The environment for Wellspring's programs: without what need() preloads for the peers."""
+    return {**{k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}, **more}
 
 
 def distance(ours, theirs):
@@ -87,7 +99,7 @@ class Program:
             sys.exit(f"{path} is missing: ./dev build {os.path.basename(path)}")
         self.path = path
         self.process = subprocess.Popen([path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env=dict(os.environ, WELLSPRING_THREADS=str(threads), **(environment or {})))
+                                        env=own_environment(WELLSPRING_THREADS=str(threads), **(environment or {})))
 
     def ask(self, *words):
         self.process.stdin.write(" ".join(map(str, words)) + "\n")
@@ -151,7 +163,7 @@ class Bench:
             arguments(parser)
         self.args = parser.parse_args()
         self.threads = self.args.threads
-        self.budget, self.count = (0.1, 1) if self.args.quick else (0.4, 3)
+        self.budget, self.count = (0.1, 1) if self.args.quick else (0.3, 5)
         if "torch" in sys.modules or importlib.util.find_spec("torch"):
             os.environ.setdefault("OMP_NUM_THREADS", str(self.threads))
             import torch
@@ -233,16 +245,22 @@ class Bench:
         if not self.rows:
             sys.exit(f"no case of {self.name} contains '{self.args.only}'")
         result = self.result()
+        print(summary(result))
         write_whole(self.args.out, json.dumps(result, indent=1) + "\n")
         write_whole(os.path.splitext(self.args.out)[0] + ".md", f"# {self.title}\n\n" + table(result))
 
 
+def summary(result):
+    """Machine, date and versions in a line."""
+    machine = ", ".join(f"{k} {v}" for k, v in result["machine"].items() if k not in ("processor", "roofs"))
+    return (f"{result['machine']['processor']}, {machine}; {result['date']}; "
+            + ", ".join(f"{k} {v}" for k, v in result["versions"].items()) + ".")
+
+
 def table(result):
     cell = lambda v: "" if v is None else "yes" if v is True else "no" if v is False else str(v)
-    machine = ", ".join(f"{k} {v}" for k, v in result["machine"].items() if k not in ("processor", "roofs"))
     roofs = ", ".join(f"{k} {v}" for k, v in result["machine"].get("roofs", {}).items())
-    lines = [f"{result['machine']['processor']}, {machine}; {result['date']}; "
-             + ", ".join(f"{k} {v}" for k, v in result["versions"].items()) + ".", ""]
+    lines = [summary(result), ""]
     if roofs:
         lines += [f"Roofs measured in the same run (GF/s, GB/s): {roofs}.", ""]
     lines += ["| " + " | ".join(KEYS) + " |", "|" + "---|" * len(KEYS)]

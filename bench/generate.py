@@ -72,7 +72,7 @@ def prompt(n):
 class Ours:
     def __init__(self, bench, dtype):
         self.command = [bench.wellspring(), "generate", FOLDER, "--dtype", dtype, "--greedy"]
-        self.environment = dict(os.environ, WELLSPRING_THREADS=str(bench.threads))
+        self.environment = common.own_environment(WELLSPRING_THREADS=str(bench.threads))
 
     def run(self, *words):
         return subprocess.run(self.command + list(words), check=True, stdout=subprocess.PIPE, text=True,

@@ -103,7 +103,7 @@ def measure_time(bench, dtype, tokens, name):
         error = disagreement(file.name, Peer("eager", dtype, tokens, exact=True).results())
     eager, compiled = Peer("eager", dtype, tokens), Peer("compiled", dtype, tokens)
     compiled.run()
-    times = bench.turns(ours=lambda budget: ours.number("loss", *words, 0, "-"),
+    times = bench.turns(min(bench.count, 3), ours=lambda budget: ours.number("loss", *words, 0, "-"),
                         gemms=lambda budget: ours.number("gemms", *words, 0, "-"),
                         eager=lambda budget: once(eager.run), compiled=lambda budget: once(compiled.run))
     work = 6 * tokens * WIDTH * CLASSES / 1e9

@@ -9,19 +9,9 @@ the multiply-adds that the processor can do in registers, measured in the same r
 (decoding) is compared with reading memory.
 """
 
-import os
-import sys
 import tempfile
 
-# The peer at its best: a faster allocator, its own choice of kernels.
-TCMALLOC = "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4"
-if os.path.exists(TCMALLOC) and "tcmalloc" not in os.environ.get("LD_PRELOAD", ""):
-    os.environ["LD_PRELOAD"] = TCMALLOC
-    os.execv(sys.executable, [sys.executable] + sys.argv)
-for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
-    os.environ.pop(name, None)
-
-import common  # noqa: E402
+import common
 
 common.need("torch")
 import numpy as np  # noqa: E402
