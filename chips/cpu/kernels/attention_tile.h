@@ -171,6 +171,19 @@ WS_INLINE void cut_tiles(int64_t lanes, const RowsOf& rows_of, const Body& body)
   }
 }
 
+// The same with the groups of lanes inside: a row of A is read once. Tiles of rows may pass the end of a group.
+template <class RowsOf, class Body>
+WS_INLINE void cut_tiles_by_rows(int64_t lanes, const RowsOf& rows_of, const Body& body) {
+  if constexpr (kTileVectors == 2) {
+    cut_rows<2>(rows_of(lanes - 2 * kWide, 2 * kWide), 0, [=](int64_t r, int64_t, auto tile) __attribute__((always_inline)) {
+      for (int64_t n = 0; n < lanes; n += 2 * kWide)
+        if (r < rows_of(n, 2 * kWide)) body(r, n, tile);
+    });
+  } else {
+    cut_tiles(lanes, rows_of, body);
+  }
+}
+
 // C += A B for `rows` (a multiple of 8) rows and `lanes` (a multiple of 16) columns.
 template <bool Pairs, bool KMajor>
 __attribute__((noinline)) void add_product(float* c, int64_t ldc, const float* a, int64_t lda,
