@@ -126,18 +126,18 @@ void* scratch(int slot, size_t bytes) {
     void* data[8] = {};
     size_t size[8] = {};
     ~Buffers() {
-      for (void* p : data) std::free(p);
+      for (int i = 0; i < 8; ++i)
+        if (data[i]) release(0, data[i], size[i]);
     }
   };
   static thread_local Buffers buffers;
   WS_CHECK(slot >= 0 && slot < 8, "scratch slot out of range");
   if (buffers.size[slot] < bytes) {
-    std::free(buffers.data[slot]);
+    if (buffers.data[slot]) release(0, buffers.data[slot], buffers.size[slot]);
     buffers.data[slot] = nullptr, buffers.size[slot] = 0;
-    size_t rounded = (bytes + bytes / 4 + 4095) & ~size_t{4095};
-    buffers.data[slot] = std::aligned_alloc(64, rounded);
-    if (!buffers.data[slot])
-      throw Error(Fault::missing, str("out of memory: no ", human_bytes(rounded), " of scratch"));
+    const size_t wanted = bytes + bytes / 4, whole = wanted >= kHugePage / 2 ? kHugePage : 4096;
+    const size_t rounded = (wanted + whole - 1) / whole * whole;
+    buffers.data[slot] = allocate(0, rounded);
     buffers.size[slot] = rounded;
   }
   return buffers.data[slot];

@@ -12,7 +12,7 @@ constexpr int64_t kMostBlock = 384;        // elements of K in a block: a panel 
 constexpr int64_t kMostDepth = 4096;       // elements of K packed at once
 constexpr int64_t kChunkWords = 2 << 20;   // packed words of an operand at once
 constexpr int64_t kTileRows = 144, kTileColumns = 256;  // greatest tile
-constexpr int64_t kTiles = 64;             // tiles to have when the work is enough
+constexpr int64_t kTilesOfThread = 8;      // tiles to have for each thread when the work is enough
 constexpr int64_t kLeastWork = 1 << 17;    // multiply-adds of a tile
 constexpr int64_t kFewRows = 96;           // up to here each panel of B is packed by its only user
 
@@ -119,7 +119,8 @@ struct Product {
     mt = round_to(least(kTileRows, mb), kMr);
     nt = round_to(least(kTileColumns, nb), kNrOf);
     if (!b) mt = round_to(mb, kMr);
-    while (ceil_div(mb, mt) * ceil_div(nb, nt) < kTiles && mt * nt * g.k > 2 * kLeastWork) {
+    const int64_t tiles = kTilesOfThread * threads();
+    while (ceil_div(mb, mt) * ceil_div(nb, nt) < tiles && mt * nt * g.k > 2 * kLeastWork) {
       const bool rows = b && mt > kMr && (mt >= nt || nt == kNrOf);
       if (!rows && nt == kNrOf) break;
       int64_t& side = rows ? mt : nt;
@@ -129,12 +130,12 @@ struct Product {
 
   // out = partial + product + bias of one register tile.
   template <class To>
-  void step(const Sum* pa, const Sum* pb, int64_t words, const Sum* part, int64_t part_row,
+  void step(const Sum* pa, const Sum* pb, const Sum* next, int64_t words, const Sum* part, int64_t part_row,
             int64_t part_col, To* out, int64_t row, int64_t col, const Sum* with_bias, int64_t rows,
             int64_t cols) const {
     Target<Sum, To> t{part, part_row, part_col, out, row, col, with_bias,
                       static_cast<int>(rows), static_cast<int>(cols)};
-    micro<Op>(pa, pb, words, t);
+    micro<Op>(pa, pb, next, words, t);
   }
 
   // Tile at (m, n) of the chunk.
@@ -166,11 +167,12 @@ struct Product {
           const Sum* pa = a + (i * panels_a + (m + r) / kMr) * block_words() * kMr;
           const int64_t high = least(kMr, rows - r);
           Sum* p = part + r * part_row + j * part_col;
+          const Sum* next = b && r + kMr >= rows ? pb + block_words() * kNrOf : pb;
           if (last || !kConverts)
-            step(pa, pb, words, first ? nullptr : p, part_row, part_col,
+            step(pa, pb, next, words, first ? nullptr : p, part_row, part_col,
                  c + r * g.c_row + j * g.c_col, g.c_row, g.c_col, with_bias, high, here);
           else
-            step(pa, pb, words, first ? nullptr : p, part_row, part_col, p, part_row, part_col,
+            step(pa, pb, next, words, first ? nullptr : p, part_row, part_col, p, part_row, part_col,
                  with_bias, high, here);
         }
       }

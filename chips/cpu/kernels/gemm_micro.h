@@ -136,10 +136,12 @@ WS_INLINE void finish(const native<typename Op::Sum> (&acc)[kMr][2],
     }
 }
 
-// One register tile: a is [words][kMr], b [words][kNr], both packed.
+// One register tile: a is [words][kMr], b [words][kNr], both packed. `next` is fetched meanwhile, as many words
+// as b has: the panel of B that comes after this one.
 template <class Op, class Out>
 __attribute__((noinline)) void micro(const typename Op::Sum* a, const typename Op::Sum* b,
-                                     int64_t words, const Target<typename Op::Sum, Out>& t) {
+                                     const typename Op::Sum* next, int64_t words,
+                                     const Target<typename Op::Sum, Out>& t) {
   using Sum = typename Op::Sum;
   native<Sum> acc[kMr][2];
 #pragma GCC unroll 12
@@ -151,6 +153,7 @@ __attribute__((noinline)) void micro(const typename Op::Sum* a, const typename O
     const native<Sum> b0 = *reinterpret_cast<const native<Sum>*>(b);
     const native<Sum> b1 = *reinterpret_cast<const native<Sum>*>(b + kWidth<Sum>);
     __builtin_prefetch(a + 8 * 64 / sizeof(Sum));
+    __builtin_prefetch(next + k * kNr<Op>, 0, 2);
 #pragma GCC unroll 12
     for (int m = 0; m < kMr; ++m) {
       acc[m][0] = Op::add(acc[m][0], a[m], b0);
