@@ -36,7 +36,7 @@ std::string emit_text(const std::string& s) {
   if (plain && kIndicators.find(s[0]) != kIndicators.npos) plain = false;
   for (char c : s)
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F || c == ':' || c == '#' || c == ',' ||
-        c == '[' || c == ']' || c == '{' || c == '}')
+        c == '[' || c == ']' || c == '{' || c == '}' || c == '?')
       plain = false;
   return plain ? s : to_text(Json(s));
 }

@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kNodeLimit = 1'000'000;
 constexpr int kDepthLimit = 256;
+constexpr size_t kKeyLimit = 160;  // the parser takes 1024 bytes on a line, written with up to 6 for each of these
 
 // Builds the tree from the parser's events, so that every node keeps its mark and nothing (double
 // keys, aliases) is decided by the library.
@@ -105,6 +106,8 @@ class Builder : public YAML::EventHandler {
     if (level.node->kind == ConfigNode::Kind::map && !level.key) {
       if (node->kind == ConfigNode::Kind::list || node->kind == ConfigNode::Kind::map)
         fail(node->line, 1, "a key must be a name, not a list or map");
+      if (node->scalar.size() > kKeyLimit)
+        fail(node->line, 1, str("a key of ", node->scalar.size(), " bytes; at most ", kKeyLimit));
       auto [entry, fresh] = level.lines.emplace(node->scalar, node->line);
       if (!fresh)
         fail(node->line, 1,

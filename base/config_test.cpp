@@ -178,6 +178,22 @@ TEST(Config, DefaultsStandInTheResolvedTree) {
   EXPECT_TRUE(std::isinf(again["train"].number("clip")));
 }
 
+// A text with any character in any place reads back as itself, as a value, in a list and as a key.
+TEST(Config, YamlRoundTripOfTexts) {
+  for (int ch = 1; ch < 127; ++ch)  // JSON does not escape 127, and YAML refuses it
+    for (const char* form : {"%", "%x", "x%", "x%y", "x %y", "x% y", "x % y", "%%"}) {
+      std::string text;
+      for (const char* f = form; *f; ++f) text += *f == '%' ? static_cast<char>(ch) : *f;
+      const Json json = {{"value", text}, {"list", Json::array({text, "z"})}, {text == "list" ? "other" : text, 1}};
+      Config c = Config::parse(to_text(json), "x");
+      EXPECT_EQ(to_text(Config::parse(c.to_yaml(), "written").to_json()), to_text(json)) << c.to_yaml();
+    }
+  const std::string most(160, '\x01');
+  Config c = Config::parse(to_text(Json{{most, 1}}), "x");
+  EXPECT_EQ(to_text(Config::parse(c.to_yaml(), "written").to_json()), to_text(c.to_json()));
+  EXPECT_NE(error_of([&] { Config::parse(to_text(Json{{most + "x", 1}}), "x"); }).find("a key of 161 bytes"), std::string::npos);
+}
+
 TEST(Config, YamlRoundTripOfNestedLists) {
   Config c = Config::parse(
       "a:\n  - {x: 1, y: [1, {z: 2}]}\n  - [[], {}, ~]\n  - text\nb: {}\n\"k: 1\": \"a\\nb\"\n",
