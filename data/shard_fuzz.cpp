@@ -1,11 +1,11 @@
 // Any bytes as a shard: refused with an Error, or all of it readable. The header's checksums are
 // mended first, so that the fields behind them are reached.
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -24,8 +24,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     header->payload[1] = payload.high;
     header->header = hash128({bytes.data(), offsetof(ShardHeader, header)}).low;
   }
-  static const std::string path = str("/tmp/shard_fuzz.", static_cast<int>(::getpid()));
-  std::ofstream(path, std::ios::binary) << bytes;
+  // A file in memory alone: nothing stays behind.
+  static const int file = ::memfd_create("shard_fuzz", 0);
+  static const std::string path = str("/proc/self/fd/", file);
+  WS_CHECK(::ftruncate(file, 0) == 0 &&
+               ::pwrite(file, bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()),
+           "the input stands in the file");
   try {
     Shard shard(path);
     shard.verify();
