@@ -53,6 +53,12 @@ class Mailbox {
   bool ended_ = false;
 };
 
+bool refuse_name(const std::string& asked, const ServedModel& model, HttpResponse& response) {
+  if (asked == model.name) return false;
+  response.send_error(404, str("there is no model '", asked.substr(0, 80), "' here, only '", model.name, "'"));
+  return true;
+}
+
 // One request from its body to its answer.
 class Exchange {
  public:
@@ -65,8 +71,7 @@ class Exchange {
   }
 
   void run() {
-    if (!api_.model.empty() && api_.model != model_.name)
-      return response_.send_error(404, str("there is no model '", api_.model.substr(0, 80), "' here, only '", model_.name, "'"));
+    if (!api_.model.empty() && refuse_name(api_.model, model_, response_)) return;
     GenerateRequest& g = api_.generate;
     g.prompt = !api_.ids.empty() ? api_.ids : chat_ ? model_.text->chat(api_.messages) : model_.text->prompt(api_.prompt);
     g.stop_tokens = model_.text->stop_tokens();
@@ -197,9 +202,14 @@ void add_api_routes(HttpServer& server, const ServedModel& model) {
   server.route("POST", "/v1/completions", [&model](const HttpRequest& q, HttpResponse& a) { Exchange(model, false, q, a).run(); });
   server.route("POST", "/v1/chat/completions", [&model](const HttpRequest& q, HttpResponse& a) { Exchange(model, true, q, a).run(); });
   const int64_t started = std::time(nullptr);
-  server.route("GET", "/v1/models", [&model, started](const HttpRequest&, HttpResponse& a) {
-    Json one = {{"id", model.name}, {"object", "model"}, {"created", started}, {"owned_by", "wellspring"}, {"context", model.context}};
-    a.send(200, "application/json", to_text({{"object", "list"}, {"data", Json::array({one})}}));
+  auto one = [&model, started] {
+    return Json{{"id", model.name}, {"object", "model"}, {"created", started}, {"owned_by", "wellspring"}, {"context", model.context}};
+  };
+  server.route("GET", "/v1/models", [one](const HttpRequest&, HttpResponse& a) {
+    a.send(200, "application/json", to_text({{"object", "list"}, {"data", Json::array({one()})}}));
+  });
+  server.route("GET", "/v1/models/{id*}", [&model, one](const HttpRequest& q, HttpResponse& a) {
+    if (!refuse_name(std::string(q.part("id")), model, a)) a.send(200, "application/json", to_text(one()));
   });
   server.route("GET", "/health", [&model](const HttpRequest&, HttpResponse& a) {
     a.send(200, "application/json", to_text({{"status", "ok"}, {"model", model.name}, {"requests", model.engine->load()}}));

@@ -250,6 +250,8 @@ TEST_F(Served, StopStringsAndErrors) {
   EXPECT_EQ(post("/v1/nothing", "{}").status, 404);
   std::string base = str("http://127.0.0.1:", server_.port());
   EXPECT_EQ(parse_json(http_request("GET", base + "/v1/models").body, "a")["data"][0]["id"], "tiny");
+  EXPECT_EQ(parse_json(http_request("GET", base + "/v1/models/tiny").body, "a")["id"], "tiny");
+  EXPECT_EQ(http_request("GET", base + "/v1/models/other").status, 404);
   EXPECT_EQ(parse_json(http_request("GET", base + "/health").body, "a")["status"], "ok");
 }
 
