@@ -24,8 +24,8 @@ int64_t StepPlan::steps(int64_t step) const {
   return n;
 }
 
-bool StepPlan::due(int64_t step) const {
-  if (entries_.empty()) return step >= probe_;
+bool StepPlan::due(int64_t step, double seconds) const {
+  if (entries_.empty()) return step >= probe_ || seconds >= 0.2 * seconds_;
   const Entry& last = entries_.back();
   for (double share : {0.25, 0.5, 0.75, 0.875, 0.9375}) {
     auto place = static_cast<int64_t>(share * static_cast<double>(last.steps));
@@ -41,7 +41,7 @@ bool StepPlan::consider(int64_t step, double seconds, double reserve) {
     marked_ = true;
     return false;
   }
-  if (step <= mark_.step || !due(step)) return false;
+  if (step <= mark_.step || !due(step, seconds)) return false;
   const double one = (seconds - mark_.seconds) / static_cast<double>(step - mark_.step);
   const double left = std::max(0.0, seconds_ - reserve - seconds);
   // Two percent in hand: what is measured later than the last look can only be slower.

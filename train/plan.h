@@ -13,7 +13,8 @@ namespace wellspring {
 /// kept with the run, so a resumed run follows the same learning rates.
 class StepPlan {
  public:
-  /// At most `steps` (0: any number) within `seconds` (0: any time); the first `probe` steps are measured.
+  /// At most `steps` (0: any number) within `seconds` (0: any time); the first `probe` steps are measured,
+  /// or fewer when they take a fifth of the time.
   StepPlan(int64_t steps, double seconds, int64_t probe);
 
   /// Steps that the run has in all, as known when `step` steps are done.
@@ -37,7 +38,7 @@ class StepPlan {
     int64_t step = 0;
     double seconds = 0;
   };
-  bool due(int64_t step) const;
+  bool due(int64_t step, double seconds) const;
   int64_t most_;
   double seconds_;
   int64_t probe_;

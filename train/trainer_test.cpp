@@ -76,6 +76,16 @@ TEST(Plan, EndsInTimeOnASlowingMachine) {
   }
 }
 
+// Steps so slow that the probe alone would take longer than the run may.
+TEST(Plan, EndsInTimeWithSlowSteps) {
+  StepPlan plan(0, 12, 20);
+  double seconds = 0;
+  int64_t step = 0;
+  while (step < plan.steps(step)) plan.consider(++step, seconds += 1.1, 1);
+  EXPECT_LE(seconds, 12);
+  EXPECT_GE(seconds, 8);
+}
+
 TEST(Plan, NeverMoreThanTheStepsAskedFor) {
   StepPlan plan(40, 1000, 8);
   int64_t step = 0;
