@@ -234,7 +234,9 @@ SafetensorsFolder::SafetensorsFolder(const std::string& folder, const std::strin
   simdjson::dom::parser parser;
   simdjson::dom::element root;
   simdjson::dom::object map;
-  if (parser.parse(text).get(root) || root["weight_map"].get_object().get(map))
+  if (auto code = parser.parse(text).get(root))
+    throw Error(Fault::data, str(index, ": not JSON: ", simdjson::error_message(code)));
+  if (root["weight_map"].get_object().get(map))
     throw Error(Fault::data, str(index, ": no 'weight_map' object of tensor names and files"));
   std::unordered_map<std::string, size_t> shards;
   for (auto field : map) {

@@ -1,7 +1,9 @@
 #include "tensor/safetensors.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 
 #include "base/error.h"
@@ -122,6 +124,59 @@ TEST(Safetensors, Shards) {
   EXPECT_THROW(SafetensorsFolder{folder.path()}, Error);
   EXPECT_THROW(SafetensorsFolder{folder.path() + "/none"}, Error);
   EXPECT_THROW(write_safetensors(folder.path() + "/x", {{"a", list[0].second}, {"a", list[0].second}}), Error);
+}
+
+TEST(Safetensors, DamagedIndexesAreRefused) {
+  TemporaryFolder top;
+  const std::string folder = top.path() + "/model", index = folder + "/model.safetensors.index.json";
+  make_directories(folder);
+  write_safetensors(folder + "/one.safetensors", {{"a", Tensor::zeros({3})}});
+  write_safetensors(folder + "/two.safetensors", {{"b", Tensor::zeros({3})}});
+  write_safetensors(top.path() + "/outside.safetensors", {{"a", Tensor::zeros({3})}});
+  auto refusal = [&](const std::string& text) -> std::string {
+    write_file_atomic(index, text);
+    try {
+      SafetensorsFolder files(folder);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.fault(), Fault::data) << e.what();
+      EXPECT_NE(std::string(e.what()).find("index.json"), std::string::npos) << e.what();
+      return e.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(refusal(R"({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}})"), "");
+  struct Case {
+    const char *index, *why;
+  } cases[] = {
+      {"", "not JSON"},
+      {R"({"weight_map": {"a": )", "not JSON"},
+      {"[]", "no 'weight_map' object"},
+      {"{}", "no 'weight_map' object"},
+      {R"({"weight_map": ["a"]})", "no 'weight_map' object"},
+      {R"({"weight_map": {"a": 1}})", "'a' is not a file name"},
+      {R"({"weight_map": {"a": ""}})", "'a' is not a file name"},
+      {R"({"weight_map": {"a": ".."}})", "'a' is not a file name"},
+      {R"({"weight_map": {"a": "../outside.safetensors"}})", "'a' is not a file name"},
+      {R"({"weight_map": {"a": "two.safetensors"}})", "tensor 'a' is not in two.safetensors"},
+      {R"({"weight_map": {"a": "one.safetensors", "a": "one.safetensors"}})", "'a' stands twice"},
+  };
+  for (const Case& c : cases) EXPECT_NE(refusal(c.index).find(c.why), std::string::npos) << refusal(c.index);
+}
+
+// A header that describes 10^9 tensors, truly as long as it claims: refused from its length, unread.
+TEST(Safetensors, HeaderOfABillionTensorsIsRefusedUnread) {
+  TemporaryFolder folder;
+  const std::string path = folder.path() + "/w.safetensors";
+  constexpr uint64_t kClaim = uint64_t{1'000'000'000} * 60;
+  write_file_atomic(path, file_of("{", 0, kClaim));
+  ASSERT_EQ(truncate(path.c_str(), 8 + kClaim), 0) << strerror(errno);  // sparse
+  try {
+    Safetensors file(path);
+    ADD_FAILURE() << "it was read";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.fault(), Fault::data);
+    EXPECT_NE(std::string(e.what()).find("claims 60000000000 bytes; at most 100000000"), std::string::npos) << e.what();
+  }
 }
 
 }  // namespace
