@@ -13,8 +13,8 @@
 #include "base/threads.h"
 #include "bench/timing.h"
 #include "ops/attention.h"
-#include "ops/dispatch.h"
 #include "tensor/autograd.h"
+#include "tensor/dispatch.h"
 
 namespace wellspring {
 namespace {

@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "ops/dispatch.h"
 #include "ops/loss.h"
 #include "tensor/autograd.h"
+#include "tensor/dispatch.h"
 
 namespace wellspring {
 namespace {

@@ -11,9 +11,9 @@
 #include <sstream>
 
 #include "bench/timing.h"
-#include "ops/dispatch.h"
 #include "ops/matmul.h"
 #include "tensor/autograd.h"
+#include "tensor/dispatch.h"
 
 namespace wellspring {
 namespace {

@@ -25,11 +25,18 @@ float normal_at(uint64_t seed, uint64_t stream, uint64_t index, double bound) {
   }
 }
 
+void write_master(const Parameter& p, const Tensor& host) {
+  if (host.same(p.master)) host.changed();
+  else p.master.copy_from(host);
+  refresh_compute(p);
+}
+
 }  // namespace
 
 void init_normal(const Parameter& p, uint64_t seed, double std, double bound) {
   WS_CHECK(p.master.defined(), "only masters are initialised");
-  float* base = p.master.data_as<float>();
+  const Tensor host = p.master.to_device({});  // itself when it is there
+  float* base = host.data_as<float>();
   const int64_t columns = p.master.dims() > 1 ? p.master.numel() / p.master.size(0) : 1;
   for (const ParameterPart& part : p.parts) {
     const uint64_t stream = hash_name(part.name);
@@ -42,15 +49,12 @@ void init_normal(const Parameter& p, uint64_t seed, double std, double bound) {
         to[i] = static_cast<float>(std) * normal_at(seed, stream, static_cast<uint64_t>(i), bound);
     });
   }
-  p.master.changed();
-  refresh_compute(p);
+  write_master(p, host);
 }
 
 void init_constant(const Parameter& p, double value) {
-  float* to = p.master.data_as<float>();
-  for (int64_t i = 0; i < p.master.numel(); ++i) to[i] = static_cast<float>(value);
-  p.master.changed();
-  refresh_compute(p);
+  WS_CHECK(p.master.defined(), "only masters are initialised");
+  write_master(p, Tensor::full(p.shape(), value));
 }
 
 }  // namespace wellspring

@@ -5,11 +5,11 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "ops/dispatch.h"
 #include "ops/dropout.h"
 #include "ops/embedding.h"
 #include "ops/matmul.h"
 #include "ops/norm.h"
+#include "tensor/dispatch.h"
 
 namespace wellspring {
 

@@ -8,6 +8,7 @@
 #include "nn/kv_cache.h"
 #include "nn/module.h"
 #include "nn/parameter.h"
+#include "ops/fake_chip.h"
 #include "tensor/autograd.h"
 
 namespace wellspring {
@@ -47,6 +48,23 @@ TEST(Init, MomentsBoundsAndThreads) {
   init_normal(p, 1, 0.5, 2);
   set_threads(before);
   EXPECT_EQ(one, p.master.to_vector<float>());
+}
+
+// On a chip whose memory the host cannot follow: the same values as here, in master and compute copy.
+TEST(Init, FillsAMasterOnAnotherChip) {
+  for (auto fill : {+[](const Parameter& p) { init_normal(p, 5, 0.1); }, +[](const Parameter& p) { init_constant(p, 2.5); }}) {
+    Parameter here = parameter({6, 10}, {{"a", 0, 4, false}, {"b", 4, 2, true}}), there = here;
+    there.master = Tensor::zeros({6, 10}, DType::f32, {fake::chip(), 0});
+    there.compute = Tensor::zeros({6, 10}, DType::bf16, {fake::chip(), 0});
+    here.compute = Tensor::zeros({6, 10}, DType::bf16);
+    fill(here), fill(there);
+    EXPECT_EQ(there.master.to_vector<float>(), here.master.to_vector<float>());
+    EXPECT_EQ(there.compute.to_vector<float>(), here.compute.to_vector<float>());
+    for (auto& [name, piece] : split_parts(here, here.master))
+      for (const ParameterPart& part : there.parts)
+        if (part.name == name) merge_part(there, part, piece, there.compute, "file");
+    EXPECT_EQ(there.compute.to_vector<float>(), here.compute.to_vector<float>());
+  }
 }
 
 TEST(Parameter, PartsRoundTrip) {

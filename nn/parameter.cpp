@@ -2,7 +2,6 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "tensor/host_copy.h"
 
 namespace wellspring {
 namespace {
@@ -40,15 +39,12 @@ void merge_part(const Parameter& parameter, const ParameterPart& part, const Ten
   if (!is_float(piece.dtype()))
     throw Error(Fault::data, str(where, ": tensor '", part.name, "' is ", name_of(piece.dtype()),
                                  ", but weights are floating"));
-  host_copy(to.view(), piece.view());
-  value.changed();
+  to.copy_from(piece);
 }
 
 void refresh_compute(const Parameter& parameter) {
-  if (parameter.master.defined() && !parameter.compute.same(parameter.master)) {
-    host_copy(parameter.compute.view(), parameter.master.view());
-    parameter.compute.changed();
-  }
+  if (parameter.master.defined() && !parameter.compute.same(parameter.master))
+    parameter.compute.copy_from(parameter.master);
 }
 
 }  // namespace wellspring

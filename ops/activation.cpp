@@ -4,9 +4,9 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "ops/dispatch.h"
 #include "ops/packed.h"
 #include "tensor/autograd.h"
+#include "tensor/dispatch.h"
 
 namespace wellspring {
 

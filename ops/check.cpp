@@ -2,13 +2,14 @@
 
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include "base/error.h"
 #include "base/random.h"
 #include "base/text.h"
 #include "base/threads.h"
-#include "ops/dispatch.h"
 #include "ops/reference/reference.h"
+#include "tensor/dispatch.h"
 #include "tensor/host_copy.h"
 
 namespace wellspring {
@@ -89,20 +90,21 @@ double weighted_sum(const OperatorCase& c, const Tensors& inputs) {
   return sum;
 }
 
-// Derivatives along some directions of every input, analytic against central differences.
-std::string check_differences(std::string_view op, const OperatorCase& c) {
+// Derivatives along some directions of every input, analytic against central differences. Nothing when the
+// case is too coarse for them: its f32 sister stands for it.
+std::optional<std::string> check_differences(std::string_view op, const OperatorCase& c) {
   Tensors inputs = make_inputs(op, c);
   DType dtype = c.takes_f64 ? DType::f64 : DType::f32;
   for (Tensor& t : inputs) {
     if (!t.defined() || !is_float(t.dtype())) continue;
-    if (!c.takes_f64 && t.dtype() != DType::f32) return "";  // too coarse: the f32 case stands for it
+    if (!c.takes_f64 && t.dtype() != DType::f32) return {};
     t = packed_copy(t, dtype);
   }
   for (const Tensor& t : c.run(inputs))
-    if (t.defined() && is_float(t.dtype()) && size_of(t.dtype()) < 4) return "";  // as coarse
+    if (t.defined() && is_float(t.dtype()) && size_of(t.dtype()) < 4) return {};
   Tensors grads = gradients(c, inputs);
   NoGrad no_grad;
-  UseKernels slow(reference::kernels());
+  UseKernels slow("reference", reference::kernels());
   const double step = c.takes_f64 ? 1e-5 : 1e-2, slack = c.takes_f64 ? 1e-6 : 1e-2;
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (!wants_gradient(c.inputs[i], inputs[i])) continue;
@@ -139,7 +141,7 @@ std::string check_differences(std::string_view op, const OperatorCase& c) {
 
 // Runs a step; an exception is a difference as well.
 template <class F>
-std::string guarded(F&& f) {
+auto guarded(F&& f) -> decltype(f()) {
   try {
     return f();
   } catch (const Error& e) {
@@ -150,7 +152,7 @@ std::string guarded(F&& f) {
 std::string check_values(std::string_view op, const OperatorCase& c, const Tensors& expected,
                          cpu::Isa isa) {
   NoGrad no_grad;
-  UseKernels fast(cpu::kernels_of(isa));
+  UseKernels fast(name_of(isa), cpu::kernels_of(isa));
   Tensors inputs = make_inputs(op, c), before = make_inputs(op, c);
   Tensors outs = c.run(inputs);
   if (outs.size() != expected.size())
@@ -166,7 +168,7 @@ std::string check_values(std::string_view op, const OperatorCase& c, const Tenso
 
 std::string check_gradients(std::string_view op, const OperatorCase& c, const Tensors& expected,
                             cpu::Isa isa) {
-  UseKernels fast(cpu::kernels_of(isa));
+  UseKernels fast(name_of(isa), cpu::kernels_of(isa));
   Tensors grads = gradients(c, make_inputs(op, c));
   for (size_t i = 0; i < grads.size(); ++i) {
     if (!expected[i].defined() && !grads[i].defined()) continue;
@@ -243,8 +245,8 @@ bool same_bits(const Tensor& a, const Tensor& b) {
 std::vector<CheckResult> check_operator(std::string_view op, const CheckOptions& options) {
   std::vector<cpu::Isa> isas = options.isas;
   if (isas.empty())
-    for (int i = 0; i <= static_cast<int>(cpu::best_isa()); ++i)
-      isas.push_back(static_cast<cpu::Isa>(i));
+    for (int i = 0; i < cpu::kIsaCount; ++i)
+      if (cpu::has(static_cast<cpu::Isa>(i))) isas.push_back(static_cast<cpu::Isa>(i));
   std::vector<CheckResult> results;
   const CaseList list = cases_of(op);
   for (const OperatorCase& c : list.all()) {
@@ -259,7 +261,7 @@ std::vector<CheckResult> check_operator(std::string_view op, const CheckOptions&
         with_gradient |= wants_gradient(c.inputs[i], inputs[i]);
     std::string failed = guarded([&] {
       NoGrad no_grad;
-      UseKernels slow(reference::kernels());
+      UseKernels slow("reference", reference::kernels());
       expected = c.run(make_inputs(op, c));
       return std::string();
     });
@@ -270,7 +272,7 @@ std::vector<CheckResult> check_operator(std::string_view op, const CheckOptions&
     if (with_gradient) {
       // A reference of the backward kernels is welcome; without it differences alone decide.
       try {
-        UseKernels slow(reference::kernels());
+        UseKernels slow("reference", reference::kernels());
         expected_grads = gradients(c, make_inputs(op, c));
       } catch (const Error& e) {
         if (e.fault() != Fault::internal) report("reference gradient", e.what());
@@ -283,7 +285,8 @@ std::vector<CheckResult> check_operator(std::string_view op, const CheckOptions&
                guarded([&] { return check_gradients(op, c, expected_grads, isa); }));
     }
     if (options.first) break;
-    if (with_gradient) report("differences", guarded([&] { return check_differences(op, c); }));
+    if (with_gradient)
+      if (auto differ = guarded([&] { return check_differences(op, c); })) report("differences", *differ);
     if (options.threads)
       report("threads", guarded([&] { return check_threads(op, c, with_gradient); }));
   }

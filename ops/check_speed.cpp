@@ -6,7 +6,7 @@
 #include "base/threads.h"
 #include "base/time.h"
 #include "ops/check.h"
-#include "ops/dispatch.h"
+#include "tensor/dispatch.h"
 
 namespace wellspring {
 namespace {

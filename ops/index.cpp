@@ -5,11 +5,11 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "ops/dims.h"
-#include "ops/dispatch.h"
 #include "ops/pointwise.h"
 #include "ops/reduce.h"
 #include "ops/shape.h"
 #include "tensor/autograd.h"
+#include "tensor/dispatch.h"
 
 namespace wellspring {
 namespace {

@@ -4,8 +4,8 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "ops/dispatch.h"
 #include "tensor/autograd.h"
+#include "tensor/dispatch.h"
 
 namespace wellspring {
 namespace {

@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "ops/dispatch.h"
+#include "tensor/dispatch.h"
 
 namespace wellspring {
 

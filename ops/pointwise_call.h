@@ -12,8 +12,8 @@
 #include <initializer_list>
 #include <span>
 
-#include "ops/dispatch.h"
 #include "ops/scalar.h"
+#include "tensor/dispatch.h"
 #include "tensor/tensor.h"
 
 namespace wellspring {

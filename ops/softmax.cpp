@@ -5,9 +5,9 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "ops/dims.h"
-#include "ops/dispatch.h"
 #include "ops/shape.h"
 #include "tensor/autograd.h"
+#include "tensor/dispatch.h"
 
 namespace wellspring {
 namespace {

@@ -144,7 +144,8 @@ class SimpleEngine : public Engine {
     begin = now();
     while (!job.cancelled) {
       const auto vocab = static_cast<size_t>(r.vocab > 0 ? std::min(r.vocab, logits.numel()) : logits.numel());
-      int32_t token = sample({logits.data_as<float>(), vocab}, r.sampling, held.size());
+      const Tensor scores = logits.to_device({});
+      int32_t token = sample({scores.data_as<float>(), vocab}, r.sampling, held.size());
       bool stop = std::find(r.stop_tokens.begin(), r.stop_tokens.end(), token) != r.stop_tokens.end();
       if (!stop) {
         ++result.tokens;

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <map>
 #include <queue>
 #include <unordered_map>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "tensor/dispatch.h"
 
 namespace wellspring {
 
@@ -70,16 +70,7 @@ GradNode::Edge edge_to(const Tensor& t) {
   return {meta.accumulator, 0};
 }
 
-void run_kernel(Device device, const char* name, const Tensor& out, const Tensor& in) {
-  static std::map<std::pair<int, std::string>, Kernel> found;  // engine thread only
-  Kernel& kernel = found[{device.chip, name}];
-  if (!kernel)
-    for (const NamedKernel& k : chips()[device.chip].kernels())
-      if (std::string_view(k.name) == name) kernel = k.kernel;
-  WS_CHECK(kernel, str("chip ", chips()[device.chip].name, " lacks the kernel '", name, "'"));
-  View o = out.view(), i = in.view();
-  kernel({&o, &i, nullptr, 1, 1, 0, chips()[device.chip].queue(device.index)});
-}
+KernelRef kCopy("copy"), kAccumulate("accumulate");
 
 // sum += g, in place when nobody else sees `sum`.
 void add_into(Tensor& sum, const Tensor& g) {
@@ -92,10 +83,10 @@ void add_into(Tensor& sum, const Tensor& g) {
   bool narrower = size_of(sum.dtype()) < size_of(g.dtype());
   if (!alone || narrower) {
     Tensor wide = Tensor::empty(sum.shape(), narrower ? g.dtype() : sum.dtype(), sum.device());
-    run_kernel(sum.device(), "copy", wide, sum);
+    launch(kCopy, {wide}, {sum});
     sum = wide;
   }
-  run_kernel(sum.device(), "accumulate", sum, g);
+  launch(kAccumulate, {sum}, {g});
   sum.changed();
 }
 
@@ -108,7 +99,7 @@ void accumulate_leaf(const GradNode& node, Tensor grad) {
     // A gradient that is a view, repeats elements or is somebody else's too could not be changed in place.
     if (!grad.is_contiguous() || grad.handle().use_count() > 1 || grad.storage().use_count() > 1) {
       Tensor own = Tensor::empty(grad.shape(), grad.dtype(), grad.device());
-      run_kernel(grad.device(), "copy", own, grad);
+      launch(kCopy, {own}, {grad});
       grad = std::move(own);
     }
     meta.grad = std::make_unique<Tensor>(std::move(grad));

@@ -11,7 +11,7 @@ namespace {
 std::vector<Chip>& registry() {
   static std::vector<Chip> all = [] {
     std::vector<Chip> v;
-    v.reserve(16);  // references stay valid while chips register
+    v.reserve(kMaxChips);  // references stay valid while chips register
     v.push_back(cpu::chip());
     return v;
   }();
@@ -21,7 +21,7 @@ std::vector<Chip>& registry() {
 }  // namespace
 
 int register_chip(const Chip& chip) {
-  WS_CHECK(registry().size() < 16, "more than 16 chips");
+  WS_CHECK(registry().size() < kMaxChips, str("more than ", kMaxChips, " chips"));
   registry().push_back(chip);
   return static_cast<int>(registry().size()) - 1;
 }

@@ -13,6 +13,7 @@
 namespace wellspring {
 
 inline constexpr int kMaxDims = 8;
+inline constexpr int kMaxChips = 16;
 
 /// One device: which registered chip, and which of its devices. `Device{}` is the CPU.
 struct Device {
@@ -88,7 +89,8 @@ struct Chip {
   void (*free)(int device, void* data, size_t bytes);
   /// The device's default queue.
   Queue* (*queue)(int device);
-  /// Copies in queue order; `to_host` returns when the bytes have arrived.
+  /// Copies in queue order. `from_host` returns when it has taken the bytes (the host's memory may then go),
+  /// `to_host` when they have arrived.
   void (*from_host)(Queue*, void* device_data, const void* host, size_t bytes);
   void (*to_host)(Queue*, void* host, const void* device_data, size_t bytes);
   void (*copy)(Queue*, void* to, const void* from, size_t bytes);
@@ -102,6 +104,8 @@ struct Chip {
   void (*free_event)(void* event);
   /// The kernels, found by name once.
   std::vector<NamedKernel> (*kernels)();
+  /// Which of several sets of kernels that is ("avx2"); null when the chip has but one.
+  std::string_view (*kernel_set)();
 };
 
 /// Registers a chip (once, at load); returns its index. The CPU registers first and has index 0.

@@ -1,6 +1,7 @@
 #include "tensor/tensor.h"
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/error.h"
@@ -182,18 +183,43 @@ Tensor Tensor::as_strided(const Shape& shape, const Shape& strides, int64_t offs
   return Tensor(std::move(d));
 }
 
+namespace {
+
+// The strip of memory from a tensor's first element to its last, in elements from its first byte.
+struct Strip {
+  int64_t before = 0, length = 0;
+};
+Strip strip_of(const Tensor& t) {
+  Strip s{0, 1};
+  for (int i = 0; i < t.dims(); ++i) {
+    const int64_t reach = (t.shape()[i] - 1) * t.strides()[i];
+    if (reach < 0) s.before -= reach;
+    s.length += std::abs(reach);
+  }
+  return s;
+}
+
+// The strip of a strided tensor on another chip, on the host, as a view with the same strides.
+Tensor strip_on_host(const Tensor& t) {
+  const Strip s = strip_of(t);
+  const Tensor strip = t.as_strided({s.length}, {1}, t.offset() - s.before).to_device({});
+  return strip.as_strided(t.shape(), t.strides(), s.before);
+}
+
+}  // namespace
+
 Tensor Tensor::detach() const { return as_strided(shape(), strides(), offset()); }
 
 Tensor Tensor::to_device(Device to) const {
   if (device() == to) return *this;
+  if (!numel()) return empty(shape(), dtype(), to);
   if (!is_contiguous()) {
-    Tensor host = to_device({}), packed = empty(shape(), dtype());
+    Tensor host = device().is_cpu() ? *this : strip_on_host(*this), packed = empty(shape(), dtype());
     host_copy(packed.view(), host.view());
     return packed.to_device(to);
   }
   Tensor result = empty(shape(), dtype(), to);
   size_t bytes = numel() * size_of(dtype());
-  if (!bytes) return result;
   const Chip& source_chip = chips()[device().chip];
   const Chip& target_chip = chips()[to.chip];
   Queue* from_queue = storage()->queue;
@@ -220,14 +246,16 @@ void Tensor::copy_from(const Tensor& source) const {
     host_copy(view(), source.to_device({}).view());
     return;
   }
-  Tensor packed = empty(shape(), dtype());
-  host_copy(packed.view(), source.to_device({}).view());
-  if (!is_contiguous())
-    throw Error(Fault::usage, str("copy into a strided tensor on ", device_name(device()),
-                                  ": use the operator copy_"));
+  if (!numel()) return;
+  const bool whole = is_contiguous();  // else the elements in between travel, too
+  const Tensor host = whole ? empty(shape(), dtype()) : strip_on_host(*this);
+  host_copy(host.view(), source.to_device({}).view());
+  const Strip s = whole ? Strip{0, numel()} : strip_of(*this);
+  const size_t size = size_of(dtype());
   const Chip& chip = chips()[device().chip];
   storage()->queue = chip.queue(device().index);
-  chip.from_host(storage()->queue, data(), packed.data(), numel() * size_of(dtype()));
+  chip.from_host(storage()->queue, static_cast<char*>(data()) - s.before * size,
+                 static_cast<char*>(host.data()) - s.before * size, s.length * size);
 }
 
 template <class T>

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 
@@ -26,21 +27,45 @@ namespace {
 
 constexpr std::string_view kNames[kIsaCount] = {"portable", "avx2", "avx512", "avx512bf16"};
 
+Isa strongest(bool (*fits)(Isa)) {
+  for (int i = kIsaCount - 1; i > 0; --i)
+    if (fits(static_cast<Isa>(i))) return static_cast<Isa>(i);
+  return Isa::portable;
+}
+
+bool processor_has(Isa isa) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+              __builtin_cpu_supports("bmi2");
+  bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                __builtin_cpu_supports("avx512cd");
+  bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16") &&
+              __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
+  return isa == Isa::portable || (isa == Isa::avx2 && avx2) || (isa == Isa::avx512 && avx512) ||
+         (isa == Isa::avx512bf16 && bf16);
+#else
+  return isa == Isa::portable;
+#endif
+}
+
 Isa choose_isa() {
-  Isa best = best_isa(), chosen = best;
-  if (const char* wanted = std::getenv("WELLSPRING_ISA"); wanted && *wanted) {
-    int found = -1;
-    for (int i = 0; i < kIsaCount; ++i)
-      if (kNames[i] == wanted) found = i;
-    if (found < 0)
-      throw Error(Fault::usage, str("WELLSPRING_ISA=", wanted,
-                                    ": expected portable, avx2, avx512 or avx512bf16"));
-    if (found > static_cast<int>(best))
+  const char* wanted = std::getenv("WELLSPRING_ISA");
+  if (!wanted || !*wanted) return best_isa();
+  for (int i = 0; i < kIsaCount; ++i) {
+    if (kNames[i] != wanted) continue;
+    const Isa isa = static_cast<Isa>(i);
+    if (!processor_has(isa))
       throw Error(Fault::usage, str("WELLSPRING_ISA=", wanted, ": this processor has up to ",
-                                    name_of(best)));
-    chosen = static_cast<Isa>(found);
+                                    name_of(strongest(processor_has))));
+    if (!has(isa))
+      throw Error(Fault::usage, str("WELLSPRING_ISA=", wanted, ": this build has no kernels of that set; its best is ",
+                                    name_of(best_isa())));
+    return isa;
   }
-  return chosen;
+  throw Error(Fault::usage, str("WELLSPRING_ISA=", wanted,
+                                ": expected portable, avx2, avx512 or avx512bf16"));
 }
 
 std::string processor_name() {
@@ -87,21 +112,9 @@ Capabilities capabilities(int) {
 
 std::string_view name_of(Isa isa) { return kNames[static_cast<int>(isa)]; }
 
-Isa best_isa() {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-              __builtin_cpu_supports("bmi2");
-  bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                __builtin_cpu_supports("avx512cd");
-  bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16") &&
-              __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
-  return bf16 ? Isa::avx512bf16 : avx512 ? Isa::avx512 : avx2 ? Isa::avx2 : Isa::portable;
-#else
-  return Isa::portable;
-#endif
-}
+bool has(Isa isa) { return processor_has(isa) && !kernels_of(isa).empty(); }
+
+Isa best_isa() { return strongest(has); }
 
 Isa isa() {
   static const Isa chosen = choose_isa();
@@ -121,24 +134,34 @@ std::vector<NamedKernel> kernels_of(Isa isa) {
   return {begin, end};
 }
 
+namespace {
+std::atomic<int64_t> scratch_held{0};
+}
+
+int64_t scratch_bytes() { return scratch_held.load(std::memory_order_relaxed); }
+
 void* scratch(int slot, size_t bytes) {
   struct Buffers {
     void* data[8] = {};
     size_t size[8] = {};
+    void give_back(int slot) {
+      if (data[slot]) release(0, data[slot], size[slot]);
+      scratch_held.fetch_sub(static_cast<int64_t>(size[slot]), std::memory_order_relaxed);
+      data[slot] = nullptr, size[slot] = 0;
+    }
     ~Buffers() {
-      for (int i = 0; i < 8; ++i)
-        if (data[i]) release(0, data[i], size[i]);
+      for (int slot = 0; slot < 8; ++slot) give_back(slot);
     }
   };
   static thread_local Buffers buffers;
   WS_CHECK(slot >= 0 && slot < 8, "scratch slot out of range");
   if (buffers.size[slot] < bytes) {
-    if (buffers.data[slot]) release(0, buffers.data[slot], buffers.size[slot]);
-    buffers.data[slot] = nullptr, buffers.size[slot] = 0;
+    buffers.give_back(slot);
     const size_t wanted = bytes + bytes / 4, whole = wanted >= kHugePage / 2 ? kHugePage : 4096;
     const size_t rounded = (wanted + whole - 1) / whole * whole;
     buffers.data[slot] = allocate(0, rounded);
     buffers.size[slot] = rounded;
+    scratch_held.fetch_add(static_cast<int64_t>(rounded), std::memory_order_relaxed);
   }
   return buffers.data[slot];
 }
@@ -165,6 +188,7 @@ const Chip& chip() {
       .wait_event = [](Queue*, void*) {},
       .free_event = [](void*) {},
       .kernels = [] { return kernels_of(isa()); },
+      .kernel_set = [] { return name_of(isa()); },
   };
   return table;
 }

@@ -13,13 +13,17 @@ namespace wellspring::cpu {
 enum class Isa { portable, avx2, avx512, avx512bf16 };
 inline constexpr int kIsaCount = 4;
 std::string_view name_of(Isa isa);
-/// The strongest that this processor and operating system support.
+/// Whether this processor and operating system support a set and this build has its kernels.
+bool has(Isa isa);
+/// The strongest of those.
 Isa best_isa();
 /// The set in use: best_isa(), or what WELLSPRING_ISA names. Error(Fault::usage) when it names none, or
-/// one that the processor lacks. Decided once, at the first call.
+/// one that the processor or this build lacks. Decided once, at the first call.
 Isa isa();
 /// All kernels of one set, whether or not it is the one in use (running them needs the processor).
 std::vector<NamedKernel> kernels_of(Isa isa);
+/// Bytes that kernels hold as scratch memory now, of all threads.
+int64_t scratch_bytes();
 
 const Chip& chip();
 

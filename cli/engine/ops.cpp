@@ -88,8 +88,8 @@ int check(int argc, char** argv) {
     for (int i = 0; i < cpu::kIsaCount; ++i)
       if (cpu::name_of(static_cast<cpu::Isa>(i)) == wanted) {
         found = true;
-        if (i > static_cast<int>(cpu::best_isa()))
-          throw Error(Fault::missing, str("this processor has no ", wanted, "; its best is ",
+        if (!cpu::has(static_cast<cpu::Isa>(i)))
+          throw Error(Fault::missing, str("this processor or this build has no ", wanted, "; the best here is ",
                                           cpu::name_of(cpu::best_isa())));
         options.isas.push_back(static_cast<cpu::Isa>(i));
       }

@@ -1,5 +1,6 @@
 #include "ops/reference/reference.h"
 
+#include "tensor/dispatch.h"
 #include "tensor/host_copy.h"
 
 namespace wellspring::reference {
@@ -35,6 +36,9 @@ void Values::write(const View& view) const {
 
 const std::vector<NamedKernel>& kernels() { return table(); }
 
-Registrar::Registrar(const char* name, Kernel kernel) { table().push_back({name, kernel}); }
+Registrar::Registrar(const char* name, Kernel kernel) {
+  set_stand_ins(kernels);
+  table().push_back({name, kernel});
+}
 
 }  // namespace wellspring::reference

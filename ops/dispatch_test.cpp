@@ -1,0 +1,188 @@
+// Dispatch with a second chip (ops/fake_chip.h): queues, the CPU standing in, the hit log, the switches.
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "base/error.h"
+#include "ops/fake_chip.h"
+#include "ops/pointwise.h"
+#include "ops/reference/reference.h"
+#include "ops/shape.h"
+#include "ops/softmax.h"
+#include "tensor/autograd.h"
+
+namespace wellspring {
+namespace {
+
+Device fake_device(int index = 0) { return {fake::chip(), static_cast<uint8_t>(index)}; }
+Queue& fake_queue(int index = 0) { return fake::queues[index]; }
+
+Tensor counted(const Shape& shape, Device device = {}) {
+  std::vector<float> values(shape.numel());
+  std::iota(values.begin(), values.end(), 0.f);
+  return Tensor::from(values, shape, DType::f32, device);
+}
+
+uint64_t hits(const std::string& kernel, const std::string& chip, const std::string& ran) {
+  for (const KernelHits& h : kernel_hits())
+    if (h.kernel == kernel && h.chip == chip && h.ran == ran) return h.calls;
+  return 0;
+}
+std::string cpu_set() { return std::string(chips()[0].kernel_set()); }
+
+std::string refusal(const std::function<void()>& f, Fault fault = Fault::usage) {
+  try {
+    f();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.fault(), fault) << e.what();
+    return e.what();
+  }
+  ADD_FAILURE() << "no error";
+  return "";
+}
+
+TEST(SecondChip, TensorsTravel) {
+  const Tensor x = counted({3, 4}), there = x.to_device(fake_device());
+  EXPECT_EQ(device_name(there.device()), "fake:0");
+  EXPECT_EQ(there.text(), "f32[3, 4] on fake:0");
+  EXPECT_EQ(there.storage()->queue, &fake_queue());
+  EXPECT_EQ(there.to_vector<float>(), x.to_vector<float>());
+  EXPECT_EQ(there.as_strided({1}, {1}, 7).item(), 7);
+  // What is strided there, and reversed, and what lies there between.
+  const Tensor turned = there.as_strided({4, 3}, {1, 4}, 0), back = there.as_strided({2, 2}, {-4, -1}, 11);
+  EXPECT_EQ(turned.to_vector<float>(), x.as_strided({4, 3}, {1, 4}, 0).to_vector<float>());
+  EXPECT_EQ(back.to_vector<float>(), (std::vector<float>{11, 10, 7, 6}));
+  EXPECT_EQ(turned.to_device(fake_device(1)).to_vector<float>(), turned.to_vector<float>());
+  back.copy_from(Tensor::full({2, 2}, 50));
+  EXPECT_EQ(there.to_vector<float>(), (std::vector<float>{0, 1, 2, 3, 4, 5, 50, 50, 8, 9, 50, 50}));
+  there.copy_from(counted({3, 4}));
+  EXPECT_EQ(there.to_device(fake_device(1)).to_vector<float>(), x.to_vector<float>());
+  EXPECT_EQ(Tensor::empty({0, 3}, DType::f32, fake_device()).to_vector<float>().size(), 0u);
+  // The host's memory may go as soon as the copy was asked for.
+  Tensor soon = counted({1000});
+  const Tensor kept = soon.to_device(fake_device());
+  fill_(soon, 0);
+  EXPECT_EQ(kept.to_vector<float>()[999], 999);
+}
+
+TEST(SecondChip, WorkRunsInTheOrderOfItsQueue) {
+  fake_queue().drain();
+  fake_queue().done.clear();
+  const Tensor x = counted({5}, fake_device()), y = add(x, x);
+  fill_(x, 100);  // after the addition has read it
+  const Tensor z = add(x, y);
+  EXPECT_EQ(fake_queue().work.size(), 4u) << "work was done before anybody asked for it";
+  EXPECT_TRUE(fake_queue().done.empty());
+  EXPECT_EQ(z.storage()->queue, &fake_queue());
+  chips()[fake::chip()].synchronize(&fake_queue());
+  EXPECT_EQ(fake_queue().done, (std::vector<std::string>{"from_host", "add", "fill", "add"}));
+  EXPECT_EQ(z.to_vector<float>(), (std::vector<float>{100, 102, 104, 106, 108}));
+}
+
+TEST(SecondChip, TheCpuStandsInAndTheHitLogSaysSo) {
+  const uint64_t own = hits("add", "fake", "fake"), absent = hits("mul", "fake", "on the cpu"),
+                 cpu = hits("mul", "cpu", cpu_set());
+  const Tensor x = counted({4}, fake_device()), y = mul(add(x, x), x);
+  EXPECT_EQ(y.device(), fake_device());
+  EXPECT_EQ(y.to_vector<float>(), (std::vector<float>{0, 2, 8, 18}));
+  EXPECT_EQ(hits("add", "fake", "fake"), own + 1);
+  EXPECT_EQ(hits("add", "fake", "on the cpu"), 0u);
+  EXPECT_EQ(hits("mul", "fake", "on the cpu"), absent + 1);
+  EXPECT_EQ(hits("mul", "cpu", cpu_set()), cpu + 1);
+  EXPECT_EQ(hits("mul", "fake", "fake"), 0u);
+}
+
+TEST(SecondChip, DerivativesStayOnTheirDevice) {
+  const Tensor x = counted({3}, fake_device(1)).set_requires_grad(true);
+  const uint64_t before = hits("accumulate", "fake", "on the cpu");
+  backward(sum_to(mul(add(x, x), x), {1}));
+  EXPECT_EQ(x.grad().device(), fake_device(1));
+  EXPECT_EQ(x.grad().to_vector<float>(), (std::vector<float>{0, 4, 8}));
+  EXPECT_GT(hits("accumulate", "fake", "on the cpu"), before);
+}
+
+TEST(SecondChip, DevicesMustAgree) {
+  const std::string why = refusal([] { add(counted({2}, fake_device()), counted({2})); });
+  EXPECT_NE(why.find("fake:0"), std::string::npos) << why;
+  EXPECT_NE(why.find("cpu"), std::string::npos) << why;
+}
+
+TEST(SecondChip, AnAbsentOneSaysWhy) {
+  fake::chip();
+  Chip none = chips()[fake::chip()];
+  none.name = "absent";
+  none.device_count = [] { return 0; };
+  none.why_absent = [] { return std::string("there is no libabsent.so.1"); };
+  register_chip(none);
+  EXPECT_NE(refusal([] { parse_device("absent"); }, Fault::missing).find("there is no libabsent.so.1"), std::string::npos);
+  EXPECT_EQ(parse_device("fake:1"), fake_device(1));
+  EXPECT_NE(refusal([] { parse_device("fake:2"); }, Fault::missing).find("(0 to 1)"), std::string::npos);
+  EXPECT_NE(refusal([] { parse_device("fale"); }).find("did you mean 'fake'"), std::string::npos);
+}
+
+TEST(Switches, AKernelGoesOutAndComesBack) {
+  const Tensor x = counted({2, 5});
+  const std::vector<float> fast = softmax(x, -1).to_vector<float>();
+  const uint64_t own = hits("softmax", "cpu", cpu_set()), slow = hits("softmax", "cpu", "reference");
+  switch_kernel("cpu", "softmax", false);
+  const std::vector<float> other = softmax(x, -1).to_vector<float>();
+  EXPECT_EQ(hits("softmax", "cpu", cpu_set()), own);
+  EXPECT_EQ(hits("softmax", "cpu", "reference"), slow + 1);
+  for (size_t i = 0; i < fast.size(); ++i) EXPECT_NEAR(fast[i], other[i], 1e-6);
+  switch_kernel("cpu", "softmax", true);
+  softmax(x, -1);
+  EXPECT_EQ(hits("softmax", "cpu", cpu_set()), own + 1);
+
+  const Tensor there = counted({3}, fake_device());
+  const uint64_t stood_in = hits("add", "fake", "on the cpu");
+  switch_kernel("fake", "add", false);
+  EXPECT_EQ(add(there, there).to_vector<float>(), (std::vector<float>{0, 2, 4}));
+  switch_kernel("fake", "add", true);
+  EXPECT_EQ(hits("add", "fake", "on the cpu"), stood_in + 1);
+
+  EXPECT_NE(refusal([] { switch_kernel("cpu", "sofmax", false); }).find("did you mean 'softmax'"), std::string::npos);
+  EXPECT_NE(refusal([] { switch_kernel("fake", "mul", false); }).find("chip fake has no kernel 'mul'"), std::string::npos);
+  EXPECT_NE(refusal([] { switch_kernel("cpuu", "add", false); }).find("unknown chip 'cpuu'"), std::string::npos);
+}
+
+// The set that a scope asks for sums the gradients, too.
+TEST(UseKernels, GovernsTheTape) {
+  const uint64_t slow = hits("accumulate", "cpu", "reference"), own = hits("accumulate", "cpu", cpu_set());
+  const Tensor x = counted({3}).set_requires_grad(true);
+  {
+    UseKernels reference("reference", reference::kernels());
+    backward(add(x, mul(x, x)), Tensor::full({3}, 1));
+  }
+  EXPECT_EQ(x.grad().to_vector<float>(), (std::vector<float>{1, 3, 5}));
+  EXPECT_GT(hits("accumulate", "cpu", "reference"), slow);
+  EXPECT_EQ(hits("accumulate", "cpu", cpu_set()), own);
+}
+
+// In a process of its own, for the environment is read once.
+[[noreturn]] void run_with(const char* hit_log, const char* off) {
+  setenv("WELLSPRING_HITS", hit_log, 1), setenv("WELLSPRING_KERNELS_OFF", off, 1);
+  try {
+    const Tensor x = counted({2, 5}), there = counted({3}, fake_device());
+    softmax(add(x, x), -1), add(there, there);
+  } catch (const Error& e) {
+    std::fprintf(stderr, "error: %s\n", e.what());
+    std::exit(e.exit_status());
+  }
+  std::exit(0);
+}
+
+TEST(EnvironmentDeathTest, PrintsHitsAndTakesKernelsOut) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const std::string set = cpu_set();
+  EXPECT_EXIT(run_with("1", "softmax fake:add"), testing::ExitedWithCode(0),
+              "kernel +chip +ran +calls\n(.*\n)*add +cpu +" + set + " +2\nadd +fake +on the cpu +1\n(.*\n)*"
+              "softmax +cpu +reference +1\n");
+  EXPECT_EXIT(run_with("1", "cpu:fill"), testing::ExitedWithCode(0), "add +fake +fake +1\nsoftmax +cpu +" + set + " +1\n");
+  EXPECT_EXIT(run_with("", ""), testing::ExitedWithCode(0), "^$");
+  EXPECT_EXIT(run_with("", "sofmax"), testing::ExitedWithCode(64),
+              "WELLSPRING_KERNELS_OFF: chip cpu has no kernel 'sofmax'; did you mean 'softmax'");
+  EXPECT_EXIT(run_with("", "fakes:add"), testing::ExitedWithCode(64), "WELLSPRING_KERNELS_OFF: unknown chip 'fakes'");
+}
+
+}  // namespace
+}  // namespace wellspring
