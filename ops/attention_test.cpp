@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "ops/attention.h"
+#include "tensor/allocator.h"
 #include "tensor/autograd.h"
 
 namespace wellspring {
@@ -79,6 +80,26 @@ TEST(AttentionOperator, CachedSeesTheValidKeys) {
   };
   const Tensor cached = attention_cached(q, k, v, Tensor::from(std::vector<int32_t>{33}, {1}));
   EXPECT_EQ(cached.to_vector<float>(), attention(q, head(k, 33), head(v, 33)).to_vector<float>());
+}
+
+// One head's scores of T = 4096 would take 64 MB in f32. Beside operands, result and gradients there is no more
+// than a few values for each query. (Scratch memory: chips/cpu/attention_test.cpp.)
+TEST(AttentionOperator, NeverStoresTheScores) {
+  constexpr int64_t T = 4096, H = 2, D = 64, kWide = T * H * D, kBound = 2 << 20;
+  for (DType dtype : {DType::f32, DType::bf16}) {
+    const Tensor q = wave({1, T, H, D}, 1, dtype).set_requires_grad(true);
+    const Tensor k = wave({1, T, H, D}, 2, dtype).set_requires_grad(true);
+    const Tensor v = wave({1, T, H, D}, 3, dtype).set_requires_grad(true), seed = wave({1, T, H, D}, 4, dtype);
+    const int64_t size = size_of(dtype);
+    const int64_t begin = memory_figures({}).in_use;
+    reset_peak_memory({});
+    const Tensor y = attention(q, k, v);
+    EXPECT_LT(memory_figures({}).peak - begin - kWide * size, kBound) << name_of(dtype) << " forward";
+    const int64_t middle = memory_figures({}).in_use;
+    reset_peak_memory({});
+    backward(y, seed);
+    EXPECT_LT(memory_figures({}).peak - middle - 3 * kWide * size, kBound) << name_of(dtype) << " backward";
+  }
 }
 
 TEST(AttentionOperator, RefusesWhatDoesNotFit) {

@@ -1,6 +1,7 @@
 #include "train/trainer.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <cmath>
 
@@ -14,6 +15,7 @@
 #include "data/encoder.h"
 #include "data/prepare.h"
 #include "ops/check.h"
+#include "tensor/allocator.h"
 #include "tensor/autograd.h"
 #include "tensor/chip.h"
 #include "train/checkpoint.h"
@@ -147,6 +149,37 @@ TEST(AdamW, LearnsABatchAndClips) {
   EXPECT_NEAR(first, std::log(257.0), 0.3);
   EXPECT_LT(last, 0.5 * first);
   EXPECT_EQ(optimizer.steps(), 40);
+}
+
+// In steady state no page is touched for the first time: everything that a step needs, the steps before had.
+TEST(AdamW, StepsCauseNoPageFaults) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer's own memory faults";
+#endif
+  DecoderConfig c = small_model(0.1);
+  c.width = 128, c.heads = c.kv_heads = 4, c.ffn = 256, c.context = 128;
+  for (DType dtype : {DType::f32, DType::bf16}) {
+    Decoder model(c, dtype, 1);
+    AdamW optimizer(model.parameters(), {});
+    Batch b = random_batch(16, 128);
+    auto steps = [&] {
+      for (int i = 0; i < 5; ++i) {
+        gradients(model, b.ids, b.targets, 8, 1, i);
+        clipped_step(optimizer, 1e-4, 1, optimizer.gradient_norm());
+      }
+    };
+    auto faults = [] {
+      rusage used;
+      getrusage(RUSAGE_SELF, &used);
+      return used.ru_minflt;
+    };
+    steps();
+    const auto reserved = memory_figures({}).reserved;
+    const long before = faults();
+    steps();
+    EXPECT_LT(faults() - before, 20) << name_of(dtype);  // of 4 kB; a step takes tens of MB
+    EXPECT_EQ(memory_figures({}).reserved, reserved) << name_of(dtype);
+  }
 }
 
 // Weight decay alone (no gradient pressure): matrices shrink, vectors do not.
