@@ -6,6 +6,7 @@ CPU kernels) and pointwise_reference.cpp (their slow reference). A file whose co
 """
 
 import os
+import re
 import sys
 import textwrap
 
@@ -14,6 +15,7 @@ import yaml
 import gen_pointwise
 
 KEYS = {"name", "cpp", "aten", "pytorch", "dtypes", "kernels", "gradient", "doc", "source"}
+DTYPES = "f64 f32 bf16 f16 i64 i32 i16 i8 u8 bool c64".split()
 WIDTH = 100
 
 
@@ -27,22 +29,38 @@ def words(value):
 
 def load(path):
     with open(path, encoding="utf-8") as f:
-        family = yaml.safe_load(f)
+        try:
+            family = yaml.safe_load(f)
+        except yaml.YAMLError as e:
+            line = e.problem_mark.line + 1 if getattr(e, "problem_mark", None) else 1
+            fail(f"{path}:{line}", f"not YAML: {getattr(e, 'problem', None) or e}")
     name = os.path.splitext(os.path.basename(path))[0]
-    if family.get("family") != name:
+    if not isinstance(family, dict) or family.get("family") != name:
         fail(path, f"family must be '{name}', as the file is called")
+    for key in ("doc", "operators"):
+        if not family.get(key):
+            fail(path, f"lacks '{key}'")
     if name == "pointwise":
         family["operators"] = gen_pointwise.expand(path, family["operators"])
     for op in family["operators"]:
-        where = f"{path}: operator {op.get('name', '(without a name)')}"
-        for key in ("name", "cpp", "doc", "dtypes"):
-            if not op.get(key):
-                fail(where, f"lacks '{key}'")
-        if name != "pointwise" and set(op) - KEYS:
-            fail(where, f"unknown keys {sorted(set(op) - KEYS)}; known are {sorted(KEYS)}")
-        if op.get("gradient") == "none":
-            op["gradient"] = ""
+        check(f"{path}: operator {op.get('name', '(without a name)')}", op, name == "pointwise")
     return family
+
+
+def check(where, op, pointwise):
+    """Names what is wrong with an operator; puts its dtypes and gradient into their one form."""
+    for key in ("name", "cpp", "doc", "dtypes"):
+        if not op.get(key):
+            fail(where, f"lacks '{key}'")
+    if not pointwise and set(op) - KEYS:
+        fail(where, f"unknown keys {sorted(set(op) - KEYS)}; known are {sorted(KEYS)}")
+    if op["dtypes"] != "all" and (unknown := set(words(op["dtypes"])) - set(DTYPES)):
+        fail(where, f"unknown dtypes {' '.join(sorted(unknown))}; known are all, {' '.join(DTYPES)}")
+    if op.get("gradient") == "none":
+        op["gradient"] = ""
+    operands = set(re.findall(r"\w+", " ".join(op["cpp"])))
+    if unknown := [g for g in words(op.get("gradient")) if g not in operands]:
+        fail(where, f"gradient of {' '.join(unknown)}, which no declaration names")
 
 
 def comment(text, prefix):

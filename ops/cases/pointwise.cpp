@@ -34,6 +34,7 @@ class Builder {
 
   void build() {
     dtypes();
+    between_steps();
     layouts();
     broadcasting();
     odd_values();
@@ -81,12 +82,21 @@ class Builder {
     OperatorCase& c = cases_.add(name, std::move(in), std::move(run));
     c.takes_f64 = true;
     // Differences say nothing across a step, or on an edge, where values of 16 bits often lie.
-    const bool steps = one_of(op_.name, {"sign", "floor", "ceil", "trunc", "round"});
+    const bool steps = has_steps();
     const bool edges = one_of(op_.name, {"clamp", "clamp_min", "clamp_max"});
     bool coarse = false;
     for (const CaseInput& i : c.inputs) coarse |= size_of(i.dtype) < 4;
     c.gradient = op_.result != PointwiseResult::truth && !steps && !(edges && coarse);
     return c;
+  }
+
+  bool has_steps() const { return one_of(op_.name, {"sign", "floor", "ceil", "trunc", "round"}); }
+  // Operands in (0.2, 0.4), where none of them steps.
+  void between_steps() {
+    if (!has_steps()) return;
+    add("between the steps", {random_input({7, 33}, DType::f32, Fill::unit)}, [self = *this](const Tensors& in) -> Tensors {
+      return {self.call({pointwise(op_of("add"), {pointwise(*multiply(), {in[0], Scalar(0.1)}, {}), Scalar(0.3)}, {1})})};
+    }).gradient = true;
   }
 
   void dtypes() {

@@ -98,9 +98,11 @@ WS_CASES(mean) {
   odd_cases(cases, f);
   cases.add("nothing", {random_input({0, 4})}, [](const Tensors& in) -> Tensors { return {mean(in[0], {0})}; })
       .no_gradient();
-  cases.add("of integers", {random_input({30, 4}, DType::i32)},
-            [](const Tensors& in) -> Tensors { return {mean(in[0], {0}, false, DType::f32)}; })
-      .sums(30);
+  for (DType t : kTypes)
+    if (!is_float(t))
+      cases.add("of " + std::string(name_of(t)), {random_input({30, 4}, t)},
+                [](const Tensors& in) -> Tensors { return {mean(in[0], {0}, false, DType::f32)}; })
+          .sums(30);
   cases.add("wider", {random_input({30, 40}, DType::bf16)}, [](const Tensors& in) -> Tensors {
          return {mean(in[0], {0}, false, DType::f32), mean(in[0], {}, false, DType::f64)};
        }).sums(30);

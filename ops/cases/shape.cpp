@@ -1,5 +1,6 @@
 // Views, copies and joins.
 #include "ops/cases.h"
+#include "ops/pointwise.h"
 #include "ops/reduce.h"
 #include "ops/shape.h"
 
@@ -15,11 +16,11 @@ using Run = std::function<Tensors(const Tensors&)>;
 
 std::string numbered(const char* text, int n) { return text + std::to_string(n); }
 
-// A view operator: every layout, empty and odd values.
+// A view operator: every dtype and layout, odd values.
 void view_cases(CaseList& cases, const Shape& shape, const Run& run) {
   for (Layout layout : kLayouts)
     cases.add(numbered("layout ", static_cast<int>(layout)), {random_input(shape).with(layout)}, run);
-  cases.add("i8", {random_input(shape, DType::i8)}, run);
+  for (DType t : kTypes) cases.add(std::string(name_of(t)), {random_input(shape, t)}, run);
   cases.add("odd", {random_input(shape, DType::bf16, Fill::odd)}, run).no_gradient();
 }
 
@@ -149,9 +150,9 @@ WS_CASES(to) {
 }
 WS_CASES(copy_) {
   const Run run = [](const Tensors& in) -> Tensors { return {copy_(clone(in[0]), in[1])}; };
-  for (DType t : {DType::f32, DType::bf16})
-    cases.add(name_of(t).data(), {random_input({4, 5, 30}, t).constant(), random_input({5, 30})}, run);
-  cases.add("i32", {random_input({4, 5, 30}, DType::i32), random_input({5, 30})}, run).no_gradient();
+  for (DType t : kTypes)
+    cases.add(std::string(name_of(t)), {random_input({4, 5, 30}, t).constant(), random_input({5, 30})}, run).gradient =
+        is_float(t);
   cases.add("into gaps", {random_input({4, 30}).constant(), random_input({4, 15})},
             [](const Tensors& in) -> Tensors {
               const Tensor base = clone(in[0]);
@@ -180,6 +181,9 @@ WS_CASES(fill_) {
   for (DType t : kTypes)
     cases.add(name_of(t).data(), {random_input({4, 50}, t).constant()},
               [](const Tensors& in) -> Tensors { return {fill_(clone(in[0]), 2.5)}; });
+  // What was overwritten has no part in the gradient.
+  cases.add("gradient", {random_input({4, 50})},
+            [](const Tensors& in) -> Tensors { return {mul(in[0], fill_(clone(in[0]), 2.5))}; });
   cases.add("exchanged", {random_input({40, 50}).constant()},
             [](const Tensors& in) -> Tensors {
               const Tensor base = clone(in[0]);
@@ -192,8 +196,11 @@ WS_CASES(fill_) {
       .moves(4.0 * 4096 * 4096);
 }
 WS_CASES(zero_) {
-  cases.add("f32", {random_input({4, 50}).constant()},
-            [](const Tensors& in) -> Tensors { return {zero_(clone(in[0]))}; });
+  for (DType t : kTypes)
+    cases.add(std::string(name_of(t)), {random_input({4, 50}, t).constant()},
+              [](const Tensors& in) -> Tensors { return {zero_(clone(in[0]))}; });
+  cases.add("gradient", {random_input({4, 50})},
+            [](const Tensors& in) -> Tensors { return {add(in[0], zero_(clone(in[0])))}; });
   cases.add("empty", {random_input({0}).constant()},
             [](const Tensors& in) -> Tensors { return {zero_(clone(in[0]))}; });
 }
@@ -216,6 +223,9 @@ WS_CASES(cat) {
           .moves(16.0 * static_cast<double>(n * n));
 }
 WS_CASES(stack) {
+  for (DType t : kTypes)
+    cases.add(std::string(name_of(t)), {random_input({3, 4}, t), random_input({3, 4}, t)},
+              [](const Tensors& in) -> Tensors { return {stack(in)}; });
   for (int dim : {0, 1, -1})
     cases.add(numbered("dim ", dim), {random_input({3, 4}), random_input({3, 4}).with(Layout::transposed)},
               [dim](const Tensors& in) -> Tensors { return {stack(in, dim)}; });
