@@ -8,7 +8,7 @@
 #include "nn/kv_cache.h"
 #include "nn/module.h"
 #include "nn/parameter.h"
-#include "ops/fake_chip.h"
+#include "ops/test_chip.h"
 #include "tensor/autograd.h"
 
 namespace wellspring {

@@ -1,10 +1,10 @@
-// Dispatch with a second chip (ops/fake_chip.h): queues, the CPU standing in, the hit log, the switches.
+// Dispatch with a second chip (ops/test_chip.h): queues, the CPU standing in, the hit log, the switches.
 #include <gtest/gtest.h>
 
 #include <numeric>
 
 #include "base/error.h"
-#include "ops/fake_chip.h"
+#include "ops/test_chip.h"
 #include "ops/pointwise.h"
 #include "ops/reference/reference.h"
 #include "ops/shape.h"
