@@ -3,7 +3,7 @@
 #   quick  parsers, and one case of every operator on one instruction set, address + undefined
 #   full   every test under address + undefined
 #   thread base, tensor, data and ops under the thread sanitizer, with std::thread
-#   fuzz   every fuzz target for FUZZ_SECONDS (60)
+#   fuzz   every fuzz target for FUZZ_SECONDS (60), from seeds() and with tools/fuzz.dict
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 what=${1:?quick, full, thread or fuzz}
@@ -43,6 +43,32 @@ existing() {  # names of NAME_test targets that this build has
   for t in "$@"; do grep -qx "${t}_test" <<<"$all" && echo "${t}_test"; done || true
 }
 
+seeds() {  # NAME FOLDER: good inputs for a fuzz target to begin with
+  local i=0 body
+  case $1 in
+    tokenizer_fuzz) cp text/testdata/{digits,gpt2,llama2,llama3,qwen2}.json "$2" ;;
+    safetensors_fuzz) for body in models/decoder/testdata/*/golden.safetensors; do cp "$body" "$2/$((++i))"; done ;;
+    config_fuzz) cp train/presets/*.yaml ops/schema/*.yaml "$2" ;;
+    html_fuzz)  # the first byte is the format
+      { printf '\0'; printf '<html><head><title>A &amp; B</title></head><body><p>x<br>y<pre> z </pre><!-- c --></body></html>'; } >"$2/html"
+      { printf '\1'; printf '.TH LS 1\n.SH NAME\nls \\- list\n.B \\-a\n.Sh X\n.Fl v\n'; } >"$2/man"
+      { printf '\2'; printf '=head1 NAME\n\nB<x> and C<< y >>\n\n=over\n\n=item z\n\n=back\n\n=cut\n'; } >"$2/pod"
+      { printf '\3'; cat README.md; } >"$2/markdown" ;;
+    shard_fuzz)
+      program data prepare README.md docs --tokenizer bytes --eval-share 0.2 --out "$folder/seed-data" --force >/dev/null
+      cp "$folder"/seed-data/*.tokens "$2" ;;
+    api_request_fuzz | http_fuzz)
+      for body in '{"prompt": "a b", "max_tokens": 5, "stop": ["x", "y"], "stream": true, "stream_options": {"include_usage": true}}' \
+        '{"prompt": [1, 2, 3], "temperature": 0.5, "top_p": 0.9, "seed": 7, "n": 1, "model": "m"}' \
+        '{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "u"}]}], "stop": "z"}'; do
+        printf '%s' "$body" >"$2/$((++i))"
+        [[ $1 == api_request_fuzz ]] ||
+          printf 'POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s' ${#body} "$body" >"$2/request$i"
+      done ;;
+    *) echo "$1 has no seeds: add a line to seeds() in tools/sanitize.sh" >&2; exit 1 ;;
+  esac
+}
+
 case $what in
   quick)
     isa=portable
@@ -73,13 +99,14 @@ case $what in
     fi
     ;;
   fuzz)
-    configure fuzz build-fuzz
+    configure fuzz build-fuzz -DWELLSPRING_ISAS=portable  # targets read files; none runs a kernel
     make_targets all
     for target in "$folder"/fuzz/*_fuzz; do
       name=$(basename "$target")
-      mkdir -p "$folder/corpus/$name"
-      try "$name" "$target" -max_total_time="${FUZZ_SECONDS:-60}" -rss_limit_mb=4096 \
-        -artifact_prefix="$folder/$name-" "$folder/corpus/$name"
+      mkdir -p "$folder/corpus/$name" "$folder/seeds/$name"
+      seeds "$name" "$folder/seeds/$name"
+      try "$name" "$target" -max_total_time="${FUZZ_SECONDS:-60}" -rss_limit_mb=4096 -dict=tools/fuzz.dict \
+        -artifact_prefix="$folder/$name-" "$folder/corpus/$name" "$folder/seeds/$name"
     done
     ;;
   *) echo "what is '$what'?" >&2; exit 64 ;;
