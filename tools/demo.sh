@@ -1,7 +1,7 @@
 #!/bin/bash
 # The main job on real text, from Debian's documentation to a model that answers over HTTP.
 #   tools/demo.sh [--mini] [--seconds N] [--results DIR]
-# N seconds of training (300); --mini: all of it in a minute (runs/demo-mini; status 77 where Debian's
+# N seconds of training (450); --mini: all of it in a minute (runs/demo-mini; status 77 where Debian's
 # packages cannot be had). Everything is kept under .cache/demo (sources) and runs/demo (results); a
 # second run makes anew only what has changed, and the training. What was measured stands in
 # runs/demo/run/demo.json and .md, in the form of bench/results, and in DIR as well. Status 1 when the
@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 export PATH="/usr/bin:$PATH"
 wellspring=$PWD/build/bin/wellspring
-mini=0 seconds=300 results=""
+mini=0 seconds=450 results=""
 while [[ $# -gt 0 ]]; do
   case $1 in
     --mini) mini=1 seconds=20 ;;
@@ -64,7 +64,7 @@ stage "shards of tokens"
 stage "training"
 rm -rf "$out/run"
 "$wellspring" train --preset "$( ((mini)) && echo mini || echo demo)" --set "tokenizer=$out/tokenizer" \
-  --set "data.train.0.path=$out/data" --set "data.eval.0.path=$out/data" \
+  --set "data.train.0.path=$out/data" $( ((mini)) || echo --set "data.train.1.path=$out/data") --set "data.eval.0.path=$out/data" \
   --set "train.max_seconds=$seconds" --out "$out/run"
 model=$(find "$out/run/checkpoints" -maxdepth 1 -name 'step-*' | sort -V | tail -1)
 [[ -n $model ]] || { echo "error: no checkpoint in $out/run/checkpoints" >&2; exit 1; }
