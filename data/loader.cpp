@@ -14,75 +14,68 @@
 namespace wellspring {
 namespace {
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
-// One source as an endless stream of tokens: shuffled documents, EOS after each.
+// One source as an endless sequence of rows. Its documents, EOS after each, make one circle of tokens that
+// begins anew at another place every epoch; rows are the circle's pieces of T tokens, shuffled.
 struct Stream {
   std::string name;
   std::vector<Shard> shards;
-  std::vector<int64_t> first;  // index of each shard's first document, then their number
-  int64_t tokens = 0;          // of one epoch, EOS included
+  std::vector<int64_t> before;  // tokens of the circle before each shard, then all
+  int64_t documents = 0, length = 0;
   double share = 0;
   uint64_t seed = 0;
   int32_t eos = 0;
 
+  int64_t rows = 0;   // given so far
+  int64_t epoch = -1; // that `order` and `start` belong to
   Permutation order;
-  int64_t rows = 0, epoch = 0, document = 0, offset = 0;  // offset counts tokens of this document
-  const Shard* shard = nullptr;                           // of the current document
-  int64_t local = 0, length = 0;  // its index there; its tokens, EOS included
+  int64_t start = 0;
 
-  int64_t documents() const { return first.back(); }
+  int64_t tokens() const { return before.back(); }
+  int64_t rows_of_epoch() const { return (tokens() + length - 1) / length; }
 
-  void open_document() {
-    int64_t global = static_cast<int64_t>(order(static_cast<uint64_t>(document)));
-    auto after = std::upper_bound(first.begin(), first.end(), global);
-    size_t i = static_cast<size_t>(after - first.begin()) - 1;
-    shard = &shards[i];
-    local = global - first[i];
-    length = shard->length(local) + 1;
-  }
-
-  void go_to(int64_t new_epoch, int64_t new_document, int64_t new_offset) {
-    epoch = new_epoch, document = new_document, offset = new_offset;
-    order = Permutation(static_cast<uint64_t>(documents()), seed, static_cast<uint64_t>(epoch));
-    open_document();
-  }
-
-  void next_document() {
-    offset = 0;
-    if (++document < documents())
-      open_document();
-    else
-      go_to(epoch + 1, 0, 0);
-  }
-
-  void skip(int64_t n) {
-    while (n > 0) {
-      int64_t step = std::min(n, length - offset);
-      offset += step;
-      n -= step;
-      if (offset == length) next_document();
+  struct Place {
+    const Shard* shard;
+    int64_t document, offset;  // in the shard; offset counts tokens, its length is EOS
+  };
+  Place place_of(int64_t position) const {
+    const size_t i = static_cast<size_t>(std::upper_bound(before.begin(), before.end(), position) - before.begin()) - 1;
+    const Shard& shard = shards[i];
+    position -= before[i];
+    int64_t low = 0, high = shard.documents();  // the document lies in [low, high)
+    while (high - low > 1) {
+      const int64_t middle = low + (high - low) / 2;
+      (shard.first(middle) + middle <= position ? low : high) = middle;
     }
+    return {&shard, low, position - shard.first(low) - low};
   }
-
-  void take(int64_t n, int32_t* out, int32_t* ordinal) {
+  // Where the next row begins.
+  int64_t next_position() {
+    if (const int64_t now = rows / rows_of_epoch(); now != epoch) {
+      epoch = now;
+      order = Permutation(static_cast<uint64_t>(rows_of_epoch()), seed, static_cast<uint64_t>(epoch));
+      start = static_cast<int64_t>(hash128(str(epoch), seed).high % static_cast<uint64_t>(tokens()));
+    }
+    const int64_t row = static_cast<int64_t>(order(static_cast<uint64_t>(rows % rows_of_epoch())));
+    return (start + row * length) % tokens();
+  }
+  // `count` tokens from a place on, around the circle; ordinals of their documents.
+  void copy(int64_t position, int64_t count, int32_t* out, int32_t* ordinal) const {
     int32_t number = 0;
-    while (n > 0) {
-      int64_t step = std::min(n, length - offset);
-      int64_t plain = std::min(step, length - 1 - offset);
-      shard->copy(local, offset, plain, out);
+    while (count > 0) {
+      const Place p = place_of(position);
+      const int64_t here = p.shard->length(p.document) + 1 - p.offset, step = std::min(count, here);
+      const int64_t plain = std::min(step, here - 1);
+      p.shard->copy(p.document, p.offset, plain, out);
       if (plain < step) out[plain] = eos;
       if (ordinal) {
-        std::fill_n(ordinal, step, number);
+        std::fill_n(ordinal, step, number++);
         ordinal += step;
       }
       out += step;
-      offset += step;
-      n -= step;
-      if (offset == length) {
-        next_document();
-        ++number;
-      }
+      count -= step;
+      position = (position + step) % tokens();
     }
   }
 };
@@ -100,12 +93,11 @@ struct Loader::Impl {
   int32_t eos = -1;
   struct Begin {
     const Stream* stream = nullptr;
-    const Shard* shard = nullptr;
-    int64_t document = 0, offset = 0;
+    Stream::Place place{};
   };
   std::vector<Begin> begins;  // of the rows of the last batch
 
-  void add(const Dataset& dataset, const std::string& source, double weight) {
+  void add(const Dataset& dataset, const std::string& source) {
     const DatasetInfo& info = dataset.info();
     if (streams.empty()) {
       vocab_size = info.vocab_size;
@@ -114,17 +106,18 @@ struct Loader::Impl {
     Stream s;
     s.name = str(source, "@", base_name(dataset.folder()));
     s.shards = dataset.shards(options.split, source);
-    s.first.push_back(0);
+    std::erase_if(s.shards, [](const Shard& shard) { return shard.documents() == 0; });
+    s.before.push_back(0);
     for (const Shard& shard : s.shards) {
-      s.first.push_back(s.first.back() + shard.documents());
-      s.tokens += shard.tokens() + shard.documents();
+      s.documents += shard.documents();
+      s.before.push_back(s.before.back() + shard.tokens() + shard.documents());
     }
-    if (s.documents() == 0) return;
-    s.share = weight;
+    if (s.documents == 0) return;
+    s.length = options.length;
     s.eos = eos;
     // By name, so that a source keeps its order when others are added.
     s.seed = hash128(source, options.seed).low;
-    epoch_tokens += s.tokens;
+    epoch_tokens += s.tokens();
     streams.push_back(std::move(s));
   }
 
@@ -136,7 +129,6 @@ struct Loader::Impl {
       double lag = s.share * static_cast<double>(rows + 1) - static_cast<double>(s.rows);
       if (!best || lag > most) best = &s, most = lag;
     }
-    ++best->rows;
     ++rows;
     return *best;
   }
@@ -181,16 +173,16 @@ Loader::Loader(const std::vector<MixPart>& parts, const LoaderOptions& options)
                                      join(known, ", ")));
     }
     const size_t begin = m.streams.size();
-    for (const std::string& name : names) m.add(dataset, name, 0);
+    for (const std::string& name : names) m.add(dataset, name);
     int64_t sum = 0;
-    for (size_t i = begin; i < m.streams.size(); ++i) sum += m.streams[i].tokens;
+    for (size_t i = begin; i < m.streams.size(); ++i) sum += m.streams[i].tokens();
     if (sum == 0)
       throw Error(Fault::data,
                   str(part.dataset, part.source.empty() ? "" : " source " + part.source,
                       ": no documents in split '", options.split, "'"));
     for (size_t i = begin; i < m.streams.size(); ++i)
       m.streams[i].share = (weighted ? part.weight / static_cast<double>(sum) : 1.0) *
-                           static_cast<double>(m.streams[i].tokens);
+                           static_cast<double>(m.streams[i].tokens());
   }
   double total = 0;
   std::set<std::string> seen;
@@ -198,10 +190,7 @@ Loader::Loader(const std::vector<MixPart>& parts, const LoaderOptions& options)
     total += s.share;
     check(seen.insert(s.name).second, str("source ", s.name, " stands twice in the mixture"));
   }
-  for (Stream& s : m.streams) {
-    s.share /= total;
-    s.go_to(0, 0, 0);
-  }
+  for (Stream& s : m.streams) s.share /= total;
   m.begins.resize(static_cast<size_t>(options.batch));
 }
 
@@ -213,28 +202,21 @@ void Loader::next(int32_t* out, int32_t* document) {
   const int64_t batch = m.options.batch, length = m.options.length;
   for (int64_t r = 0; r < batch * m.options.world; ++r) {
     Stream& s = m.pick();
-    if (r / batch != m.options.rank) {
-      s.skip(length);
-      continue;
+    if (r / batch == m.options.rank) {
+      const int64_t position = s.next_position();
+      m.begins[static_cast<size_t>(r % batch)] = {&s, s.place_of(position)};
+      s.copy(position, length + 1, out, document);
+      out += length + 1;
+      if (document) document += length + 1;
     }
-    m.begins[static_cast<size_t>(r % batch)] = {&s, s.shard, s.local, s.offset};
-    s.take(length, out, document);
-    // The last target is read, not consumed: it is the first input of the stream's next row.
-    out[length] = s.offset == s.length - 1 ? s.eos : -1;
-    if (out[length] < 0) s.shard->copy(s.local, s.offset, 1, out + length);
-    if (document) {
-      bool ended = s.offset == 0;
-      document[length] = document[length - 1] + (ended ? 1 : 0);
-      document += length + 1;
-    }
-    out += length + 1;
+    ++s.rows;
   }
 }
 
 std::vector<Loader::RowPlace> Loader::last_rows() const {
   std::vector<RowPlace> rows;
   for (const Impl::Begin& b : impl_->begins)
-    if (b.stream) rows.push_back({b.stream->name, b.shard->path(), b.document, b.offset});
+    if (b.stream) rows.push_back({b.stream->name, b.place.shard->path(), b.place.document, b.place.offset});
   return rows;
 }
 
@@ -247,12 +229,9 @@ Json Loader::position() const {
   json["sources"] = Json::array();
   for (const Stream& s : m.streams)
     json["sources"].push_back({{"name", s.name},
-                               {"documents", s.documents()},
-                               {"tokens", s.tokens},
-                               {"rows", s.rows},
-                               {"epoch", s.epoch},
-                               {"document", s.document},
-                               {"offset", s.offset}});
+                               {"documents", s.documents},
+                               {"tokens", s.tokens()},
+                               {"rows", s.rows}});
   return json;
 }
 
@@ -274,42 +253,28 @@ void Loader::restore(const Json& position) {
     throw Error(Fault::data,
                 str(where, ": its seed is ", number(position, "seed"), ", this run's is ",
                     m.options.seed, ". Use the same seed, or start anew"));
+  if (number(position, "length") != m.options.length)
+    throw Error(Fault::data, str(where, ": its rows have ", number(position, "length"), " tokens, this run's ",
+                                 m.options.length, ". Use the same sequence length, or start anew"));
   const int64_t rows = number(position, "rows");
   if (!position.contains("sources") || !position.at("sources").is_array() ||
       position.at("sources").size() != m.streams.size())
     throw Error(Fault::data, str(where, ": it belongs to another list of sources than this run's ",
                                  m.streams.size()));
-  struct Place {
-    int64_t rows, epoch, document, offset;
-  };
-  std::vector<Place> places;
+  std::vector<int64_t> given;
   for (size_t i = 0; i < m.streams.size(); ++i) {
     const Json& j = position.at("sources").at(i);
     const Stream& s = m.streams[i];
     bool same = j.is_object() && j.contains("name") && j.at("name").is_string() &&
                 j.at("name").get<std::string>() == s.name &&
-                number(j, "documents") == s.documents() && number(j, "tokens") == s.tokens;
+                number(j, "documents") == s.documents && number(j, "tokens") == s.tokens();
     if (!same)
       throw Error(Fault::data, str(where, ": source ", i, " is ", to_text(j), ", this run has ",
-                                   s.name, " with ", s.documents(), " documents and ", s.tokens,
+                                   s.name, " with ", s.documents, " documents and ", s.tokens(),
                                    " tokens. Prepare the same data, or start anew"));
-    Place p{number(j, "rows"), number(j, "epoch"), number(j, "document"), number(j, "offset")};
-    if (p.document >= s.documents())
-      throw Error(Fault::data, str(where, ": source ", s.name, ": document ", p.document, " of ",
-                                   s.documents()));
-    places.push_back(p);
+    given.push_back(number(j, "rows"));
   }
-  for (size_t i = 0; i < m.streams.size(); ++i) {
-    Stream trial = m.streams[i];
-    trial.go_to(places[i].epoch, places[i].document, 0);
-    if (places[i].offset >= trial.length)
-      throw Error(Fault::data, str(where, ": source ", trial.name, ": offset ", places[i].offset,
-                                   " in a document of ", trial.length, " tokens"));
-  }
-  for (size_t i = 0; i < m.streams.size(); ++i) {
-    m.streams[i].rows = places[i].rows;
-    m.streams[i].go_to(places[i].epoch, places[i].document, places[i].offset);
-  }
+  for (size_t i = 0; i < m.streams.size(); ++i) m.streams[i].rows = given[i];
   m.rows = rows;
 }
 
