@@ -36,13 +36,13 @@ REST = 0.05  # seconds between the sides: idle threads of either spin for a whil
 TCMALLOC = "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4"  # the peers' best allocator
 
 
-def need(*modules):
+def need(*modules, preload=True):
     """Goes on only where these Python modules are: here, or under the peers' Python (WELLSPRING_PEERS, else
     .cache/peers/venv), which then runs the script from its beginning. Nowhere: status 77 and how to get them.
-    PyTorch runs at its best: with tcmalloc preloaded where it is there, and its own choice of kernels."""
+    PyTorch runs at its best: with tcmalloc preloaded where it is there (`preload`), and its own choice of kernels."""
     missing = [m for m in modules if importlib.util.find_spec(m) is None]
     if not missing:
-        if "torch" in modules and os.path.exists(TCMALLOC) and TCMALLOC not in os.environ.get("LD_PRELOAD", ""):
+        if preload and "torch" in modules and os.path.exists(TCMALLOC) and TCMALLOC not in os.environ.get("LD_PRELOAD", ""):
             for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
                 os.environ.pop(name, None)
             os.environ["LD_PRELOAD"] = TCMALLOC

@@ -17,7 +17,7 @@ import time
 
 import common
 
-common.need("torch")
+common.need("torch", preload="--peak" not in sys.argv)  # tcmalloc keeps what was freed
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
@@ -80,7 +80,8 @@ def peak(mode, dtype, tokens):
 
 def peak_elsewhere(mode, dtype, tokens):
     command = [sys.executable, os.path.realpath(__file__), "--tokens", str(tokens), "--peak", mode, dtype]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True,
+                                env=common.own_environment()).stdout.split()[-1])
 
 
 def disagreement(path, theirs):
