@@ -19,7 +19,7 @@ KernelRef kCrossEntropy("cross_entropy"), kCrossEntropyBackward("cross_entropy_b
 KernelRef kNll("nll_loss"), kNllBackward("nll_loss_backward");
 KernelRef kMatmul("matmul"), kColumnSum("column_sum"), kAccumulate("accumulate"), kScale("scale");
 
-constexpr int64_t kChunkBytes = int64_t{64} << 20;  // of the logits that exist at a time
+constexpr int64_t kChunkBytes = int64_t{128} << 20;  // of the logits that exist at a time
 
 struct Targets {
   Tensor ids;     // packed

@@ -92,7 +92,7 @@ TEST(LinearCrossEntropy, NeverHoldsAllLogits) {
   const int64_t before = memory_figures({}).in_use;
   reset_peak_memory({});
   const Tensor loss = linear_cross_entropy(x, w, Tensor::from(std::vector<int32_t>(512, 3), {512}));
-  EXPECT_LT(memory_figures({}).peak - before, int64_t{66} << 20);  // all logits are 512 MiB
+  EXPECT_LT(memory_figures({}).peak - before, int64_t{130} << 20);  // all logits are 512 MiB
   EXPECT_TRUE(std::isfinite(loss.item()));
 }
 

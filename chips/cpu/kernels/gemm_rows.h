@@ -95,7 +95,9 @@ __attribute__((noinline)) void stream(const Gemm& g, int64_t block_length, const
     alignas(32) float total[M * kColumns], sums[M * kColumns];
     for (int64_t k = 0; k == 0 || k < g.k; k += block_length) {
       const int64_t count = g.k - k < block_length ? g.k - k : block_length;
-      stream_block<Op, In, M, G>(row, k, count, kColumns * g.b_col, x, x_row, sums);
+      // The rows after these are fetched meanwhile, unless they are another tile's.
+      const int64_t ahead = n + 2 * kColumns <= to ? kColumns * g.b_col : 0;
+      stream_block<Op, In, M, G>(row, k, count, ahead, x, x_row, sums);
       for (int i = 0; i < M * kColumns; ++i) total[i] = k ? total[i] + sums[i] : sums[i];
       if (k || !g.accumulate) continue;
       if constexpr (sizeof(Out) == 4)
@@ -136,7 +138,7 @@ Stream<Op, Out> stream_of(int64_t m) {
 // The whole product; `bias` as f32 or null.
 template <class Op, class Out>
 void multiply_rows(const Gemm& g, int64_t block_length, const float* bias) {
-  constexpr int64_t kTileBytes = 1 << 16;
+  constexpr int64_t kLeastBytes = 1 << 16, kMostBytes = 1 << 20;  // of the weight in a tile
   const int64_t x_row = (g.k + 15) / 16 * 16;
   float* x = static_cast<float*>(cpu::scratch(4, (g.m * x_row + 16) * sizeof(float)));
   Stream<Op, Out> run;
@@ -148,7 +150,9 @@ void multiply_rows(const Gemm& g, int64_t block_length, const float* bias) {
     run = g.b_type == DType::f32 ? stream_of<Op, float, Out>(g.m) : stream_of<Op, bf16_t, Out>(g.m);
   }
   const int64_t row_bytes = g.k * static_cast<int64_t>(size_of(g.b_type)) + 1;
-  const int64_t columns = (kTileBytes / row_bytes + 16) / 16 * 16;
+  int64_t bytes = g.n * row_bytes / (4 * threads());
+  bytes = bytes < kLeastBytes ? kLeastBytes : bytes > kMostBytes ? kMostBytes : bytes;
+  const int64_t columns = (bytes / row_bytes + 16) / 16 * 16;
   parallel_for((g.n + columns - 1) / columns, [&](int64_t tile) {
     const int64_t from = tile * columns, to = from + columns < g.n ? from + columns : g.n;
     run(g, block_length, x, x_row, bias, from, to);
