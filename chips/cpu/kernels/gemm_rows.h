@@ -46,7 +46,7 @@ WS_INLINE void stream_words(__m256 (&acc)[G][M], const In* const (&row)[8 * G], 
     for (int l = 0; l < 8; ++l) {
       const In* p = row[g * 8 + l] + k;
       t[l] = raw_words<In, Whole>(p, left);
-      if (Whole) __builtin_prefetch(p + ahead);
+      if (Whole) __builtin_prefetch(p + ahead, 0, 2);
     }
     transpose8(t);
 #pragma GCC unroll 8
@@ -85,7 +85,8 @@ WS_INLINE void stream_block(const In* const (&row)[8 * G], int64_t k, int64_t co
 template <class Op, class In, class Out, int M>
 __attribute__((noinline)) void stream(const Gemm& g, int64_t block_length, const float* x, int64_t x_row,
                                       const float* bias, int64_t from, int64_t to) {
-  constexpr int G = M <= 2 ? 2 : 1, kColumns = 8 * G;
+  // Eight rows at once: of sixteen a power of two apart the lines push one another out of the first cache.
+  constexpr int G = 1, kColumns = 8 * G;
   for (int64_t n = from; n < to; n += kColumns) {
     const int64_t rows = to - n < kColumns ? to - n : kColumns;
     const In* row[kColumns];
