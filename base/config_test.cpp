@@ -7,9 +7,15 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/test_error.h"
 
 namespace wellspring {
 namespace {
+
+template <class F>
+std::string error_of(F f, Fault fault = Fault::config) {
+  return testing::error_of(f, fault);
+}
 
 const char kRun[] = R"(# a run
 model: runs/m
@@ -24,17 +30,6 @@ data:
     - {path: a, weight: 2}
     - {path: b}
 )";
-
-template <class F>
-std::string error_of(F f, Fault fault = Fault::config) {
-  try {
-    f();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.fault(), fault) << e.what();
-    return e.what();
-  }
-  return "no error";
-}
 
 std::string parse_error(const std::string& text) {
   return error_of([&] { Config::parse(text, "run.yaml"); });

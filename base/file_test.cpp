@@ -9,6 +9,7 @@
 #include <csignal>
 
 #include "base/error.h"
+#include "base/test_error.h"
 #include "base/text.h"
 
 namespace wellspring {
@@ -16,14 +17,7 @@ namespace {
 
 template <class F>
 std::string error_of(F f, Fault fault = Fault::io) {
-  try {
-    f();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.fault(), fault);
-    return e.what();
-  }
-  ADD_FAILURE() << "no error";
-  return "";
+  return testing::error_of(f, fault);
 }
 
 TEST(File, WriteReadMapAppend) {

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/test_error.h"
 #include "base/text.h"
 #include "data/dataset.h"
 
@@ -64,17 +64,6 @@ inline void write_dataset(const std::string& folder, const std::vector<MadeSourc
     info.sources.push_back(s);
   }
   write_file_atomic(join_path(folder, "dataset.json"), to_text(to_json(info), 2));
-}
-
-template <class F>
-std::string error_of(F&& f, Fault fault) {
-  try {
-    f();
-  } catch (const Error& e) {
-    if (e.fault() != fault) return str("wrong fault ", static_cast<int>(e.fault()), ": ", e.what());
-    return e.what();
-  }
-  return "no error";
 }
 
 }  // namespace wellspring::testing

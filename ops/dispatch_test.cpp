@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/test_error.h"
 #include "ops/test_chip.h"
 #include "ops/pointwise.h"
 #include "ops/reference/reference.h"
@@ -13,6 +14,8 @@
 
 namespace wellspring {
 namespace {
+
+using testing::error_of;
 
 Device fake_device(int index = 0) { return {fake::chip(), static_cast<uint8_t>(index)}; }
 Queue& fake_queue(int index = 0) { return fake::queues[index]; }
@@ -29,17 +32,6 @@ uint64_t hits(const std::string& kernel, const std::string& chip, const std::str
   return 0;
 }
 std::string cpu_set() { return std::string(chips()[0].kernel_set()); }
-
-std::string refusal(const std::function<void()>& f, Fault fault = Fault::usage) {
-  try {
-    f();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.fault(), fault) << e.what();
-    return e.what();
-  }
-  ADD_FAILURE() << "no error";
-  return "";
-}
 
 TEST(SecondChip, TensorsTravel) {
   const Tensor x = counted({3, 4}), there = x.to_device(fake_device());
@@ -102,7 +94,7 @@ TEST(SecondChip, DerivativesStayOnTheirDevice) {
 }
 
 TEST(SecondChip, DevicesMustAgree) {
-  const std::string why = refusal([] { add(counted({2}, fake_device()), counted({2})); });
+  const std::string why = error_of([] { add(counted({2}, fake_device()), counted({2})); });
   EXPECT_NE(why.find("fake:0"), std::string::npos) << why;
   EXPECT_NE(why.find("cpu"), std::string::npos) << why;
 }
@@ -114,10 +106,10 @@ TEST(SecondChip, AnAbsentOneSaysWhy) {
   none.device_count = [] { return 0; };
   none.why_absent = [] { return std::string("there is no libabsent.so.1"); };
   register_chip(none);
-  EXPECT_NE(refusal([] { parse_device("absent"); }, Fault::missing).find("there is no libabsent.so.1"), std::string::npos);
+  EXPECT_NE(error_of([] { parse_device("absent"); }, Fault::missing).find("there is no libabsent.so.1"), std::string::npos);
   EXPECT_EQ(parse_device("fake:1"), fake_device(1));
-  EXPECT_NE(refusal([] { parse_device("fake:2"); }, Fault::missing).find("(0 to 1)"), std::string::npos);
-  EXPECT_NE(refusal([] { parse_device("fale"); }).find("did you mean 'fake'"), std::string::npos);
+  EXPECT_NE(error_of([] { parse_device("fake:2"); }, Fault::missing).find("(0 to 1)"), std::string::npos);
+  EXPECT_NE(error_of([] { parse_device("fale"); }).find("did you mean 'fake'"), std::string::npos);
 }
 
 TEST(Switches, AKernelGoesOutAndComesBack) {
@@ -140,9 +132,9 @@ TEST(Switches, AKernelGoesOutAndComesBack) {
   switch_kernel("fake", "add", true);
   EXPECT_EQ(hits("add", "fake", "on the cpu"), stood_in + 1);
 
-  EXPECT_NE(refusal([] { switch_kernel("cpu", "sofmax", false); }).find("did you mean 'softmax'"), std::string::npos);
-  EXPECT_NE(refusal([] { switch_kernel("fake", "mul", false); }).find("chip fake has no kernel 'mul'"), std::string::npos);
-  EXPECT_NE(refusal([] { switch_kernel("cpuu", "add", false); }).find("unknown chip 'cpuu'"), std::string::npos);
+  EXPECT_NE(error_of([] { switch_kernel("cpu", "sofmax", false); }).find("did you mean 'softmax'"), std::string::npos);
+  EXPECT_NE(error_of([] { switch_kernel("fake", "mul", false); }).find("chip fake has no kernel 'mul'"), std::string::npos);
+  EXPECT_NE(error_of([] { switch_kernel("cpuu", "add", false); }).find("unknown chip 'cpuu'"), std::string::npos);
 }
 
 // The set that a scope asks for sums the gradients, too.
@@ -174,14 +166,14 @@ TEST(UseKernels, GovernsTheTape) {
 TEST(EnvironmentDeathTest, PrintsHitsAndTakesKernelsOut) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const std::string set = cpu_set();
-  EXPECT_EXIT(run_with("1", "softmax fake:add"), testing::ExitedWithCode(0),
+  EXPECT_EXIT(run_with("1", "softmax fake:add"), ::testing::ExitedWithCode(0),
               "kernel +chip +ran +calls\n(.*\n)*add +cpu +" + set + " +2\nadd +fake +on the cpu +1\n(.*\n)*"
               "softmax +cpu +reference +1\n");
-  EXPECT_EXIT(run_with("1", "cpu:fill"), testing::ExitedWithCode(0), "add +fake +fake +1\nsoftmax +cpu +" + set + " +1\n");
-  EXPECT_EXIT(run_with("", ""), testing::ExitedWithCode(0), "^$");
-  EXPECT_EXIT(run_with("", "sofmax"), testing::ExitedWithCode(64),
+  EXPECT_EXIT(run_with("1", "cpu:fill"), ::testing::ExitedWithCode(0), "add +fake +fake +1\nsoftmax +cpu +" + set + " +1\n");
+  EXPECT_EXIT(run_with("", ""), ::testing::ExitedWithCode(0), "^$");
+  EXPECT_EXIT(run_with("", "sofmax"), ::testing::ExitedWithCode(64),
               "WELLSPRING_KERNELS_OFF: chip cpu has no kernel 'sofmax'; did you mean 'softmax'");
-  EXPECT_EXIT(run_with("", "fakes:add"), testing::ExitedWithCode(64), "WELLSPRING_KERNELS_OFF: unknown chip 'fakes'");
+  EXPECT_EXIT(run_with("", "fakes:add"), ::testing::ExitedWithCode(64), "WELLSPRING_KERNELS_OFF: unknown chip 'fakes'");
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 // Errors and dtypes of matmul and linear; values and gradients are checked by the case lists.
+#include "base/test_error.h"
 #include "ops/matmul.h"
 
 #include <gtest/gtest.h>
@@ -9,31 +10,21 @@
 namespace wellspring {
 namespace {
 
-template <class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.fault(), Fault::usage);
-    return e.what();
-  }
-  ADD_FAILURE() << "no error";
-  return "";
-}
+using testing::error_of;
 
 TEST(MatmulOperator, NamesBothShapesOfWhatDoesNotFit) {
   const Tensor a = Tensor::zeros({2, 3}), b = Tensor::zeros({4, 5});
-  const std::string text = message_of([&] { matmul(a, b); });
+  const std::string text = error_of([&] { matmul(a, b); });
   EXPECT_NE(text.find("f32[2, 3]"), std::string::npos) << text;
   EXPECT_NE(text.find("f32[4, 5]"), std::string::npos) << text;
-  message_of([&] { matmul(a, Tensor::zeros({3, 2}, DType::bf16)); });
-  message_of([&] { matmul(a, Tensor::zeros({})); });
-  message_of([&] { matmul(Tensor::zeros({2, 2, 3}), Tensor::zeros({3, 3, 2})); });
-  message_of([&] { matmul(Tensor::zeros({2, 3}, DType::i32), Tensor::zeros({3, 2}, DType::i32)); });
-  message_of([&] { linear(a, b); });
-  message_of([&] { linear(a, Tensor::zeros({5, 3, 1})); });
-  message_of([&] { linear(a, Tensor::zeros({5, 3}), Tensor::zeros({4})); });
-  message_of([&] { linear(a, Tensor::zeros({5, 3}), Tensor::zeros({5}, DType::bf16)); });
+  error_of([&] { matmul(a, Tensor::zeros({3, 2}, DType::bf16)); });
+  error_of([&] { matmul(a, Tensor::zeros({})); });
+  error_of([&] { matmul(Tensor::zeros({2, 2, 3}), Tensor::zeros({3, 3, 2})); });
+  error_of([&] { matmul(Tensor::zeros({2, 3}, DType::i32), Tensor::zeros({3, 2}, DType::i32)); });
+  error_of([&] { linear(a, b); });
+  error_of([&] { linear(a, Tensor::zeros({5, 3, 1})); });
+  error_of([&] { linear(a, Tensor::zeros({5, 3}), Tensor::zeros({4})); });
+  error_of([&] { linear(a, Tensor::zeros({5, 3}), Tensor::zeros({5}, DType::bf16)); });
 }
 
 TEST(MatmulOperator, GradientsOfWeightsAreF32) {

@@ -1,5 +1,6 @@
 // What the case lists of pointwise operators cannot say: PyTorch's promotion, errors, forms in
 // place and with out, what is saved, the functions' accuracy.
+#include "base/test_error.h"
 #include "ops/pointwise.h"
 
 #include <gtest/gtest.h>
@@ -14,17 +15,9 @@
 namespace wellspring {
 namespace {
 
-Tensor of(DType t, const Shape& shape = {2}) { return Tensor::full(shape, 1, t); }
+using testing::error_of;
 
-std::string error_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.fault(), Fault::usage);
-    return e.what();
-  }
-  return "no error";
-}
+Tensor of(DType t, const Shape& shape = {2}) { return Tensor::full(shape, 1, t); }
 
 #define EXPECT_TELLS(call, part) \
   EXPECT_NE(error_of([&] { call; }).find(part), std::string::npos) << error_of([&] { call; })

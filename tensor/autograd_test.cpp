@@ -6,9 +6,12 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/test_error.h"
 
 namespace wellspring {
 namespace {
+
+using testing::error_of;
 
 Tensor row(std::vector<float> values, DType dtype = DType::f32) {
   return Tensor::from(values, {static_cast<int64_t>(values.size())}, dtype);
@@ -60,18 +63,6 @@ Tensor square(const Tensor& x) {
   return y;
 }
 
-template <class F>
-std::string refusal(F&& f, Fault fault = Fault::usage) {
-  try {
-    f();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.fault(), fault) << e.what();
-    return e.what();
-  }
-  ADD_FAILURE() << "no error";
-  return "";
-}
-
 #define EXPECT_SAYS(text, part) \
   EXPECT_NE((text).find(part), std::string::npos) << "'" << (text) << "' lacks '" << (part) << "'"
 
@@ -101,11 +92,11 @@ TEST(Autograd, SecondBackwardNeedsTheGraph) {
   EXPECT_EQ(grad_of(x), std::vector<float>{10});
   backward(y);
   EXPECT_EQ(grad_of(x), std::vector<float>{20});
-  std::string why = refusal([&] { backward(y); });
+  std::string why = error_of([&] { backward(y); });
   EXPECT_SAYS(why, "times");
   EXPECT_SAYS(why, "its graph was freed");
   EXPECT_SAYS(why, "retain_graph");
-  EXPECT_SAYS(refusal([&] { backward(times(y, 2)); }), "its graph was freed");  // deeper down as well
+  EXPECT_SAYS(error_of([&] { backward(times(y, 2)); }), "its graph was freed");  // deeper down as well
   EXPECT_EQ(grad_of(x), std::vector<float>{20});
 }
 
@@ -153,7 +144,7 @@ TEST(Autograd, LeavesAccumulateAndShareWithNobody) {
   EXPECT_EQ(grad_of(b), std::vector<float>{1});
   a.set_grad({});
   EXPECT_FALSE(a.grad().defined());
-  EXPECT_SAYS(refusal([&] { a.set_grad(row({1, 2})); }), "does not fit");
+  EXPECT_SAYS(error_of([&] { a.set_grad(row({1, 2})); }), "does not fit");
 }
 
 TEST(Autograd, NarrowerGradientsWiden) {
@@ -169,20 +160,20 @@ TEST(Autograd, NarrowerGradientsWiden) {
 TEST(Autograd, SavedValuesMustNotChange) {
   Tensor x = leaf({1, 2, 3}), middle = times(x, 1), y = square(middle);
   middle.as_strided({1}, {1}, 2).changed();  // through a view
-  std::string why = refusal([&] { backward(y, row({1, 1, 1})); });
+  std::string why = error_of([&] { backward(y, row({1, 1, 1})); });
   EXPECT_SAYS(why, "backward of square");
   EXPECT_SAYS(why, "changed in place");
   EXPECT_SAYS(why, "clone()");
   Tensor again = times(x, 1), z = square(again);
   mark_in_place("add_", again, false);
-  refusal([&] { backward(z, row({1, 1, 1})); });
+  error_of([&] { backward(z, row({1, 1, 1})); });
   backward(square(times(x, 1)), row({1, 1, 1}));
   EXPECT_EQ(grad_of(x), (std::vector<float>{2, 4, 6}));
 }
 
 TEST(Autograd, GuardsOfChangesInPlace) {
   Tensor x = leaf({1, 2});
-  EXPECT_SAYS(refusal([&] { mark_in_place("add_", x, true); }), "a leaf that requires a gradient");
+  EXPECT_SAYS(error_of([&] { mark_in_place("add_", x, true); }), "a leaf that requires a gradient");
   {
     NoGrad scope;
     const uint32_t before = x.version();
@@ -190,25 +181,25 @@ TEST(Autograd, GuardsOfChangesInPlace) {
     EXPECT_EQ(x.version(), before + 1);
   }
   Tensor base = times(x, 1), view = base.as_strided({1}, {1}, 0);
-  EXPECT_SAYS(refusal([&] { mark_in_place("add_", view, true); }), "a view");
+  EXPECT_SAYS(error_of([&] { mark_in_place("add_", view, true); }), "a view");
 }
 
 TEST(Autograd, LeavesAreFloatingAndOurOwn) {
-  EXPECT_SAYS(refusal([] { Tensor::zeros({2}, DType::i32).set_requires_grad(true); }), "i32[2]");
-  EXPECT_SAYS(refusal([] { Tensor::zeros({2}, DType::boolean).set_requires_grad(true); }), "floating");
+  EXPECT_SAYS(error_of([] { Tensor::zeros({2}, DType::i32).set_requires_grad(true); }), "i32[2]");
+  EXPECT_SAYS(error_of([] { Tensor::zeros({2}, DType::boolean).set_requires_grad(true); }), "floating");
   Tensor x = leaf({1}), y = times(x, 2);
   EXPECT_TRUE(x.is_leaf());
   EXPECT_FALSE(y.is_leaf());
-  EXPECT_SAYS(refusal([&] { y.set_requires_grad(false); }), "detach()");
+  EXPECT_SAYS(error_of([&] { y.set_requires_grad(false); }), "detach()");
   x.set_requires_grad(false);
   EXPECT_FALSE(times(x, 2).requires_grad());
 }
 
 TEST(Autograd, SeedsFit) {
   Tensor x = leaf({1, 2}), y = times(x, 2);
-  EXPECT_SAYS(refusal([&] { backward(y); }), "needs a gradient of that shape");
-  EXPECT_SAYS(refusal([&] { backward(y, row({1})); }), "does not fit");
-  EXPECT_SAYS(refusal([&] { backward(row({1})); }), "no gradient history");
+  EXPECT_SAYS(error_of([&] { backward(y); }), "needs a gradient of that shape");
+  EXPECT_SAYS(error_of([&] { backward(y, row({1})); }), "does not fit");
+  EXPECT_SAYS(error_of([&] { backward(row({1})); }), "no gradient history");
   backward(y, row({1, 1}));  // none of these has freed the graph
   EXPECT_EQ(grad_of(x), (std::vector<float>{2, 2}));
 }
@@ -217,7 +208,7 @@ TEST(Autograd, BackwardOfAnOperatorIsChecked) {
   auto broken = [](Tensors results) {
     Tensor x = leaf({1, 2}), y = row({1, 2});
     record("broken", {x}, {y}, [results](BackwardContext&) { return results; });
-    return refusal([&] { backward(y, row({1, 1})); }, Fault::internal);
+    return error_of([&] { backward(y, row({1, 1})); }, Fault::internal);
   };
   EXPECT_SAYS(broken({}), "0 gradients for 1 inputs");
   EXPECT_SAYS(broken({row({1})}), "for input 0 of shape [2]");

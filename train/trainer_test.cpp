@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/random.h"
+#include "base/test_error.h"
 #include "base/text.h"
 #include "base/threads.h"
 #include "data/encoder.h"
@@ -25,16 +26,7 @@
 namespace wellspring {
 namespace {
 
-std::string error_of(const std::function<void()>& run, Fault fault) {
-  try {
-    run();
-  } catch (const Error& e) {
-    EXPECT_EQ(static_cast<int>(e.fault()), static_cast<int>(fault)) << e.what();
-    return e.what();
-  }
-  ADD_FAILURE() << "no error";
-  return "";
-}
+using testing::error_of;
 
 DecoderConfig small_model(double dropout = 0) {
   DecoderConfig c;
