@@ -36,7 +36,7 @@ WS_INLINE int64_t rows_seen(const ForwardBlock& w, int64_t key, int64_t rows, in
 template <bool Pairs>
 WS_INLINE void score_keys(const ForwardBlock& w, int64_t key, int64_t rows, int64_t lanes, float* top) {
   const auto seen = [=, &w](int64_t n, int64_t group) { return rows_seen(w, key, rows, n, group); };
-  cut_tiles_by_rows(lanes, seen, [=, &w](int64_t r, int64_t n, auto tile) __attribute__((always_inline)) {
+  cut_tiles(lanes, seen, [=, &w](int64_t r, int64_t n, auto tile) __attribute__((always_inline)) {
     constexpr int M = tile.kM, V = tile.kV;
     wf acc[M][V] = {};
     multiply_tile<Pairs, false>(acc, w.k + (key + r) * w.ldk, w.ldk, w.q + n, kQueries, w.words);
@@ -101,7 +101,7 @@ WS_INLINE void add_values_of_block(const ForwardBlock& w, int64_t key, int64_t r
   const float* values = w.v + (Pairs ? key / 2 : key) * w.ldv;
   const bool first = key == 0;
   const auto all = [&w](int64_t, int64_t) { return w.width; };
-  cut_tiles_by_rows(lanes, all, [=, &w](int64_t d, int64_t n, auto tile) __attribute__((always_inline)) {
+  cut_tiles(lanes, all, [=, &w](int64_t d, int64_t n, auto tile) __attribute__((always_inline)) {
     constexpr int M = tile.kM, V = tile.kV;
     const int64_t seen = rows_seen(w, key, rows, n, V * kWide);
     wf acc[M][V] = {};

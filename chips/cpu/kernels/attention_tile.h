@@ -135,8 +135,9 @@ WS_INLINE void multiply_tile(wf (&acc)[M][V], const float* a, int64_t lda, const
 }
 
 // Cuts rows by `lanes` (a multiple of 16) into register tiles and calls body(row, lane, Tile<M, V>) for each:
-// M rows from `row`, V native vectors from `lane`; the rows of one group of lanes follow one another. A group
-// of lanes has rows_of(lane, lanes of the group) rows, a multiple of 8.
+// M rows from `row`, V native vectors from `lane`. A group of lanes has rows_of(lane, lanes of the group) rows, a
+// multiple of 8 and the most in the last group. With small tiles the groups go inside, so that a row of A is
+// read once; a tile may then pass the end of its group's rows.
 template <int M, int V>
 struct Tile {
   static constexpr int kM = M, kV = V;
@@ -154,7 +155,11 @@ WS_INLINE void cut_rows(int64_t rows, int64_t lane, const Body& body) {
 template <class RowsOf, class Body>
 WS_INLINE void cut_tiles(int64_t lanes, const RowsOf& rows_of, const Body& body) {
   if constexpr (kTileVectors == 2) {
-    for (int64_t n = 0; n < lanes; n += 2 * kWide) cut_rows<2>(rows_of(n, 2 * kWide), n, body);
+    constexpr int64_t kGroup = 2 * kWide;
+    cut_rows<2>(rows_of(lanes - kGroup, kGroup), 0, [=](int64_t r, int64_t, auto tile) __attribute__((always_inline)) {
+      for (int64_t n = 0; n < lanes; n += kGroup)
+        if (r < rows_of(n, kGroup)) body(r, n, tile);
+    });
   } else {
     for (int64_t n = 0; n < lanes;) {
       const int64_t left = (lanes - n) / kWide;
@@ -168,19 +173,6 @@ WS_INLINE void cut_tiles(int64_t lanes, const RowsOf& rows_of, const Body& body)
         cut_rows<1>(rows, n, body);
       n += v * kWide;
     }
-  }
-}
-
-// The same with the groups of lanes inside: a row of A is read once. Tiles of rows may pass the end of a group.
-template <class RowsOf, class Body>
-WS_INLINE void cut_tiles_by_rows(int64_t lanes, const RowsOf& rows_of, const Body& body) {
-  if constexpr (kTileVectors == 2) {
-    cut_rows<2>(rows_of(lanes - 2 * kWide, 2 * kWide), 0, [=](int64_t r, int64_t, auto tile) __attribute__((always_inline)) {
-      for (int64_t n = 0; n < lanes; n += 2 * kWide)
-        if (r < rows_of(n, 2 * kWide)) body(r, n, tile);
-    });
-  } else {
-    cut_tiles(lanes, rows_of, body);
   }
 }
 

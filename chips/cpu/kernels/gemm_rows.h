@@ -10,6 +10,8 @@ WS_KERNELS_BEGIN
 
 #if defined(__AVX2__)
 constexpr int64_t kStreamRows = 4;
+// Rows of the weight at once: of sixteen a power of two apart the lines push one another out of the first cache.
+constexpr int kColumns = 8;
 
 // sum += the elements of one transposed word per lane times their partners in x.
 template <class Op, class In>
@@ -34,59 +36,47 @@ WS_INLINE __m256 add_word(__m256 sum, __m256 word, const float* x) {
   }
 }
 
-// Eight words along K of each of G * 8 rows. `left` elements remain (Whole: at least eight words of them).
-template <class Op, class In, int M, int G, bool Whole>
-WS_INLINE void stream_words(__m256 (&acc)[G][M], const In* const (&row)[8 * G], int64_t k, int64_t left,
+// Eight words along K of each of eight rows. `left` elements remain (Whole: at least eight words of them).
+template <class Op, class In, int M, bool Whole>
+WS_INLINE void stream_words(__m256 (&acc)[M], const In* const (&row)[kColumns], int64_t k, int64_t left,
                             int64_t ahead, const float* x, int64_t x_row) {
   constexpr int kPerWord = sizeof(In) == 2 && Op::kStep == 1 ? 2 : 1;  // words of x for one of these
-#pragma GCC unroll 2
-  for (int g = 0; g < G; ++g) {
-    __m256 t[8];
+  __m256 t[8];
 #pragma GCC unroll 8
-    for (int l = 0; l < 8; ++l) {
-      const In* p = row[g * 8 + l] + k;
-      t[l] = raw_words<In, Whole>(p, left);
-      if (Whole) __builtin_prefetch(p + ahead, 0, 2);
-    }
-    transpose8(t);
+  for (int l = 0; l < 8; ++l) {
+    const In* p = row[l] + k;
+    t[l] = raw_words<In, Whole>(p, left);
+    if (Whole) __builtin_prefetch(p + ahead, 0, 2);
+  }
+  transpose8(t);
 #pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) {
+  for (int i = 0; i < 8; ++i) {
 #pragma GCC unroll 4
-      for (int m = 0; m < M; ++m)
-        acc[g][m] = add_word<Op, In>(acc[g][m], t[i], x + m * x_row + i * kPerWord);
-    }
+    for (int m = 0; m < M; ++m) acc[m] = add_word<Op, In>(acc[m], t[i], x + m * x_row + i * kPerWord);
   }
 }
 
-// Elements [k, k + count) of G * 8 rows of the weight: sums[m][row]. x[m] holds the words of row m.
-template <class Op, class In, int M, int G>
-WS_INLINE void stream_block(const In* const (&row)[8 * G], int64_t k, int64_t count, int64_t ahead,
+// Elements [k, k + count) of eight rows of the weight: sums[m][row]. x[m] holds the words of row m.
+template <class Op, class In, int M>
+WS_INLINE void stream_block(const In* const (&row)[kColumns], int64_t k, int64_t count, int64_t ahead,
                             const float* x, int64_t x_row, float* sums) {
   constexpr int64_t kElements = 32 / sizeof(In);  // of eight words in memory
-  __m256 acc[G][M];
-#pragma GCC unroll 2
-  for (int g = 0; g < G; ++g) {
+  __m256 acc[M];
 #pragma GCC unroll 4
-    for (int m = 0; m < M; ++m) acc[g][m] = _mm256_setzero_ps();
-  }
+  for (int m = 0; m < M; ++m) acc[m] = _mm256_setzero_ps();
   const int64_t end = k + count;
   x += k / Op::kStep;
   for (; k + kElements <= end; k += kElements, x += kElements / Op::kStep)
-    stream_words<Op, In, M, G, true>(acc, row, k, kElements, ahead, x, x_row);
-  if (k < end) stream_words<Op, In, M, G, false>(acc, row, k, end - k, ahead, x, x_row);
-#pragma GCC unroll 2
-  for (int g = 0; g < G; ++g) {
+    stream_words<Op, In, M, true>(acc, row, k, kElements, ahead, x, x_row);
+  if (k < end) stream_words<Op, In, M, false>(acc, row, k, end - k, ahead, x, x_row);
 #pragma GCC unroll 4
-    for (int m = 0; m < M; ++m) _mm256_storeu_ps(sums + m * 8 * G + g * 8, acc[g][m]);
-  }
+  for (int m = 0; m < M; ++m) _mm256_storeu_ps(sums + m * kColumns, acc[m]);
 }
 
 // Columns [from, to) of C for M rows.
 template <class Op, class In, class Out, int M>
 __attribute__((noinline)) void stream(const Gemm& g, int64_t block_length, const float* x, int64_t x_row,
                                       const float* bias, int64_t from, int64_t to) {
-  // Eight rows at once: of sixteen a power of two apart the lines push one another out of the first cache.
-  constexpr int G = 1, kColumns = 8 * G;
   for (int64_t n = from; n < to; n += kColumns) {
     const int64_t rows = to - n < kColumns ? to - n : kColumns;
     const In* row[kColumns];
@@ -98,7 +88,7 @@ __attribute__((noinline)) void stream(const Gemm& g, int64_t block_length, const
       const int64_t count = g.k - k < block_length ? g.k - k : block_length;
       // The rows after these are fetched meanwhile, unless they are another tile's.
       const int64_t ahead = n + 2 * kColumns <= to ? kColumns * g.b_col : 0;
-      stream_block<Op, In, M, G>(row, k, count, ahead, x, x_row, sums);
+      stream_block<Op, In, M>(row, k, count, ahead, x, x_row, sums);
       for (int i = 0; i < M * kColumns; ++i) total[i] = k ? total[i] + sums[i] : sums[i];
       if (k || !g.accumulate) continue;
       if constexpr (sizeof(Out) == 4)
