@@ -63,9 +63,7 @@ stage "shards of tokens"
 
 stage "training"
 rm -rf "$out/run"
-"$wellspring" train --preset "$( ((mini)) && echo mini || echo demo)" --set "tokenizer=$out/tokenizer" \
-  --set "data.train.0.path=$out/data" $( ((mini)) || echo --set "data.train.1.path=$out/data") --set "data.eval.0.path=$out/data" \
-  --set "train.max_seconds=$seconds" --out "$out/run"
+"$wellspring" train --preset "$( ((mini)) && echo mini || echo demo)" --set "train.max_seconds=$seconds" --out "$out/run"
 model=$(find "$out/run/checkpoints" -maxdepth 1 -name 'step-*' | sort -V | tail -1)
 [[ -n $model ]] || { echo "error: no checkpoint in $out/run/checkpoints" >&2; exit 1; }
 
