@@ -265,7 +265,7 @@ TEST_F(RunTest, PresetsRead) {
     Config c = Config::parse(text, name);
     c.set("tokenizer=bytes");
     c.set("samples=[]");
-    for (const char* key : {"train", "eval"}) c.set(str("data.", key, ".0.path=", data_));
+    for (const char* key : {"train", "eval"}) c.set(str("data.", key, "=[{path: ", data_, "}]"));
     EXPECT_GT(TrainOptions::read(c).max_seconds, 0) << name;
   }
   EXPECT_NE(error_of([] { preset("huor"); }, Fault::usage).find("did you mean 'hour'"), std::string::npos);
