@@ -44,8 +44,8 @@ class Args {
   std::unique_ptr<Impl> impl_;
 };
 
-/// A command with verbs ("text train|encode|decode"): picks argv[1], prints the verbs on --help or a
-/// missing or unknown one (with the nearest), and calls it with the rest.
+/// A command with verbs ("text train|encode|decode"): picks argv[1], prints the verbs on --help or
+/// a missing or unknown one (with the nearest), and calls it with the rest.
 struct Verb {
   std::string name, summary;
   std::function<int(int, char**)> run;

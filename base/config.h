@@ -1,6 +1,6 @@
 #pragma once
-// Configurations in YAML: read into a tree that remembers lines, then taken apart key by key, so that
-// an unknown or mistyped key is an error with file, line and the nearest known name.
+// Configurations in YAML: read into a tree that remembers lines, then taken apart key by key, so
+// that an unknown or mistyped key is an error with file, line and the nearest known name.
 
 #include <cstdint>
 #include <memory>
@@ -15,16 +15,16 @@ namespace wellspring {
 struct ConfigNode;
 
 /// A node of a parsed YAML file: map, list or scalar, with the place it came from. Copyable handle.
-/// A key without a value (`key:`) counts as absent. Not thread-safe: getters note what was asked for.
-/// Typical use:
+/// A key without a value (`key:`) counts as absent. Not thread-safe: getters note what was asked
+/// for. Typical use:
 ///   Config c = Config::read("run.yaml");
 ///   c.set("train.lr=1e-3");                     // --set
 ///   double lr = c["train"].number("lr", 3e-4);  // default when absent
 ///   c.check_all_used();                         // unknown keys -> Error(Fault::config)
 class Config {
  public:
-  /// Error(Fault::io) when unreadable, Error(Fault::config) with file:line:column when not YAML, when a
-  /// key stands twice, or when aliases expand to more than a million nodes.
+  /// Error(Fault::io) when unreadable, Error(Fault::config) with file:line:column when not YAML,
+  /// when a key stands twice, or when aliases expand to more than a million nodes.
   static Config read(const std::string& path);
   static Config parse(const std::string& text, const std::string& where);
   Config();  // an empty map

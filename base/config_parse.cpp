@@ -15,7 +15,8 @@ namespace {
 
 constexpr int64_t kNodeLimit = 1'000'000;
 constexpr int kDepthLimit = 256;
-constexpr size_t kKeyLimit = 160;  // the parser takes 1024 bytes on a line, written with up to 6 for each of these
+constexpr size_t kKeyLimit =
+    160;  // the parser takes 1024 bytes on a line, written with up to 6 for each of these
 
 // Builds the tree from the parser's events, so that every node keeps its mark and nothing (double
 // keys, aliases) is decided by the library.

@@ -179,14 +179,20 @@ TEST(Config, YamlRoundTripOfTexts) {
     for (const char* form : {"%", "%x", "x%", "x%y", "x %y", "x% y", "x % y", "%%"}) {
       std::string text;
       for (const char* f = form; *f; ++f) text += *f == '%' ? static_cast<char>(ch) : *f;
-      const Json json = {{"value", text}, {"list", Json::array({text, "z"})}, {text == "list" ? "other" : text, 1}};
+      const Json json = {{"value", text},
+                         {"list", Json::array({text, "z"})},
+                         {text == "list" ? "other" : text, 1}};
       Config c = Config::parse(to_text(json), "x");
-      EXPECT_EQ(to_text(Config::parse(c.to_yaml(), "written").to_json()), to_text(json)) << c.to_yaml();
+      EXPECT_EQ(to_text(Config::parse(c.to_yaml(), "written").to_json()), to_text(json))
+          << c.to_yaml();
     }
   const std::string most(160, '\x01');
   Config c = Config::parse(to_text(Json{{most, 1}}), "x");
   EXPECT_EQ(to_text(Config::parse(c.to_yaml(), "written").to_json()), to_text(c.to_json()));
-  EXPECT_NE(error_of([&] { Config::parse(to_text(Json{{most + "x", 1}}), "x"); }).find("a key of 161 bytes"), std::string::npos);
+  EXPECT_NE(error_of([&] {
+              Config::parse(to_text(Json{{most + "x", 1}}), "x");
+            }).find("a key of 161 bytes"),
+            std::string::npos);
 }
 
 TEST(Config, YamlRoundTripOfNestedLists) {

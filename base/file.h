@@ -16,7 +16,8 @@ namespace wellspring {
 std::string read_file(const std::string& path);
 
 /// Writes to `path.tmp.PID`, syncs file and folder, renames: a reader sees the old or the new whole
-/// file, never a part. On failure (a full disk) the old file stays and the temporary one is removed.
+/// file, never a part. On failure (a full disk) the old file stays and the temporary one is
+/// removed.
 void write_file_atomic(const std::string& path, std::string_view content);
 
 /// Incremental form of write_file_atomic for big files; without commit() nothing appears.

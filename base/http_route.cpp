@@ -168,8 +168,10 @@ void answer_request(const std::vector<HttpRoute>& routes, HttpRequest& request,
     try {
       route.handler(request, response);
       // A handler may leave without an answer when nobody is there to read one.
-      if (!impl.status && response.client_gone()) impl.keep_alive = false;
-      else if (!impl.status) answer_failure(impl, 500, "the handler gave no answer");
+      if (!impl.status && response.client_gone())
+        impl.keep_alive = false;
+      else if (!impl.status)
+        answer_failure(impl, 500, "the handler gave no answer");
       if (impl.streaming && !impl.ended) impl.keep_alive = false;
     } catch (const Error& e) {
       answer_failure(impl, status_of(e.fault()), e.what());

@@ -12,7 +12,8 @@ namespace wellspring {
 /// line every 10 s otherwise. Writes to stderr. Not thread-safe.
 class Progress {
  public:
-  /// `total` in `unit`s ("tokens", "files", "B"); 0 = unknown. Work that is resumed begins at `start`.
+  /// `total` in `unit`s ("tokens", "files", "B"); 0 = unknown. Work that is resumed begins at
+  /// `start`.
   Progress(const std::string& what, int64_t total, const std::string& unit, int64_t start = 0);
   /// For work whose end becomes known on the way.
   void set_total(int64_t total);
@@ -28,8 +29,8 @@ class Progress {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Column-aligned table (widths in terminal columns: CJK counts two); numbers right-aligned; cut to the
-/// terminal's width when stdout is one.
+/// Column-aligned table (widths in terminal columns: CJK counts two); numbers right-aligned; cut to
+/// the terminal's width when stdout is one.
 class Table {
  public:
   explicit Table(std::vector<std::string> header);

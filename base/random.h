@@ -1,6 +1,6 @@
 #pragma once
-// Philox4x32-10 (Salmon et al., SC 2011): a counter-based generator. A random number is a function of
-// (seed, stream, index), so any piece of work can draw its own without order or state.
+// Philox4x32-10 (Salmon et al., SC 2011): a counter-based generator. A random number is a function
+// of (seed, stream, index), so any piece of work can draw its own without order or state.
 
 #include <array>
 #include <cstdint>

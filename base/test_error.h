@@ -9,7 +9,8 @@
 
 namespace wellspring::testing {
 
-/// The message of the Error that f() throws; the test fails when it throws none, or one of another fault.
+/// The message of the Error that f() throws; the test fails when it throws none, or one of another
+/// fault.
 template <class F>
 std::string error_of(F&& f, Fault fault = Fault::usage) {
   try {

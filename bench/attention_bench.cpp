@@ -1,7 +1,8 @@
 // Times the attention kernels for bench/attention.py. Reads one case per line from standard input:
 //   forward|backward|decode f32|bf16 B T S H Hk D seconds OUTPUT
-// and answers with the median seconds of a call, having written the results of one call to OUTPUT (raw, in
-// the order o, or dq dk dv; "-" for none). The inputs follow from the element's index alone.
+// and answers with the median seconds of a call, having written the results of one call to OUTPUT
+// (raw, in the order o, or dq dk dv; "-" for none). The inputs follow from the element's index
+// alone.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -53,7 +54,8 @@ int run() {
     double time;
     if (what == "backward") {
       static KernelRef forward("attention"), backward("attention_backward");
-      const Tensor qkv = input({B, T, H + 2 * Hk, D}, *dtype, 0), out = input({B, T, H, D}, *dtype, 1);
+      const Tensor qkv = input({B, T, H + 2 * Hk, D}, *dtype, 0),
+                   out = input({B, T, H, D}, *dtype, 1);
       const Tensor grad = Tensor::empty(qkv.shape(), *dtype);
       const Tensor o = Tensor::empty({B, T, H, D}, *dtype), lse = Tensor::empty({B, H, T});
       const auto part = [&](const Tensor& t, int64_t from, int64_t n) {

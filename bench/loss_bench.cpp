@@ -1,9 +1,9 @@
 // Times linear_cross_entropy, forward and backward, for bench/loss.py. Reads lines
 //   loss|gemms|peak f32|bf16 ROWS WIDTH CLASSES seconds OUTPUT
-// from standard input and answers: loss, the median seconds of a call, having written loss, dx and the first
-// 1000 rows of dweight to OUTPUT (f32, raw; "-" for none); gemms, those of its three matrix products alone, with
-// all logits stored; peak, the bytes by which the process's resident memory rose during its first call. Inputs
-// follow from the element's index alone.
+// from standard input and answers: loss, the median seconds of a call, having written loss, dx and
+// the first 1000 rows of dweight to OUTPUT (f32, raw; "-" for none); gemms, those of its three
+// matrix products alone, with all logits stored; peak, the bytes by which the process's resident
+// memory rose during its first call. Inputs follow from the element's index alone.
 #include <algorithm>
 #include <chrono>
 #include <fstream>
@@ -45,7 +45,8 @@ uint32_t hashed(uint32_t i, uint32_t n) {
 Tensor input(const Shape& shape, uint32_t n, DType dtype, float size) {
   std::vector<float> x(shape.numel());
   for (size_t i = 0; i < x.size(); ++i)
-    x[i] = size * (static_cast<float>(hashed(static_cast<uint32_t>(i), n) >> 8) / 8388608.0f - 1.0f);
+    x[i] =
+        size * (static_cast<float>(hashed(static_cast<uint32_t>(i), n) >> 8) / 8388608.0f - 1.0f);
   return Tensor::from(x, shape, dtype);
 }
 
@@ -63,7 +64,8 @@ struct Problem {
   Problem(DType dtype, int64_t rows, int64_t width, int64_t classes)
       : x(input({rows, width}, 0, dtype, 1)), weight(input({classes, width}, 1, dtype, 0.1f)) {
     std::vector<int32_t> t(rows);
-    for (int64_t i = 0; i < rows; ++i) t[i] = static_cast<int32_t>(hashed(static_cast<uint32_t>(i), 2) % classes);
+    for (int64_t i = 0; i < rows; ++i)
+      t[i] = static_cast<int32_t>(hashed(static_cast<uint32_t>(i), 2) % classes);
     targets = Tensor::from(t, {rows});
     x.set_requires_grad(true), weight.set_requires_grad(true);
   }
@@ -78,10 +80,12 @@ struct Problem {
 void write_results(const Problem& p, const std::string& path) {
   std::ofstream file(path, std::ios::binary);
   const int64_t rows = std::min<int64_t>(1000, p.weight.size(0));
-  const Tensor loss = p.run(), head = p.weight.grad().as_strided({rows, p.weight.size(1)}, {p.weight.size(1), 1}, 0);
+  const Tensor loss = p.run(), head = p.weight.grad().as_strided({rows, p.weight.size(1)},
+                                                                 {p.weight.size(1), 1}, 0);
   for (const Tensor& t : {loss, p.x.grad(), head}) {
     const std::vector<float> v = t.to_vector<float>();
-    file.write(reinterpret_cast<const char*>(v.data()), static_cast<std::streamsize>(v.size() * sizeof(float)));
+    file.write(reinterpret_cast<const char*>(v.data()),
+               static_cast<std::streamsize>(v.size() * sizeof(float)));
   }
 }
 
@@ -89,7 +93,8 @@ double time_gemms(const Problem& p, double budget) {
   static KernelRef matmul("matmul");
   const Tensor x = p.x.detach(), w = p.weight.detach();
   const int64_t N = x.size(0), D = x.size(1), V = w.size(0);
-  const Tensor logits = Tensor::full({N, V}, 1e-4, x.dtype()), dx = Tensor::empty({N, D}, x.dtype());
+  const Tensor logits = Tensor::full({N, V}, 1e-4, x.dtype()),
+               dx = Tensor::empty({N, D}, x.dtype());
   const Tensor dw = Tensor::empty({V, D});
   return median_seconds(budget, [&] {
     launch(matmul, {logits}, {x, w.as_strided({D, V}, {1, D}, 0), Tensor()}, {false});
@@ -120,5 +125,6 @@ double answer(const std::string& line) {
 }  // namespace wellspring
 
 int main() {
-  for (std::string line; std::getline(std::cin, line);) std::cout << wellspring::answer(line) << std::endl;
+  for (std::string line; std::getline(std::cin, line);)
+    std::cout << wellspring::answer(line) << std::endl;
 }

@@ -1,9 +1,9 @@
 // Times matrix products for bench/matmul.py. Reads one case per line from standard input:
 //   NN|NT|TN f32|bf16 f32|bf16 M N K seconds OUTPUT
-// (layouts of A and B, their dtype, that of the result) and answers with the median seconds of a call, having
-// written the result of one call to OUTPUT (raw f32; "-": not). "linear|backward f32|bf16 f32|bf16 M N K ..."
-// times x [M, K] with weight [N, K] and bias, or the gradients of all three (the second dtype is not used).
-// The inputs follow from the element's index alone.
+// (layouts of A and B, their dtype, that of the result) and answers with the median seconds of a
+// call, having written the result of one call to OUTPUT (raw f32; "-": not). "linear|backward
+// f32|bf16 f32|bf16 M N K ..." times x [M, K] with weight [N, K] and bias, or the gradients of all
+// three (the second dtype is not used). The inputs follow from the element's index alone.
 #include <algorithm>
 #include <chrono>
 #include <fstream>
@@ -45,7 +45,8 @@ struct Case {
 // The result, and in `time` the median seconds.
 Tensor run_case(const Case& c, double& time) {
   if (c.what == "linear" || c.what == "backward") {
-    const Tensor x = input({c.m, c.k}, c.in, 0), w = input({c.n, c.k}, c.in, 1), b = input({c.n}, c.in, 2);
+    const Tensor x = input({c.m, c.k}, c.in, 0), w = input({c.n, c.k}, c.in, 1),
+                 b = input({c.n}, c.in, 2);
     Tensor y;
     if (c.what == "linear") {
       time = median_seconds(c.seconds, [&] { y = linear(x, w, b); });

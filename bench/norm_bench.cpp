@@ -1,8 +1,8 @@
 // Times norms, gates, rotary, dropout, embedding and AdamW for bench/norm.py. Reads lines
 //   OPERATOR forward|both f32|bf16 ROWS WIDTH seconds OUTPUT
-// from standard input and answers with the median seconds of a call (both: forward and backward), having
-// written the results of one call to OUTPUT (f32, raw: the result, then the gradients; "-" for none). Inputs
-// follow from the element's index alone.
+// from standard input and answers with the median seconds of a call (both: forward and backward),
+// having written the results of one call to OUTPUT (f32, raw: the result, then the gradients; "-"
+// for none). Inputs follow from the element's index alone.
 #include <algorithm>
 #include <chrono>
 #include <fstream>
@@ -57,9 +57,9 @@ Tensor input(const Shape& shape, uint32_t n, DType dtype = DType::f32) {
 }
 
 struct Case {
-  Tensors inputs;                  // those that get gradients, and others
-  size_t leaves = 0;               // how many of them get gradients
-  std::function<Tensor()> run;     // one forward call
+  Tensors inputs;               // those that get gradients, and others
+  size_t leaves = 0;            // how many of them get gradients
+  std::function<Tensor()> run;  // one forward call
 };
 
 Case make_norm(const std::string& op, const Shape& shape, DType dtype) {
@@ -76,14 +76,16 @@ Case make_case(const std::string& op, int64_t rows, int64_t width, DType dtype) 
   if (op == "swiglu") return {{x}, 1, [=] { return swiglu(x); }};
   if (op == "dropout") return {{x}, 1, [=] { return dropout(x, 0.1, 1); }};
   if (op == "rotary") {
-    const Tensor heads = x.as_strided({1, rows, width / kHead, kHead}, {rows * width, width, kHead, 1}, 0);
+    const Tensor heads =
+        x.as_strided({1, rows, width / kHead, kHead}, {rows * width, width, kHead, 1}, 0);
     const Tensor cos = input({rows, kHead / 2}, 2), sin = input({rows, kHead / 2}, 3);
     return {{heads}, 1, [=] { return rotary(heads, cos, sin); }};
   }
   if (op == "embedding") {
     const Tensor table = input({kVocabulary, width}, 0, dtype);
     std::vector<int32_t> ids(rows);
-    for (int64_t i = 0; i < rows; ++i) ids[i] = static_cast<int32_t>(hashed(static_cast<uint32_t>(i), 9) % kVocabulary);
+    for (int64_t i = 0; i < rows; ++i)
+      ids[i] = static_cast<int32_t>(hashed(static_cast<uint32_t>(i), 9) % kVocabulary);
     const Tensor places = Tensor::from(ids, {rows});
     return {{table}, 1, [=] { return embedding(table, places, DType::f32); }};
   }
@@ -92,7 +94,8 @@ Case make_case(const std::string& op, int64_t rows, int64_t width, DType dtype) 
 
 void write_values(std::ofstream& file, const Tensor& t) {
   const std::vector<float> v = t.to_vector<float>();
-  file.write(reinterpret_cast<const char*>(v.data()), static_cast<std::streamsize>(v.size() * sizeof(float)));
+  file.write(reinterpret_cast<const char*>(v.data()),
+             static_cast<std::streamsize>(v.size() * sizeof(float)));
 }
 
 double time_case(const Case& c, bool both, double budget, const std::string& output) {
@@ -112,7 +115,8 @@ double time_case(const Case& c, bool both, double budget, const std::string& out
 }
 
 double time_adamw(int64_t count, bool copies, double budget, const std::string& output) {
-  const Tensor p = input({count}, 0), g = input({count}, 1), m = Tensor::zeros({count}), v = Tensor::zeros({count});
+  const Tensor p = input({count}, 0), g = input({count}, 1), m = Tensor::zeros({count}),
+               v = Tensor::zeros({count});
   const Tensor copy = copies ? Tensor::empty({count}, DType::bf16) : Tensor();
   AdamwOptions o;
   o.weight_decay = 0.1;
@@ -132,7 +136,8 @@ void answer(const std::string& line) {
   if (op == "adamw") {
     seconds = time_adamw(rows * width, dtype == "bf16", budget, output);
   } else {
-    seconds = time_case(make_case(op, rows, width, *parse_dtype(dtype)), pass == "both", budget, output);
+    seconds =
+        time_case(make_case(op, rows, width, *parse_dtype(dtype)), pass == "both", budget, output);
   }
   std::cout << seconds << std::endl;
 }

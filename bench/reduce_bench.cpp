@@ -1,8 +1,8 @@
 // Times reductions, softmax, copies and picking for bench/reduce.py. Reads one case per line from
 // standard input:
 //   WHAT f32|bf16 N seconds OUTPUT
-// and answers with the median seconds of a call on [N, N] tensors, having written the result of one call
-// to OUTPUT (as f32; "-" for none). The inputs follow from the element's index alone.
+// and answers with the median seconds of a call on [N, N] tensors, having written the result of one
+// call to OUTPUT (as f32; "-" for none). The inputs follow from the element's index alone.
 #include <algorithm>
 #include <chrono>
 #include <fstream>
@@ -61,9 +61,18 @@ const std::map<std::string, std::function<Tensor(const Inputs&)>> kCases{
     {"log_softmax_1", [](const Inputs& in) { return log_softmax(in.x, 1); }},
     {"transpose", [](const Inputs& in) { return clone(transpose(in.x, 0, 1)); }},
     {"clone", [](const Inputs& in) { return clone(in.x); }},
-    {"convert", [](const Inputs& in) { return to(in.x, in.x.dtype() == DType::f32 ? DType::bf16 : DType::f32); }},
-    {"cat_0", [](const Inputs& in) { return cat(Tensors{in.x, in.y}, 0); }},
-    {"cat_1", [](const Inputs& in) { return cat(Tensors{in.x, in.y}, 1); }},
+    {"convert",
+     [](const Inputs& in) {
+       return to(in.x, in.x.dtype() == DType::f32 ? DType::bf16 : DType::f32);
+     }},
+    {"cat_0",
+     [](const Inputs& in) {
+       return cat(Tensors{in.x, in.y}, 0);
+     }},
+    {"cat_1",
+     [](const Inputs& in) {
+       return cat(Tensors{in.x, in.y}, 1);
+     }},
     {"index_select", [](const Inputs& in) { return index_select(in.x, 0, in.list); }},
     {"gather_0", [](const Inputs& in) { return gather(in.x, 0, in.places); }},
     {"gather_1", [](const Inputs& in) { return gather(in.x, 1, in.places); }},
@@ -77,8 +86,10 @@ double answer(std::istringstream& line) {
   const auto dtype = parse_dtype(dtype_name);
   const bool back = what == "softmax_backward";
   const auto found = kCases.find(what);
-  WS_CHECK(dtype && !output.empty() && (back || found != kCases.end()), "unknown case, or too few words");
-  const Inputs in{input({n, n}, *dtype, 0), input({n, n}, *dtype, 1), places({n, n}, n), places({n}, n)};
+  WS_CHECK(dtype && !output.empty() && (back || found != kCases.end()),
+           "unknown case, or too few words");
+  const Inputs in{input({n, n}, *dtype, 0), input({n, n}, *dtype, 1), places({n, n}, n),
+                  places({n}, n)};
   Tensor result;
   double time;
   if (back) {
@@ -95,7 +106,8 @@ double answer(std::istringstream& line) {
   if (output != "-") {
     const auto values = result.to_vector<float>();
     std::ofstream(output, std::ios::binary)
-        .write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * 4));
+        .write(reinterpret_cast<const char*>(values.data()),
+               static_cast<std::streamsize>(values.size() * 4));
   }
   return time;
 }

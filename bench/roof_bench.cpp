@@ -1,7 +1,8 @@
-// Measures what the machine can do at most, for the share-of-roof column of the benchmarks. Reads lines
-// "f32|bf16|read|copy seconds" from standard input and answers each with the rate that all of the process's
-// threads reach together: multiply-adds in flop/s (bf16: of the best instructions for bf16 factors, which
-// without AVX512-BF16 are those of f32), reading of DRAM, and copying (read + written) in byte/s.
+// Measures what the machine can do at most, for the share-of-roof column of the benchmarks. Reads
+// lines "f32|bf16|read|copy seconds" from standard input and answers each with the rate that all of
+// the process's threads reach together: multiply-adds in flop/s (bf16: of the best instructions for
+// bf16 factors, which without AVX512-BF16 are those of f32), reading of DRAM, and copying (read +
+// written) in byte/s.
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -40,17 +41,17 @@ double best_seconds(double budget, const std::function<void()>& f) {
 
 // Each returns the flops done. Twelve sums in registers are more than latency x units needs.
 #if defined(__x86_64__)
-#define WS_PEAK(name, features, vector, zero, step, flops)              \
-  __attribute__((target(features), noinline)) double name(int64_t n) {  \
-    vector acc[12];                                                     \
+#define WS_PEAK(name, features, vector, zero, step, flops)               \
+  __attribute__((target(features), noinline)) double name(int64_t n) {   \
+    vector acc[12];                                                      \
     _Pragma("GCC unroll 12") for (int j = 0; j < 12; ++j) acc[j] = zero; \
-    for (int64_t i = 0; i < n; ++i) {                                   \
-      _Pragma("GCC unroll 12") for (int j = 0; j < 12; ++j) {           \
-        acc[j] = step;                                                  \
-        __asm__ volatile("" : "+v"(acc[j]));                            \
-      }                                                                 \
-    }                                                                   \
-    return static_cast<double>(n) * 12 * flops;                         \
+    for (int64_t i = 0; i < n; ++i) {                                    \
+      _Pragma("GCC unroll 12") for (int j = 0; j < 12; ++j) {            \
+        acc[j] = step;                                                   \
+        __asm__ volatile("" : "+v"(acc[j]));                             \
+      }                                                                  \
+    }                                                                    \
+    return static_cast<double>(n) * 12 * flops;                          \
   }
 WS_PEAK(peak_avx2, "avx2,fma", __m256, _mm256_setzero_ps(),
         _mm256_fmadd_ps(_mm256_set1_ps(1.0f), _mm256_set1_ps(0.5f), acc[j]), 16)
@@ -77,9 +78,8 @@ double multiply_rate(bool bf16, double budget) {
   const Peak peak = peak_of(bf16);
   if (!peak) return 0;
   std::vector<double> done(threads());
-  const double time = best_seconds(budget, [&] {
-    parallel_for(threads(), [&](int64_t tile) { done[tile] = peak(1 << 18); });
-  });
+  const double time = best_seconds(
+      budget, [&] { parallel_for(threads(), [&](int64_t tile) { done[tile] = peak(1 << 18); }); });
   double flops = 0;
   for (const double d : done) flops += d;
   return flops / time;

@@ -13,8 +13,8 @@ inline double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-/// The median time of a call of f(), in seconds: one call to warm up, then for `budget` seconds, three
-/// calls at least.
+/// The median time of a call of f(), in seconds: one call to warm up, then for `budget` seconds,
+/// three calls at least.
 template <class F>
 double median_seconds(double budget, F&& f) {
   f();

@@ -1,9 +1,10 @@
 // Times the tokenizers for bench/tokenizer.py. Reads one case per line from standard input:
-//   encode TOKENIZER DOCUMENTS SECONDS OUTPUT     encode DOCUMENTS, one call each (one thread) or all at once
-//   decode TOKENIZER DOCUMENTS SECONDS -          decode their ids, one call each
-//   train PATTERN VOCABULARY DOCUMENTS OUTPUT     learn a tokenizer, once, and save it (a folder or .json)
-// and answers with the median seconds of a pass. DOCUMENTS: u64 count, u64 sizes, then the bytes. OUTPUT gets
-// u64 count, u64 lengths, then the ids as i32 ("-" for none).
+//   encode TOKENIZER DOCUMENTS SECONDS OUTPUT     encode DOCUMENTS, one call each (one thread) or
+//   all at once decode TOKENIZER DOCUMENTS SECONDS -          decode their ids, one call each train
+//   PATTERN VOCABULARY DOCUMENTS OUTPUT     learn a tokenizer, once, and save it (a folder or
+//   .json)
+// and answers with the median seconds of a pass. DOCUMENTS: u64 count, u64 sizes, then the bytes.
+// OUTPUT gets u64 count, u64 lengths, then the ids as i32 ("-" for none).
 #include <chrono>
 #include <cstring>
 #include <fstream>
@@ -74,8 +75,8 @@ double decode(const Tokenizer& t, std::span<const std::string_view> texts, doubl
   return seconds;
 }
 
-double train(const std::string& pattern, int64_t vocabulary, std::span<const std::string_view> texts,
-             const std::string& out) {
+double train(const std::string& pattern, int64_t vocabulary,
+             std::span<const std::string_view> texts, const std::string& out) {
   const double begin = now();
   BpeTrainer trainer({.vocab_size = vocabulary, .pattern = split_pattern_named(pattern).value()});
   trainer.add(texts);

@@ -1,8 +1,10 @@
 // Training steps for bench/train.py, which talks to it line by line:
-//   save FOLDER                         random weights as a model folder (the peer starts from the same)
-//   step                                one step on the next batch: "LOSS SECONDS SECONDS_OF_THE_UPDATE"
-//   flops | gemm | memory               operations a token; operations a second of a GEMM; peak bytes of tensors
-// Arguments: MODEL (gpt2 or llama) DTYPE BATCH LENGTH. Batches are functions of their number, as in train.py.
+//   save FOLDER                         random weights as a model folder (the peer starts from the
+//   same) step                                one step on the next batch: "LOSS SECONDS
+//   SECONDS_OF_THE_UPDATE" flops | gemm | memory               operations a token; operations a
+//   second of a GEMM; peak bytes of tensors
+// Arguments: MODEL (gpt2 or llama) DTYPE BATCH LENGTH. Batches are functions of their number, as in
+// train.py.
 
 #include <cstdio>
 #include <iostream>
@@ -22,11 +24,13 @@ DecoderConfig shape(const std::string& name) {
   DecoderConfig c;
   if (name == "gpt2") {
     c.family = DecoderConfig::Family::gpt2;
-    c.vocab = 50257, c.width = 768, c.layers = 12, c.heads = c.kv_heads = 12, c.head_width = 64, c.ffn = 3072;
+    c.vocab = 50257, c.width = 768, c.layers = 12, c.heads = c.kv_heads = 12, c.head_width = 64,
+    c.ffn = 3072;
     c.context = 1024;
     c.layer_norm = c.gelu = c.learned_positions = c.linear_bias = c.qkv_bias = c.tied = true;
   } else {
-    c.vocab = 16384, c.width = 512, c.layers = 8, c.heads = c.kv_heads = 8, c.head_width = 64, c.ffn = 1376;
+    c.vocab = 16384, c.width = 512, c.layers = 8, c.heads = c.kv_heads = 8, c.head_width = 64,
+    c.ffn = 1376;
     c.context = 512;
     c.tied = true;
   }
@@ -40,7 +44,8 @@ void fill(Tensor& ids, Tensor& targets, int64_t n, int64_t vocab) {
     for (int64_t t = 0; t <= length; ++t) {
       uint64_t h = static_cast<uint64_t>((n * rows + r) * (length + 1) + t) * 0x9E3779B97F4A7C15ull;
       h ^= h >> 29;
-      const uint64_t a = (h & 0xffff) * (h >> 16 & 0xffff) >> 16;  // 0 .. 65534, low ones more often
+      const uint64_t a =
+          (h & 0xffff) * (h >> 16 & 0xffff) >> 16;  // 0 .. 65534, low ones more often
       const auto token = static_cast<int32_t>(a * static_cast<uint64_t>(vocab) >> 16);
       if (t < length) ids.data_as<int32_t>()[r * length + t] = token;
       if (t > 0) targets.data_as<int32_t>()[r * length + t - 1] = token;
@@ -52,7 +57,8 @@ int run(const std::string& name, const std::string& dtype, int64_t rows, int64_t
   const DecoderConfig config = shape(name);
   Decoder model(config, *parse_dtype(dtype), 1);
   AdamW optimizer(model.parameters(), {});
-  Tensor ids = Tensor::empty({rows, length}, DType::i32), targets = Tensor::empty({rows, length}, DType::i32);
+  Tensor ids = Tensor::empty({rows, length}, DType::i32),
+         targets = Tensor::empty({rows, length}, DType::i32);
   int64_t n = 0;
   std::string line;
   while (std::getline(std::cin, line)) {

@@ -112,7 +112,9 @@ int prepare(int argc, char** argv) {
     throw Error(Fault::usage, "--tokenizer PATH is missing: make one with 'wellspring text train'");
   const Encoder encoder = load_encoder(tokenizer);
   if (encoder.eos < 0)
-    std::fprintf(stderr, "warning: %s has no token that ends documents, such as <|endoftext|>: nothing can be trained on the result\n",
+    std::fprintf(stderr,
+                 "warning: %s has no token that ends documents, such as <|endoftext|>: nothing can "
+                 "be trained on the result\n",
                  tokenizer.c_str());
   return report(c, "prepare", [&](const PrepareProgress& progress) {
     return prepare_dataset(name_sources(c.sources, c.names), c.out, encoder, options, progress);

@@ -28,7 +28,8 @@ std::string read_stdin() {
   std::string out;
   char buffer[1 << 16];
   for (ssize_t n; (n = ::read(0, buffer, sizeof buffer)) != 0;) {
-    if (n > 0) out.append(buffer, static_cast<size_t>(n));
+    if (n > 0)
+      out.append(buffer, static_cast<size_t>(n));
     else if (errno != EINTR)
       throw Error(Fault::io, str("cannot read standard input: ", std::strerror(errno)));
   }
@@ -40,8 +41,10 @@ void each_input(const std::vector<std::string>& files,
                 const std::function<void(const std::string& name, std::string_view)>& fn) {
   if (files.empty()) return fn("standard input", read_stdin());
   for (const std::string& path : files) {
-    if (path == "-") fn("standard input", read_stdin());
-    else fn(path, MappedFile(path).view());
+    if (path == "-")
+      fn("standard input", read_stdin());
+    else
+      fn(path, MappedFile(path).view());
   }
 }
 
@@ -73,13 +76,15 @@ SplitPattern pattern_named(const std::string& name) {
 
 Tokenizer load(const std::string& path, const std::string& pattern) {
   if (path.empty())
-    throw Error(Fault::usage, "--tokenizer PATH is missing: a folder, a tokenizer.json or a "
-                              ".tiktoken file");
+    throw Error(Fault::usage,
+                "--tokenizer PATH is missing: a folder, a tokenizer.json or a "
+                ".tiktoken file");
   return pattern.empty() ? Tokenizer::load(path)
                          : Tokenizer::load_ranks(path, pattern_named(pattern));
 }
 
-// Gives the trainer the text of these files: plain text as it is, other formats as 'data clean' makes them.
+// Gives the trainer the text of these files: plain text as it is, other formats as 'data clean'
+// makes them.
 void add_files(BpeTrainer& trainer, const std::vector<InputFile>& files) {
   constexpr int64_t kBatch = 64 << 20;
   int64_t total = 0, done = 0;
@@ -94,7 +99,8 @@ void add_files(BpeTrainer& trainer, const std::vector<InputFile>& files) {
     texts.clear(), cleaned.clear(), mapped.clear();
     waiting = 0;
     progress.update(done);
-    if (stop_requested()) throw Error(Fault::try_again, "stopped on request: no tokenizer was written");
+    if (stop_requested())
+      throw Error(Fault::try_again, "stopped on request: no tokenizer was written");
   };
   for (const InputFile& file : files) {
     auto add = [&](std::string_view text) {
@@ -127,13 +133,17 @@ int train(int argc, char** argv) {
                    "files and folders: text, Markdown, HTML, JSONL, ...; also .gz .xz .zst .bz2");
   args.option("--vocab-size", &vocab_size, "N", "number of ids, special tokens included (16384)");
   args.option("--out", &out, "DIR", "folder (or file.json) to write");
-  args.option("--pattern", &pattern, "NAME", "how text is cut: gpt2, llama3, qwen2, cl100k, o200k (gpt2)");
-  args.option("--special", &special, "TOKEN", "a special token; they get the ids 0, 1, ... (<|endoftext|>, which ends documents; '' for none)");
+  args.option("--pattern", &pattern, "NAME",
+              "how text is cut: gpt2, llama3, qwen2, cl100k, o200k (gpt2)");
+  args.option("--special", &special, "TOKEN",
+              "a special token; they get the ids 0, 1, ... (<|endoftext|>, which ends documents; "
+              "'' for none)");
   args.option("--min-frequency", &min_frequency, "N", "pairs seen less often are not merged (0)");
   args.option("--threads", &wanted_threads, "N", "threads (all)");
   args.flag("--json", &json, "print the figures as JSON");
-  args.example("wellspring text train corpus --vocab-size 16384 --pattern llama3 "
-               "--special '<|endoftext|>' --out tokenizer");
+  args.example(
+      "wellspring text train corpus --vocab-size 16384 --pattern llama3 "
+      "--special '<|endoftext|>' --out tokenizer");
   if (!args.parse(argc, argv)) return 0;
   if (out.empty()) throw Error(Fault::usage, "--out DIR is missing");
   if (wanted_threads > 0) set_threads(static_cast<int>(wanted_threads));
@@ -158,7 +168,8 @@ int train(int argc, char** argv) {
   trainer.on_progress = [&](int64_t done, int64_t wanted) {
     if (!progress) progress = std::make_unique<Progress>("merging", wanted, "merges");
     progress->update(done);
-    if (stop_requested()) throw Error(Fault::try_again, "stopped on request: no tokenizer was written");
+    if (stop_requested())
+      throw Error(Fault::try_again, "stopped on request: no tokenizer was written");
   };
   Tokenizer tokenizer = trainer.train();
   const double learned = monotonic_seconds();
@@ -168,10 +179,16 @@ int train(int argc, char** argv) {
   }
   tokenizer.save(out);
   if (json) {
-    write_out(to_text(Json{{"out", out}, {"files", files.size()}, {"skipped", skipped}, {"bytes", trainer.bytes()},
-                           {"words", words}, {"vocab_size", tokenizer.vocab_size()},
-                           {"count_seconds", counted - began}, {"merge_seconds", learned - counted}},
-                      2) + "\n");
+    write_out(to_text(Json{{"out", out},
+                           {"files", files.size()},
+                           {"skipped", skipped},
+                           {"bytes", trainer.bytes()},
+                           {"words", words},
+                           {"vocab_size", tokenizer.vocab_size()},
+                           {"count_seconds", counted - began},
+                           {"merge_seconds", learned - counted}},
+                      2) +
+              "\n");
   } else {
     write_out(str(out, ": ", tokenizer.vocab_size(), " tokens from ", files.size(), " files, ",
                   human_bytes(static_cast<double>(trainer.bytes())), ", ", words,
@@ -179,7 +196,8 @@ int train(int argc, char** argv) {
   }
   flush_out();
   if (skipped)
-    std::fprintf(stderr, "note: files of no known format, left out: %ld\n", static_cast<long>(skipped));
+    std::fprintf(stderr, "note: files of no known format, left out: %ld\n",
+                 static_cast<long>(skipped));
   if (tokenizer.vocab_size() < vocab_size)
     std::fprintf(stderr, "warning: the text gave only %d tokens of the %ld wanted\n",
                  tokenizer.vocab_size(), static_cast<long>(vocab_size));
@@ -215,7 +233,8 @@ int encode(int argc, char** argv) {
   args.option("--tokenizer", &tokenizer, "PATH", "folder, tokenizer.json or .tiktoken file");
   args.option("--pattern", &pattern, "NAME", "of a .tiktoken file: gpt2, cl100k, o200k, ...");
   args.flag("--whole", &whole, "one array per file instead of per line");
-  args.flag("--json-lines", &json_lines, "each input line is a JSON string (for text with newlines)");
+  args.flag("--json-lines", &json_lines,
+            "each input line is a JSON string (for text with newlines)");
   args.option("--invalid-utf8", &invalid_option, "keep|replace",
               "bytes that are not UTF-8: encode them as they are, or as U+FFFD (keep)");
   args.flag("--add-special", &add_special, "add what the tokenizer puts around a text (bos, eos)");
@@ -243,13 +262,15 @@ int encode(int argc, char** argv) {
       const std::span<const std::string_view> all(lines);
       constexpr size_t kBatch = 65536;  // bounds the memory of ids
       for (size_t i = 0; i < lines.size(); i += kBatch)
-        for (const auto& ids : t.encode_all(all.subspan(i, std::min(kBatch, lines.size() - i)), options))
+        for (const auto& ids :
+             t.encode_all(all.subspan(i, std::min(kBatch, lines.size() - i)), options))
           write_out(ids_text(ids));
     }
     if (invalid)
       std::fprintf(stderr, "warning: %s: %ld %s\n", name.c_str(), static_cast<long>(invalid),
-                   invalid_utf8 == InvalidUtf8::keep ? "bytes are not valid UTF-8 (encoded as they are)"
-                                                     : "invalid UTF-8 sequences became U+FFFD");
+                   invalid_utf8 == InvalidUtf8::keep
+                       ? "bytes are not valid UTF-8 (encoded as they are)"
+                       : "invalid UTF-8 sequences became U+FFFD");
   });
   flush_out();
   return 0;
@@ -277,11 +298,11 @@ int decode(int argc, char** argv) {
       std::vector<int32_t> ids;
       ids.reserve(json.size());
       for (const Json& id : json) {
-        const bool fits = id.is_number_integer() && id.get<int64_t>() >= 0 &&
-                          id.get<int64_t>() < t.vocab_size();
+        const bool fits =
+            id.is_number_integer() && id.get<int64_t>() >= 0 && id.get<int64_t>() < t.vocab_size();
         if (!fits)
-          throw Error(Fault::data, str(where, ": ", to_text(id), " is not a token id of ", t.source(),
-                                       " (0 to ", t.vocab_size() - 1, ")"));
+          throw Error(Fault::data, str(where, ": ", to_text(id), " is not a token id of ",
+                                       t.source(), " (0 to ", t.vocab_size() - 1, ")"));
         ids.push_back(id.get<int32_t>());
       }
       write_out(str(t.decode(ids, skip), "\n"));

@@ -35,8 +35,8 @@ class TextCommand : public ::testing::Test {
     if (!exists(in("t"))) {
       put("corpus/a.txt", "The spring is cold. 泉水很凉。 The springs are cold.\n");
       put("corpus/b.html", "<html><script>zzzz zzzz zzzz</script><p>springs and wells</p></html>");
-      const ProcessResult r = run({"train", in("corpus"), "--vocab-size", "280", "--pattern", "llama3",
-                                   "--special", "<|endoftext|>", "--out", in("t")});
+      const ProcessResult r = run({"train", in("corpus"), "--vocab-size", "280", "--pattern",
+                                   "llama3", "--special", "<|endoftext|>", "--out", in("t")});
       EXPECT_EQ(r.status, 0) << r.error;
     }
     return in("t");
@@ -67,13 +67,18 @@ TEST_F(TextCommand, TrainEncodeDecode) {
 TEST_F(TextCommand, EndOfTextUnlessDeclined) {
   const std::string text = put("x.txt", "The spring is cold.\n");
   EXPECT_EQ(run({"train", text, "--vocab-size", "260", "--out", in("with")}).status, 0);
-  EXPECT_EQ(run({"train", text, "--vocab-size", "260", "--special", "", "--out", in("without")}).status, 0);
+  EXPECT_EQ(
+      run({"train", text, "--vocab-size", "260", "--special", "", "--out", in("without")}).status,
+      0);
   EXPECT_NE(read_file(in("with/tokenizer.json")).find("<|endoftext|>"), std::string::npos);
   EXPECT_EQ(read_file(in("without/tokenizer.json")).find("<|endoftext|>"), std::string::npos);
   for (const char* t : {"with", "without"}) {
-    const ProcessResult r = run_process({program(), "data", "prepare", text, "--tokenizer", in(t), "--out", in(str("data-", t))});
+    const ProcessResult r = run_process(
+        {program(), "data", "prepare", text, "--tokenizer", in(t), "--out", in(str("data-", t))});
     EXPECT_EQ(r.status, 0) << r.error;
-    EXPECT_EQ(r.error.find("has no token that ends documents") == std::string::npos, t == std::string("with")) << r.error;
+    EXPECT_EQ(r.error.find("has no token that ends documents") == std::string::npos,
+              t == std::string("with"))
+        << r.error;
   }
 }
 
@@ -92,7 +97,8 @@ TEST_F(TextCommand, InvalidUtf8IsKeptOrReplacedAndCounted) {
 }
 
 TEST_F(TextCommand, ErrorsNameThePlace) {
-  auto expect = [&](const std::vector<std::string>& arguments, int status, const std::string& part) {
+  auto expect = [&](const std::vector<std::string>& arguments, int status,
+                    const std::string& part) {
     const ProcessResult r = run(arguments);
     EXPECT_EQ(r.status, status) << r.error;
     EXPECT_NE(r.error.find(part), std::string::npos) << r.error;
@@ -103,11 +109,14 @@ TEST_F(TextCommand, ErrorsNameThePlace) {
   make_directories(in("empty"));
   expect({"encode", x, "--tokenizer", in("empty")}, 74, "holds no tokenizer.json");
   const std::string whole = read_file(join_path(tokenizer(), "tokenizer.json"));
-  expect({"encode", x, "--tokenizer", put("cut.json", whole.substr(0, whole.size() / 2))}, 65, "cut.json");
+  expect({"encode", x, "--tokenizer", put("cut.json", whole.substr(0, whole.size() / 2))}, 65,
+         "cut.json");
   expect({"encode", in("gone.txt"), "--tokenizer", tokenizer()}, 74, "gone.txt");
-  expect({"decode", put("a", "[1]\n[1, 99999]\n"), "--tokenizer", tokenizer()}, 65, "line 2: 99999");
+  expect({"decode", put("a", "[1]\n[1, 99999]\n"), "--tokenizer", tokenizer()}, 65,
+         "line 2: 99999");
   expect({"decode", put("b", "[1\n"), "--tokenizer", tokenizer()}, 65, "line 1");
-  expect({"encode", put("c", "\"a\"\n3\n"), "--tokenizer", tokenizer(), "--json-lines"}, 65, "line 2");
+  expect({"encode", put("c", "\"a\"\n3\n"), "--tokenizer", tokenizer(), "--json-lines"}, 65,
+         "line 2");
   expect({"train", in("empty"), "--out", in("o")}, 65, "holds no text");
   expect({"train", in("nowhere"), "--out", in("o")}, 74, "nowhere");
   expect({"train", x}, 64, "--out DIR is missing");

@@ -74,8 +74,10 @@ EvalWindows::EvalWindows(const std::string& folder, const EvalOptions& options)
   Dataset dataset(folder);
   m.eos = dataset.info().eos;
   if (m.eos < 0)
-    throw Error(Fault::data, str(folder, ": its tokenizer has no token that ends documents, such as <|endoftext|>: ",
-                                 "make it anew with 'wellspring text train', and prepare the data with it"));
+    throw Error(
+        Fault::data,
+        str(folder, ": its tokenizer has no token that ends documents, such as <|endoftext|>: ",
+            "make it anew with 'wellspring text train', and prepare the data with it"));
   const bool any = options.language.empty();
   const Language wanted = any ? Language::other : parse_language(options.language, "evaluation");
   m.shards = dataset.shards(options.split, options.source);

@@ -16,8 +16,9 @@ namespace {
 
 constexpr int kVersion = 2;
 
-// One source as an endless sequence of rows. Its documents, EOS after each, make one circle of tokens that
-// begins anew at another place every epoch; rows are the circle's pieces of T tokens, shuffled.
+// One source as an endless sequence of rows. Its documents, EOS after each, make one circle of
+// tokens that begins anew at another place every epoch; rows are the circle's pieces of T tokens,
+// shuffled.
 struct Stream {
   std::string name;
   std::vector<Shard> shards;
@@ -27,8 +28,8 @@ struct Stream {
   uint64_t seed = 0;
   int32_t eos = 0;
 
-  int64_t rows = 0;   // given so far
-  int64_t epoch = -1; // that `order` and `start` belong to
+  int64_t rows = 0;    // given so far
+  int64_t epoch = -1;  // that `order` and `start` belong to
   Permutation order;
   int64_t start = 0;
 
@@ -40,7 +41,9 @@ struct Stream {
     int64_t document, offset;  // in the shard; offset counts tokens, its length is EOS
   };
   Place place_of(int64_t position) const {
-    const size_t i = static_cast<size_t>(std::upper_bound(before.begin(), before.end(), position) - before.begin()) - 1;
+    const size_t i = static_cast<size_t>(std::upper_bound(before.begin(), before.end(), position) -
+                                         before.begin()) -
+                     1;
     const Shard& shard = shards[i];
     position -= before[i];
     int64_t low = 0, high = shard.documents();  // the document lies in [low, high)
@@ -54,8 +57,10 @@ struct Stream {
   int64_t next_position() {
     if (const int64_t now = rows / rows_of_epoch(); now != epoch) {
       epoch = now;
-      order = Permutation(static_cast<uint64_t>(rows_of_epoch()), seed, static_cast<uint64_t>(epoch));
-      start = static_cast<int64_t>(hash128(str(epoch), seed).high % static_cast<uint64_t>(tokens()));
+      order =
+          Permutation(static_cast<uint64_t>(rows_of_epoch()), seed, static_cast<uint64_t>(epoch));
+      start =
+          static_cast<int64_t>(hash128(str(epoch), seed).high % static_cast<uint64_t>(tokens()));
     }
     const int64_t row = static_cast<int64_t>(order(static_cast<uint64_t>(rows % rows_of_epoch())));
     return (start + row * length) % tokens();
@@ -157,7 +162,8 @@ Loader::Loader(const std::vector<MixPart>& parts, const LoaderOptions& options)
     const DatasetInfo& info = dataset.info();
     if (info.eos < 0)
       throw Error(Fault::data,
-                  str(part.dataset, ": its tokenizer has no token that ends documents, such as <|endoftext|>: ",
+                  str(part.dataset,
+                      ": its tokenizer has no token that ends documents, such as <|endoftext|>: ",
                       "make it anew with 'wellspring text train', and prepare the data with it"));
     if (tokenizer.empty()) tokenizer = info.tokenizer_hash;
     if (tokenizer != info.tokenizer_hash)
@@ -216,7 +222,8 @@ void Loader::next(int32_t* out, int32_t* document) {
 std::vector<Loader::RowPlace> Loader::last_rows() const {
   std::vector<RowPlace> rows;
   for (const Impl::Begin& b : impl_->begins)
-    if (b.stream) rows.push_back({b.stream->name, b.place.shard->path(), b.place.document, b.place.offset});
+    if (b.stream)
+      rows.push_back({b.stream->name, b.place.shard->path(), b.place.document, b.place.offset});
   return rows;
 }
 
@@ -228,10 +235,8 @@ Json Loader::position() const {
                {"seed", m.options.seed}};
   json["sources"] = Json::array();
   for (const Stream& s : m.streams)
-    json["sources"].push_back({{"name", s.name},
-                               {"documents", s.documents},
-                               {"tokens", s.tokens()},
-                               {"rows", s.rows}});
+    json["sources"].push_back(
+        {{"name", s.name}, {"documents", s.documents}, {"tokens", s.tokens()}, {"rows", s.rows}});
   return json;
 }
 
@@ -254,8 +259,9 @@ void Loader::restore(const Json& position) {
                 str(where, ": its seed is ", number(position, "seed"), ", this run's is ",
                     m.options.seed, ". Use the same seed, or start anew"));
   if (number(position, "length") != m.options.length)
-    throw Error(Fault::data, str(where, ": its rows have ", number(position, "length"), " tokens, this run's ",
-                                 m.options.length, ". Use the same sequence length, or start anew"));
+    throw Error(Fault::data,
+                str(where, ": its rows have ", number(position, "length"), " tokens, this run's ",
+                    m.options.length, ". Use the same sequence length, or start anew"));
   const int64_t rows = number(position, "rows");
   if (!position.contains("sources") || !position.at("sources").is_array() ||
       position.at("sources").size() != m.streams.size())

@@ -26,14 +26,14 @@ struct LoaderOptions {
   std::string split = "train";
 };
 
-/// An endless sequence of batches. Each source is a circle of tokens, its documents with EOS after each, cut
-/// into rows of T tokens at another place every epoch; the rows come in an order that is shuffled anew every
-/// epoch (a keyed permutation, nothing stored), so that neighbours in a document are not neighbours in
-/// training. A row holds T + 1 tokens, its last one the next piece's first: in an epoch every token is
-/// predicted once, fewer than T of them twice (where the circle closes). Which source feeds a row follows the
-/// weights exactly (the one that lags most). The sequence of rows depends on data, seed, T and weights alone:
-/// ranks share it out, threads and world do not change it. No allocation after construction but once an
-/// epoch. Not thread-safe.
+/// An endless sequence of batches. Each source is a circle of tokens, its documents with EOS after
+/// each, cut into rows of T tokens at another place every epoch; the rows come in an order that is
+/// shuffled anew every epoch (a keyed permutation, nothing stored), so that neighbours in a
+/// document are not neighbours in training. A row holds T + 1 tokens, its last one the next piece's
+/// first: in an epoch every token is predicted once, fewer than T of them twice (where the circle
+/// closes). Which source feeds a row follows the weights exactly (the one that lags most). The
+/// sequence of rows depends on data, seed, T and weights alone: ranks share it out, threads and
+/// world do not change it. No allocation after construction but once an epoch. Not thread-safe.
 class Loader {
  public:
   /// Error(Fault::config) for impossible options, Error(Fault::data) for datasets of different
@@ -57,8 +57,8 @@ class Loader {
   /// "documents", "tokens", "rows"}]}. The same for all ranks.
   Json position() const;
   /// Goes to a saved position: the batches that follow are those that would have followed then.
-  /// Error(Fault::data) when it belongs to other data, another seed or another length. The batch size,
-  /// world and weights may differ.
+  /// Error(Fault::data) when it belongs to other data, another seed or another length. The batch
+  /// size, world and weights may differ.
   void restore(const Json& position);
 
   int64_t vocab_size() const;
@@ -88,7 +88,8 @@ struct EvalOptions {
 };
 
 /// Windows over documents one by one, for bits per byte: a document's first token is predicted from
-/// EOS, and every token of it is a target exactly once. The order is that of the shards, or by length.
+/// EOS, and every token of it is a target exactly once. The order is that of the shards, or by
+/// length.
 class EvalWindows {
  public:
   struct Document {

@@ -201,10 +201,8 @@ TEST_F(LoaderTest, BadPositions) {
   EXPECT_NE(broken([](Json& j) { j["sources"].erase(1); }).find("sources"), std::string::npos);
   EXPECT_NE(broken([](Json& j) { j["sources"][1]["tokens"] = 1; }).find("source 1"),
             std::string::npos);
-  EXPECT_NE(broken([](Json& j) { j["length"] = 12; }).find("length"),
-            std::string::npos);
-  EXPECT_NE(broken([](Json& j) { j["sources"][0]["rows"] = -1; }).find("rows"),
-            std::string::npos);
+  EXPECT_NE(broken([](Json& j) { j["length"] = 12; }).find("length"), std::string::npos);
+  EXPECT_NE(broken([](Json& j) { j["sources"][0]["rows"] = -1; }).find("rows"), std::string::npos);
   EXPECT_NE(broken([](Json& j) { j = 3; }).find("version"), std::string::npos);
 }
 

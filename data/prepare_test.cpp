@@ -233,11 +233,12 @@ TEST_F(PrepareTest, ProgressInsideOneBigFile) {
     lines += str("{\"text\":\"", i, std::string(2000, 'x'), "\"}\n");
   put("big.jsonl", lines);
   std::vector<int64_t> seen;
-  clean_sources(name_sources({in("big.jsonl")}, {}), in("big"), options(), [&](int64_t done, int64_t total) {
-    EXPECT_EQ(total, static_cast<int64_t>(lines.size()));
-    EXPECT_GE(done, seen.empty() ? 0 : seen.back());
-    seen.push_back(done);
-  });
+  clean_sources(name_sources({in("big.jsonl")}, {}), in("big"), options(),
+                [&](int64_t done, int64_t total) {
+                  EXPECT_EQ(total, static_cast<int64_t>(lines.size()));
+                  EXPECT_GE(done, seen.empty() ? 0 : seen.back());
+                  seen.push_back(done);
+                });
   ASSERT_GE(seen.size(), 3u);
   EXPECT_GT(seen[0], 0);
   EXPECT_LT(seen[0], seen.back());

@@ -13,9 +13,10 @@ namespace {
 
 constexpr int32_t kIgnore = -100;
 
-// Fills one window that scores tokens [scored, end) and returns end. `ids` holds the separator, then the text.
-int64_t fill_window(const std::vector<int32_t>& ids, int64_t scored, int64_t window, int64_t overlap,
-                    int32_t* input, int32_t* target) {
+// Fills one window that scores tokens [scored, end) and returns end. `ids` holds the separator,
+// then the text.
+int64_t fill_window(const std::vector<int32_t>& ids, int64_t scored, int64_t window,
+                    int64_t overlap, int32_t* input, int32_t* target) {
   const auto tokens = static_cast<int64_t>(ids.size()) - 1;
   const int64_t begin = std::max<int64_t>(0, scored - overlap);
   const int64_t n = std::min(window, tokens - begin);
@@ -29,11 +30,14 @@ int64_t fill_window(const std::vector<int32_t>& ids, int64_t scored, int64_t win
 
 void check_options(const Decoder& model, int64_t window, int64_t overlap, int64_t batch) {
   if (window < 1 || window > model.config().context)
-    throw Error(Fault::usage, str("a window of ", window, " tokens: expected 1 to the model's context of ",
-                                  model.config().context));
+    throw Error(Fault::usage,
+                str("a window of ", window, " tokens: expected 1 to the model's context of ",
+                    model.config().context));
   if (overlap < 0 || overlap >= window)
-    throw Error(Fault::usage, str("an overlap of ", overlap, " tokens: expected 0 to ", window - 1));
-  if (batch < 1) throw Error(Fault::usage, str("a batch of ", batch, " windows: expected at least 1"));
+    throw Error(Fault::usage,
+                str("an overlap of ", overlap, " tokens: expected 0 to ", window - 1));
+  if (batch < 1)
+    throw Error(Fault::usage, str("a batch of ", batch, " windows: expected at least 1"));
 }
 
 }  // namespace
@@ -49,7 +53,8 @@ BitsPerByte& BitsPerByte::operator+=(const BitsPerByte& o) {
 }
 
 BitsPerByte bits_per_byte(const Decoder& model, const Tokenizer& tokenizer, std::string_view text,
-                          const BitsPerByteOptions& options, const std::function<void(int64_t)>& done) {
+                          const BitsPerByteOptions& options,
+                          const std::function<void(int64_t)>& done) {
   NoGrad no_grad;
   const int64_t T = options.window > 0 ? options.window : model.config().context;
   const int64_t overlap = options.overlap >= 0 ? options.overlap : T / 4;

@@ -36,8 +36,8 @@ std::string long_text() {
   return text;
 }
 
-// A model that knows nothing needs log2(vocab) bits for each token, whatever the windows: every token counts
-// once.
+// A model that knows nothing needs log2(vocab) bits for each token, whatever the windows: every
+// token counts once.
 TEST(BitsPerByte, UniformModelCountsEveryTokenOnce) {
   const Tokenizer tokenizer = small_tokenizer();
   Decoder model(small_model(tokenizer.vocab_size()), DType::f32, 1);
@@ -53,11 +53,13 @@ TEST(BitsPerByte, UniformModelCountsEveryTokenOnce) {
         EXPECT_EQ(r.tokens, static_cast<int64_t>(tokenizer.encode(text, {false, false}).size()));
         EXPECT_NEAR(r.nats, expected * static_cast<double>(r.tokens), 1e-4 * r.nats);
         EXPECT_TRUE(r.exact);
-        EXPECT_NEAR(r.bits_per_byte(), r.nats / std::log(2.0) / static_cast<double>(r.bytes), 1e-12);
+        EXPECT_NEAR(r.bits_per_byte(), r.nats / std::log(2.0) / static_cast<double>(r.bytes),
+                    1e-12);
       }
 }
 
-// Windows of a model that sees everything at once, and token by token with all the context that fits.
+// Windows of a model that sees everything at once, and token by token with all the context that
+// fits.
 TEST(BitsPerByte, WindowsAgreeWithOnePass) {
   const Tokenizer tokenizer = small_tokenizer();
   Decoder model(small_model(tokenizer.vocab_size()), DType::f32, 2);
@@ -69,7 +71,8 @@ TEST(BitsPerByte, WindowsAgreeWithOnePass) {
 
 TEST(BitsPerByte, RefusesWhatCannotWork) {
   const Tokenizer tokenizer = small_tokenizer();
-  Decoder model(small_model(tokenizer.vocab_size()), DType::f32, 1), narrow(small_model(200), DType::f32, 1);
+  Decoder model(small_model(tokenizer.vocab_size()), DType::f32, 1),
+      narrow(small_model(200), DType::f32, 1);
   EXPECT_THROW(bits_per_byte(model, tokenizer, ""), Error);
   EXPECT_THROW(bits_per_byte(model, tokenizer, "x", {64, 0, 1}), Error);
   EXPECT_THROW(bits_per_byte(model, tokenizer, "x", {32, 32, 1}), Error);

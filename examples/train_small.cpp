@@ -1,5 +1,5 @@
-// Train a small model: train_small [FILE]. Its tokens are bytes; it learns FILE (or a rhyme) by heart and
-// then writes what follows the first words.
+// Train a small model: train_small [FILE]. Its tokens are bytes; it learns FILE (or a rhyme) by
+// heart and then writes what follows the first words.
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -25,7 +25,8 @@ int main(int argc, char** argv) try {
   Decoder model(config, DType::f32, /*seed=*/1);
   AdamW optimizer(model.parameters(), {});
   Random random(1);
-  Tensor ids = Tensor::empty({kRows, kLength}, DType::i32), targets = Tensor::empty({kRows, kLength}, DType::i32);
+  Tensor ids = Tensor::empty({kRows, kLength}, DType::i32),
+         targets = Tensor::empty({kRows, kLength}, DType::i32);
   double loss = 0;
   for (int step = 0; step < 200; ++step) {
     for (int64_t row = 0; row < kRows; ++row) {
@@ -44,8 +45,10 @@ int main(int argc, char** argv) try {
   std::unique_ptr<KvCache> cache = model.make_cache();
   std::string written = text.substr(0, 10);
   while (cache->length() + static_cast<int64_t>(next.size()) < config.context) {
-    Tensor input = Tensor::from(std::span<const int32_t>(next), {1, static_cast<int64_t>(next.size())});
-    const int32_t byte = sample(model.step(input, *cache).to_vector<float>(), {.temperature = 0}, 0);
+    Tensor input =
+        Tensor::from(std::span<const int32_t>(next), {1, static_cast<int64_t>(next.size())});
+    const int32_t byte =
+        sample(model.step(input, *cache).to_vector<float>(), {.temperature = 0}, 0);
     written += static_cast<char>(byte);
     next = {byte};
   }

@@ -26,8 +26,10 @@ float normal_at(uint64_t seed, uint64_t stream, uint64_t index, double bound) {
 }
 
 void write_master(const Parameter& p, const Tensor& host) {
-  if (host.same(p.master)) host.changed();
-  else p.master.copy_from(host);
+  if (host.same(p.master))
+    host.changed();
+  else
+    p.master.copy_from(host);
   refresh_compute(p);
 }
 

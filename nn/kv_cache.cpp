@@ -16,7 +16,11 @@ class ContiguousCache : public KvCache {
  public:
   ContiguousCache(int64_t layers, int64_t batch, int64_t kv_heads, int64_t head_width,
                   int64_t context, DType dtype)
-      : batch_(batch), heads_(kv_heads), width_(head_width), context_(context), dtype_(dtype),
+      : batch_(batch),
+        heads_(kv_heads),
+        width_(head_width),
+        context_(context),
+        dtype_(dtype),
         layers_(layers) {}
 
   int64_t length() const override { return length_; }
@@ -25,7 +29,8 @@ class ContiguousCache : public KvCache {
     NoGrad no_grad;
     const int64_t tokens = keys.size(1), end = length_ + tokens;
     if (end > context_)
-      throw Error(Fault::usage, str("the sequence of ", end, " tokens exceeds the model's context of ", context_));
+      throw Error(Fault::usage, str("the sequence of ", end,
+                                    " tokens exceeds the model's context of ", context_));
     Views& held = layers_[layer];
     reserve(held.keys, end);
     reserve(held.values, end);

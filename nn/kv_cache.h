@@ -1,5 +1,6 @@
 #pragma once
-// Keys and values of the tokens seen so far. An interface, so that a paged cache can take its place.
+// Keys and values of the tokens seen so far. An interface, so that a paged cache can take its
+// place.
 
 #include <cstdint>
 #include <memory>
@@ -14,8 +15,8 @@ class KvCache {
   virtual ~KvCache() = default;
   /// Tokens that are in the cache for every layer.
   virtual int64_t length() const = 0;
-  /// Puts keys and values [B, T, Hk, W] of `layer` behind the `length()` present ones and returns views
-  /// [B, S, Hk, W] of which the first length() + T are valid.
+  /// Puts keys and values [B, T, Hk, W] of `layer` behind the `length()` present ones and returns
+  /// views [B, S, Hk, W] of which the first length() + T are valid.
   struct Views {
     Tensor keys, values;
   };

@@ -77,13 +77,15 @@ Tensor linear_f32(const Tensor& x, const Tensor& weight) {
   static KernelRef kMatmul("matmul");
   const int64_t k = weight.size(1), n = weight.size(0);
   if (x.size(-1) != k)
-    throw Error(Fault::usage, str("linear_f32 of ", x.text(), " and ", weight.text(), ": inner extents differ"));
+    throw Error(Fault::usage,
+                str("linear_f32 of ", x.text(), " and ", weight.text(), ": inner extents differ"));
   WS_CHECK(x.is_contiguous() && weight.is_contiguous(), "linear_f32 takes contiguous tensors");
   const int64_t rows = k ? x.numel() / k : 0;
   Tensor out = Tensor::empty({rows, n}, DType::f32, x.device());
   if (out.numel())
     launch(kMatmul, {out},
-           {x.as_strided({rows, k}, {k, 1}, x.offset()), weight.as_strided({k, n}, {1, k}, weight.offset()), Tensor()},
+           {x.as_strided({rows, k}, {k, 1}, x.offset()),
+            weight.as_strided({k, n}, {1, k}, weight.offset()), Tensor()},
            {0});
   Shape shape = x.shape();
   shape[shape.size() - 1] = n;

@@ -1,6 +1,6 @@
 #pragma once
-// Modules: plain structs that own Parameters, and functions that apply them. Weights lie as [out, in].
-// B batch, T time, D width, H heads, Hk key heads, W head width, F hidden width, V vocabulary.
+// Modules: plain structs that own Parameters, and functions that apply them. Weights lie as [out,
+// in]. B batch, T time, D width, H heads, Hk key heads, W head width, F hidden width, V vocabulary.
 
 #include <cstdint>
 #include <string>
@@ -51,7 +51,8 @@ struct RopeScaling {
 RotaryTable rotary_table(int64_t positions, int64_t head_width, double theta,
                          const RopeScaling* scaling = nullptr);
 
-/// Dropout as a function of (seed, step, place): each call takes the next stream. p = 0 is the identity.
+/// Dropout as a function of (seed, step, place): each call takes the next stream. p = 0 is the
+/// identity.
 class Dropout {
  public:
   Dropout() = default;

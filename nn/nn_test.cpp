@@ -39,7 +39,8 @@ TEST(Init, MomentsBoundsAndThreads) {
   init_normal(p, 1, 0.5, 2);
   std::vector<float> one = p.master.to_vector<float>();
   double sum = 0, squares = 0, most = 0;
-  for (float v : one) sum += v, squares += v * v, most = std::max(most, std::fabs(static_cast<double>(v)));
+  for (float v : one)
+    sum += v, squares += v * v, most = std::max(most, std::fabs(static_cast<double>(v)));
   EXPECT_NEAR(sum / 2e5, 0, 0.005);
   EXPECT_NEAR(std::sqrt(squares / 2e5), 0.5 * 0.8796, 0.005);  // deviation of a normal cut at +-2
   EXPECT_LE(most, 1.0);
@@ -50,9 +51,11 @@ TEST(Init, MomentsBoundsAndThreads) {
   EXPECT_EQ(one, p.master.to_vector<float>());
 }
 
-// On a chip whose memory the host cannot follow: the same values as here, in master and compute copy.
+// On a chip whose memory the host cannot follow: the same values as here, in master and compute
+// copy.
 TEST(Init, FillsAMasterOnAnotherChip) {
-  for (auto fill : {+[](const Parameter& p) { init_normal(p, 5, 0.1); }, +[](const Parameter& p) { init_constant(p, 2.5); }}) {
+  for (auto fill : {+[](const Parameter& p) { init_normal(p, 5, 0.1); },
+                    +[](const Parameter& p) { init_constant(p, 2.5); }}) {
     Parameter here = parameter({6, 10}, {{"a", 0, 4, false}, {"b", 4, 2, true}}), there = here;
     there.master = Tensor::zeros({6, 10}, DType::f32, {fake::chip(), 0});
     there.compute = Tensor::zeros({6, 10}, DType::bf16, {fake::chip(), 0});
@@ -78,7 +81,8 @@ TEST(Parameter, PartsRoundTrip) {
   for (size_t i = 0; i < 2; ++i) merge_part(q, q.parts[i], parts[i].second, q.master, "file");
   EXPECT_EQ(p.master.to_vector<float>(), q.master.to_vector<float>());
   EXPECT_THROW(merge_part(q, q.parts[0], parts[1].second, q.master, "file"), Error);
-  EXPECT_THROW(merge_part(q, q.parts[0], Tensor::zeros({1, 3}, DType::i32), q.master, "file"), Error);
+  EXPECT_THROW(merge_part(q, q.parts[0], Tensor::zeros({1, 3}, DType::i32), q.master, "file"),
+               Error);
 }
 
 TEST(Rotary, TableAndLlama3Scaling) {
@@ -88,8 +92,10 @@ TEST(Rotary, TableAndLlama3Scaling) {
   RopeScaling scaling;
   scaling.original_context = 64;
   RotaryTable stretched = rotary_table(4, 8, 10000, &scaling);
-  EXPECT_EQ(plain.sin.to_vector<float>()[4], stretched.sin.to_vector<float>()[4]) << "high frequencies stay";
-  EXPECT_NEAR(stretched.sin.to_vector<float>()[7], std::sin(0.001 / 8), 1e-7) << "low ones are stretched";
+  EXPECT_EQ(plain.sin.to_vector<float>()[4], stretched.sin.to_vector<float>()[4])
+      << "high frequencies stay";
+  EXPECT_NEAR(stretched.sin.to_vector<float>()[7], std::sin(0.001 / 8), 1e-7)
+      << "low ones are stretched";
   EXPECT_THROW(rotary_table(4, 7, 10000), Error);
 }
 

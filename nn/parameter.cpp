@@ -34,8 +34,9 @@ void merge_part(const Parameter& parameter, const ParameterPart& part, const Ten
                 const Tensor& value, const std::string& where) {
   Tensor to = piece_of(part, value);
   if (!(to.shape() == piece.shape()))
-    throw Error(Fault::data, str(where, ": tensor '", part.name, "' has shape ", piece.shape().text(),
-                                 ", but the model's configuration asks for ", to.shape().text(), " (", parameter.name, ")"));
+    throw Error(Fault::data, str(where, ": tensor '", part.name, "' has shape ",
+                                 piece.shape().text(), ", but the model's configuration asks for ",
+                                 to.shape().text(), " (", parameter.name, ")"));
   if (!is_float(piece.dtype()))
     throw Error(Fault::data, str(where, ": tensor '", part.name, "' is ", name_of(piece.dtype()),
                                  ", but weights are floating"));

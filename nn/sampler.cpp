@@ -22,7 +22,8 @@ int32_t sample(std::span<const float> logits, const SamplingOptions& o, uint64_t
   int64_t best = -1;
   for (size_t i = 0; i < logits.size(); ++i) {
     if (std::isnan(logits[i]))
-      throw Error(Fault::data, str("the model gave NaN for token ", i, ": its weights are damaged"));
+      throw Error(Fault::data,
+                  str("the model gave NaN for token ", i, ": its weights are damaged"));
     if (best < 0 || logits[i] > logits[best]) best = static_cast<int64_t>(i);
   }
   if (best < 0 || std::isinf(logits[best]))

@@ -1,5 +1,6 @@
 #pragma once
-// From logits to a token. A function of (logits, options, position): the same request gives the same text.
+// From logits to a token. A function of (logits, options, position): the same request gives the
+// same text.
 
 #include <cstdint>
 #include <span>
@@ -16,8 +17,8 @@ struct SamplingOptions {
   void check() const;
 };
 
-/// Draws one token. top_k first, then top_p of what remains. Error(Fault::data) when logits hold NaN or
-/// are all -infinity. Thread-safe.
+/// Draws one token. top_k first, then top_p of what remains. Error(Fault::data) when logits hold
+/// NaN or are all -infinity. Thread-safe.
 int32_t sample(std::span<const float> logits, const SamplingOptions& options, uint64_t position);
 
 }  // namespace wellspring

@@ -1,4 +1,5 @@
-// Checks and derivative of attention. B batch, T queries, S keys, H heads, Hk key heads, D head width.
+// Checks and derivative of attention. B batch, T queries, S keys, H heads, Hk key heads, D head
+// width.
 
 #include "ops/attention.h"
 
@@ -28,7 +29,8 @@ Tensor with_rows(const Tensor& t, DType dtype) {
 
 void check(const char* op, const Tensor& q, const Tensor& k, const Tensor& v, double scale) {
   const auto fail = [&](const std::string& why) {
-    throw Error(Fault::usage, str(op, ": ", why, " (q ", q.text(), ", k ", k.text(), ", v ", v.text(), ")"));
+    throw Error(Fault::usage,
+                str(op, ": ", why, " (q ", q.text(), ", k ", k.text(), ", v ", v.text(), ")"));
   };
   if (q.dims() != 4 || k.dims() != 4 || v.dims() != 4)
     fail("q, k and v are [batch, time, heads, width]");
@@ -51,8 +53,7 @@ Result run(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& leng
            double scale, bool with_lse) {
   Result r;
   r.o = Tensor::empty(q.shape(), q.dtype(), q.device());
-  if (with_lse)
-    r.lse = Tensor::empty({q.size(0), q.size(2), q.size(1)}, DType::f32, q.device());
+  if (with_lse) r.lse = Tensor::empty({q.size(0), q.size(2), q.size(1)}, DType::f32, q.device());
   launch(kForward, {r.o, r.lse},
          {with_rows(q, q.dtype()), with_rows(k, q.dtype()), with_rows(v, q.dtype()), lengths},
          {causal, scale});
@@ -89,11 +90,13 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, bool causal,
   return r.o;
 }
 
-Tensor attention_qkv(const Tensor& qkv, int64_t heads, int64_t kv_heads, bool causal, double scale) {
+Tensor attention_qkv(const Tensor& qkv, int64_t heads, int64_t kv_heads, bool causal,
+                     double scale) {
   if (qkv.dims() != 4 || heads < 0 || kv_heads < 0 || qkv.size(2) != heads + 2 * kv_heads)
-    throw Error(Fault::usage, str("attention_qkv: qkv must be [batch, time, heads + 2 kv_heads, width], "
-                                  "with heads ", heads, " and kv_heads ", kv_heads, ", but is ",
-                                  qkv.text()));
+    throw Error(Fault::usage,
+                str("attention_qkv: qkv must be [batch, time, heads + 2 kv_heads, width], "
+                    "with heads ",
+                    heads, " and kv_heads ", kv_heads, ", but is ", qkv.text()));
   const auto part = [heads, kv_heads](const Tensor& t, int i) {
     return i == 0 ? heads_of(t, 0, heads) : heads_of(t, heads + (i - 1) * kv_heads, kv_heads);
   };

@@ -1,4 +1,5 @@
-// Checks and derivative of attention; the kernels themselves are tested in chips/cpu/attention_test.cpp.
+// Checks and derivative of attention; the kernels themselves are tested in
+// chips/cpu/attention_test.cpp.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -13,7 +14,8 @@ namespace {
 
 Tensor wave(const Shape& shape, double seed, DType dtype = DType::f32) {
   std::vector<float> x(shape.numel());
-  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(std::sin(seed + 1.7 * i * (1 + 1e-3 * i)));
+  for (size_t i = 0; i < x.size(); ++i)
+    x[i] = static_cast<float>(std::sin(seed + 1.7 * i * (1 + 1e-3 * i)));
   return Tensor::from(x, shape, dtype);
 }
 
@@ -38,7 +40,8 @@ void check_gradient(const std::vector<Tensor>& inputs,
     const double step = 1e-2;
     for (int s = 0; s < 2; ++s) {
       std::vector<float> moved(x);
-      for (size_t j = 0; j < x.size(); ++j) moved[j] += static_cast<float>((s ? step : -step) * d[j]);
+      for (size_t j = 0; j < x.size(); ++j)
+        moved[j] += static_cast<float>((s ? step : -step) * d[j]);
       std::vector<Tensor> at = inputs;
       at[i] = Tensor::from(moved, inputs[i].shape());
       sides[s] = dot(f(at), weight);
@@ -82,23 +85,27 @@ TEST(AttentionOperator, CachedSeesTheValidKeys) {
   EXPECT_EQ(cached.to_vector<float>(), attention(q, head(k, 33), head(v, 33)).to_vector<float>());
 }
 
-// One head's scores of T = 4096 would take 64 MB in f32. Beside operands, result and gradients there is no more
-// than a few values for each query. (Scratch memory: chips/cpu/attention_test.cpp.)
+// One head's scores of T = 4096 would take 64 MB in f32. Beside operands, result and gradients
+// there is no more than a few values for each query. (Scratch memory:
+// chips/cpu/attention_test.cpp.)
 TEST(AttentionOperator, NeverStoresTheScores) {
   constexpr int64_t T = 4096, H = 2, D = 64, kWide = T * H * D, kBound = 2 << 20;
   for (DType dtype : {DType::f32, DType::bf16}) {
     const Tensor q = wave({1, T, H, D}, 1, dtype).set_requires_grad(true);
     const Tensor k = wave({1, T, H, D}, 2, dtype).set_requires_grad(true);
-    const Tensor v = wave({1, T, H, D}, 3, dtype).set_requires_grad(true), seed = wave({1, T, H, D}, 4, dtype);
+    const Tensor v = wave({1, T, H, D}, 3, dtype).set_requires_grad(true),
+                 seed = wave({1, T, H, D}, 4, dtype);
     const int64_t size = size_of(dtype);
     const int64_t begin = memory_figures({}).in_use;
     reset_peak_memory({});
     const Tensor y = attention(q, k, v);
-    EXPECT_LT(memory_figures({}).peak - begin - kWide * size, kBound) << name_of(dtype) << " forward";
+    EXPECT_LT(memory_figures({}).peak - begin - kWide * size, kBound)
+        << name_of(dtype) << " forward";
     const int64_t middle = memory_figures({}).in_use;
     reset_peak_memory({});
     backward(y, seed);
-    EXPECT_LT(memory_figures({}).peak - middle - 3 * kWide * size, kBound) << name_of(dtype) << " backward";
+    EXPECT_LT(memory_figures({}).peak - middle - 3 * kWide * size, kBound)
+        << name_of(dtype) << " backward";
   }
 }
 

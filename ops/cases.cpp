@@ -27,17 +27,28 @@ uint64_t hash_of(std::string_view text, uint64_t seed) {
 
 double odd_value(Random& random) {
   switch (random.below(12)) {
-    case 0: return std::numeric_limits<double>::quiet_NaN();
-    case 1: return INFINITY;
-    case 2: return -INFINITY;
-    case 3: return 0.0;
-    case 4: return -0.0;
-    case 5: return 3e38;
-    case 6: return -3e38;
-    case 7: return 1e-39;
-    case 8: return 90;
-    case 9: return -110;
-    default: return random.normal();
+    case 0:
+      return std::numeric_limits<double>::quiet_NaN();
+    case 1:
+      return INFINITY;
+    case 2:
+      return -INFINITY;
+    case 3:
+      return 0.0;
+    case 4:
+      return -0.0;
+    case 5:
+      return 3e38;
+    case 6:
+      return -3e38;
+    case 7:
+      return 1e-39;
+    case 8:
+      return 90;
+    case 9:
+      return -110;
+    default:
+      return random.normal();
   }
 }
 
@@ -53,10 +64,14 @@ double draw(const CaseInput& input, Random& random) {
                                    : v);
   }
   switch (input.fill) {
-    case Fill::positive: return 0.1 + 2 * random.uniform();
-    case Fill::unit: return 1.9 * random.uniform() - 0.95;
-    case Fill::odd: return odd_value(random);
-    default: return input.scale * random.normal();
+    case Fill::positive:
+      return 0.1 + 2 * random.uniform();
+    case Fill::unit:
+      return 1.9 * random.uniform() - 0.95;
+    case Fill::odd:
+      return odd_value(random);
+    default:
+      return input.scale * random.normal();
   }
 }
 
@@ -65,7 +80,8 @@ Tensor lay_out(const CaseInput& input) {
   const Shape& shape = input.shape;
   int n = shape.size();
   switch (input.layout) {
-    case Layout::packed: break;
+    case Layout::packed:
+      break;
     case Layout::transposed: {
       if (n < 2) break;
       Shape turned = shape;
@@ -182,6 +198,8 @@ Tensors make_inputs(std::string_view op, const OperatorCase& c) {
   return result;
 }
 
-CaseRegistrar::CaseRegistrar(const char* op, void (*fill)(CaseList&)) { fillers()[op].push_back(fill); }
+CaseRegistrar::CaseRegistrar(const char* op, void (*fill)(CaseList&)) {
+  fillers()[op].push_back(fill);
+}
 
 }  // namespace wellspring

@@ -1,7 +1,7 @@
 #pragma once
-// The case lists. One list per operator drives four things: correctness against the slow reference on
-// every instruction set, gradients against finite differences, odd inputs, and speed. A list stands in
-// ops/cases/FAMILY.cpp:
+// The case lists. One list per operator drives four things: correctness against the slow reference
+// on every instruction set, gradients against finite differences, odd inputs, and speed. A list
+// stands in ops/cases/FAMILY.cpp:
 //
 //   WS_CASES(softmax) {
 //     for (DType t : {DType::f32, DType::bf16})
@@ -49,10 +49,22 @@ struct CaseInput {
   bool gradient = true;  // whether a floating input's gradient is checked
   double scale = 1;      // multiplies normal draws
 
-  CaseInput with(Fill f) const { auto c = *this; return c.fill = f, c; }
-  CaseInput with(Layout l) const { auto c = *this; return c.layout = l, c; }
-  CaseInput scaled(double s) const { auto c = *this; return c.scale = s, c; }
-  CaseInput constant() const { auto c = *this; return c.gradient = false, c; }
+  CaseInput with(Fill f) const {
+    auto c = *this;
+    return c.fill = f, c;
+  }
+  CaseInput with(Layout l) const {
+    auto c = *this;
+    return c.layout = l, c;
+  }
+  CaseInput scaled(double s) const {
+    auto c = *this;
+    return c.scale = s, c;
+  }
+  CaseInput constant() const {
+    auto c = *this;
+    return c.gradient = false, c;
+  }
 };
 
 /// A random input.
@@ -62,17 +74,17 @@ CaseInput ids_input(const Shape& shape, int64_t low, int64_t high, DType dtype =
 /// An undefined tensor, for an optional operand.
 CaseInput no_input();
 
-/// One case. `run` calls the operator on the inputs (never changing them: clone() for forms in place)
-/// and returns every result.
+/// One case. `run` calls the operator on the inputs (never changing them: clone() for forms in
+/// place) and returns every result.
 struct OperatorCase {
   std::string name;
   std::vector<CaseInput> inputs;
   std::function<Tensors(const Tensors&)> run;
-  int64_t length = 1;       // of the sums inside: the absolute tolerance grows with it
+  int64_t length = 1;           // of the sums inside: the absolute tolerance grows with it
   double atol = -1, rtol = -1;  // by the rule when negative
-  bool gradient = true;     // check gradients (when an input wants one)
-  bool takes_f64 = false;   // finite differences in f64
-  bool timed = false;       // for speed only, too big to check
+  bool gradient = true;         // check gradients (when an input wants one)
+  bool takes_f64 = false;       // finite differences in f64
+  bool timed = false;           // for speed only, too big to check
   double bytes = 0, flops = 0;  // of one forward run
   bool time_backward = false;
 
@@ -112,7 +124,8 @@ class CaseList {
 CaseList cases_of(std::string_view op);
 /// The operators that have a list, in alphabetical order.
 std::vector<std::string_view> operators_with_cases();
-/// The inputs of a case: the same values each time, drawn from the operator, the case and the place.
+/// The inputs of a case: the same values each time, drawn from the operator, the case and the
+/// place.
 Tensors make_inputs(std::string_view op, const OperatorCase& c);
 
 struct CaseRegistrar {
@@ -122,7 +135,7 @@ struct CaseRegistrar {
 }  // namespace wellspring
 
 /// Opens the function that fills `cases` of an operator.
-#define WS_CASES(op)                                                          \
-  static void cases_of_##op(::wellspring::CaseList& cases);                   \
+#define WS_CASES(op)                                                              \
+  static void cases_of_##op(::wellspring::CaseList& cases);                       \
   static const ::wellspring::CaseRegistrar registrar_of_##op(#op, cases_of_##op); \
   static void cases_of_##op(::wellspring::CaseList& cases)

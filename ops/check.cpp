@@ -22,11 +22,20 @@ struct Tolerance {
 Tolerance tolerance_of(DType dtype, const OperatorCase& c) {
   Tolerance t{0, 0};
   switch (dtype) {
-    case DType::f64: t = {1e-12, 1e-11}; break;
-    case DType::f32: t = {2e-6, 4e-6}; break;
-    case DType::bf16: t = {1e-4, 0.016}; break;
-    case DType::f16: t = {1e-4, 0.002}; break;
-    default: return t;
+    case DType::f64:
+      t = {1e-12, 1e-11};
+      break;
+    case DType::f32:
+      t = {2e-6, 4e-6};
+      break;
+    case DType::bf16:
+      t = {1e-4, 0.016};
+      break;
+    case DType::f16:
+      t = {1e-4, 0.002};
+      break;
+    default:
+      return t;
   }
   t.atol *= static_cast<double>(std::max<int64_t>(c.length, 1));
   if (c.atol >= 0 && dtype != DType::f64) t.atol = c.atol;
@@ -50,7 +59,8 @@ bool wants_gradient(const CaseInput& input, const Tensor& t) {
   return input.gradient && t.defined() && is_float(t.dtype()) && t.numel() > 0;
 }
 
-// Fixed random weights of the outputs: the function whose gradient is checked is their product's sum.
+// Fixed random weights of the outputs: the function whose gradient is checked is their product's
+// sum.
 Tensors weights_for(const Tensors& outs) {
   Tensors weights;
   for (size_t i = 0; i < outs.size(); ++i) {
@@ -90,8 +100,8 @@ double weighted_sum(const OperatorCase& c, const Tensors& inputs) {
   return sum;
 }
 
-// Derivatives along some directions of every input, analytic against central differences. Nothing when the
-// case is too coarse for them: its f32 sister stands for it.
+// Derivatives along some directions of every input, analytic against central differences. Nothing
+// when the case is too coarse for them: its f32 sister stands for it.
 std::optional<std::string> check_differences(std::string_view op, const OperatorCase& c) {
   Tensors inputs = make_inputs(op, c);
   DType dtype = c.takes_f64 ? DType::f64 : DType::f32;
@@ -114,8 +124,10 @@ std::optional<std::string> check_differences(std::string_view op, const Operator
       Random random(direction, i);
       std::vector<double> v(x.size());
       bool one = direction >= 3 && x.size() > 1;  // the last directions are single elements
-      if (one) v[random.below(x.size())] = 1;
-      else for (double& e : v) e = random.normal();
+      if (one)
+        v[random.below(x.size())] = 1;
+      else
+        for (double& e : v) e = random.normal();
       double norm = 0, analytic = 0, size = 0;
       for (double e : v) norm += e * e;
       for (size_t k = 0; k < x.size(); ++k)
@@ -126,7 +138,8 @@ std::optional<std::string> check_differences(std::string_view op, const Operator
         Shape shape = inputs[i].shape(), strides = contiguous_strides(shape);
         Tensors moved = inputs;
         moved[i] = Tensor::empty(shape, dtype);
-        host_copy(moved[i].view(), {y.data(), DType::f64, shape.size(), shape.data(), strides.data()});
+        host_copy(moved[i].view(),
+                  {y.data(), DType::f64, shape.size(), shape.data(), strides.data()});
         return weighted_sum(c, moved);
       };
       double numeric = (shifted(step) - shifted(-step)) / (2 * step);
@@ -200,7 +213,8 @@ std::string check_threads(std::string_view op, const OperatorCase& c, bool with_
       continue;
     }
     for (size_t i = 0; i < outs.size(); ++i)
-      if (!same_bits(outs[i], first[i])) return str("result ", i, " has other bits with ", n, " threads");
+      if (!same_bits(outs[i], first[i]))
+        return str("result ", i, " has other bits with ", n, " threads");
     for (size_t i = 0; i < grads.size(); ++i)
       if (!same_bits(grads[i], first_grads[i]))
         return str("gradient of input ", i, " has other bits with ", n, " threads");
@@ -220,7 +234,8 @@ std::string difference(const Tensor& ours, const Tensor& expected, const Operato
     std::vector<int64_t> a = ours.to_vector<int64_t>(), b = expected.to_vector<int64_t>();
     for (size_t i = 0; i < a.size(); ++i)
       if (a[i] != b[i])
-        return str(a[i], " instead of ", b[i], " at ", place_of(static_cast<int64_t>(i), ours.shape()));
+        return str(a[i], " instead of ", b[i], " at ",
+                   place_of(static_cast<int64_t>(i), ours.shape()));
     return "";
   }
   std::vector<double> a = ours.to_vector<double>(), b = expected.to_vector<double>();
@@ -279,14 +294,16 @@ std::vector<CheckResult> check_operator(std::string_view op, const CheckOptions&
       }
     }
     for (cpu::Isa isa : isas) {
-      report(str("values ", name_of(isa)), guarded([&] { return check_values(op, c, expected, isa); }));
+      report(str("values ", name_of(isa)),
+             guarded([&] { return check_values(op, c, expected, isa); }));
       if (!expected_grads.empty())
         report(str("gradient ", name_of(isa)),
                guarded([&] { return check_gradients(op, c, expected_grads, isa); }));
     }
     if (options.first) break;
     if (with_gradient)
-      if (auto differ = guarded([&] { return check_differences(op, c); })) report("differences", *differ);
+      if (auto differ = guarded([&] { return check_differences(op, c); }))
+        report("differences", *differ);
     if (options.threads)
       report("threads", guarded([&] { return check_threads(op, c, with_gradient); }));
   }

@@ -1,7 +1,7 @@
 #pragma once
-// Runs the case lists: values against the slow reference on every instruction set, gradients against
-// the reference's and against finite differences, the same bits for any number of threads, and speed.
-// Tolerances against f64: |ours - reference| <= atol * length + rtol * |reference| with
+// Runs the case lists: values against the slow reference on every instruction set, gradients
+// against the reference's and against finite differences, the same bits for any number of threads,
+// and speed. Tolerances against f64: |ours - reference| <= atol * length + rtol * |reference| with
 //   f64 1e-12, 1e-11; f32 2e-6, 4e-6; bf16 1e-4, 0.016; f16 1e-4, 0.002; integers exactly.
 // NaN answers NaN and an infinity itself.
 
@@ -17,22 +17,22 @@ namespace wellspring {
 struct CheckOptions {
   std::vector<cpu::Isa> isas;  // empty: all that this processor has
   bool gradients = true;
-  bool threads = true;         // 1, 2, 3, 16 and 64 threads give the same bits
-  bool first = false;          // only the first case, with values and gradients: for slow builds
+  bool threads = true;  // 1, 2, 3, 16 and 64 threads give the same bits
+  bool first = false;   // only the first case, with values and gradients: for slow builds
 };
 
 struct CheckResult {
   std::string op, name;  // operator, case
   std::string what;      // "values avx2", "gradient avx2", "differences", "threads"
   bool ok = true;
-  std::string detail;    // what differs, where
+  std::string detail;  // what differs, where
 };
 
 /// Checks all cases of one operator that are not only for speed.
 std::vector<CheckResult> check_operator(std::string_view op, const CheckOptions& options = {});
 
-/// Compares two tensors by the rule above (or the case's own tolerances); empty when they agree, else
-/// what differs, where. `slack` multiplies both tolerances.
+/// Compares two tensors by the rule above (or the case's own tolerances); empty when they agree,
+/// else what differs, where. `slack` multiplies both tolerances.
 std::string difference(const Tensor& ours, const Tensor& expected, const OperatorCase& c,
                        double slack = 1);
 /// Whether two tensors hold the same bits (shape and dtype too).
@@ -48,8 +48,9 @@ struct SpeedResult {
 /// Times the cases of one operator that are for speed.
 std::vector<SpeedResult> time_operator(std::string_view op);
 
-/// What the machine can do now: copying 64 MB (read + written), and f32 and bf16 matrix products: the greater
-/// of our own of 1024^3 and of multiply-adds in registers alone (which no product exceeds).
+/// What the machine can do now: copying 64 MB (read + written), and f32 and bf16 matrix products:
+/// the greater of our own of 1024^3 and of multiply-adds in registers alone (which no product
+/// exceeds).
 struct Roof {
   double gigabytes = 0, gigaflops_f32 = 0, gigaflops_bf16 = 0;
 };

@@ -35,7 +35,9 @@ double gemm_rate(DType dtype) {
   Tensor c = Tensor::empty({kSize, kSize});
   const double one = median_seconds([&] { launch(product, {c}, {a, b, Tensor()}, {false}); });
   Tensor flops = Tensor::empty({threads()}, DType::f64);
-  const double two = median_seconds([&] { launch(peak, {flops}, {}, {kSteps, dtype == DType::bf16}); });
+  const double two = median_seconds([&] {
+    launch(peak, {flops}, {}, {kSteps, dtype == DType::bf16});
+  });
   double done = 0;
   for (double f : flops.to_vector<double>()) done += f;
   return 1e-9 * std::max(2.0 * kSize * kSize * kSize / one, done / two);

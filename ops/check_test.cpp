@@ -22,7 +22,8 @@ TEST_P(Operators, Check) {
   const OperatorInfo* info = find_operator(GetParam());
   ASSERT_TRUE(info);
   EXPECT_EQ(differences > 0, !info->gradient.empty())
-      << "the schema's gradient is '" << info->gradient << "', and " << differences << " cases take differences";
+      << "the schema's gradient is '" << info->gradient << "', and " << differences
+      << " cases take differences";
 }
 
 std::vector<std::string> names() {
@@ -46,8 +47,8 @@ std::set<std::string> words(std::string_view text) {
   return all;
 }
 
-// What the schema says of an operator is what its cases show. Indices and small whole numbers (Fill::ids) count
-// where their dtype is one of the operator's.
+// What the schema says of an operator is what its cases show. Indices and small whole numbers
+// (Fill::ids) count where their dtype is one of the operator's.
 TEST(Registry, SchemasAgreeWithCasesAndKernels) {
   std::set<std::string> kernels;
   for (const NamedKernel& k : cpu::kernels_of(cpu::isa())) kernels.insert(k.name);
@@ -64,7 +65,8 @@ TEST(Registry, SchemasAgreeWithCasesAndKernels) {
       if (c.timed) continue;
       ++checked;
       for (const CaseInput& input : c.inputs)
-        if (const std::string dtype(name_of(input.dtype)); input.fill != Fill::ids || declared.contains(dtype))
+        if (const std::string dtype(name_of(input.dtype));
+            input.fill != Fill::ids || declared.contains(dtype))
           shown.insert(dtype);
     }
     EXPECT_GT(checked, 0) << "no cases";

@@ -1,15 +1,16 @@
-// Dispatch with a second chip (ops/test_chip.h): queues, the CPU standing in, the hit log, the switches.
+// Dispatch with a second chip (ops/test_chip.h): queues, the CPU standing in, the hit log, the
+// switches.
 #include <gtest/gtest.h>
 
 #include <numeric>
 
 #include "base/error.h"
 #include "base/test_error.h"
-#include "ops/test_chip.h"
 #include "ops/pointwise.h"
 #include "ops/reference/reference.h"
 #include "ops/shape.h"
 #include "ops/softmax.h"
+#include "ops/test_chip.h"
 #include "tensor/autograd.h"
 
 namespace wellspring {
@@ -41,7 +42,8 @@ TEST(SecondChip, TensorsTravel) {
   EXPECT_EQ(there.to_vector<float>(), x.to_vector<float>());
   EXPECT_EQ(there.as_strided({1}, {1}, 7).item(), 7);
   // What is strided there, and reversed, and what lies there between.
-  const Tensor turned = there.as_strided({4, 3}, {1, 4}, 0), back = there.as_strided({2, 2}, {-4, -1}, 11);
+  const Tensor turned = there.as_strided({4, 3}, {1, 4}, 0),
+               back = there.as_strided({2, 2}, {-4, -1}, 11);
   EXPECT_EQ(turned.to_vector<float>(), x.as_strided({4, 3}, {1, 4}, 0).to_vector<float>());
   EXPECT_EQ(back.to_vector<float>(), (std::vector<float>{11, 10, 7, 6}));
   EXPECT_EQ(turned.to_device(fake_device(1)).to_vector<float>(), turned.to_vector<float>());
@@ -106,16 +108,20 @@ TEST(SecondChip, AnAbsentOneSaysWhy) {
   none.device_count = [] { return 0; };
   none.why_absent = [] { return std::string("there is no libabsent.so.1"); };
   register_chip(none);
-  EXPECT_NE(error_of([] { parse_device("absent"); }, Fault::missing).find("there is no libabsent.so.1"), std::string::npos);
+  EXPECT_NE(
+      error_of([] { parse_device("absent"); }, Fault::missing).find("there is no libabsent.so.1"),
+      std::string::npos);
   EXPECT_EQ(parse_device("fake:1"), fake_device(1));
-  EXPECT_NE(error_of([] { parse_device("fake:2"); }, Fault::missing).find("(0 to 1)"), std::string::npos);
+  EXPECT_NE(error_of([] { parse_device("fake:2"); }, Fault::missing).find("(0 to 1)"),
+            std::string::npos);
   EXPECT_NE(error_of([] { parse_device("fale"); }).find("did you mean 'fake'"), std::string::npos);
 }
 
 TEST(Switches, AKernelGoesOutAndComesBack) {
   const Tensor x = counted({2, 5});
   const std::vector<float> fast = softmax(x, -1).to_vector<float>();
-  const uint64_t own = hits("softmax", "cpu", cpu_set()), slow = hits("softmax", "cpu", "reference");
+  const uint64_t own = hits("softmax", "cpu", cpu_set()),
+                 slow = hits("softmax", "cpu", "reference");
   switch_kernel("cpu", "softmax", false);
   const std::vector<float> other = softmax(x, -1).to_vector<float>();
   EXPECT_EQ(hits("softmax", "cpu", cpu_set()), own);
@@ -132,14 +138,19 @@ TEST(Switches, AKernelGoesOutAndComesBack) {
   switch_kernel("fake", "add", true);
   EXPECT_EQ(hits("add", "fake", "on the cpu"), stood_in + 1);
 
-  EXPECT_NE(error_of([] { switch_kernel("cpu", "sofmax", false); }).find("did you mean 'softmax'"), std::string::npos);
-  EXPECT_NE(error_of([] { switch_kernel("fake", "mul", false); }).find("chip fake has no kernel 'mul'"), std::string::npos);
-  EXPECT_NE(error_of([] { switch_kernel("cpuu", "add", false); }).find("unknown chip 'cpuu'"), std::string::npos);
+  EXPECT_NE(error_of([] { switch_kernel("cpu", "sofmax", false); }).find("did you mean 'softmax'"),
+            std::string::npos);
+  EXPECT_NE(
+      error_of([] { switch_kernel("fake", "mul", false); }).find("chip fake has no kernel 'mul'"),
+      std::string::npos);
+  EXPECT_NE(error_of([] { switch_kernel("cpuu", "add", false); }).find("unknown chip 'cpuu'"),
+            std::string::npos);
 }
 
 // The set that a scope asks for sums the gradients, too.
 TEST(UseKernels, GovernsTheTape) {
-  const uint64_t slow = hits("accumulate", "cpu", "reference"), own = hits("accumulate", "cpu", cpu_set());
+  const uint64_t slow = hits("accumulate", "cpu", "reference"),
+                 own = hits("accumulate", "cpu", cpu_set());
   const Tensor x = counted({3}).set_requires_grad(true);
   {
     UseKernels reference("reference", reference::kernels());
@@ -167,13 +178,16 @@ TEST(EnvironmentDeathTest, PrintsHitsAndTakesKernelsOut) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const std::string set = cpu_set();
   EXPECT_EXIT(run_with("1", "softmax fake:add"), ::testing::ExitedWithCode(0),
-              "kernel +chip +ran +calls\n(.*\n)*add +cpu +" + set + " +2\nadd +fake +on the cpu +1\n(.*\n)*"
-              "softmax +cpu +reference +1\n");
-  EXPECT_EXIT(run_with("1", "cpu:fill"), ::testing::ExitedWithCode(0), "add +fake +fake +1\nsoftmax +cpu +" + set + " +1\n");
+              "kernel +chip +ran +calls\n(.*\n)*add +cpu +" + set +
+                  " +2\nadd +fake +on the cpu +1\n(.*\n)*"
+                  "softmax +cpu +reference +1\n");
+  EXPECT_EXIT(run_with("1", "cpu:fill"), ::testing::ExitedWithCode(0),
+              "add +fake +fake +1\nsoftmax +cpu +" + set + " +1\n");
   EXPECT_EXIT(run_with("", ""), ::testing::ExitedWithCode(0), "^$");
   EXPECT_EXIT(run_with("", "sofmax"), ::testing::ExitedWithCode(64),
               "WELLSPRING_KERNELS_OFF: chip cpu has no kernel 'sofmax'; did you mean 'softmax'");
-  EXPECT_EXIT(run_with("", "fakes:add"), ::testing::ExitedWithCode(64), "WELLSPRING_KERNELS_OFF: unknown chip 'fakes'");
+  EXPECT_EXIT(run_with("", "fakes:add"), ::testing::ExitedWithCode(64),
+              "WELLSPRING_KERNELS_OFF: unknown chip 'fakes'");
 }
 
 }  // namespace

@@ -14,7 +14,8 @@ static KernelRef kDropout("dropout");
 
 Tensor dropout(const Tensor& x, double p, uint64_t seed, uint64_t offset) {
   check_f32_or_bf16("dropout", "x", x);
-  if (!(p >= 0 && p < 1)) throw Error(Fault::usage, str("dropout: p must be in [0, 1), but is ", p));
+  if (!(p >= 0 && p < 1))
+    throw Error(Fault::usage, str("dropout: p must be in [0, 1), but is ", p));
   const Tensor from = packed(x), y = Tensor::empty(x.shape(), x.dtype(), x.device());
   launch(kDropout, {y}, {from}, {p, seed, offset});
   if (!should_record({&x})) return y;

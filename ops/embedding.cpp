@@ -37,11 +37,14 @@ void check_ids(const Tensor& ids, int64_t rows) {
 void check(const Tensor& weight, const Tensor& ids, DType dtype) {
   check_f32_or_bf16("embedding", "weight", weight);
   if (weight.dims() != 2)
-    throw Error(Fault::usage, str("embedding: weight must be [rows, width], but is ", weight.text()));
+    throw Error(Fault::usage,
+                str("embedding: weight must be [rows, width], but is ", weight.text()));
   if (!ids.defined() || (ids.dtype() != DType::i32 && ids.dtype() != DType::i64))
-    throw Error(Fault::usage, str("embedding: ids must be i32 or i64, not ", ids.defined() ? ids.text() : "undefined"));
+    throw Error(Fault::usage, str("embedding: ids must be i32 or i64, not ",
+                                  ids.defined() ? ids.text() : "undefined"));
   if (ids.dims() == kMaxDims)
-    throw Error(Fault::usage, str("embedding: ids ", ids.text(), " leave no dimension for the width"));
+    throw Error(Fault::usage,
+                str("embedding: ids ", ids.text(), " leave no dimension for the width"));
   if (dtype != DType::f32 && dtype != DType::bf16)
     throw Error(Fault::usage, str("embedding: the result is f32 or bf16, not ", name_of(dtype)));
   check_ids(ids, weight.size(0));
@@ -53,7 +56,8 @@ Tensor embedding(const Tensor& weight, const Tensor& ids, std::optional<DType> d
   check(weight, ids, dtype.value_or(weight.defined() ? weight.dtype() : DType::f32));
   Shape shape = ids.shape();
   shape.push_back(weight.size(1));
-  const Tensor places = packed(ids), y = Tensor::empty(shape, dtype.value_or(weight.dtype()), weight.device());
+  const Tensor places = packed(ids),
+               y = Tensor::empty(shape, dtype.value_or(weight.dtype()), weight.device());
   launch(kEmbedding, {y}, {packed(weight), places});
   if (!should_record({&weight})) return y;
   record("embedding", {weight}, {y},

@@ -18,7 +18,8 @@ TEST(Embedding, NamesIdAndPlace) {
       FAIL();
     } catch (const Error& e) {
       EXPECT_EQ(e.fault(), Fault::usage);
-      EXPECT_EQ(std::string(e.what()), "embedding: id " + std::to_string(bad) + " at [1, 1] is outside the table of 10 rows");
+      EXPECT_EQ(std::string(e.what()), "embedding: id " + std::to_string(bad) +
+                                           " at [1, 1] is outside the table of 10 rows");
     }
   }
   EXPECT_THROW(embedding(table, Tensor::zeros({2})), Error);
@@ -27,7 +28,8 @@ TEST(Embedding, NamesIdAndPlace) {
 }
 
 TEST(Embedding, AddsToAGradientThatNobodyElseHolds) {
-  const Tensor table = Tensor::zeros({3, 2}), ids = Tensor::from(std::vector<int32_t>{2, 0, 2}, {3});
+  const Tensor table = Tensor::zeros({3, 2}),
+               ids = Tensor::from(std::vector<int32_t>{2, 0, 2}, {3});
   table.set_requires_grad(true);
   const auto run = [&] { backward(embedding(table, ids), Tensor::full({3, 2}, 1)); };
   run();

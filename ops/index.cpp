@@ -19,20 +19,23 @@ KernelRef kIndexAdd("index_add");
 KernelRef kGather("gather");
 KernelRef kScatterAdd("scatter_add");
 
-[[noreturn]] void fail(const char* op, const Tensor& x, const Tensor& index, const std::string& why) {
+[[noreturn]] void fail(const char* op, const Tensor& x, const Tensor& index,
+                       const std::string& why) {
   throw Error(Fault::usage, str(op, " of ", x.text(), " by index ", index.text(), ": ", why));
 }
 
 // The kernels do not look: every index has to lie in the dimension.
 void check_index(const char* op, const Tensor& x, int dim, const Tensor& index) {
   if (x.dims() == 0) fail(op, x, index, "a 0-d tensor has nothing to pick from; use unsqueeze()");
-  if (index.dtype() != DType::i32 && index.dtype() != DType::i64) fail(op, x, index, "it must be i32 or i64");
+  if (index.dtype() != DType::i32 && index.dtype() != DType::i64)
+    fail(op, x, index, "it must be i32 or i64");
   if (index.numel() == 0) return;
   NoGrad none;
   const double low = amin(index).item(), high = amax(index).item();
   if (low < 0 || high >= static_cast<double>(x.shape()[dim]))
-    fail(op, x, index, str("indices from ", static_cast<int64_t>(low), " to ", static_cast<int64_t>(high),
-                           " do not all lie in dimension ", dim));
+    fail(op, x, index,
+         str("indices from ", static_cast<int64_t>(low), " to ", static_cast<int64_t>(high),
+             " do not all lie in dimension ", dim));
 }
 
 void check_list(const char* op, const Tensor& x, int dim, const Tensor& index) {
@@ -44,7 +47,8 @@ void check_list(const char* op, const Tensor& x, int dim, const Tensor& index) {
 void check_places(const char* op, const Tensor& x, int dim, const Tensor& index) {
   if (index.dims() != x.dims()) fail(op, x, index, "both must have as many dimensions");
   for (int i = 0; i < x.dims(); ++i)
-    if (i != dim && index.shape()[i] > x.shape()[i]) fail(op, x, index, str("dimension ", i, " is too long"));
+    if (i != dim && index.shape()[i] > x.shape()[i])
+      fail(op, x, index, str("dimension ", i, " is too long"));
   check_index(op, x, dim, index);
 }
 
@@ -54,7 +58,8 @@ void check_target(const char* op, const Tensor& x, const Tensor& source) {
                                   " must be floating and of one dtype"));
   for (int i = 0; i < x.dims(); ++i)
     if (x.strides()[i] == 0 && x.shape()[i] > 1)
-      throw Error(Fault::usage, str(op, " in place on ", x.text(), ": elements share memory; clone() it first"));
+      throw Error(Fault::usage,
+                  str(op, " in place on ", x.text(), ": elements share memory; clone() it first"));
 }
 
 // Whether the elements after dimension `dim` follow each other, as index_select's kernel needs.
@@ -68,8 +73,8 @@ bool has_slices(const Tensor& x, int dim) {
 }
 
 // The gradient of what was picked, added up where it came from, in f32 for the 16-bit floats.
-Tensor add_up(const KernelRef& kernel, const Shape& shape, DType dtype, int dim, const Tensor& index,
-              const Tensor& g) {
+Tensor add_up(const KernelRef& kernel, const Shape& shape, DType dtype, int dim,
+              const Tensor& index, const Tensor& g) {
   const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
   const Tensor dx = Tensor::zeros(shape, wide, g.device());
   launch(kernel, {dx}, {index, to(g, wide)}, {dim});
@@ -87,7 +92,8 @@ Tensor index_select(const Tensor& x, int dim, const Tensor& index) {
   launch(kSelect, {y}, {has_slices(x, d) ? x : contiguous(x.detach()), index}, {d});
   if (is_float(x.dtype()) && should_record({&x}))
     record("index_select", {x}, {y},
-           [index = Saved(index), d, from = x.shape(), dtype = x.dtype()](BackwardContext& c) -> Tensors {
+           [index = Saved(index), d, from = x.shape(),
+            dtype = x.dtype()](BackwardContext& c) -> Tensors {
              return {add_up(kIndexAdd, from, dtype, d, c.saved(index), c.grad())};
            });
   return y;
@@ -100,15 +106,17 @@ const Tensor& index_add_(const Tensor& x, int dim, const Tensor& index, const Te
   Shape shape = x.shape();
   shape[d] = index.numel();
   if (!(source.shape() == shape))
-    fail("index_add_", x, index, str("source must have shape ", shape.text(), ", not ", source.text()));
+    fail("index_add_", x, index,
+         str("source must have shape ", shape.text(), ", not ", source.text()));
   const bool recorded = should_record({&x, &source});
   const Tensor values = source.storage() == x.storage() ? clone(source.detach()) : source;
   mark_in_place("index_add_", x, recorded);
   launch(kIndexAdd, {x}, {index, values}, {d});
   if (recorded)
-    record("index_add_", {x, source}, {x}, [index = Saved(index), d](BackwardContext& c) -> Tensors {
-      return {c.grad(), c.needs(1) ? index_select(c.grad(), d, c.saved(index)) : Tensor()};
-    });
+    record("index_add_", {x, source}, {x},
+           [index = Saved(index), d](BackwardContext& c) -> Tensors {
+             return {c.grad(), c.needs(1) ? index_select(c.grad(), d, c.saved(index)) : Tensor()};
+           });
   return x;
 }
 
@@ -119,7 +127,8 @@ Tensor gather(const Tensor& x, int dim, const Tensor& index) {
   launch(kGather, {y}, {x, index}, {d});
   if (is_float(x.dtype()) && should_record({&x}))
     record("gather", {x}, {y},
-           [index = Saved(index), d, from = x.shape(), dtype = x.dtype()](BackwardContext& c) -> Tensors {
+           [index = Saved(index), d, from = x.shape(),
+            dtype = x.dtype()](BackwardContext& c) -> Tensors {
              return {add_up(kScatterAdd, from, dtype, d, c.saved(index), c.grad())};
            });
   return y;
@@ -136,9 +145,10 @@ const Tensor& scatter_add_(const Tensor& x, int dim, const Tensor& index, const 
   mark_in_place("scatter_add_", x, recorded);
   launch(kScatterAdd, {x}, {index, values}, {d});
   if (recorded)
-    record("scatter_add_", {x, source}, {x}, [index = Saved(index), d](BackwardContext& c) -> Tensors {
-      return {c.grad(), c.needs(1) ? gather(c.grad(), d, c.saved(index)) : Tensor()};
-    });
+    record("scatter_add_", {x, source}, {x},
+           [index = Saved(index), d](BackwardContext& c) -> Tensors {
+             return {c.grad(), c.needs(1) ? gather(c.grad(), d, c.saved(index)) : Tensor()};
+           });
   return x;
 }
 
@@ -146,7 +156,8 @@ namespace {
 
 void check_mask(const char* op, const Tensor& x, const Tensor& mask) {
   if (mask.dtype() != DType::boolean)
-    throw Error(Fault::usage, str(op, " of ", x.text(), ": the mask ", mask.text(), " must be bool"));
+    throw Error(Fault::usage,
+                str(op, " of ", x.text(), ": the mask ", mask.text(), " must be bool"));
 }
 
 }  // namespace

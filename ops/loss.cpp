@@ -26,27 +26,31 @@ struct Targets {
   int64_t count;  // that are not ignore_index
 };
 
-Targets check_targets(const char* op, const Tensor& targets, int64_t rows, int64_t classes, int64_t ignore) {
+Targets check_targets(const char* op, const Tensor& targets, int64_t rows, int64_t classes,
+                      int64_t ignore) {
   if (!targets.defined() || (targets.dtype() != DType::i32 && targets.dtype() != DType::i64) ||
       targets.dims() != 1 || targets.size(0) != rows)
-    throw Error(Fault::usage, str(op, ": targets must be i32 or i64[", rows, "], one per row, but are ",
-                                  targets.defined() ? targets.text() : "undefined"));
+    throw Error(Fault::usage,
+                str(op, ": targets must be i32 or i64[", rows, "], one per row, but are ",
+                    targets.defined() ? targets.text() : "undefined"));
   const std::vector<int64_t> t = targets.to_vector<int64_t>();
   int64_t count = 0;
   for (size_t i = 0; i < t.size(); ++i) {
     if (t[i] == ignore) continue;
     ++count;
     if (t[i] < 0 || t[i] >= classes)
-      throw Error(Fault::usage, str(op, ": target ", t[i], " of row ", i, " is outside the ", classes,
-                                    " classes (ignore_index is ", ignore, ")"));
+      throw Error(Fault::usage, str(op, ": target ", t[i], " of row ", i, " is outside the ",
+                                    classes, " classes (ignore_index is ", ignore, ")"));
   }
   return {packed(targets), count};
 }
 
-Targets check_rows(const char* op, const char* operand, const Tensor& x, const Tensor& targets, int64_t ignore) {
+Targets check_rows(const char* op, const char* operand, const Tensor& x, const Tensor& targets,
+                   int64_t ignore) {
   check_f32_or_bf16(op, operand, x);
   if (x.dims() != 2)
-    throw Error(Fault::usage, str(op, ": ", operand, " must be [rows, classes], but is ", x.text()));
+    throw Error(Fault::usage,
+                str(op, ": ", operand, " must be [rows, classes], but is ", x.text()));
   return check_targets(op, targets, x.size(0), x.size(1), ignore);
 }
 
@@ -54,7 +58,8 @@ Targets check_rows(const char* op, const char* operand, const Tensor& x, const T
 Tensor mean_of(const Tensor& losses, int64_t count, double factor = 1) {
   double sum = 0;
   for (double v : losses.to_vector<double>()) sum += v;
-  const double mean = count ? factor * sum / static_cast<double>(count) : std::numeric_limits<double>::quiet_NaN();
+  const double mean =
+      count ? factor * sum / static_cast<double>(count) : std::numeric_limits<double>::quiet_NaN();
   return Tensor::full({}, mean, DType::f32, losses.device());
 }
 
@@ -105,8 +110,8 @@ void run_chunk(const HeadCall& h, const Tensor& chunk, int64_t from, int64_t n) 
   const bool wanted = h.dx.defined() || h.dweight.defined() || h.dbias.defined();
   launch(kMatmul, {logits}, {x, transposed(h.weight), h.bias}, {false});
   const Tensor g = !wanted ? Tensor() : h.x.dtype() == DType::bf16 ? rows_as_bf16(logits) : logits;
-  launch(kCrossEntropy, {rows_of(h.losses, from, n), Tensor(), g}, {logits, rows_of(h.targets, from, n)},
-         {h.logit_scale, h.factor, h.ignore});
+  launch(kCrossEntropy, {rows_of(h.losses, from, n), Tensor(), g},
+         {logits, rows_of(h.targets, from, n)}, {h.logit_scale, h.factor, h.ignore});
   if (h.dx.defined()) launch(kMatmul, {rows_of(h.dx, from, n)}, {g, h.weight, Tensor()}, {false});
   if (h.dweight.defined()) launch(kMatmul, {h.dweight}, {transposed(g), x, Tensor()}, {from > 0});
   if (h.dbias.defined()) add_bias_gradient(h, g, from == 0);
@@ -114,7 +119,8 @@ void run_chunk(const HeadCall& h, const Tensor& chunk, int64_t from, int64_t n) 
 
 // Rows of a chunk: as many as fit, in chunks of about the same size; from the shape alone.
 int64_t chunk_rows(int64_t rows, int64_t classes) {
-  const int64_t most = std::max<int64_t>(kChunkBytes / 4 / classes, 1), chunks = (rows + most - 1) / most;
+  const int64_t most = std::max<int64_t>(kChunkBytes / 4 / classes, 1),
+                chunks = (rows + most - 1) / most;
   const int64_t even = (rows + chunks - 1) / chunks, rounded = (even + 15) / 16 * 16;
   return rounded <= most ? rounded : even;
 }
@@ -123,15 +129,20 @@ void check_head(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const char* op = "linear_cross_entropy";
   check_f32_or_bf16(op, "x", x);
   check_f32_or_bf16(op, "weight", weight);
-  if (x.dims() != 2 || weight.dims() != 2 || x.size(1) != weight.size(1) || x.dtype() != weight.dtype())
-    throw Error(Fault::usage, str(op, ": x must be [rows, width] and weight [classes, width] of one dtype, "
-                                  "but they are ", x.text(), " and ", weight.text()));
+  if (x.dims() != 2 || weight.dims() != 2 || x.size(1) != weight.size(1) ||
+      x.dtype() != weight.dtype())
+    throw Error(Fault::usage,
+                str(op,
+                    ": x must be [rows, width] and weight [classes, width] of one dtype, "
+                    "but they are ",
+                    x.text(), " and ", weight.text()));
   if (weight.size(0) == 0 || weight.size(1) == 0)
     throw Error(Fault::usage, str(op, ": weight ", weight.text(), " has no classes or no width"));
   if (!bias.defined()) return;
   check_f32_or_bf16(op, "bias", bias);
   if (bias.dims() != 1 || bias.size(0) != weight.size(0))
-    throw Error(Fault::usage, str(op, ": bias must be [", weight.size(0), "], but is ", bias.text()));
+    throw Error(Fault::usage,
+                str(op, ": bias must be [", weight.size(0), "], but is ", bias.text()));
 }
 
 void allocate_gradients(HeadCall& h, bool x, bool weight, bool bias) {
@@ -144,7 +155,8 @@ void allocate_gradients(HeadCall& h, bool x, bool weight, bool bias) {
   if (bias) h.dbias = make(h.bias, DType::f32);
 }
 
-// t times a number: itself when that is 1, and never in place, for the gradients may be asked for again.
+// t times a number: itself when that is 1, and never in place, for the gradients may be asked for
+// again.
 Tensor scaled(const Tensor& t, double by) {
   if (!t.defined() || by == 1) return t;
   const Tensor result = Tensor::empty(t.shape(), t.dtype(), t.device());
@@ -165,7 +177,8 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, int64_t ignore
   record("cross_entropy", {logits}, {loss},
          [x = Saved(x), ids = Saved(t.ids), lse = Saved(lse), count = t.count,
           ignore_index](BackwardContext& c) -> Tensors {
-           const Tensor logits = c.saved(x), d = Tensor::empty(logits.shape(), logits.dtype(), logits.device());
+           const Tensor logits = c.saved(x),
+                        d = Tensor::empty(logits.shape(), logits.dtype(), logits.device());
            launch(kCrossEntropyBackward, {d}, {logits, c.saved(ids), c.saved(lse)},
                   {share_of(c, count), ignore_index});
            return {d};
@@ -174,8 +187,10 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, int64_t ignore
 }
 
 Tensor nll_loss(const Tensor& log_probabilities, const Tensor& targets, int64_t ignore_index) {
-  const Targets t = check_rows("nll_loss", "log_probabilities", log_probabilities, targets, ignore_index);
-  const Tensor x = packed(log_probabilities), losses = Tensor::empty({x.size(0)}, DType::f32, x.device());
+  const Targets t =
+      check_rows("nll_loss", "log_probabilities", log_probabilities, targets, ignore_index);
+  const Tensor x = packed(log_probabilities),
+               losses = Tensor::empty({x.size(0)}, DType::f32, x.device());
   launch(kNll, {losses}, {x, t.ids}, {ignore_index});
   const Tensor loss = mean_of(losses, t.count);
   if (!should_record({&log_probabilities})) return loss;
@@ -189,24 +204,35 @@ Tensor nll_loss(const Tensor& log_probabilities, const Tensor& targets, int64_t 
   return loss;
 }
 
-Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets, double logit_scale,
-                            double loss_scale, int64_t ignore_index, const Tensor& bias) {
+Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets,
+                            double logit_scale, double loss_scale, int64_t ignore_index,
+                            const Tensor& bias) {
   check_head(x, weight, bias);
   if (!std::isfinite(logit_scale) || !std::isfinite(loss_scale))
-    throw Error(Fault::usage, str("linear_cross_entropy: logit_scale ", logit_scale, " and loss_scale ",
-                                  loss_scale, " must be finite"));
+    throw Error(Fault::usage, str("linear_cross_entropy: logit_scale ", logit_scale,
+                                  " and loss_scale ", loss_scale, " must be finite"));
   const int64_t rows = x.size(0), classes = weight.size(0);
   const Targets t = check_targets("linear_cross_entropy", targets, rows, classes, ignore_index);
   const bool recorded = should_record({&x, &weight, &bias});
-  HeadCall h{packed(x), packed(weight), packed(bias), t.ids, logit_scale,
-             t.count ? logit_scale * loss_scale / static_cast<double>(t.count) : 0, ignore_index,
-             Tensor::empty({rows}, DType::f32, x.device()), {}, {}, {}};
+  HeadCall h{packed(x),
+             packed(weight),
+             packed(bias),
+             t.ids,
+             logit_scale,
+             t.count ? logit_scale * loss_scale / static_cast<double>(t.count) : 0,
+             ignore_index,
+             Tensor::empty({rows}, DType::f32, x.device()),
+             {},
+             {},
+             {}};
   if (recorded)
-    allocate_gradients(h, x.requires_grad(), weight.requires_grad(), bias.defined() && bias.requires_grad());
+    allocate_gradients(h, x.requires_grad(), weight.requires_grad(),
+                       bias.defined() && bias.requires_grad());
   if (rows > 0) {
     const int64_t most = chunk_rows(rows, classes);
     const Tensor chunk = Tensor::empty({most, classes}, DType::f32, x.device());
-    for (int64_t from = 0; from < rows; from += most) run_chunk(h, chunk, from, std::min(most, rows - from));
+    for (int64_t from = 0; from < rows; from += most)
+      run_chunk(h, chunk, from, std::min(most, rows - from));
   }
   const Tensor loss = mean_of(h.losses, t.count, loss_scale);
   if (!recorded) return loss;

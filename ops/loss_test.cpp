@@ -14,12 +14,14 @@ namespace {
 
 Tensor wave(const Shape& shape, double seed, DType dtype = DType::f32) {
   std::vector<float> x(shape.numel());
-  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(std::sin(seed + 1.7 * static_cast<double>(i % 9973)));
+  for (size_t i = 0; i < x.size(); ++i)
+    x[i] = static_cast<float>(std::sin(seed + 1.7 * static_cast<double>(i % 9973)));
   return Tensor::from(x, shape, dtype);
 }
 
 TEST(Loss, RefusesWhatDoesNotFit) {
-  const Tensor x = wave({3, 8}, 1), w = wave({5, 8}, 2), t = Tensor::from(std::vector<int32_t>{0, 4, 2}, {3});
+  const Tensor x = wave({3, 8}, 1), w = wave({5, 8}, 2),
+               t = Tensor::from(std::vector<int32_t>{0, 4, 2}, {3});
   EXPECT_THROW(linear_cross_entropy(x, wave({5, 7}, 1), t), Error);
   EXPECT_THROW(linear_cross_entropy(x, wave({5, 8}, 1, DType::bf16), t), Error);
   EXPECT_THROW(linear_cross_entropy(x, w, Tensor::from(std::vector<int32_t>{0, 4}, {2})), Error);
@@ -28,18 +30,24 @@ TEST(Loss, RefusesWhatDoesNotFit) {
   EXPECT_THROW(linear_cross_entropy(x, Tensor::zeros({0, 8}), t), Error);
   for (int32_t bad : {5, -1}) {
     try {
-      cross_entropy(w.as_strided({3, 5}, {5, 1}, 0), Tensor::from(std::vector<int32_t>{0, bad, 2}, {3}));
+      cross_entropy(w.as_strided({3, 5}, {5, 1}, 0),
+                    Tensor::from(std::vector<int32_t>{0, bad, 2}, {3}));
       FAIL();
     } catch (const Error& e) {
-      EXPECT_NE(std::string(e.what()).find("target " + std::to_string(bad) + " of row 1"), std::string::npos) << e.what();
+      EXPECT_NE(std::string(e.what()).find("target " + std::to_string(bad) + " of row 1"),
+                std::string::npos)
+          << e.what();
     }
   }
 }
 
 // Nothing to count: the loss is NaN and the gradients are 0.
 TEST(Loss, NothingToCount) {
-  const auto zeros = [](const Tensor& t) { return t.grad().to_vector<float>() == std::vector<float>(t.numel()); };
-  const Tensor x = wave({2, 8}, 1), w = wave({8, 8}, 2), ignored = Tensor::from(std::vector<int32_t>{-100, -100}, {2});
+  const auto zeros = [](const Tensor& t) {
+    return t.grad().to_vector<float>() == std::vector<float>(t.numel());
+  };
+  const Tensor x = wave({2, 8}, 1), w = wave({8, 8}, 2),
+               ignored = Tensor::from(std::vector<int32_t>{-100, -100}, {2});
   x.set_requires_grad(true), w.set_requires_grad(true);
   for (auto* loss : {&cross_entropy, &nll_loss}) {
     const Tensor value = loss(x, ignored, -100);
@@ -50,7 +58,8 @@ TEST(Loss, NothingToCount) {
   backward(linear_cross_entropy(x, w, ignored));
   EXPECT_TRUE(zeros(x) && zeros(w));
   w.set_grad({});
-  backward(linear_cross_entropy(Tensor::zeros({0, 8}), w, Tensor::from(std::vector<int32_t>{}, {0})));
+  backward(
+      linear_cross_entropy(Tensor::zeros({0, 8}), w, Tensor::from(std::vector<int32_t>{}, {0})));
   EXPECT_TRUE(zeros(w));
 }
 
@@ -70,7 +79,8 @@ TEST(LinearCrossEntropy, ChunksAddUp) {
     const Tensor row = Tensor::empty({1, 4});
     row.copy_from(x.as_strided({1, 4}, {4, 1}, 4 * i));
     row.set_requires_grad(true);
-    const Tensor loss = linear_cross_entropy(row, w, Tensor::from(std::vector<int32_t>{t[i]}, {1}), 1, 2 / count, -100, bias);
+    const Tensor loss = linear_cross_entropy(row, w, Tensor::from(std::vector<int32_t>{t[i]}, {1}),
+                                             1, 2 / count, -100, bias);
     EXPECT_EQ(std::isnan(loss.item()), t[i] == -100);
     backward(loss);
     const std::vector<float> one = row.grad().to_vector<float>(), all = dx.to_vector<float>();
@@ -97,7 +107,8 @@ TEST(LinearCrossEntropy, NeverHoldsAllLogits) {
 }
 
 TEST(LinearCrossEntropy, GradientsMayBeAskedForTwiceAndScaled) {
-  const Tensor x = wave({3, 8}, 1), w = wave({5, 8}, 2), t = Tensor::from(std::vector<int32_t>{0, 4, 2}, {3});
+  const Tensor x = wave({3, 8}, 1), w = wave({5, 8}, 2),
+               t = Tensor::from(std::vector<int32_t>{0, 4, 2}, {3});
   x.set_requires_grad(true), w.set_requires_grad(true);
   const Tensor loss = linear_cross_entropy(x, w, t);
   backward(loss, {}, true);

@@ -1,4 +1,5 @@
-// Checks and derivatives of matrix products. M rows, K inner, N columns; a leading "batch" broadcasts.
+// Checks and derivatives of matrix products. M rows, K inner, N columns; a leading "batch"
+// broadcasts.
 
 #include "ops/matmul.h"
 
@@ -89,8 +90,10 @@ Tensor rows_of(const Tensor& t) {
   for (int d = n - 2; d >= 0; --d) {
     const int64_t extent = t.shape()[d];
     if (extent == 1) continue;
-    if (rows == 1) step = t.strides()[d];
-    else view = view && t.strides()[d] == step * rows;
+    if (rows == 1)
+      step = t.strides()[d];
+    else
+      view = view && t.strides()[d] == step * rows;
     rows *= extent;
   }
   if (view) return t.as_strided({rows, last}, {step, t.strides()[n - 1]}, t.offset());
@@ -110,8 +113,8 @@ Tensor member(const Tensor& t, const Shape& batch, int64_t index) {
   return t.as_strided({t.size(-2), t.size(-1)}, {t.strides()[n - 2], t.strides()[n - 1]}, offset);
 }
 
-// The gradient of an operand: the products x y (which have the whole batch), summed over the batch where the
-// operand repeats, in the order of the batch.
+// The gradient of an operand: the products x y (which have the whole batch), summed over the batch
+// where the operand repeats, in the order of the batch.
 Tensor gradient_of(const Tensor& operand, const Tensor& x, const Tensor& y, const Shape& batch) {
   const int missing = batch.size() - (operand.dims() - 2);
   bool repeats = missing > 0;
@@ -121,16 +124,15 @@ Tensor gradient_of(const Tensor& operand, const Tensor& x, const Tensor& y, cons
   const Tensor sum = Tensor::zeros(operand.shape(), wide(operand.dtype()), operand.device());
   const Tensor target = spread(sum, batch);
   for (int64_t i = 0; i < batch.numel() && sum.numel(); ++i)
-    launch(kMatmul, {member(target, batch, i)}, {member(x, batch, i), member(y, batch, i), Tensor()},
-           {true});
+    launch(kMatmul, {member(target, batch, i)},
+           {member(x, batch, i), member(y, batch, i), Tensor()}, {true});
   return converted(sum, operand.dtype());
 }
 
 // The gradient of b in a b for one matrix b and a batch of a: one product along all rows.
 Tensor gradient_of_shared(const Tensor& b, const Tensor& a, const Tensor& dc, DType dtype) {
   const Tensor db = Tensor::empty(b.shape(), dtype, b.device());
-  if (db.numel())
-    launch(kMatmul, {db}, {turned(rows_of(a)), rows_of(dc), Tensor()}, {false});
+  if (db.numel()) launch(kMatmul, {db}, {turned(rows_of(a)), rows_of(dc), Tensor()}, {false});
   return db;
 }
 
@@ -168,7 +170,8 @@ void check_linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
     refuse("linear", "x is [..., K] and weight is [N, K]", x, weight);
   if (x.size(-1) != weight.size(1)) refuse("linear", "the inner extents differ", x, weight);
   if (!bias.defined()) return;
-  const bool fits = bias.dtype() == x.dtype() || (x.dtype() == DType::bf16 && bias.dtype() == DType::f32);
+  const bool fits =
+      bias.dtype() == x.dtype() || (x.dtype() == DType::bf16 && bias.dtype() == DType::f32);
   if (bias.dims() != 1 || bias.size(0) != weight.size(0) || !fits)
     refuse("linear", "bias must be [N] in the dtype of x or f32", weight, bias);
 }
@@ -216,8 +219,8 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
     launch(kMatmul, {rows_of(as_matrix(out, true))},
            {rows, turned(w), bias.defined() ? bias.detach() : Tensor()}, {false});
   if (!should_record({&x, &weight, &bias})) return out;
-  const auto backward = [x = Saved(x), w = Saved(weight), with_bias = bias.defined()](
-                            BackwardContext& c) -> Tensors {
+  const auto backward = [x = Saved(x), w = Saved(weight),
+                         with_bias = bias.defined()](BackwardContext& c) -> Tensors {
     const Tensor in = c.saved(x), weight = c.saved(w);
     const Tensor dy = rows_of(as_matrix(c.grad(), true));
     Tensor dx, dw, db;
@@ -226,7 +229,8 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
       if (dx.numel())
         launch(kMatmul, {rows_of(as_matrix(dx, true))}, {dy, weight, Tensor()}, {false});
     }
-    if (c.needs(1)) dw = gradient_of_shared(weight, dy, rows_of(as_matrix(in, true)), wide(in.dtype()));
+    if (c.needs(1))
+      dw = gradient_of_shared(weight, dy, rows_of(as_matrix(in, true)), wide(in.dtype()));
     if (with_bias && c.needs(2)) {
       db = Tensor::empty({weight.size(0)}, wide(in.dtype()), in.device());
       launch(kColumnSum, {db}, {dy});

@@ -1,6 +1,6 @@
 // Errors and dtypes of matmul and linear; values and gradients are checked by the case lists.
-#include "base/test_error.h"
 #include "ops/matmul.h"
+#include "base/test_error.h"
 
 #include <gtest/gtest.h>
 

@@ -26,9 +26,9 @@ struct NormCall {
 
 void check_vector(const NormCall& c, const char* operand, const Tensor& v) {
   if (!v.defined() || v.dtype() != DType::f32 || v.dims() != 1 || v.size(0) != c.x.size(-1))
-    throw Error(Fault::usage, str(c.op, ": ", operand, " must be f32[", c.x.size(-1),
-                                  "], the width of x ", c.x.text(), ", but is ",
-                                  v.defined() ? v.text() : "undefined"));
+    throw Error(Fault::usage,
+                str(c.op, ": ", operand, " must be f32[", c.x.size(-1), "], the width of x ",
+                    c.x.text(), ", but is ", v.defined() ? v.text() : "undefined"));
 }
 
 void check_residual(const NormCall& c) {
@@ -57,14 +57,17 @@ Tensors gradients(BackwardContext& ctx, const NormCall& c, const Tensor& value, 
                   const Tensor& stats) {
   // The residual's gradient grows in its own memory when nobody else sees it.
   const bool in_place = c.adds && is_exclusive(ctx.grad(0)) && ctx.grad(0).dtype() == value.dtype();
-  const Tensor dsum = c.adds ? packed(ctx.grad(0)) : Tensor(), dy = packed(ctx.grad(c.adds ? 1 : 0));
+  const Tensor dsum = c.adds ? packed(ctx.grad(0)) : Tensor(),
+               dy = packed(ctx.grad(c.adds ? 1 : 0));
   if (!dy.defined()) return c.layer ? Tensors{dsum, dsum, {}, {}} : Tensors{dsum, dsum, {}};
   const int at = c.adds ? 2 : 1;
-  const Tensor dx = in_place ? ctx.grad(0) : Tensor::empty(value.shape(), value.dtype(), value.device());
+  const Tensor dx =
+      in_place ? ctx.grad(0) : Tensor::empty(value.shape(), value.dtype(), value.device());
   Tensor other, dweight, dbias;
   if (x_dtype != value.dtype()) other = Tensor::empty(value.shape(), x_dtype, value.device());
   if (ctx.needs(at)) dweight = Tensor::empty({value.size(-1)}, DType::f32, value.device());
-  if (c.layer && ctx.needs(at + 1)) dbias = Tensor::empty({value.size(-1)}, DType::f32, value.device());
+  if (c.layer && ctx.needs(at + 1))
+    dbias = Tensor::empty({value.size(-1)}, DType::f32, value.device());
   launch(c.layer ? kLayerBackward : kRmsBackward, {dx, other, dweight, dbias},
          {dy, value, c.weight, stats, dsum});
   if (in_place) dx.changed();
@@ -85,7 +88,8 @@ std::tuple<Tensor, Tensor> normalise(const NormCall& c, std::optional<DType> dty
   Tensor sum, stats;
   if (c.adds) sum = Tensor::empty(shape, c.residual.dtype(), x.device());
   if (recorded)
-    stats = Tensor::empty({shape.numel() / shape[shape.size() - 1], c.layer ? 2 : 1}, DType::f32, x.device());
+    stats = Tensor::empty({shape.numel() / shape[shape.size() - 1], c.layer ? 2 : 1}, DType::f32,
+                          x.device());
   const Tensor weight = packed(c.weight), bias = packed(c.bias);
   launch(c.layer ? kLayer : kRms, {y, stats, sum}, {x, weight, bias, packed(c.residual)}, {c.eps});
   if (!recorded) return {sum, y};
@@ -95,8 +99,9 @@ std::tuple<Tensor, Tensor> normalise(const NormCall& c, std::optional<DType> dty
   if (c.layer) inputs.push_back(c.bias);
   outputs.push_back(y);
   record(c.op, inputs, outputs,
-         [op = c.op, layer = c.layer, adds = c.adds, eps = c.eps, x_dtype = x.dtype(), value = Saved(c.adds ? sum : x),
-          weight = Saved(weight), stats = Saved(stats)](BackwardContext& ctx) {
+         [op = c.op, layer = c.layer, adds = c.adds, eps = c.eps, x_dtype = x.dtype(),
+          value = Saved(c.adds ? sum : x), weight = Saved(weight),
+          stats = Saved(stats)](BackwardContext& ctx) {
            const NormCall saved{op, layer, adds, {}, {}, ctx.saved(weight), {}, eps};
            return gradients(ctx, saved, ctx.saved(value), x_dtype, ctx.saved(stats));
          });
@@ -109,8 +114,9 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, std::optional
   return std::get<1>(normalise({"rms_norm", false, false, {}, x, weight, {}, eps}, dtype));
 }
 
-std::tuple<Tensor, Tensor> add_rms_norm(const Tensor& residual, const Tensor& x, const Tensor& weight,
-                                        double eps, std::optional<DType> dtype) {
+std::tuple<Tensor, Tensor> add_rms_norm(const Tensor& residual, const Tensor& x,
+                                        const Tensor& weight, double eps,
+                                        std::optional<DType> dtype) {
   return normalise({"add_rms_norm", false, true, residual, x, weight, {}, eps}, dtype);
 }
 
@@ -119,8 +125,9 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
   return std::get<1>(normalise({"layer_norm", true, false, {}, x, weight, bias, eps}, dtype));
 }
 
-std::tuple<Tensor, Tensor> add_layer_norm(const Tensor& residual, const Tensor& x, const Tensor& weight,
-                                          const Tensor& bias, double eps, std::optional<DType> dtype) {
+std::tuple<Tensor, Tensor> add_layer_norm(const Tensor& residual, const Tensor& x,
+                                          const Tensor& weight, const Tensor& bias, double eps,
+                                          std::optional<DType> dtype) {
   return normalise({"add_layer_norm", true, true, residual, x, weight, bias, eps}, dtype);
 }
 

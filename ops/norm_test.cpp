@@ -34,7 +34,8 @@ TEST(Norm, RefusesWhatDoesNotFit) {
 }
 
 TEST(Norm, GradientOfTheSumAlone) {
-  const Tensor residual = Tensor::full({2, 3}, 2), x = Tensor::full({2, 3}, 1), w = Tensor::full({3}, 1);
+  const Tensor residual = Tensor::full({2, 3}, 2), x = Tensor::full({2, 3}, 1),
+               w = Tensor::full({3}, 1);
   for (const Tensor& t : {residual, x, w}) t.set_requires_grad(true);
   backward(std::get<0>(add_rms_norm(residual, x, w)), Tensor::full({2, 3}, 5));
   EXPECT_EQ(residual.grad().to_vector<float>(), std::vector<float>(6, 5));

@@ -17,8 +17,9 @@ KernelRef kAdamw("adamw"), kSumSquares("sum_squares");
 
 void check_state(const Tensor& master, const Tensor& t, const char* name, DType dtype) {
   if (!t.defined() || t.dtype() != dtype || !(t.shape() == master.shape()) || !t.is_contiguous())
-    throw Error(Fault::usage, str("adamw_: ", name, " must be packed ", name_of(dtype), master.shape().text(),
-                                  ", like the master, but is ", t.defined() ? t.text() : "undefined"));
+    throw Error(Fault::usage,
+                str("adamw_: ", name, " must be packed ", name_of(dtype), master.shape().text(),
+                    ", like the master, but is ", t.defined() ? t.text() : "undefined"));
 }
 
 void check_options(const AdamwOptions& o) {
@@ -41,8 +42,9 @@ void adamw_(const Tensor& master, const Tensor& grad, const Tensor& m, const Ten
   check_state(master, v, "v", DType::f32);
   if (compute_copy.defined()) check_state(master, compute_copy, "compute_copy", DType::bf16);
   if (!grad.defined() || grad.dtype() != DType::f32 || !(grad.shape() == master.shape()))
-    throw Error(Fault::usage, str("adamw_: grad must be f32", master.shape().text(), " like the master, but is ",
-                                  grad.defined() ? grad.text() : "undefined"));
+    throw Error(Fault::usage,
+                str("adamw_: grad must be f32", master.shape().text(), " like the master, but is ",
+                    grad.defined() ? grad.text() : "undefined"));
   check_options(options);
   const AdamwOptions& o = options;
   launch(kAdamw, {master, m, v, compute_copy}, {packed(grad)},

@@ -13,7 +13,8 @@ namespace wellspring {
 namespace {
 
 TEST(Adamw, RefusesWhatDoesNotFit) {
-  const Tensor p = Tensor::zeros({2, 3}), m = Tensor::zeros({2, 3}), v = Tensor::zeros({2, 3}), g = Tensor::zeros({2, 3});
+  const Tensor p = Tensor::zeros({2, 3}), m = Tensor::zeros({2, 3}), v = Tensor::zeros({2, 3}),
+               g = Tensor::zeros({2, 3});
   EXPECT_THROW(adamw_(p, Tensor::zeros({3, 2}), m, v, {}, {}), Error);
   EXPECT_THROW(adamw_(p, Tensor::zeros({2, 3}, DType::bf16), m, v, {}, {}), Error);
   EXPECT_THROW(adamw_(p, g, Tensor(), v, {}, {}), Error);
@@ -26,7 +27,8 @@ TEST(Adamw, RefusesWhatDoesNotFit) {
 }
 
 TEST(Adamw, RaisesVersionsAndFirstStepIsTheRate) {
-  const Tensor p = Tensor::full({5}, 1), g = Tensor::full({5}, 3), m = Tensor::zeros({5}), v = Tensor::zeros({5});
+  const Tensor p = Tensor::full({5}, 1), g = Tensor::full({5}, 3), m = Tensor::zeros({5}),
+               v = Tensor::zeros({5});
   const uint32_t before = p.version();
   AdamwOptions o;
   o.lr = 0.25;
@@ -46,8 +48,10 @@ TEST(Dropout, DropsAtItsRateAndByPlaceAlone) {
   const std::vector<float> all = dropout(ones, 0.2, 7).to_vector<float>();
   double dropped = 0;
   for (float x : all) {
-    if (x == 0) ++dropped;
-    else EXPECT_FLOAT_EQ(x, 1.25f);
+    if (x == 0)
+      ++dropped;
+    else
+      EXPECT_FLOAT_EQ(x, 1.25f);
   }
   EXPECT_NEAR(dropped / 100000, 0.2, 0.005);
   const std::vector<float> part = dropout(Tensor::full({500}, 1), 0.2, 7, 1234).to_vector<float>();

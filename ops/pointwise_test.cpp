@@ -1,7 +1,7 @@
 // What the case lists of pointwise operators cannot say: PyTorch's promotion, errors, forms in
 // place and with out, what is saved, the functions' accuracy.
-#include "base/test_error.h"
 #include "ops/pointwise.h"
+#include "base/test_error.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
-// Checks and derivatives of the reductions. Kernels take the output with the input's dimensions, extent
-// 1 where they are reduced.
+// Checks and derivatives of the reductions. Kernels take the output with the input's dimensions,
+// extent 1 where they are reduced.
 
 #include "ops/reduce.h"
 
@@ -84,8 +84,8 @@ void check_not_nothing(const char* op, const Tensor& x, int64_t count) {
 }
 
 // amax and amin: the elements that equal the result share its gradient.
-Tensor extremum(const char* op, const KernelRef& kernel, const Tensor& x, const std::vector<int>& dims,
-                bool keepdim) {
+Tensor extremum(const char* op, const KernelRef& kernel, const Tensor& x,
+                const std::vector<int>& dims, bool keepdim) {
   check_real(op, x);
   const Reduced r = reduced(op, x, dims, keepdim);
   check_not_nothing(op, x, r.count);
@@ -115,7 +115,8 @@ Tensor places(const char* op, const KernelRef& kernel, const Tensor& x, std::opt
 std::tuple<Tensor, Tensor> choose(const char* op, const KernelRef& kernel, const Tensor& x, int dim,
                                   bool keepdim) {
   const int d = dim_of(op, x, dim);
-  const Tensor at = places(op, kernel, x, dim, true), values = Tensor::empty(at.shape(), x.dtype(), x.device());
+  const Tensor at = places(op, kernel, x, dim, true),
+               values = Tensor::empty(at.shape(), x.dtype(), x.device());
   if (x.dims() == 0) {
     launch(kGather, {unsqueeze(values, 0)}, {unsqueeze(x.detach(), 0), unsqueeze(at, 0)}, {0});
   } else {
@@ -135,7 +136,8 @@ std::tuple<Tensor, Tensor> choose(const char* op, const KernelRef& kernel, const
 
 }  // namespace
 
-Tensor sum(const Tensor& x, const std::vector<int>& dims, bool keepdim, std::optional<DType> dtype) {
+Tensor sum(const Tensor& x, const std::vector<int>& dims, bool keepdim,
+           std::optional<DType> dtype) {
   check_real("sum", x);
   const DType type = dtype.value_or(sum_type(x.dtype()));
   // Wider accumulation, or truncation before it, has to happen element by element.
@@ -144,13 +146,15 @@ Tensor sum(const Tensor& x, const std::vector<int>& dims, bool keepdim, std::opt
   const Reduced r = reduced("sum", x, dims, keepdim);
   const Tensor y = run(kSum, x, r, type);
   if (is_float(type) && should_record({&x}))
-    record("sum", {x}, {y}, [r, shape = x.shape(), from = x.dtype()](BackwardContext& c) -> Tensors {
-      return {repeated(to(c.grad(), from), r, shape)};
-    });
+    record("sum", {x}, {y},
+           [r, shape = x.shape(), from = x.dtype()](BackwardContext& c) -> Tensors {
+             return {repeated(to(c.grad(), from), r, shape)};
+           });
   return y;
 }
 
-Tensor mean(const Tensor& x, const std::vector<int>& dims, bool keepdim, std::optional<DType> dtype) {
+Tensor mean(const Tensor& x, const std::vector<int>& dims, bool keepdim,
+            std::optional<DType> dtype) {
   const DType type = dtype.value_or(x.dtype());
   if (x.dtype() != type && (type == DType::f64 || !is_float(x.dtype())) && is_float(type))
     return mean(to(x, type), dims, keepdim, type);
@@ -160,9 +164,10 @@ Tensor mean(const Tensor& x, const std::vector<int>& dims, bool keepdim, std::op
   const Reduced r = reduced("mean", x, dims, keepdim);
   const Tensor y = run(kMean, x, r, type);
   if (should_record({&x}))
-    record("mean", {x}, {y}, [r, shape = x.shape(), from = x.dtype()](BackwardContext& c) -> Tensors {
-      return {repeated(to(mul(c.grad(), 1.0 / static_cast<double>(r.count)), from), r, shape)};
-    });
+    record(
+        "mean", {x}, {y}, [r, shape = x.shape(), from = x.dtype()](BackwardContext& c) -> Tensors {
+          return {repeated(to(mul(c.grad(), 1.0 / static_cast<double>(r.count)), from), r, shape)};
+        });
   return y;
 }
 
@@ -172,7 +177,8 @@ Tensor prod(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
   const Tensor y = run(kProd, x, r, sum_type(x.dtype()));
   if (is_float(x.dtype()) && should_record({&x}))
     record("prod", {x}, {y}, [x = Saved(x), r](BackwardContext& c) -> Tensors {
-      const Tensor value = c.saved(x), dx = Tensor::empty(value.shape(), value.dtype(), value.device());
+      const Tensor value = c.saved(x),
+                   dx = Tensor::empty(value.shape(), value.dtype(), value.device());
       launch(kProdBackward, {dx}, {value, view(contiguous(c.grad()), r.kept)});
       return {dx};
     });
@@ -182,7 +188,8 @@ Tensor prod(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
 Tensor var(const Tensor& x, const std::vector<int>& dims, int64_t correction, bool keepdim) {
   check_floating("var", x);
   if (correction < 0)
-    throw Error(Fault::usage, str("var of ", x.text(), ": correction ", correction, " is negative"));
+    throw Error(Fault::usage,
+                str("var of ", x.text(), ": correction ", correction, " is negative"));
   const Reduced r = reduced("var", x, dims, keepdim);
   const Tensor y = run(kVar, x, r, x.dtype(), {correction});
   if (should_record({&x}))
@@ -192,7 +199,8 @@ Tensor var(const Tensor& x, const std::vector<int>& dims, int64_t correction, bo
       const Tensor center = Tensor::empty(r.kept, wide, value.device());
       launch(kMean, {center}, {value});
       const double factor = 2.0 / static_cast<double>(std::max<int64_t>(0, r.count - correction));
-      return {to(mul(sub(value, center), mul(view(contiguous(c.grad()), r.kept), factor)), value.dtype())};
+      return {to(mul(sub(value, center), mul(view(contiguous(c.grad()), r.kept), factor)),
+                 value.dtype())};
     });
   return y;
 }

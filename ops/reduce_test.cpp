@@ -1,5 +1,5 @@
-// What the case lists of reductions, softmax and picking cannot say: errors, accuracy of long sums, forms
-// in place.
+// What the case lists of reductions, softmax and picking cannot say: errors, accuracy of long sums,
+// forms in place.
 #include "ops/reduce.h"
 
 #include <gtest/gtest.h>
@@ -85,22 +85,36 @@ TEST(Reduce, EqualOnesShareTheGradient) {
 TEST(Index, WrongArgumentsAreNamed) {
   const Tensor x = Tensor::full({2, 3}, 1), list = Tensor::from(std::vector<int32_t>{0, 2}, {2});
   EXPECT_NE(complaint([&] { index_select(x, 0, list); }).find("from 0 to 2"), std::string::npos);
-  EXPECT_NE(complaint([&] { index_select(x, 1, mul(list, -1)); }).find("from -2 to 0"), std::string::npos);
-  EXPECT_NE(complaint([&] { index_select(x, 1, unsqueeze(list, 0)); }).find("1-d"), std::string::npos);
-  EXPECT_NE(complaint([&] { index_select(x, 1, to(list, DType::f32)); }).find("i32 or i64"), std::string::npos);
+  EXPECT_NE(complaint([&] { index_select(x, 1, mul(list, -1)); }).find("from -2 to 0"),
+            std::string::npos);
+  EXPECT_NE(complaint([&] { index_select(x, 1, unsqueeze(list, 0)); }).find("1-d"),
+            std::string::npos);
+  EXPECT_NE(complaint([&] { index_select(x, 1, to(list, DType::f32)); }).find("i32 or i64"),
+            std::string::npos);
   EXPECT_NE(complaint([&] { index_select(Tensor::full({}, 1), 0, list); }), "");
   EXPECT_NE(complaint([&] { gather(x, 1, list); }).find("dimensions"), std::string::npos);
-  EXPECT_NE(complaint([&] { gather(x, 1, expand(list, {3, 2})); }).find("too long"), std::string::npos);
-  EXPECT_NE(complaint([&] { index_add_(clone(x), 1, list, x); }).find("must have shape [2, 2]"), std::string::npos);
-  EXPECT_NE(complaint([&] { index_add_(expand(Tensor::full({1, 3}, 1), {2, 3}), 1, list, narrow(x, 1, 0, 2)); }), "");
-  EXPECT_NE(complaint([&] { scatter_add_(to(x, DType::i32), 1, expand(list, {2, 2}), to(x, DType::i32)); }), "");
+  EXPECT_NE(complaint([&] {
+              gather(x, 1, expand(list, {3, 2}));
+            }).find("too long"),
+            std::string::npos);
+  EXPECT_NE(complaint([&] { index_add_(clone(x), 1, list, x); }).find("must have shape [2, 2]"),
+            std::string::npos);
+  EXPECT_NE(complaint([&] {
+              index_add_(expand(Tensor::full({1, 3}, 1), {2, 3}), 1, list, narrow(x, 1, 0, 2));
+            }),
+            "");
+  EXPECT_NE(complaint([&] {
+              scatter_add_(to(x, DType::i32), 1, expand(list, {2, 2}), to(x, DType::i32));
+            }),
+            "");
   EXPECT_NE(complaint([&] { masked_fill(x, x, 0); }).find("bool"), std::string::npos);
 }
 
 TEST(Index, InPlaceFollowsTheRules) {
   const Tensor leaf = Tensor::full({3}, 1), list = Tensor::from(std::vector<int32_t>{1, 1, 0}, {3});
   leaf.set_requires_grad(true);
-  EXPECT_NE(complaint([&] { index_add_(leaf, 0, list, Tensor::full({3}, 1)); }).find("leaf"), std::string::npos);
+  EXPECT_NE(complaint([&] { index_add_(leaf, 0, list, Tensor::full({3}, 1)); }).find("leaf"),
+            std::string::npos);
   const Tensor x = clone(leaf);
   const uint32_t before = x.version();
   index_add_(x, 0, list, x.detach());  // its own source

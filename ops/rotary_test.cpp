@@ -21,7 +21,9 @@ TEST(Rotary, RefusesWhatDoesNotFit) {
   EXPECT_THROW(rotary(x, kCos, kSin, Tensor::from(std::vector<int32_t>{0, 1, 4}, {1, 3})), Error);
   EXPECT_THROW(rotary(x, kCos, kSin, Tensor::from(std::vector<int32_t>{0, 1}, {1, 2})), Error);
   EXPECT_THROW(rotary(x, kCos, kSin, {}, 3), Error);
-  EXPECT_THROW(rotary_(Tensor::zeros({1, 1, 1, 4}).as_strided({1, 3, 2, 4}, {4, 0, 0, 1}, 0), kCos, kSin), Error);
+  EXPECT_THROW(
+      rotary_(Tensor::zeros({1, 1, 1, 4}).as_strided({1, 3, 2, 4}, {4, 0, 0, 1}, 0), kCos, kSin),
+      Error);
 }
 
 TEST(Rotary, InPlaceTurnsAndTellsAutograd) {
@@ -35,7 +37,8 @@ TEST(Rotary, InPlaceTurnsAndTellsAutograd) {
 }
 
 TEST(Rotary, GradientTurnsBackAndSparesTheSeed) {
-  const Tensor x = Tensor::zeros({1, 1, 1, 4}), seed = Tensor::from(std::vector<float>{1, 2, 3, 4}, {1, 1, 1, 4});
+  const Tensor x = Tensor::zeros({1, 1, 1, 4}),
+               seed = Tensor::from(std::vector<float>{1, 2, 3, 4}, {1, 1, 1, 4});
   x.set_requires_grad(true);
   backward(rotary(x, kCos, kSin), seed);
   EXPECT_EQ(x.grad().to_vector<float>(), (std::vector<float>{3, 4, -1, -2}));

@@ -15,8 +15,8 @@ struct Scalar {
   double f = 0;
   Scalar(bool v) : kind(Kind::boolean), i(v), f(v) {}  // NOLINT
   template <std::integral T>
-    requires(!std::same_as<T, bool>)
-  Scalar(T v) : kind(Kind::integer), i(static_cast<int64_t>(v)), f(static_cast<double>(v)) {}  // NOLINT
+  requires(!std::same_as<T, bool>) Scalar(T v)
+      : kind(Kind::integer), i(static_cast<int64_t>(v)), f(static_cast<double>(v)) {}  // NOLINT
   template <std::floating_point T>
   Scalar(T v) : kind(Kind::real), f(v) {}  // NOLINT
 };

@@ -137,14 +137,16 @@ Tensor view(const Tensor& x, const Shape& shape) {
   const Shape full = complete("view", x, shape);
   const auto strides = strides_under(x, full);
   if (!strides)
-    fail("view", x, str("its strides ", x.strides().text(), " allow no view of shape ", full.text(),
-                        "; use reshape()"));
+    fail("view", x,
+         str("its strides ", x.strides().text(), " allow no view of shape ", full.text(),
+             "; use reshape()"));
   return view_back_to("view", x, full, *strides);
 }
 
 Tensor reshape(const Tensor& x, const Shape& shape) {
   const Shape full = complete("reshape", x, shape);
-  if (const auto strides = strides_under(x, full)) return view_back_to("reshape", x, full, *strides);
+  if (const auto strides = strides_under(x, full))
+    return view_back_to("reshape", x, full, *strides);
   return view(clone(x), full);
 }
 
@@ -190,8 +192,9 @@ Tensor narrow(const Tensor& x, int dim, int64_t start, int64_t length) {
   const int d = dim_of("narrow", x, dim);
   const int64_t n = x.shape()[d], from = start < 0 ? start + n : start;
   if (from < 0 || length < 0 || from > n || length > n - from)
-    fail("narrow", x, str("places ", start, " to ", start, " + ", length, " of dimension ", d,
-                          " are out of range"));
+    fail("narrow", x,
+         str("places ", start, " to ", start, " + ", length, " of dimension ", d,
+             " are out of range"));
   return pick("narrow", x, {d, from, length, 1});
 }
 
@@ -202,8 +205,7 @@ Tensor select(const Tensor& x, int dim, int64_t index) {
   if (at < 0 || at >= n)
     fail("select", x, str("index ", index, " of dimension ", d, " is out of range"));
   return make_view("select", x, without(x.shape(), d), without(x.strides(), d),
-                   x.offset() + at * x.strides()[d],
-                   [from = x.shape(), d, at](const Tensor& g) {
+                   x.offset() + at * x.strides()[d], [from = x.shape(), d, at](const Tensor& g) {
                      return spread(unsqueeze(g, d), from, {d, at, 1, 1});
                    });
 }
@@ -240,8 +242,7 @@ Tensor squeeze(const Tensor& x) {
 
 Tensor squeeze(const Tensor& x, int dim) {
   const int d = dim_of("squeeze", x, dim);
-  if (x.dims() == 0 || x.shape()[d] != 1)
-    return view_back_to("squeeze", x, x.shape(), x.strides());
+  if (x.dims() == 0 || x.shape()[d] != 1) return view_back_to("squeeze", x, x.shape(), x.strides());
   return view_back_to("squeeze", x, without(x.shape(), d), without(x.strides(), d));
 }
 
@@ -251,8 +252,10 @@ Tensor flatten(const Tensor& x, int start, int end) {
   Shape shape;
   int64_t joined = 1;
   for (int i = 0; i < x.dims(); ++i) {
-    if (i >= a && i <= b) joined *= x.shape()[i];
-    else shape.push_back(x.shape()[i]);
+    if (i >= a && i <= b)
+      joined *= x.shape()[i];
+    else
+      shape.push_back(x.shape()[i]);
     if (i == b) shape.push_back(joined);
   }
   return reshape(x, x.dims() ? shape : Shape{1});

@@ -28,8 +28,9 @@ void check_convertible(const char* op, const Tensor& x, DType to) {
 void check_target(const char* op, const Tensor& x) {
   for (int i = 0; i < x.dims(); ++i)
     if (x.strides()[i] == 0 && x.shape()[i] > 1)
-      throw Error(Fault::usage, str(op, " in place on ", x.text(), " with strides ",
-                                    x.strides().text(), ": elements share memory; clone() it first"));
+      throw Error(Fault::usage,
+                  str(op, " in place on ", x.text(), " with strides ", x.strides().text(),
+                      ": elements share memory; clone() it first"));
 }
 
 bool same_place(const Tensor& a, const Tensor& b) {
@@ -57,9 +58,8 @@ Tensor to(const Tensor& x, DType dtype) {
   check_convertible("to", x, dtype);
   const Tensor y = packed(x, dtype);
   if (is_float(dtype) && should_record({&x}))
-    record("to", {x}, {y}, [from = x.dtype()](BackwardContext& c) -> Tensors {
-      return {to(c.grad(), from)};
-    });
+    record("to", {x}, {y},
+           [from = x.dtype()](BackwardContext& c) -> Tensors { return {to(c.grad(), from)}; });
   return y;
 }
 
@@ -67,9 +67,8 @@ Tensor to(const Tensor& x, Device device) {
   if (x.device() == device) return x;
   const Tensor y = x.to_device(device);
   if (should_record({&x}))
-    record("to", {x}, {y}, [from = x.device()](BackwardContext& c) -> Tensors {
-      return {to(c.grad(), from)};
-    });
+    record("to", {x}, {y},
+           [from = x.device()](BackwardContext& c) -> Tensors { return {to(c.grad(), from)}; });
   return y;
 }
 
@@ -118,8 +117,8 @@ Tensor cat(std::span<const Tensor> parts, int dim) {
     Shape rest = t.shape();
     if (t.dims() > d) rest[d] = shape[d];
     if (!(rest == shape) || t.dtype() != first.dtype())
-      throw Error(Fault::usage, str("cat along dimension ", d, ": ", first.text(), " and ", t.text(),
-                                    " do not fit"));
+      throw Error(Fault::usage, str("cat along dimension ", d, ": ", first.text(), " and ",
+                                    t.text(), " do not fit"));
     shape[d] += t.shape()[d];
   }
   const Tensor y = Tensor::empty(shape, first.dtype(), first.device());

@@ -30,9 +30,10 @@ std::string complaint(F f) {
 
 TEST(Shape, ViewsShareStorageAndSaySo) {
   const Tensor x = counting({4, 6});
-  for (const Tensor& y : {view(x, {24}), reshape(x, {2, -1}), transpose(x, 0, 1), permute(x, {1, 0}),
-                          slice(x, 1, 1, 5, 2), narrow(x, 0, 1, 2), select(x, 0, 3), expand(x, {2, 4, 6}),
-                          unsqueeze(x, 1), squeeze(x), flatten(x), split(x, 3, 1)[1], chunk(x, 2)[0]}) {
+  for (const Tensor& y :
+       {view(x, {24}), reshape(x, {2, -1}), transpose(x, 0, 1), permute(x, {1, 0}),
+        slice(x, 1, 1, 5, 2), narrow(x, 0, 1, 2), select(x, 0, 3), expand(x, {2, 4, 6}),
+        unsqueeze(x, 1), squeeze(x), flatten(x), split(x, 3, 1)[1], chunk(x, 2)[0]}) {
     EXPECT_EQ(y.storage(), x.storage());
     EXPECT_TRUE(y.is_view());
   }
@@ -56,7 +57,10 @@ TEST(Shape, WrongArgumentsAreNamed) {
   EXPECT_NE(complaint([&] { view(x, {4, -1}); }).find("[2, 3]"), std::string::npos);
   EXPECT_NE(complaint([&] { view(x, {-1, -1}); }), "");
   EXPECT_NE(complaint([&] { view(x, {7}); }), "");
-  EXPECT_NE(complaint([&] { view(counting({0}), {0, -1}); }).find("could be any"), std::string::npos);
+  EXPECT_NE(complaint([&] {
+              view(counting({0}), {0, -1});
+            }).find("could be any"),
+            std::string::npos);
   EXPECT_NE(complaint([&] { transpose(x, 0, 2); }).find("out of range"), std::string::npos);
   EXPECT_NE(complaint([&] { permute(x, {0, 0}); }).find("twice"), std::string::npos);
   EXPECT_NE(complaint([&] { permute(x, {0}); }), "");
@@ -76,7 +80,10 @@ TEST(Shape, WrongArgumentsAreNamed) {
   EXPECT_NE(complaint([&] { sum_to(x, {2, 2}); }), "");
   EXPECT_NE(complaint([&] { sum_to(x, {1, 2, 3}); }), "");
   EXPECT_NE(complaint([&] { cat(Tensors{}); }), "");
-  EXPECT_NE(complaint([&] { cat(Tensors{x, counting({3, 2})}); }).find("f32[3, 2]"), std::string::npos);
+  EXPECT_NE(complaint([&] {
+              cat(Tensors{x, counting({3, 2})});
+            }).find("f32[3, 2]"),
+            std::string::npos);
   EXPECT_NE(complaint([&] { cat(Tensors{x, to(x, DType::bf16)}); }), "");
   EXPECT_NE(complaint([&] { cat(Tensors{scalar}); }).find("stack"), std::string::npos);
   EXPECT_NE(complaint([&] { stack(Tensors{x, scalar}); }), "");
@@ -92,7 +99,8 @@ TEST(Shape, InPlaceFollowsTheRules) {
   const Tensor base = counting({2, 3});
   EXPECT_NE(complaint([&] { copy_(narrow(base, 0, 0, 1), narrow(leaf, 0, 0, 1)); }).find("view"),
             std::string::npos);
-  EXPECT_NE(complaint([&] { fill_(expand(counting({1}), {4}), 1); }).find("share memory"), std::string::npos);
+  EXPECT_NE(complaint([&] { fill_(expand(counting({1}), {4}), 1); }).find("share memory"),
+            std::string::npos);
   {
     NoGrad none;
     const uint32_t before = leaf.version();
@@ -100,7 +108,8 @@ TEST(Shape, InPlaceFollowsTheRules) {
     EXPECT_GT(leaf.version(), before);
     EXPECT_EQ(leaf.to_vector<float>(), (std::vector<float>{0, 1, 2, 2, 2, 2}));
   }
-  // What a tensor was before it was overwritten gets no gradient; what it was overwritten with does.
+  // What a tensor was before it was overwritten gets no gradient; what it was overwritten with
+  // does.
   const Tensor kept = clone(leaf), source = counting({3});
   source.set_requires_grad(true);
   copy_(kept, source);
@@ -130,7 +139,8 @@ TEST(Shape, CopiesWhereSourceAndTargetOverlap) {
 TEST(Shape, IntegersKeepEveryBit) {
   const int64_t big = (int64_t{1} << 62) + 1;
   const Tensor x = Tensor::from(std::vector<int64_t>{big, -big, 300}, {3});
-  EXPECT_EQ(clone(transpose(unsqueeze(x, 0), 0, 1)).to_vector<int64_t>(), (std::vector<int64_t>{big, -big, 300}));
+  EXPECT_EQ(clone(transpose(unsqueeze(x, 0), 0, 1)).to_vector<int64_t>(),
+            (std::vector<int64_t>{big, -big, 300}));
   EXPECT_EQ(to(x, DType::u8).to_vector<int64_t>(), (std::vector<int64_t>{1, 255, 44}));
   EXPECT_EQ(sum(to(x, DType::boolean)).item(), 3);
 }

@@ -17,12 +17,13 @@ KernelRef kSoftmaxBackward("softmax_backward");
 KernelRef kLogSoftmax("log_softmax");
 KernelRef kLogSoftmaxBackward("log_softmax_backward");
 
-Tensor run(const char* op, const KernelRef& forward, const KernelRef& back, const Tensor& x, int dim,
-           std::optional<DType> dtype) {
+Tensor run(const char* op, const KernelRef& forward, const KernelRef& back, const Tensor& x,
+           int dim, std::optional<DType> dtype) {
   const int d = dim_of(op, x, dim);
   const DType type = dtype.value_or(x.dtype());
   if (!is_float(x.dtype()) || !is_float(type))
-    throw Error(Fault::usage, str(op, " of ", x.text(), " as ", name_of(type), ": both must be floating"));
+    throw Error(Fault::usage,
+                str(op, " of ", x.text(), " as ", name_of(type), ": both must be floating"));
   const Tensor y = Tensor::empty(x.shape(), type, x.device());
   launch(forward, {y}, {contiguous(x.detach())}, {d});
   if (should_record({&x}))

@@ -1,6 +1,7 @@
 #pragma once
-// A second chip, for tests: two devices with host memory behind addresses that fault when followed, queues
-// whose work waits until somebody asks for it, and two kernels ("add" and "fill", the CPU's own).
+// A second chip, for tests: two devices with host memory behind addresses that fault when followed,
+// queues whose work waits until somebody asks for it, and two kernels ("add" and "fill", the CPU's
+// own).
 
 #include <cstdlib>
 #include <cstring>
@@ -30,13 +31,17 @@ namespace fake {
 inline Queue queues[2];
 inline constexpr uintptr_t kShift = uintptr_t{1} << 62;  // no address of a process reaches there
 
-inline void* shifted(void* host) { return reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(host) + kShift); }
+inline void* shifted(void* host) {
+  return reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(host) + kShift);
+}
 inline void* real(const void* device) {
-  WS_CHECK(reinterpret_cast<uintptr_t>(device) >= kShift, "a host address where the device's is wanted");
+  WS_CHECK(reinterpret_cast<uintptr_t>(device) >= kShift,
+           "a host address where the device's is wanted");
   return reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(device) - kShift);
 }
 
-// The CPU's kernel later, on the memory behind the addresses. A call's views live for the call only.
+// The CPU's kernel later, on the memory behind the addresses. A call's views live for the call
+// only.
 inline void enqueue(const char* name, const Call& call) {
   struct Kept {
     std::vector<Shape> shapes, strides;
@@ -49,15 +54,18 @@ inline void enqueue(const char* name, const Call& call) {
   for (size_t i = 0; i < n; ++i) {
     const View& v = i < static_cast<size_t>(call.outs) ? call.out[i] : call.in[i - call.outs];
     if (!v.defined()) continue;
-    kept->shapes[i] = Shape(std::span(v.shape, v.dims)), kept->strides[i] = Shape(std::span(v.strides, v.dims));
-    kept->views[i] = {real(v.data), v.dtype, v.dims, kept->shapes[i].data(), kept->strides[i].data()};
+    kept->shapes[i] = Shape(std::span(v.shape, v.dims)),
+    kept->strides[i] = Shape(std::span(v.strides, v.dims));
+    kept->views[i] = {real(v.data), v.dtype, v.dims, kept->shapes[i].data(),
+                      kept->strides[i].data()};
   }
   kept->attrs.assign(call.attr, call.attr + call.attrs);
   Kernel kernel = nullptr;
   for (const NamedKernel& k : chips()[0].kernels())
     if (!std::strcmp(k.name, name)) kernel = k.kernel;
   call.queue->put(name, [=, outs = call.outs, ins = call.ins, attrs = call.attrs] {
-    kernel({kept->views.data(), kept->views.data() + outs, kept->attrs.data(), outs, ins, attrs, nullptr});
+    kernel({kept->views.data(), kept->views.data() + outs, kept->attrs.data(), outs, ins, attrs,
+            nullptr});
   });
 }
 
@@ -74,26 +82,36 @@ inline uint8_t chip() {
       .name = "fake",
       .device_count = [] { return 2; },
       .why_absent = [] { return std::string(); },
-      .capabilities = [](int) { return Capabilities{"a fake", 1u << static_cast<int>(DType::f32), 0, 64, 1 << 30}; },
-      .allocate = [](int, size_t bytes) { return shifted(std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096)); },
+      .capabilities =
+          [](int) {
+            return Capabilities{"a fake", 1u << static_cast<int>(DType::f32), 0, 64, 1 << 30};
+          },
+      .allocate =
+          [](int, size_t bytes) {
+            return shifted(std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096));
+          },
       .free = [](int device, void* data, size_t) { queues[device].drain(), std::free(real(data)); },
       .queue = [](int device) { return &queues[device]; },
-      .from_host = [](Queue* q, void* to, const void* from, size_t n) { put_bytes(q, "from_host", to, from, n); },
-      .to_host = [](Queue* q, void* to, const void* from, size_t n) { q->drain(), std::memcpy(to, real(from), n); },
-      .copy = [](Queue* q, void* to, const void* from, size_t n) {
-        q->put("copy", [=] { std::memcpy(real(to), real(from), n); });
-      },
-      .peer_copy = [](Queue* q, const void* from, Queue* other, void* to, size_t n) {
-        q->drain(), put_bytes(other, "peer_copy", to, real(from), n);
-      },
+      .from_host = [](Queue* q, void* to, const void* from,
+                      size_t n) { put_bytes(q, "from_host", to, from, n); },
+      .to_host = [](Queue* q, void* to, const void* from,
+                    size_t n) { q->drain(), std::memcpy(to, real(from), n); },
+      .copy = [](Queue* q, void* to, const void* from,
+                 size_t n) { q->put("copy", [=] { std::memcpy(real(to), real(from), n); }); },
+      .peer_copy = [](Queue* q, const void* from, Queue* other, void* to,
+                      size_t n) { q->drain(), put_bytes(other, "peer_copy", to, real(from), n); },
       .synchronize = [](Queue* q) { q->drain(); },
       .record_event = [](Queue* q) -> void* { return q; },
-      .wait_event = [](Queue* q, void* event) { q->put("wait", [event] { static_cast<Queue*>(event)->drain(); }); },
+      .wait_event =
+          [](Queue* q, void* event) {
+            q->put("wait", [event] { static_cast<Queue*>(event)->drain(); });
+          },
       .free_event = [](void*) {},
-      .kernels = [] {
-        return std::vector<NamedKernel>{{"add", [](const Call& c) { enqueue("add", c); }},
-                                        {"fill", [](const Call& c) { enqueue("fill", c); }}};
-      },
+      .kernels =
+          [] {
+            return std::vector<NamedKernel>{{"add", [](const Call& c) { enqueue("add", c); }},
+                                            {"fill", [](const Call& c) { enqueue("fill", c); }}};
+          },
       .kernel_set = nullptr,
   });
   return static_cast<uint8_t>(number);

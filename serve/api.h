@@ -17,8 +17,8 @@ struct ServedModel {
   int64_t context = 0;
 };
 
-/// Before server.start(). `model` must outlive the server. Handlers wait on connection threads while the
-/// engine works; a client that goes away cancels its request.
+/// Before server.start(). `model` must outlive the server. Handlers wait on connection threads
+/// while the engine works; a client that goes away cancels its request.
 void add_api_routes(HttpServer& server, const ServedModel& model);
 
 }  // namespace wellspring

@@ -42,15 +42,22 @@ bool boolean(const Json& body, const char* key) {
 // What is not offered must not be passed over in silence.
 void refuse(const Json& body) {
   if (integer(body, "n", 1) != 1) throw Error(Fault::data, "'n' other than 1 is not offered");
-  if (integer(body, "best_of", 1) != 1) throw Error(Fault::data, "'best_of' other than 1 is not offered");
-  for (const char* key : {"logprobs", "top_logprobs", "tools", "functions", "response_format", "logit_bias", "suffix", "echo"}) {
+  if (integer(body, "best_of", 1) != 1)
+    throw Error(Fault::data, "'best_of' other than 1 is not offered");
+  for (const char* key : {"logprobs", "top_logprobs", "tools", "functions", "response_format",
+                          "logit_bias", "suffix", "echo"}) {
     const Json* v = find(body, key);
-    if (!v || *v == false || (v->is_object() && v->empty()) || (v->is_array() && v->empty()) || *v == 0) continue;
-    if (std::string_view(key) == "response_format" && v->is_object() && v->value("type", Json()) == "text") continue;
+    if (!v || *v == false || (v->is_object() && v->empty()) || (v->is_array() && v->empty()) ||
+        *v == 0)
+      continue;
+    if (std::string_view(key) == "response_format" && v->is_object() &&
+        v->value("type", Json()) == "text")
+      continue;
     throw Error(Fault::data, str("'", key, "' is not offered"));
   }
   for (const char* key : {"presence_penalty", "frequency_penalty"})
-    if (number(body, key, 0) != 0) throw Error(Fault::data, str("'", key, "' other than 0 is not offered"));
+    if (number(body, key, 0) != 0)
+      throw Error(Fault::data, str("'", key, "' other than 0 is not offered"));
 }
 
 void read_prompt(const Json& body, ApiRequest& r) {
@@ -76,7 +83,8 @@ std::string content_of(const Json& message, const std::string& place) {
   if (c && c->is_array()) {  // parts, of which only text is understood
     std::string text;
     for (const Json& part : *c) {
-      if (!part.is_object() || part.value("type", Json()) != "text" || !part.value("text", Json()).is_string())
+      if (!part.is_object() || part.value("type", Json()) != "text" ||
+          !part.value("text", Json()).is_string())
         wrong(place + ".content", "text, or parts of type text");
       text += part["text"].get<std::string>();
     }
@@ -106,10 +114,12 @@ void read_messages(const Json& body, ApiRequest& r) {
 void read_stops(const Json& body, ApiRequest& r) {
   const Json* stop = find(body, "stop");
   if (!stop) return;
-  std::vector<Json> list = stop->is_array() ? stop->get<std::vector<Json>>() : std::vector<Json>{*stop};
+  std::vector<Json> list =
+      stop->is_array() ? stop->get<std::vector<Json>>() : std::vector<Json>{*stop};
   if (list.size() > 16) wrong("stop", "at most 16 texts");
   for (const Json& s : list) {
-    if (!s.is_string() || s.get_ref<const std::string&>().empty()) wrong("stop", "a text or a list of texts, none of them empty");
+    if (!s.is_string() || s.get_ref<const std::string&>().empty())
+      wrong("stop", "a text or a list of texts, none of them empty");
     r.stops.push_back(s.get<std::string>());
   }
 }
@@ -126,18 +136,22 @@ ApiRequest read_api_request(std::string_view text, bool chat) {
   if (!body.is_object()) throw Error(Fault::data, "the request body must be a JSON object");
   ApiRequest r;
   refuse(body);
-  if (chat) read_messages(body, r);
-  else read_prompt(body, r);
+  if (chat)
+    read_messages(body, r);
+  else
+    read_prompt(body, r);
   if (const Json* m = find(body, "model")) {
     if (!m->is_string()) wrong("model", "text");
     r.model = m->get<std::string>();
   }
   GenerateRequest& g = r.generate;
-  g.max_tokens = integer(body, "max_completion_tokens", integer(body, "max_tokens", chat ? 1024 : 16));
+  g.max_tokens =
+      integer(body, "max_completion_tokens", integer(body, "max_tokens", chat ? 1024 : 16));
   g.sampling.temperature = number(body, "temperature", 1);
   g.sampling.top_p = number(body, "top_p", 1);
   g.sampling.top_k = integer(body, "top_k", 0);
-  g.sampling.seed = find(body, "seed") ? static_cast<uint64_t>(integer(body, "seed", 0)) : random_seed();
+  g.sampling.seed =
+      find(body, "seed") ? static_cast<uint64_t>(integer(body, "seed", 0)) : random_seed();
   read_stops(body, r);
   r.stream = boolean(body, "stream");
   if (const Json* o = find(body, "stream_options")) {

@@ -20,8 +20,8 @@ struct ApiRequest {
   bool stream = false, include_usage = false;
 };
 
-/// Error(Fault::data) naming the field for broken JSON, a wrong type or range, or a feature that is not
-/// offered (n > 1, logprobs, tools, ...).
+/// Error(Fault::data) naming the field for broken JSON, a wrong type or range, or a feature that is
+/// not offered (n > 1, logprobs, tools, ...).
 ApiRequest read_api_request(std::string_view body, bool chat);
 
 }  // namespace wellspring

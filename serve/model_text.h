@@ -21,16 +21,18 @@ struct ChatMessage {
 /// Read-only after loading: thread-safe.
 class ModelText {
  public:
-  /// From tokenizer.json (and tokenizer_config.json) of a model folder. Error(Fault::io) without one.
+  /// From tokenizer.json (and tokenizer_config.json) of a model folder. Error(Fault::io) without
+  /// one.
   ModelText(const std::string& folder, const DecoderConfig& config);
   ~ModelText();
   static bool present(const std::string& folder);
 
-  /// Tokens of a prompt with what the tokenizer puts around a text (its end token left out). Never empty:
-  /// an empty prompt is the token that separates documents. Special tokens written in it count as such.
+  /// Tokens of a prompt with what the tokenizer puts around a text (its end token left out). Never
+  /// empty: an empty prompt is the token that separates documents. Special tokens written in it
+  /// count as such.
   std::vector<int32_t> prompt(std::string_view text) const;
-  /// Tokens of a conversation up to where the assistant's answer begins. Only the template makes special
-  /// tokens; those written in messages are taken as text.
+  /// Tokens of a conversation up to where the assistant's answer begins. Only the template makes
+  /// special tokens; those written in messages are taken as text.
   std::vector<int32_t> chat(const std::vector<ChatMessage>& messages) const;
   /// Where an answer of a chat ends, besides the model's end tokens.
   const std::vector<std::string>& chat_stops() const { return stops_; }

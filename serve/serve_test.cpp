@@ -10,11 +10,11 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "models/decoder/model.h"
+#include "nn/sampler.h"
 #include "serve/api.h"
 #include "serve/api_request.h"
 #include "serve/engine.h"
 #include "serve/model_text.h"
-#include "nn/sampler.h"
 #include "serve/session.h"
 #include "serve/stop_filter.h"
 #include "text/tokenizer.h"
@@ -63,7 +63,8 @@ TEST(StopFilter, HoldsBackWhatMayBeAStop) {
 
 DecoderConfig small() {
   DecoderConfig c;
-  c.vocab = 300, c.width = 32, c.layers = 2, c.heads = c.kv_heads = 2, c.head_width = 16, c.ffn = 48, c.context = 64;
+  c.vocab = 300, c.width = 32, c.layers = 2, c.heads = c.kv_heads = 2, c.head_width = 16,
+  c.ffn = 48, c.context = 64;
   c.init.vector_std = c.init.matrix_std = 0.5;
   return c;
 }
@@ -122,10 +123,11 @@ TEST(Engine, CancelsWaitingAndRunning) {
       while (!go) std::this_thread::yield();
       return true;
     };
-    tickets.push_back(engine->submit(std::move(r), [&](const GenerateResult& result, std::exception_ptr) {
-      std::lock_guard lock(mutex);
-      ends.push_back(result.finish);
-    }));
+    tickets.push_back(
+        engine->submit(std::move(r), [&](const GenerateResult& result, std::exception_ptr) {
+          std::lock_guard lock(mutex);
+          ends.push_back(result.finish);
+        }));
   }
   engine->cancel(tickets[0]);
   engine->cancel(tickets[1]);
@@ -152,11 +154,15 @@ TEST(ApiRequest, ErrorsNameTheField) {
   EXPECT_NE(error_of("[]").find("JSON object"), std::string::npos);
   EXPECT_NE(error_of("{}").find("'prompt' is missing"), std::string::npos);
   EXPECT_NE(error_of(R"({"prompt": 1})").find("'prompt'"), std::string::npos);
-  EXPECT_NE(error_of(R"({"prompt": "x", "temperature": "hot"})").find("'temperature' must be a number"), std::string::npos);
+  EXPECT_NE(
+      error_of(R"({"prompt": "x", "temperature": "hot"})").find("'temperature' must be a number"),
+      std::string::npos);
   EXPECT_NE(error_of(R"({"prompt": "x", "n": 2})").find("'n'"), std::string::npos);
   EXPECT_NE(error_of(R"({"prompt": "x", "stop": [1]})").find("'stop'"), std::string::npos);
   EXPECT_NE(error_of(R"({"messages": []})", true).find("'messages'"), std::string::npos);
-  EXPECT_NE(error_of(R"({"messages": [{"role": "x", "content": ""}]})", true).find("messages[0].role"), std::string::npos);
+  EXPECT_NE(
+      error_of(R"({"messages": [{"role": "x", "content": ""}]})", true).find("messages[0].role"),
+      std::string::npos);
 }
 
 // A server over a model with a tokenizer of bytes.
@@ -173,10 +179,20 @@ class Served : public testing::Test {
       return s;
     };
     for (int b = 0; b < 256; ++b) vocab[spelled(b)] = b;
-    Json json = {{"version", "1.0"}, {"added_tokens", Json::array()}, {"normalizer", nullptr},
-                 {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}}},
+    Json json = {{"version", "1.0"},
+                 {"added_tokens", Json::array()},
+                 {"normalizer", nullptr},
+                 {"pre_tokenizer",
+                  {{"type", "ByteLevel"},
+                   {"add_prefix_space", false},
+                   {"trim_offsets", true},
+                   {"use_regex", true}}},
                  {"post_processor", nullptr},
-                 {"decoder", {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
+                 {"decoder",
+                  {{"type", "ByteLevel"},
+                   {"add_prefix_space", true},
+                   {"trim_offsets", true},
+                   {"use_regex", true}}},
                  {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", Json::array()}}}};
     write_file_atomic(folder_.path() + "/tokenizer.json", to_text(json));
     model_ = std::make_shared<const Decoder>(small(), DType::f32, 1);
@@ -188,7 +204,8 @@ class Served : public testing::Test {
   }
   ~Served() override { server_.stop(); }
   HttpResult post(const std::string& path, const std::string& body) {
-    return http_request("POST", str("http://127.0.0.1:", server_.port(), path), {{"Content-Type", "application/json"}}, body);
+    return http_request("POST", str("http://127.0.0.1:", server_.port(), path),
+                        {{"Content-Type", "application/json"}}, body);
   }
 
   TemporaryFolder folder_;
@@ -207,49 +224,62 @@ TEST_F(Served, CompletionsWholeAndStreamedAgree) {
   EXPECT_EQ(json["choices"][0]["finish_reason"], "length");
   EXPECT_EQ(json["usage"]["prompt_tokens"], 2);
   EXPECT_EQ(json["usage"]["completion_tokens"], 12);
-  HttpResult stream = post("/v1/completions", body + R"(, "stream": true, "stream_options": {"include_usage": true}})");
+  HttpResult stream = post(
+      "/v1/completions", body + R"(, "stream": true, "stream_options": {"include_usage": true}})");
   ASSERT_EQ(stream.status, 200);
   std::string text;
   bool done = false;
   for (const std::string& line : split(stream.body, '\n')) {
     if (!starts_with(line, "data: ")) continue;
-    if (line == "data: [DONE]") { done = true; continue; }
+    if (line == "data: [DONE]") {
+      done = true;
+      continue;
+    }
     Json event = parse_json(line.substr(6), "event");
-    if (!event["choices"].empty()) text += event["choices"][0]["text"].get<std::string>();
-    else EXPECT_EQ(event["usage"]["completion_tokens"], 12);
+    if (!event["choices"].empty())
+      text += event["choices"][0]["text"].get<std::string>();
+    else
+      EXPECT_EQ(event["usage"]["completion_tokens"], 12);
   }
   EXPECT_TRUE(done);
   EXPECT_EQ(text, json["choices"][0]["text"].get<std::string>());
 }
 
 TEST_F(Served, Chat) {
-  std::string body = R"({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, "temperature": 0)";
+  std::string body =
+      R"({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, "temperature": 0)";
   HttpResult whole = post("/v1/chat/completions", body + "}");
   ASSERT_EQ(whole.status, 200) << whole.body;
   Json json = parse_json(whole.body, "answer");
   EXPECT_EQ(json["choices"][0]["message"]["role"], "assistant");
   HttpResult stream = post("/v1/chat/completions", body + R"(, "stream": true})");
-  EXPECT_NE(stream.body.find("\"delta\":{\"role\":\"assistant\""), std::string::npos) << stream.body;
+  EXPECT_NE(stream.body.find("\"delta\":{\"role\":\"assistant\""), std::string::npos)
+      << stream.body;
   EXPECT_NE(stream.body.find("data: [DONE]"), std::string::npos);
 }
 
 TEST_F(Served, StopStringsAndErrors) {
-  HttpResult all = post("/v1/completions", R"({"prompt": "ab", "max_tokens": 8, "temperature": 0})");
+  HttpResult all =
+      post("/v1/completions", R"({"prompt": "ab", "max_tokens": 8, "temperature": 0})");
   std::string text = parse_json(all.body, "a")["choices"][0]["text"];
   std::string stop = to_text(Json(text.substr(text.size() / 2)));
   if (utf8_valid(text.substr(text.size() / 2))) {
-    HttpResult cut = post("/v1/completions", R"({"prompt": "ab", "max_tokens": 8, "temperature": 0, "stop": )" + stop + "}");
+    HttpResult cut =
+        post("/v1/completions",
+             R"({"prompt": "ab", "max_tokens": 8, "temperature": 0, "stop": )" + stop + "}");
     EXPECT_EQ(parse_json(cut.body, "a")["choices"][0]["finish_reason"], "stop");
   }
   EXPECT_EQ(post("/v1/completions", "{broken").status, 400);
-  EXPECT_EQ(post("/v1/completions", R"({"prompt": ")" + std::string(100, 'x') + R"("})").status, 400);
+  EXPECT_EQ(post("/v1/completions", R"({"prompt": ")" + std::string(100, 'x') + R"("})").status,
+            400);
   EXPECT_EQ(post("/v1/completions", R"({"prompt": "x", "temperature": -1})").status, 400);
   EXPECT_EQ(post("/v1/completions", R"({"prompt": "x", "stream": true, "top_p": 2})").status, 400);
   EXPECT_EQ(post("/v1/completions", R"({"prompt": [999]})").status, 400);
   EXPECT_EQ(post("/v1/completions", R"({"prompt": "x", "model": "other"})").status, 404);
   EXPECT_EQ(post("/v1/nothing", "{}").status, 404);
   std::string base = str("http://127.0.0.1:", server_.port());
-  EXPECT_EQ(parse_json(http_request("GET", base + "/v1/models").body, "a")["data"][0]["id"], "tiny");
+  EXPECT_EQ(parse_json(http_request("GET", base + "/v1/models").body, "a")["data"][0]["id"],
+            "tiny");
   EXPECT_EQ(parse_json(http_request("GET", base + "/v1/models/tiny").body, "a")["id"], "tiny");
   EXPECT_EQ(http_request("GET", base + "/v1/models/other").status, 404);
   EXPECT_EQ(parse_json(http_request("GET", base + "/health").body, "a")["status"], "ok");
@@ -260,7 +290,8 @@ TEST_F(Served, ManyClientsAtOnce) {
   std::atomic<int> good{0};
   for (int i = 0; i < 6; ++i)
     clients.emplace_back([&, i] {
-      HttpResult r = post("/v1/completions", str(R"({"prompt": "ab", "max_tokens": 6, "seed": )", i, "}"));
+      HttpResult r =
+          post("/v1/completions", str(R"({"prompt": "ab", "max_tokens": 6, "seed": )", i, "}"));
       good += r.status == 200;
     });
   for (std::thread& t : clients) t.join();

@@ -13,8 +13,8 @@ namespace wellspring {
 class Session {
  public:
   explicit Session(std::shared_ptr<const Decoder> model);
-  /// Adds tokens (at least one) in pieces and returns the logits f32 [V] of the last. Error(Fault::usage)
-  /// when the context is exceeded or an id is not in the vocabulary.
+  /// Adds tokens (at least one) in pieces and returns the logits f32 [V] of the last.
+  /// Error(Fault::usage) when the context is exceeded or an id is not in the vocabulary.
   Tensor prefill(std::span<const int32_t> tokens);
   Tensor step(int32_t token) { return prefill({&token, 1}); }
   int64_t length() const { return cache_->length(); }

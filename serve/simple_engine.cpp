@@ -19,8 +19,10 @@ GenerateResult Engine::generate(GenerateRequest request) {
   std::promise<GenerateResult> promise;
   std::future<GenerateResult> future = promise.get_future();
   submit(std::move(request), [&](const GenerateResult& result, std::exception_ptr error) {
-    if (error) promise.set_exception(error);
-    else promise.set_value(result);
+    if (error)
+      promise.set_exception(error);
+    else
+      promise.set_value(result);
   });
   return future.get();
 }
@@ -143,10 +145,12 @@ class SimpleEngine : public Engine {
     const int64_t room = model_->config().context - result.prompt_tokens;
     begin = now();
     while (!job.cancelled) {
-      const auto vocab = static_cast<size_t>(r.vocab > 0 ? std::min(r.vocab, logits.numel()) : logits.numel());
+      const auto vocab =
+          static_cast<size_t>(r.vocab > 0 ? std::min(r.vocab, logits.numel()) : logits.numel());
       const Tensor scores = logits.to_device({});
       int32_t token = sample({scores.data_as<float>(), vocab}, r.sampling, held.size());
-      bool stop = std::find(r.stop_tokens.begin(), r.stop_tokens.end(), token) != r.stop_tokens.end();
+      bool stop =
+          std::find(r.stop_tokens.begin(), r.stop_tokens.end(), token) != r.stop_tokens.end();
       if (!stop) {
         ++result.tokens;
         if (r.on_token && !r.on_token(token)) stop = true;

@@ -22,7 +22,8 @@ std::string StopFilter::push(std::string_view text) {
   size_t keep = 0;  // the longest tail that begins a stop string
   for (const std::string& s : stops_)
     for (size_t n = std::min(s.size() - 1, held_.size()); n > keep; --n)
-      if (std::string_view(held_).substr(held_.size() - n) == std::string_view(s).substr(0, n)) keep = n;
+      if (std::string_view(held_).substr(held_.size() - n) == std::string_view(s).substr(0, n))
+        keep = n;
   std::string out = held_.substr(0, held_.size() - keep);
   held_.erase(0, out.size());
   return out;

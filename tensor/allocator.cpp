@@ -107,9 +107,9 @@ class Pool {
       try {
         data = static_cast<char*>(chip.allocate(device_.index, bytes));
       } catch (const Error& e) {
-        throw Error(Fault::missing,
-                    str("out of memory on ", device_name(device_), ": asked for ", human_bytes(size),
-                        " with ", human_bytes(figures_.in_use), " in use (", e.what(), ")"));
+        throw Error(Fault::missing, str("out of memory on ", device_name(device_), ": asked for ",
+                                        human_bytes(size), " with ", human_bytes(figures_.in_use),
+                                        " in use (", e.what(), ")"));
       }
     }
     figures_.reserved += bytes;

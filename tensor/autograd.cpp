@@ -11,8 +11,8 @@
 
 namespace wellspring {
 
-// One operator on the tape, or the accumulator of a leaf (op == null). The sequence number rises with
-// time, so that walking in falling order is a topological order.
+// One operator on the tape, or the accumulator of a leaf (op == null). The sequence number rises
+// with time, so that walking in falling order is a topological order.
 struct GradNode {
   const char* op = nullptr;
   uint64_t sequence = 0;
@@ -78,8 +78,8 @@ void add_into(Tensor& sum, const Tensor& g) {
     sum = g;
     return;
   }
-  bool alone = sum.handle().use_count() == 1 && sum.storage().use_count() == 1 &&
-               !sum.storage()->owner;
+  bool alone =
+      sum.handle().use_count() == 1 && sum.storage().use_count() == 1 && !sum.storage()->owner;
   bool narrower = size_of(sum.dtype()) < size_of(g.dtype());
   if (!alone || narrower) {
     Tensor wide = Tensor::empty(sum.shape(), narrower ? g.dtype() : sum.dtype(), sum.device());
@@ -96,7 +96,8 @@ void accumulate_leaf(const GradNode& node, Tensor grad) {
   Tensor target(leaf);
   AutogradMeta& meta = meta_of(target);
   if (!meta.grad) {
-    // A gradient that is a view, repeats elements or is somebody else's too could not be changed in place.
+    // A gradient that is a view, repeats elements or is somebody else's too could not be changed in
+    // place.
     if (!grad.is_contiguous() || grad.handle().use_count() > 1 || grad.storage().use_count() > 1) {
       Tensor own = Tensor::empty(grad.shape(), grad.dtype(), grad.device());
       launch(kCopy, {own}, {grad});
@@ -149,10 +150,9 @@ Saved::Saved(const Tensor& tensor) {
 
 Tensor Saved::unpack(const char* op) const {
   if (tensor_.defined() && tensor_.version() != version_)
-    throw Error(Fault::usage,
-                str("backward of ", op, ": ", tensor_.text(),
-                    " was saved for it and then changed in place (version ", version_, ", now ",
-                    tensor_.version(), "); change a clone() instead"));
+    throw Error(Fault::usage, str("backward of ", op, ": ", tensor_.text(),
+                                  " was saved for it and then changed in place (version ", version_,
+                                  ", now ", tensor_.version(), "); change a clone() instead"));
   return tensor_;
 }
 
@@ -207,8 +207,9 @@ void mark_in_place(const char* op, const Tensor& target, bool will_record) {
                                     ", a leaf that requires a gradient; do it under NoGrad"));
   }
   if (will_record && target.is_view() && target.storage().use_count() > 1)
-    throw Error(Fault::usage, str(op, " in place on ", target.text(),
-                                  ", a view: its base would not see the gradient; clone() it first"));
+    throw Error(Fault::usage,
+                str(op, " in place on ", target.text(),
+                    ", a view: its base would not see the gradient; clone() it first"));
   target.changed();
 }
 
@@ -218,7 +219,8 @@ void backward(const Tensor& root, const Tensor& grad, bool retain_graph) {
   Tensor seed = grad;
   if (!seed.defined()) {
     if (root.numel() != 1)
-      throw Error(Fault::usage, str("backward of ", root.text(), " needs a gradient of that shape"));
+      throw Error(Fault::usage,
+                  str("backward of ", root.text(), " needs a gradient of that shape"));
     seed = Tensor::full(root.shape(), 1, root.dtype(), root.device());
   }
   if (seed.shape() != root.shape())

@@ -12,8 +12,9 @@
 
 namespace wellspring {
 
-/// A tensor kept for the backward pass. Unpacking throws Error(Fault::usage), naming the operator, when
-/// the storage was changed in place since, or when the graph was freed by an earlier backward().
+/// A tensor kept for the backward pass. Unpacking throws Error(Fault::usage), naming the operator,
+/// when the storage was changed in place since, or when the graph was freed by an earlier
+/// backward().
 class Saved {
  public:
   Saved() = default;
@@ -37,15 +38,16 @@ struct BackwardContext {
   const GradNode* node;
   const char* op;
   bool needs(int input) const;
-  /// The gradient that the leaf at `input` holds already, when nobody else holds it and it is row-major:
-  /// an operator whose own share is sparse may add to it in place and return undefined for that input.
-  /// Undefined otherwise.
+  /// The gradient that the leaf at `input` holds already, when nobody else holds it and it is
+  /// row-major: an operator whose own share is sparse may add to it in place and return undefined
+  /// for that input. Undefined otherwise.
   Tensor held_grad(int input) const;
   Tensor saved(const Saved& s) const { return s.unpack(op); }
   const Tensor& grad(int output = 0) const { return grads[output]; }
 };
 
-/// Whether an operator on these inputs has to be recorded: grad mode is on and one requires a gradient.
+/// Whether an operator on these inputs has to be recorded: grad mode is on and one requires a
+/// gradient.
 bool should_record(std::initializer_list<const Tensor*> inputs);
 bool should_record(std::span<const Tensor> inputs);
 
@@ -55,12 +57,14 @@ bool should_record(std::span<const Tensor> inputs);
 void record(const char* op, std::vector<Tensor> inputs, std::vector<Tensor> outputs,
             Backward backward);
 
-/// Guards and marks a change in place of `target` by `op`: raises the version; throws Error(Fault::usage)
-/// for a leaf that requires a gradient, or for a view of a tensor that takes part in a graph.
+/// Guards and marks a change in place of `target` by `op`: raises the version; throws
+/// Error(Fault::usage) for a leaf that requires a gradient, or for a view of a tensor that takes
+/// part in a graph.
 void mark_in_place(const char* op, const Tensor& target, bool will_record);
 
-/// Gradients of `root` (one element, or with `grad` given of the same shape) into the leaves' grad(),
-/// adding to what is there. Frees the graph unless `retain_graph`; walking it again is then an error.
+/// Gradients of `root` (one element, or with `grad` given of the same shape) into the leaves'
+/// grad(), adding to what is there. Frees the graph unless `retain_graph`; walking it again is then
+/// an error.
 void backward(const Tensor& root, const Tensor& grad = {}, bool retain_graph = false);
 
 /// Whether operators record, per thread.

@@ -66,8 +66,8 @@ Tensor square(const Tensor& x) {
 #define EXPECT_SAYS(text, part) \
   EXPECT_NE((text).find(part), std::string::npos) << "'" << (text) << "' lacks '" << (part) << "'"
 
-// First in the program: the kernels that sum gradients must not have been looked up before. Both threads
-// come to their first sum at the same moment, which is when they would be.
+// First in the program: the kernels that sum gradients must not have been looked up before. Both
+// threads come to their first sum at the same moment, which is when they would be.
 TEST(Autograd, TwoThreadsWithAGraphEach) {
   std::atomic<int> arrived{0};  // spun on: whoever slept would come too late
   auto work = [&] {
@@ -96,7 +96,8 @@ TEST(Autograd, SecondBackwardNeedsTheGraph) {
   EXPECT_SAYS(why, "times");
   EXPECT_SAYS(why, "its graph was freed");
   EXPECT_SAYS(why, "retain_graph");
-  EXPECT_SAYS(error_of([&] { backward(times(y, 2)); }), "its graph was freed");  // deeper down as well
+  EXPECT_SAYS(error_of([&] { backward(times(y, 2)); }),
+              "its graph was freed");  // deeper down as well
   EXPECT_EQ(grad_of(x), std::vector<float>{20});
 }
 
@@ -186,7 +187,8 @@ TEST(Autograd, GuardsOfChangesInPlace) {
 
 TEST(Autograd, LeavesAreFloatingAndOurOwn) {
   EXPECT_SAYS(error_of([] { Tensor::zeros({2}, DType::i32).set_requires_grad(true); }), "i32[2]");
-  EXPECT_SAYS(error_of([] { Tensor::zeros({2}, DType::boolean).set_requires_grad(true); }), "floating");
+  EXPECT_SAYS(error_of([] { Tensor::zeros({2}, DType::boolean).set_requires_grad(true); }),
+              "floating");
   Tensor x = leaf({1}), y = times(x, 2);
   EXPECT_TRUE(x.is_leaf());
   EXPECT_FALSE(y.is_leaf());
@@ -227,7 +229,8 @@ TEST(Autograd, BackwardOfAnOperatorIsChecked) {
   EXPECT_FALSE(x.grad().defined());
 }
 
-// Each node holds the next: destroyed one inside another they would need a stack of a million frames.
+// Each node holds the next: destroyed one inside another they would need a stack of a million
+// frames.
 TEST(Autograd, MillionOperatorsDeep) {
   Tensor x = leaf({1}), y = x;
   for (int i = 0; i < 1'000'000; ++i) {

@@ -44,15 +44,15 @@ Device parse_device(std::string_view text) {
     if (name != chip.name) continue;
     int count = chip.device_count();
     if (index >= count)
-      throw Error(Fault::missing,
-                  count ? str("device '", text, "': there are ", count, " such devices (0 to ",
-                              count - 1, ")")
-                        : str("device '", text, "': ", chip.why_absent()));
+      throw Error(Fault::missing, count ? str("device '", text, "': there are ", count,
+                                              " such devices (0 to ", count - 1, ")")
+                                        : str("device '", text, "': ", chip.why_absent()));
     return {static_cast<uint8_t>(i), static_cast<uint8_t>(index)};
   }
   auto near = nearest(name, names);
-  throw Error(Fault::usage, str("unknown chip '", name, "'", near ? str(": did you mean '", *near, "'?") : "",
-                                " Known: ", join(names, ", ")));
+  throw Error(Fault::usage,
+              str("unknown chip '", name, "'", near ? str(": did you mean '", *near, "'?") : "",
+                  " Known: ", join(names, ", ")));
 }
 
 std::string device_name(Device device) {

@@ -27,8 +27,8 @@ struct Device {
 /// the call returns).
 struct Queue;
 
-/// What a kernel sees of a tensor. Shapes and strides are in elements; a stride may be 0 (expanded) or
-/// any other value; `data` points at the first element. Lives for the call only.
+/// What a kernel sees of a tensor. Shapes and strides are in elements; a stride may be 0 (expanded)
+/// or any other value; `data` points at the first element. Lives for the call only.
 struct View {
   void* data = nullptr;
   DType dtype = DType::f32;
@@ -42,16 +42,17 @@ struct View {
 union Attr {
   int64_t i;
   double f;
-  constexpr Attr(int64_t v) : i(v) {}                    // NOLINT
-  constexpr Attr(int v) : i(v) {}                        // NOLINT
-  constexpr Attr(bool v) : i(v) {}                       // NOLINT
+  constexpr Attr(int64_t v) : i(v) {}                         // NOLINT
+  constexpr Attr(int v) : i(v) {}                             // NOLINT
+  constexpr Attr(bool v) : i(v) {}                            // NOLINT
   constexpr Attr(uint64_t v) : i(static_cast<int64_t>(v)) {}  // NOLINT
-  constexpr Attr(double v) : f(v) {}                     // NOLINT
+  constexpr Attr(double v) : f(v) {}                          // NOLINT
   constexpr Attr(DType v) : i(static_cast<int64_t>(v)) {}     // NOLINT
 };
 
 /// One call of a kernel: outputs are allocated by the caller with their final shapes and dtypes, an
-/// absent optional input has defined() == false. The order of each list is part of the kernel's name.
+/// absent optional input has defined() == false. The order of each list is part of the kernel's
+/// name.
 struct Call {
   const View* out = nullptr;
   const View* in = nullptr;
@@ -68,16 +69,16 @@ struct NamedKernel {
 
 /// What a device can do.
 struct Capabilities {
-  std::string name;         // "AMD EPYC ... (avx512bf16)"
-  uint32_t dtypes = 0;      // bit (1 << DType) per type its kernels take
-  uint32_t native = 0;      // those of them that its matrix units multiply without converting
-  size_t alignment = 64;    // of allocations, bytes
-  size_t memory = 0;        // bytes
+  std::string name;       // "AMD EPYC ... (avx512bf16)"
+  uint32_t dtypes = 0;    // bit (1 << DType) per type its kernels take
+  uint32_t native = 0;    // those of them that its matrix units multiply without converting
+  size_t alignment = 64;  // of allocations, bytes
+  size_t memory = 0;      // bytes
 };
 
 /// The table of one kind of chip. All functions are callable from any thread, and throw Error on
-/// failure (out of memory: Fault::missing with sizes). Pointers from `allocate` are device addresses:
-/// only this chip's functions may follow them (the CPU's are ordinary memory).
+/// failure (out of memory: Fault::missing with sizes). Pointers from `allocate` are device
+/// addresses: only this chip's functions may follow them (the CPU's are ordinary memory).
 struct Chip {
   const char* name;
   /// Number of devices now; 0 when the driver or the hardware is absent, and `why_absent` says why.
@@ -89,8 +90,8 @@ struct Chip {
   void (*free)(int device, void* data, size_t bytes);
   /// The device's default queue.
   Queue* (*queue)(int device);
-  /// Copies in queue order. `from_host` returns when it has taken the bytes (the host's memory may then go),
-  /// `to_host` when they have arrived.
+  /// Copies in queue order. `from_host` returns when it has taken the bytes (the host's memory may
+  /// then go), `to_host` when they have arrived.
   void (*from_host)(Queue*, void* device_data, const void* host, size_t bytes);
   void (*to_host)(Queue*, void* host, const void* device_data, size_t bytes);
   void (*copy)(Queue*, void* to, const void* from, size_t bytes);
@@ -112,8 +113,8 @@ struct Chip {
 int register_chip(const Chip& chip);
 /// All registered chips, in order of their index.
 const std::vector<Chip>& chips();
-/// From "cpu", "cpu:0", "opencl:1". Error(Fault::usage) for an unknown chip (with the nearest name),
-/// Error(Fault::missing) when it has no such device (saying why).
+/// From "cpu", "cpu:0", "opencl:1". Error(Fault::usage) for an unknown chip (with the nearest
+/// name), Error(Fault::missing) when it has no such device (saying why).
 Device parse_device(std::string_view text);
 std::string device_name(Device device);
 

@@ -14,7 +14,8 @@
 namespace wellspring {
 namespace {
 
-// The kernels of one set. Entries stay where they are, missing kernels' too: KernelRef points at them.
+// The kernels of one set. Entries stay where they are, missing kernels' too: KernelRef points at
+// them.
 struct KernelTable {
   std::string set;
   int chip = 0;
@@ -54,8 +55,8 @@ void switch_entry(KernelTable& table, std::string_view kernel, bool on) {
     std::vector<std::string> names;
     for (auto& [name, entry] : table.entries) names.push_back(name);
     auto near = nearest(kernel, names);
-    throw Error(Fault::usage, str("chip ", chips()[table.chip].name, " has no kernel '", kernel, "'",
-                                  near ? str("; did you mean '", *near, "'?") : ""));
+    throw Error(Fault::usage, str("chip ", chips()[table.chip].name, " has no kernel '", kernel,
+                                  "'", near ? str("; did you mean '", *near, "'?") : ""));
   }
   it->second.kernel.store(on ? it->second.own : nullptr, std::memory_order_relaxed);
 }
@@ -112,9 +113,11 @@ KernelEntry& stand_in(const char* name) {
   std::lock_guard lock(tables().mutex);
   if (tables().stand_ins) {
     KernelTable& table = table_of(0, "reference", tables().stand_ins);
-    if (auto it = table.entries.find(name); it != table.entries.end() && it->second.own) return it->second;
+    if (auto it = table.entries.find(name); it != table.entries.end() && it->second.own)
+      return it->second;
   }
-  throw Error(Fault::usage, str("the CPU's kernel '", name, "' is switched off, and nothing can stand in for "
+  throw Error(Fault::usage, str("the CPU's kernel '", name,
+                                "' is switched off, and nothing can stand in for "
                                 "it: it has no slow reference"));
 }
 
@@ -134,7 +137,8 @@ void run_on_host(const KernelRef& kernel, std::span<const Tensor> outs, std::spa
 
 KernelEntry& KernelRef::on(int chip) const {
   WS_CHECK(chip < kMaxChips, "no such chip");
-  if (KernelTable* table = used_instead.load(std::memory_order_relaxed); table && chip == 0) [[unlikely]] {
+  if (KernelTable* table = used_instead.load(std::memory_order_relaxed); table && chip == 0)
+      [[unlikely]] {
     std::lock_guard lock(tables().mutex);
     return table->entries[name_];
   }

@@ -1,8 +1,9 @@
 #pragma once
-// From an operator to a chip's kernel. An operator checks its arguments, allocates outputs and calls
-// launch(). Here too, because the tape sums gradients by launching: the hit log, which counts what ran where
-// (kernel_hits(), or WELLSPRING_HITS=1 in the environment for a table on the error output at exit), and the
-// switches that take a kernel out (switch_kernel(), or WELLSPRING_KERNELS_OFF="softmax opencl:matmul").
+// From an operator to a chip's kernel. An operator checks its arguments, allocates outputs and
+// calls launch(). Here too, because the tape sums gradients by launching: the hit log, which counts
+// what ran where (kernel_hits(), or WELLSPRING_HITS=1 in the environment for a table on the error
+// output at exit), and the switches that take a kernel out (switch_kernel(), or
+// WELLSPRING_KERNELS_OFF="softmax opencl:matmul").
 
 #include <atomic>
 #include <initializer_list>
@@ -16,8 +17,8 @@ namespace wellspring {
 
 /// One kernel of one set of kernels, with its counters. Never destroyed.
 struct KernelEntry {
-  std::atomic<Kernel> kernel{nullptr};    // what runs: null when the chip has none, or it is off
-  Kernel own = nullptr;                   // what the chip has
+  std::atomic<Kernel> kernel{nullptr};       // what runs: null when the chip has none, or it is off
+  Kernel own = nullptr;                      // what the chip has
   std::atomic<uint64_t> hits{0}, on_cpu{0};  // calls of it; calls that the CPU's had to answer
 };
 
@@ -50,9 +51,10 @@ class UseKernels {
 };
 
 /// Runs a kernel on the device of the first defined tensor. All tensors lie on that device (else
-/// Error(Fault::usage) with the operator and both devices). Undefined tensors become undefined views.
-/// Outputs' versions are not touched: operators that write in place call mark_in_place themselves.
-/// When the chip has no such kernel (or it is off), the CPU's runs on copies, and the hit log says so.
+/// Error(Fault::usage) with the operator and both devices). Undefined tensors become undefined
+/// views. Outputs' versions are not touched: operators that write in place call mark_in_place
+/// themselves. When the chip has no such kernel (or it is off), the CPU's runs on copies, and the
+/// hit log says so.
 void launch(const KernelRef& kernel, std::initializer_list<Tensor> outs,
             std::initializer_list<Tensor> ins, std::initializer_list<Attr> attrs = {});
 void launch(const KernelRef& kernel, std::span<const Tensor> outs, std::span<const Tensor> ins,
@@ -61,14 +63,16 @@ void launch(const KernelRef& kernel, std::span<const Tensor> outs, std::span<con
 /// A line of the hit log. Thread-safe.
 struct KernelHits {
   std::string kernel, chip;
-  std::string ran;  // the set: "avx2", "reference", the chip's name; "on the cpu" when its kernel stood in
+  std::string
+      ran;  // the set: "avx2", "reference", the chip's name; "on the cpu" when its kernel stood in
   uint64_t calls = 0;
 };
 /// What ran since the start, by kernel, chip and set.
 std::vector<KernelHits> kernel_hits();
 
-/// Takes a chip's kernel out, or puts it back: the CPU's then stands in for a chip's, the slow reference for
-/// the CPU's. Error(Fault::usage) when there is no such chip or kernel. Takes effect with the next launch.
+/// Takes a chip's kernel out, or puts it back: the CPU's then stands in for a chip's, the slow
+/// reference for the CPU's. Error(Fault::usage) when there is no such chip or kernel. Takes effect
+/// with the next launch.
 void switch_kernel(std::string_view chip, std::string_view kernel, bool on);
 
 /// The set of kernels that stands in for CPU kernels that are off (ops/reference registers it).

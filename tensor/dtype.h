@@ -18,7 +18,7 @@ constexpr size_t size_of(DType t) {
   return sizes[static_cast<int>(t)];
 }
 constexpr std::string_view name_of(DType t) {
-  constexpr std::string_view names[kDTypeCount] = {"f64", "f32", "bf16", "f16", "i64", "i32",
+  constexpr std::string_view names[kDTypeCount] = {"f64", "f32", "bf16", "f16",  "i64", "i32",
                                                    "i16", "i8",  "u8",   "bool", "c64"};
   return names[static_cast<int>(t)];
 }
@@ -33,14 +33,17 @@ constexpr bool is_integer(DType t) { return t >= DType::i64 && t <= DType::u8; }
 struct bf16_t {
   uint16_t bits;
 };
-inline float to_float(bf16_t v) { return std::bit_cast<float>(static_cast<uint32_t>(v.bits) << 16); }
+inline float to_float(bf16_t v) {
+  return std::bit_cast<float>(static_cast<uint32_t>(v.bits) << 16);
+}
 inline bf16_t to_bf16(float v) {
   uint32_t u = std::bit_cast<uint32_t>(v);
   if ((u & 0x7fffffffu) > 0x7f800000u) return {static_cast<uint16_t>((u >> 16) | 0x40u)};
   return {static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16)};
 }
 
-/// IEEE binary16. Conversion rounds to nearest even, overflows to infinity, keeps subnormals and NaN.
+/// IEEE binary16. Conversion rounds to nearest even, overflows to infinity, keeps subnormals and
+/// NaN.
 struct f16_t {
   uint16_t bits;
 };

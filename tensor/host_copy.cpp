@@ -23,17 +23,28 @@ Value read(DType t, const char* p) {
   auto whole = [](int64_t i) { return Value{static_cast<double>(i), i, true}; };
   auto real = [](double f) { return Value{f, 0, false}; };
   switch (t) {
-    case DType::f64: return real(as(double{}));
-    case DType::f32: return real(as(float{}));
-    case DType::bf16: return real(to_float(as(bf16_t{})));
-    case DType::f16: return real(to_float(as(f16_t{})));
-    case DType::i64: return whole(as(int64_t{}));
-    case DType::i32: return whole(as(int32_t{}));
-    case DType::i16: return whole(as(int16_t{}));
-    case DType::i8: return whole(as(int8_t{}));
-    case DType::u8: return whole(as(uint8_t{}));
-    case DType::boolean: return whole(as(uint8_t{}) != 0);
-    case DType::c64: break;
+    case DType::f64:
+      return real(as(double{}));
+    case DType::f32:
+      return real(as(float{}));
+    case DType::bf16:
+      return real(to_float(as(bf16_t{})));
+    case DType::f16:
+      return real(to_float(as(f16_t{})));
+    case DType::i64:
+      return whole(as(int64_t{}));
+    case DType::i32:
+      return whole(as(int32_t{}));
+    case DType::i16:
+      return whole(as(int16_t{}));
+    case DType::i8:
+      return whole(as(int8_t{}));
+    case DType::u8:
+      return whole(as(uint8_t{}));
+    case DType::boolean:
+      return whole(as(uint8_t{}) != 0);
+    case DType::c64:
+      break;
   }
   throw Error(Fault::usage, "complex values convert only to complex");
 }
@@ -48,17 +59,28 @@ void write(DType t, char* p, const Value& v) {
   auto put = [p](auto x) { std::memcpy(p, &x, sizeof x); };
   int64_t i = v.integral ? v.i : truncate(v.f);
   switch (t) {
-    case DType::f64: return put(v.f);
-    case DType::f32: return put(static_cast<float>(v.f));
-    case DType::bf16: return put(to_bf16(static_cast<float>(v.f)));
-    case DType::f16: return put(to_f16(static_cast<float>(v.f)));
-    case DType::i64: return put(i);
-    case DType::i32: return put(static_cast<int32_t>(i));
-    case DType::i16: return put(static_cast<int16_t>(i));
-    case DType::i8: return put(static_cast<int8_t>(i));
-    case DType::u8: return put(static_cast<uint8_t>(i));
-    case DType::boolean: return put(static_cast<uint8_t>(v.integral ? v.i != 0 : v.f != 0));
-    case DType::c64: break;
+    case DType::f64:
+      return put(v.f);
+    case DType::f32:
+      return put(static_cast<float>(v.f));
+    case DType::bf16:
+      return put(to_bf16(static_cast<float>(v.f)));
+    case DType::f16:
+      return put(to_f16(static_cast<float>(v.f)));
+    case DType::i64:
+      return put(i);
+    case DType::i32:
+      return put(static_cast<int32_t>(i));
+    case DType::i16:
+      return put(static_cast<int16_t>(i));
+    case DType::i8:
+      return put(static_cast<int8_t>(i));
+    case DType::u8:
+      return put(static_cast<uint8_t>(i));
+    case DType::boolean:
+      return put(static_cast<uint8_t>(v.integral ? v.i != 0 : v.f != 0));
+    case DType::c64:
+      break;
   }
   throw Error(Fault::usage, "complex values convert only to complex");
 }
@@ -73,7 +95,8 @@ void host_copy(const View& to, const View& from) {
   int64_t index[kMaxDims] = {}, to_at = 0, from_at = 0;
   for (int64_t k = 0; k < n; ++k) {
     char* target = static_cast<char*>(to.data) + to_at * static_cast<int64_t>(to_size);
-    const char* source = static_cast<const char*>(from.data) + from_at * static_cast<int64_t>(from_size);
+    const char* source =
+        static_cast<const char*>(from.data) + from_at * static_cast<int64_t>(from_size);
     if (to.dtype == from.dtype)
       std::memcpy(target, source, to_size);
     else

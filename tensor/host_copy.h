@@ -3,8 +3,8 @@
 
 namespace wellspring {
 
-/// Copies between two views in host memory with the same shape, any strides, converting the dtype: a
-/// plain loop for making tensors, reading results and tests. Kernels' "copy" is the fast one.
+/// Copies between two views in host memory with the same shape, any strides, converting the dtype:
+/// a plain loop for making tensors, reading results and tests. Kernels' "copy" is the fast one.
 /// Floating to integer truncates; to bool is "not zero". c64 converts only to c64.
 void host_copy(const View& to, const View& from);
 

@@ -21,12 +21,22 @@ struct FileType {
   size_t bytes;
   int dtype;  // -1: tensors do not have it
 };
-constexpr FileType kTypes[] = {
-    {"F64", 8, int(DType::f64)}, {"F32", 4, int(DType::f32)},  {"BF16", 2, int(DType::bf16)},
-    {"F16", 2, int(DType::f16)}, {"I64", 8, int(DType::i64)},  {"I32", 4, int(DType::i32)},
-    {"I16", 2, int(DType::i16)}, {"I8", 1, int(DType::i8)},    {"U8", 1, int(DType::u8)},
-    {"BOOL", 1, int(DType::boolean)}, {"C64", 8, int(DType::c64)},
-    {"U16", 2, -1}, {"U32", 4, -1}, {"U64", 8, -1}, {"F8_E4M3", 1, -1}, {"F8_E5M2", 1, -1}};
+constexpr FileType kTypes[] = {{"F64", 8, int(DType::f64)},
+                               {"F32", 4, int(DType::f32)},
+                               {"BF16", 2, int(DType::bf16)},
+                               {"F16", 2, int(DType::f16)},
+                               {"I64", 8, int(DType::i64)},
+                               {"I32", 4, int(DType::i32)},
+                               {"I16", 2, int(DType::i16)},
+                               {"I8", 1, int(DType::i8)},
+                               {"U8", 1, int(DType::u8)},
+                               {"BOOL", 1, int(DType::boolean)},
+                               {"C64", 8, int(DType::c64)},
+                               {"U16", 2, -1},
+                               {"U32", 4, -1},
+                               {"U64", 8, -1},
+                               {"F8_E4M3", 1, -1},
+                               {"F8_E5M2", 1, -1}};
 
 const FileType* type_named(std::string_view name) {
   for (const FileType& t : kTypes)
@@ -78,7 +88,8 @@ Entry read_entry(const std::string& where, std::string_view name, simdjson::dom:
         if (e.shape.size() == kMaxDims)
           bad(where, str("tensor ", shown(name), " has more than ", kMaxDims, " dimensions"));
         uint64_t extent = unsigned_of(where, name, "shape", d);
-        if (extent > uint64_t{1} << 62) bad(where, str("tensor ", shown(name), ": shape overflows"));
+        if (extent > uint64_t{1} << 62)
+          bad(where, str("tensor ", shown(name), ": shape overflows"));
         e.shape.push_back(static_cast<int64_t>(extent));
       }
     } else if (field.key == "data_offsets") {
@@ -93,7 +104,10 @@ Entry read_entry(const std::string& where, std::string_view name, simdjson::dom:
     }
   }
   if (!e.type || !shape || !offsets)
-    bad(where, str("tensor ", shown(name), " lacks ", !e.type ? "dtype" : !shape ? "shape" : "data_offsets"));
+    bad(where, str("tensor ", shown(name), " lacks ",
+                   !e.type  ? "dtype"
+                   : !shape ? "shape"
+                            : "data_offsets"));
   return e;
 }
 
@@ -159,8 +173,8 @@ Safetensors::Safetensors(const char* data, size_t size, std::shared_ptr<const vo
     if (!content->index.emplace(name, i).second)
       bad(where, str("tensor ", shown(name), " stands twice"));
     if (e.begin > e.end || e.end > bytes)
-      bad(where, str("tensor ", shown(name), ": data_offsets [", e.begin, ", ", e.end, "] lie outside the ",
-                     bytes, " bytes of data (truncated?)"));
+      bad(where, str("tensor ", shown(name), ": data_offsets [", e.begin, ", ", e.end,
+                     "] lie outside the ", bytes, " bytes of data (truncated?)"));
     uint64_t wanted = e.type->bytes;
     for (int64_t d : e.shape) {
       if (__builtin_mul_overflow(wanted, static_cast<uint64_t>(d), &wanted))
@@ -178,12 +192,12 @@ Safetensors::Safetensors(const char* data, size_t size, std::shared_ptr<const vo
   for (size_t i : order) {
     const Entry& e = content->entries[i];
     if (e.begin != at)
-      bad(where, str("tensor ", shown(content->names[i]), e.begin < at ? " overlaps" : " leaves a hole after",
+      bad(where, str("tensor ", shown(content->names[i]),
+                     e.begin < at ? " overlaps" : " leaves a hole after",
                      " the one before it (begins at ", e.begin, ", expected ", at, ")"));
     at = e.end;
   }
-  if (at != bytes)
-    bad(where, str(bytes - at, " bytes at the end belong to no tensor"));
+  if (at != bytes) bad(where, str(bytes - at, " bytes at the end belong to no tensor"));
   content_ = std::move(content);
 }
 
@@ -242,7 +256,8 @@ SafetensorsFolder::SafetensorsFolder(const std::string& folder, const std::strin
   for (auto field : map) {
     std::string name(field.key);
     std::string_view shard;
-    if (field.value.get_string().get(shard) || shard.empty() || shard.find('/') != shard.npos || shard == "..")
+    if (field.value.get_string().get(shard) || shard.empty() || shard.find('/') != shard.npos ||
+        shard == "..")
       throw Error(Fault::data, str(index, ": weight_map of ", shown(name), " is not a file name"));
     auto [found, fresh] = shards.emplace(std::string(shard), files_.size());
     if (fresh) files_.emplace_back(join_path(folder, shard));

@@ -1,7 +1,7 @@
 #pragma once
-// safetensors: u64 length of the header, a JSON header {name: {dtype, shape, data_offsets}}, then the
-// data. Reading maps the file; every malformed file is Error(Fault::data) naming file and tensor.
-// Format: github.com/huggingface/safetensors.
+// safetensors: u64 length of the header, a JSON header {name: {dtype, shape, data_offsets}}, then
+// the data. Reading maps the file; every malformed file is Error(Fault::data) naming file and
+// tensor. Format: github.com/huggingface/safetensors.
 
 #include <cstdint>
 #include <map>
@@ -18,8 +18,8 @@ namespace wellspring {
 
 using SafetensorsMetadata = std::vector<std::pair<std::string, std::string>>;
 
-/// One file, validated as a whole when opened (lengths, shapes, overlaps, holes, duplicates). Copyable
-/// handle; reading is thread-safe.
+/// One file, validated as a whole when opened (lengths, shapes, overlaps, holes, duplicates).
+/// Copyable handle; reading is thread-safe.
 class Safetensors {
  public:
   /// Error(Fault::io) when unreadable, Error(Fault::data) when malformed.
@@ -32,8 +32,9 @@ class Safetensors {
   /// In file order.
   const std::vector<std::string>& names() const;
   bool contains(std::string_view name) const;
-  /// A read-only view that keeps the mapping alive (a copy when the file is not aligned to the dtype).
-  /// Error(Fault::data) when absent or of a dtype that tensors do not have (8-bit floats, u16 ...).
+  /// A read-only view that keeps the mapping alive (a copy when the file is not aligned to the
+  /// dtype). Error(Fault::data) when absent or of a dtype that tensors do not have (8-bit floats,
+  /// u16 ...).
   Tensor tensor(std::string_view name) const;
   Shape shape(std::string_view name) const;
   const SafetensorsMetadata& metadata() const;
@@ -43,7 +44,8 @@ class Safetensors {
   std::shared_ptr<const Content> content_;
 };
 
-/// The weights of a model folder: STEM.safetensors, or the shards that STEM.safetensors.index.json names.
+/// The weights of a model folder: STEM.safetensors, or the shards that STEM.safetensors.index.json
+/// names.
 class SafetensorsFolder {
  public:
   /// Error(Fault::io) when neither file exists; Error(Fault::data) when index and shards disagree.
@@ -64,12 +66,12 @@ class SafetensorsFolder {
 /// Tensors with names; strided ones are packed while writing.
 using TensorList = std::vector<std::pair<std::string, Tensor>>;
 
-/// Writes one file atomically, in the given order, data aligned to 64 bytes. Error(Fault::usage) for a
-/// name that stands twice or is "__metadata__", Error(Fault::io) when the disk refuses.
+/// Writes one file atomically, in the given order, data aligned to 64 bytes. Error(Fault::usage)
+/// for a name that stands twice or is "__metadata__", Error(Fault::io) when the disk refuses.
 void write_safetensors(const std::string& path, const TensorList& tensors,
                        const SafetensorsMetadata& metadata = {});
-/// Shards STEM-00001-of-0000N.safetensors of at most `shard_bytes` (one tensor at least) and the index,
-/// written last; one plain STEM.safetensors when it all fits.
+/// Shards STEM-00001-of-0000N.safetensors of at most `shard_bytes` (one tensor at least) and the
+/// index, written last; one plain STEM.safetensors when it all fits.
 void write_safetensors_sharded(const std::string& folder, const std::string& stem,
                                const TensorList& tensors, int64_t shard_bytes,
                                const SafetensorsMetadata& metadata = {});

@@ -38,8 +38,9 @@ TEST(Safetensors, RoundTrip) {
   Tensor a = Tensor::from(std::span<const float>(v), {2, 3});
   Tensor swapped = a.as_strided({3, 2}, {1, 3}, 0);
   Tensor b = Tensor::from(std::span<const float>(v), {6}, DType::bf16);
-  write_safetensors(path, {{"a", a}, {"swapped", swapped}, {"b \"quoted\"", b}, {"none", Tensor::empty({0, 4})}},
-                    {{"format", "pt"}});
+  write_safetensors(
+      path, {{"a", a}, {"swapped", swapped}, {"b \"quoted\"", b}, {"none", Tensor::empty({0, 4})}},
+      {{"format", "pt"}});
   Safetensors file(path);
   ASSERT_EQ(file.names().size(), 4u);
   EXPECT_EQ(file.metadata().at(0).second, "pt");
@@ -55,7 +56,8 @@ TEST(Safetensors, RoundTrip) {
 }
 
 TEST(Safetensors, UnalignedDataIsCopied) {
-  std::string header = R"({"a":{"dtype":"I8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}})";
+  std::string header =
+      R"({"a":{"dtype":"I8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}})";
   auto owner = std::make_shared<std::string>(file_of(header, 5));
   Safetensors file(owner->data(), owner->size(), owner, "w");
   EXPECT_EQ(file.tensor("b").numel(), 1);
@@ -73,30 +75,44 @@ TEST(Safetensors, MalformedFilesAreRefused) {
       {file_of("[1]", 0), "not a JSON object"},
       {file_of("{\"a\":", 0), "not JSON"},
       {file_of("{\"\xff\":1}", 0), "not JSON"},
-      {file_of(one("\"dtype\":\"F99\",\"shape\":[1],\"data_offsets\":[0,4]"), 4), "unknown dtype 'F99'"},
+      {file_of(one("\"dtype\":\"F99\",\"shape\":[1],\"data_offsets\":[0,4]"), 4),
+       "unknown dtype 'F99'"},
       {file_of(one("\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]"), 4), "takes 8 bytes"},
       {file_of(one("\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]"), 4), "non-negative"},
       {file_of(one("\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,4]"), 4), "non-negative"},
-      {file_of(one("\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,4]"), 4), "overflows"},
-      {file_of(one("\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]"), 4), "dimensions"},
+      {file_of(one("\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,4]"),
+               4),
+       "overflows"},
+      {file_of(one("\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]"), 4),
+       "dimensions"},
       {file_of(one("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,8]"), 4), "outside"},
       {file_of(one("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]"), 4), "outside"},
       {file_of(one("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]"), 8), "hole"},
-      {file_of(one("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]"), 8), "belong to no tensor"},
+      {file_of(one("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]"), 8),
+       "belong to no tensor"},
       {file_of(one("\"dtype\":\"F32\",\"shape\":[1]"), 4), "lacks data_offsets"},
-      {file_of(one("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":1"), 4), "unknown field 'x'"},
-      {file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4), "overlaps"},
-      {file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8), "stands twice"},
+      {file_of(one("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":1"), 4),
+       "unknown field 'x'"},
+      {file_of(
+           R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+           4),
+       "overlaps"},
+      {file_of(
+           R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+           8),
+       "stands twice"},
       {file_of(R"({"__metadata__":{"a":1}})", 0), "is not text"},
   };
-  for (const Case& c : cases) EXPECT_NE(error_of(c.bytes).find(c.why), std::string::npos) << error_of(c.bytes);
+  for (const Case& c : cases)
+    EXPECT_NE(error_of(c.bytes).find(c.why), std::string::npos) << error_of(c.bytes);
 }
 
 TEST(Safetensors, ManyTensorsAreReadInTime) {
   std::string header = "{";
   constexpr int n = 300'000;
   for (int i = 0; i < n; ++i)
-    header += str(i ? "," : "", "\"", i, "\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}");
+    header +=
+        str(i ? "," : "", "\"", i, "\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}");
   auto owner = std::make_shared<std::string>(file_of(header + "}", 0));
   EXPECT_EQ(Safetensors(owner->data(), owner->size(), owner, "w").names().size(), size_t{n});
 }
@@ -123,12 +139,15 @@ TEST(Safetensors, Shards) {
   remove_all(folder.path() + "/model-00002-of-00003.safetensors");
   EXPECT_THROW(SafetensorsFolder{folder.path()}, Error);
   EXPECT_THROW(SafetensorsFolder{folder.path() + "/none"}, Error);
-  EXPECT_THROW(write_safetensors(folder.path() + "/x", {{"a", list[0].second}, {"a", list[0].second}}), Error);
+  EXPECT_THROW(
+      write_safetensors(folder.path() + "/x", {{"a", list[0].second}, {"a", list[0].second}}),
+      Error);
 }
 
 TEST(Safetensors, DamagedIndexesAreRefused) {
   TemporaryFolder top;
-  const std::string folder = top.path() + "/model", index = folder + "/model.safetensors.index.json";
+  const std::string folder = top.path() + "/model",
+                    index = folder + "/model.safetensors.index.json";
   make_directories(folder);
   write_safetensors(folder + "/one.safetensors", {{"a", Tensor::zeros({3})}});
   write_safetensors(folder + "/two.safetensors", {{"b", Tensor::zeros({3})}});
@@ -160,10 +179,12 @@ TEST(Safetensors, DamagedIndexesAreRefused) {
       {R"({"weight_map": {"a": "two.safetensors"}})", "tensor 'a' is not in two.safetensors"},
       {R"({"weight_map": {"a": "one.safetensors", "a": "one.safetensors"}})", "'a' stands twice"},
   };
-  for (const Case& c : cases) EXPECT_NE(refusal(c.index).find(c.why), std::string::npos) << refusal(c.index);
+  for (const Case& c : cases)
+    EXPECT_NE(refusal(c.index).find(c.why), std::string::npos) << refusal(c.index);
 }
 
-// A header that describes 10^9 tensors, truly as long as it claims: refused from its length, unread.
+// A header that describes 10^9 tensors, truly as long as it claims: refused from its length,
+// unread.
 TEST(Safetensors, HeaderOfABillionTensorsIsRefusedUnread) {
   TemporaryFolder folder;
   const std::string path = folder.path() + "/w.safetensors";
@@ -175,7 +196,9 @@ TEST(Safetensors, HeaderOfABillionTensorsIsRefusedUnread) {
     ADD_FAILURE() << "it was read";
   } catch (const Error& e) {
     EXPECT_EQ(e.fault(), Fault::data);
-    EXPECT_NE(std::string(e.what()).find("claims 60000000000 bytes; at most 100000000"), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find("claims 60000000000 bytes; at most 100000000"),
+              std::string::npos)
+        << e.what();
   }
 }
 

@@ -16,7 +16,7 @@ namespace {
 constexpr size_t kAlignment = 64;
 
 const char* file_name_of(DType t) {
-  static constexpr const char* kNames[kDTypeCount] = {"F64", "F32", "BF16", "F16", "I64", "I32",
+  static constexpr const char* kNames[kDTypeCount] = {"F64", "F32", "BF16", "F16",  "I64", "I32",
                                                       "I16", "I8",  "U8",   "BOOL", "C64"};
   return kNames[static_cast<int>(t)];
 }
@@ -36,8 +36,10 @@ std::string header_of(const TensorList& tensors, const SafetensorsMetadata& meta
   int64_t at = 0;
   for (const auto& [name, tensor] : tensors) {
     if (name == "__metadata__" || !seen.insert(name).second)
-      throw Error(Fault::usage, str("cannot write two tensors named '", name, "' into one safetensors file"));
-    if (!tensor.defined()) throw Error(Fault::usage, str("tensor '", name, "' to be written is undefined"));
+      throw Error(Fault::usage,
+                  str("cannot write two tensors named '", name, "' into one safetensors file"));
+    if (!tensor.defined())
+      throw Error(Fault::usage, str("tensor '", name, "' to be written is undefined"));
     if (out.size() > 1) out += ",";
     out += str(quote(name), ":{\"dtype\":\"", file_name_of(tensor.dtype()), "\",\"shape\":[");
     for (int i = 0; i < tensor.dims(); ++i) out += str(i ? "," : "", tensor.shape()[i]);
@@ -98,11 +100,12 @@ void write_safetensors_sharded(const std::string& folder, const std::string& ste
     std::string name = stem + number + ".safetensors";
     write_safetensors(join_path(folder, name), shards[i], metadata);
     for (const auto& entry : shards[i])
-      entries += str(entries.empty() ? "" : ",", "\n    ", to_text(Json(entry.first)), ": ", to_text(Json(name)));
+      entries += str(entries.empty() ? "" : ",", "\n    ", to_text(Json(entry.first)), ": ",
+                     to_text(Json(name)));
   }
   write_file_atomic(join_path(folder, stem + ".safetensors.index.json"),
-                    str("{\n  \"metadata\": {\"total_size\": ", total, "},\n  \"weight_map\": {", entries,
-                        "\n  }\n}\n"));
+                    str("{\n  \"metadata\": {\"total_size\": ", total, "},\n  \"weight_map\": {",
+                        entries, "\n  }\n}\n"));
 }
 
 }  // namespace wellspring

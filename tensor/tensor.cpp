@@ -89,7 +89,8 @@ Tensor from_values(std::span<const T> values, const Shape& shape, DType value_ty
     throw Error(Fault::usage, str(values.size(), " values do not fill shape ", shape.text()));
   Shape strides = contiguous_strides(shape);
   Tensor host = Tensor::empty(shape, dtype);
-  View source{const_cast<T*>(values.data()), value_type, shape.size(), shape.data(), strides.data()};
+  View source{const_cast<T*>(values.data()), value_type, shape.size(), shape.data(),
+              strides.data()};
   host_copy(host.view(), source);
   return host.to_device(device);
 }
@@ -130,7 +131,8 @@ Tensor Tensor::from(std::span<const int64_t> values, const Shape& shape, Device 
   return from_values(values, shape, DType::i64, DType::i64, device);
 }
 
-Tensor Tensor::wrap(void* data, const Shape& shape, DType dtype, std::shared_ptr<const void> owner) {
+Tensor Tensor::wrap(void* data, const Shape& shape, DType dtype,
+                    std::shared_ptr<const void> owner) {
   return make(std::make_shared<Storage>(Device{}, data, bytes_of(shape, dtype), std::move(owner)),
               shape, dtype);
 }
@@ -158,7 +160,8 @@ View Tensor::view() const {
 
 std::string Tensor::text() const {
   if (!defined()) return "undefined tensor";
-  return str(name_of(dtype()), shape().text(), device().is_cpu() ? "" : " on " + device_name(device()));
+  return str(name_of(dtype()), shape().text(),
+             device().is_cpu() ? "" : " on " + device_name(device()));
 }
 
 Tensor Tensor::as_strided(const Shape& shape, const Shape& strides, int64_t offset) const {
@@ -169,9 +172,9 @@ Tensor Tensor::as_strided(const Shape& shape, const Shape& strides, int64_t offs
       (strides[i] < 0 ? low : high) += (shape[i] - 1) * strides[i];
     int64_t elements = static_cast<int64_t>(storage()->bytes / size_of(dtype()));
     if (low < 0 || high >= elements)
-      throw Error(Fault::usage, str("a view of shape ", shape.text(), ", strides ", strides.text(),
-                                    ", offset ", offset, " leaves its storage of ", elements,
-                                    " elements"));
+      throw Error(Fault::usage,
+                  str("a view of shape ", shape.text(), ", strides ", strides.text(), ", offset ",
+                      offset, " leaves its storage of ", elements, " elements"));
   }
   auto d = std::make_shared<TensorData>();
   d->storage = storage();
@@ -214,7 +217,8 @@ Tensor Tensor::to_device(Device to) const {
   if (device() == to) return *this;
   if (!numel()) return empty(shape(), dtype(), to);
   if (!is_contiguous()) {
-    Tensor host = device().is_cpu() ? *this : strip_on_host(*this), packed = empty(shape(), dtype());
+    Tensor host = device().is_cpu() ? *this : strip_on_host(*this),
+           packed = empty(shape(), dtype());
     host_copy(packed.view(), host.view());
     return packed.to_device(to);
   }
@@ -276,7 +280,8 @@ template std::vector<int32_t> Tensor::to_vector() const;
 template std::vector<int64_t> Tensor::to_vector() const;
 
 double Tensor::item() const {
-  if (numel() != 1) throw Error(Fault::usage, str("item() of ", text(), ": it has not one element"));
+  if (numel() != 1)
+    throw Error(Fault::usage, str("item() of ", text(), ": it has not one element"));
   return to_vector<double>()[0];
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 // Tensor: a small reference-counted handle on storage with dtype, shape, strides and offset.
-// Views share storage. Copying a handle is cheap and never copies data. A handle may be used from one
-// thread at a time; distinct handles on the same storage may be read from many.
+// Views share storage. Copying a handle is cheap and never copies data. A handle may be used from
+// one thread at a time; distinct handles on the same storage may be read from many.
 
 #include <cstdint>
 #include <initializer_list>
@@ -30,7 +30,8 @@ class Shape {
   const int64_t* data() const { return d_; }
   void push_back(int64_t v);
   bool operator==(const Shape& o) const;
-  /// Product of the extents; Error(Fault::usage) when it overflows 63 bits or an extent is negative.
+  /// Product of the extents; Error(Fault::usage) when it overflows 63 bits or an extent is
+  /// negative.
   int64_t numel() const;
   /// "[2, 3, 4]".
   std::string text() const;
@@ -67,10 +68,10 @@ struct GradNode;
 
 /// What autograd keeps beside a tensor that takes part in it.
 struct AutogradMeta {
-  bool requires_grad = false;                 // set by the user on a leaf
-  std::shared_ptr<GradNode> node;             // who made it; null for leaves
-  int slot = 0;                               // which output of `node`
-  std::shared_ptr<GradNode> accumulator;      // of a leaf: adds into grad
+  bool requires_grad = false;             // set by the user on a leaf
+  std::shared_ptr<GradNode> node;         // who made it; null for leaves
+  int slot = 0;                           // which output of `node`
+  std::shared_ptr<GradNode> accumulator;  // of a leaf: adds into grad
   std::unique_ptr<Tensor> grad;
 };
 
@@ -91,14 +92,16 @@ class Tensor {
   /// Not initialised.
   static Tensor empty(const Shape& shape, DType dtype = DType::f32, Device device = {});
   static Tensor zeros(const Shape& shape, DType dtype = DType::f32, Device device = {});
-  static Tensor full(const Shape& shape, double value, DType dtype = DType::f32, Device device = {});
+  static Tensor full(const Shape& shape, double value, DType dtype = DType::f32,
+                     Device device = {});
   /// From host values (converted to dtype), row-major.
   static Tensor from(std::span<const float> values, const Shape& shape, DType dtype = DType::f32,
                      Device device = {});
   static Tensor from(std::span<const int32_t> values, const Shape& shape, Device device = {});
   static Tensor from(std::span<const int64_t> values, const Shape& shape, Device device = {});
   /// A view of foreign host memory, which `owner` keeps alive.
-  static Tensor wrap(void* data, const Shape& shape, DType dtype, std::shared_ptr<const void> owner);
+  static Tensor wrap(void* data, const Shape& shape, DType dtype,
+                     std::shared_ptr<const void> owner);
 
   bool defined() const { return data_ != nullptr; }
   explicit operator bool() const { return defined(); }
@@ -139,8 +142,8 @@ class Tensor {
   std::vector<T> to_vector() const;
   /// The single element. Error(Fault::usage) when there are more.
   double item() const;
-  /// Copies values from another tensor of the same shape (any dtype, device, strides) into this one,
-  /// in place, without gradient.
+  /// Copies values from another tensor of the same shape (any dtype, device, strides) into this
+  /// one, in place, without gradient.
   void copy_from(const Tensor& source) const;
   /// A copy on another device (or itself when it is there already), without gradient.
   Tensor to_device(Device device) const;

@@ -48,8 +48,8 @@ TEST(Tensor, DtypesConvert) {
 }
 
 TEST(Tensor, Bf16RoundsToNearestEvenAndKeepsNan) {
-  EXPECT_EQ(to_bf16(1.00390625f).bits, 0x3f80);   // a tie: to even
-  EXPECT_EQ(to_bf16(1.01171875f).bits, 0x3f82);   // a tie: to even
+  EXPECT_EQ(to_bf16(1.00390625f).bits, 0x3f80);  // a tie: to even
+  EXPECT_EQ(to_bf16(1.01171875f).bits, 0x3f82);  // a tie: to even
   EXPECT_TRUE(std::isnan(to_float(to_bf16(NAN))));
   EXPECT_TRUE(std::isinf(to_float(to_bf16(3.4e38f))));
   for (uint32_t b = 0; b < 65536; ++b) {

@@ -62,8 +62,8 @@ class MergeTable {
   int shift_ = 62;
 };
 
-/// Applies merges to ids[0, n) in place, lowest rank first, leftmost first among equals; returns how
-/// many are left. O(n^2) for short pieces, O(n log n) for long ones.
+/// Applies merges to ids[0, n) in place, lowest rank first, leftmost first among equals; returns
+/// how many are left. O(n^2) for short pieces, O(n log n) for long ones.
 size_t merge_all(const MergeTable& merges, int32_t* ids, size_t n);
 
 /// One thread's memory of how words of up to 15 bytes were encoded, shared by all tokenizers of the

@@ -1,10 +1,10 @@
-// The array of symbols: a symbol stands at the first of its bytes. Of its other bytes the last holds minus
-// its length, so that the symbol before any place is found without a second array, and the rest are kGone.
-// kEdge stands before, between and behind the words.
+// The array of symbols: a symbol stands at the first of its bytes. Of its other bytes the last
+// holds minus its length, so that the symbol before any place is found without a second array, and
+// the rest are kGone. kEdge stands before, between and behind the words.
 //
-// All places of a pair arise in one step: that which made the younger of its two symbols, as every symbol is
-// made of one pair alone (where bytes end up in one symbol, the steps before have always cut them alike). So
-// a pair is in the queue once, with all its places.
+// All places of a pair arise in one step: that which made the younger of its two symbols, as every
+// symbol is made of one pair alone (where bytes end up in one symbol, the steps before have always
+// cut them alike). So a pair is in the queue once, with all its places.
 #include "text/bpe_learner.h"
 
 #include <algorithm>
@@ -34,10 +34,11 @@ BpeLearner::BpeLearner(const WordCounts& words, const std::array<int32_t, 256>& 
 
 void BpeLearner::load(const WordCounts& words, const std::array<int32_t, 256>& byte_ids) {
   size_t bytes = 1;
-  words.each([&](std::string_view word, int64_t) { bytes += word.size() > 1 ? word.size() + 1 : 0; });
+  words.each(
+      [&](std::string_view word, int64_t) { bytes += word.size() > 1 ? word.size() + 1 : 0; });
   if (bytes > std::numeric_limits<uint32_t>::max())
-    throw Error(Fault::data, str("the different words are ", bytes, " bytes, more than 4 GiB: train on ",
-                                 "less text"));
+    throw Error(Fault::data, str("the different words are ", bytes,
+                                 " bytes, more than 4 GiB: train on ", "less text"));
   symbols_.reserve(bytes);
   symbols_.push_back(kEdge);
   words.each([&](std::string_view word, int64_t n) {
@@ -51,7 +52,8 @@ void BpeLearner::load(const WordCounts& words, const std::array<int32_t, 256>& b
 // Counts the pairs of bytes in a flat table, then lists their places, both on all threads.
 void BpeLearner::first_pairs(const std::array<int32_t, 256>& byte_ids) {
   std::vector<int16_t> byte_of(lengths_.size(), -1);
-  for (size_t b = 0; b < 256; ++b) byte_of[static_cast<size_t>(byte_ids[b])] = static_cast<int16_t>(b);
+  for (size_t b = 0; b < 256; ++b)
+    byte_of[static_cast<size_t>(byte_ids[b])] = static_cast<int16_t>(b);
   struct Part {
     size_t begin, end;  // of words_
     std::vector<int64_t> counts = std::vector<int64_t>(1 << 16);
@@ -59,7 +61,8 @@ void BpeLearner::first_pairs(const std::array<int32_t, 256>& byte_ids) {
   };
   std::vector<Part> parts(std::clamp<size_t>(words_.size() / kTilePlaces, 1, kMostTiles));
   for (size_t i = 0; i < parts.size(); ++i)
-    parts[i].begin = words_.size() * i / parts.size(), parts[i].end = words_.size() * (i + 1) / parts.size();
+    parts[i].begin = words_.size() * i / parts.size(),
+    parts[i].end = words_.size() * (i + 1) / parts.size();
   auto each_pair = [&](const Part& part, auto&& fn) {
     for (size_t w = part.begin; w < part.end; ++w) {
       size_t at = words_[w].begin;
@@ -134,7 +137,8 @@ inline void BpeLearner::merge_at(Place place, int32_t id, Tile& tile) {
     const int32_t before = s[back];
     tile.old_left.add(before, -n);
     tile.new_left.add(before, n);
-    tile.left.push_back({{static_cast<uint32_t>(static_cast<int64_t>(place.at) + back), place.word}, before});
+    tile.left.push_back(
+        {{static_cast<uint32_t>(static_cast<int64_t>(place.at) + back), place.word}, before});
   }
   if (const int32_t after = s[size]; after != kEdge) {
     tile.old_right.add(after, -n);
@@ -157,7 +161,8 @@ void BpeLearner::apply(int32_t id) {
   lengths_[static_cast<size_t>(id)] = length(left_) + length(right_);
   used_tiles_ = std::clamp<size_t>(current_.size() / kTilePlaces, 1, kMostTiles);
   for (size_t t = 0; t < used_tiles_; ++t)
-    for (Side Tile::*side : {&Tile::old_left, &Tile::old_right, &Tile::new_left, &Tile::new_right}) {
+    for (Side Tile::*side :
+         {&Tile::old_left, &Tile::old_right, &Tile::new_left, &Tile::new_right}) {
       (tiles_[t].*side).change.resize(lengths_.size());
       (tiles_[t].*side).found.resize(lengths_.size());
     }
@@ -235,7 +240,8 @@ void BpeLearner::push_touched() {
 
 size_t BpeLearner::slot(int32_t l, int32_t r) const {
   const uint64_t h =
-      (static_cast<uint64_t>(static_cast<uint32_t>(l)) << 32 | static_cast<uint32_t>(r)) * 0x9E3779B97F4A7C15u;
+      (static_cast<uint64_t>(static_cast<uint32_t>(l)) << 32 | static_cast<uint32_t>(r)) *
+      0x9E3779B97F4A7C15u;
   return (h >> 20) & (slots_.size() - 1);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-// Learning merges: which pair of symbols is the most frequent, again and again. For bpe_trainer.cpp alone.
+// Learning merges: which pair of symbols is the most frequent, again and again. For bpe_trainer.cpp
+// alone.
 
 #include <array>
 #include <cstdint>
@@ -12,16 +13,18 @@
 
 namespace wellspring {
 
-/// The words as one array of symbols, where each pair stands in it, and the queue of what to merge next.
-/// A step costs time by the places of its pair alone, not by the length of the words. Steps with many
-/// places run on all threads; the result does not depend on how many there are. Not thread-safe.
+/// The words as one array of symbols, where each pair stands in it, and the queue of what to merge
+/// next. A step costs time by the places of its pair alone, not by the length of the words. Steps
+/// with many places run on all threads; the result does not depend on how many there are. Not
+/// thread-safe.
 class BpeLearner {
  public:
   /// `byte_ids`: the symbol of each byte; `most_ids`: all symbols ever given are below it.
   /// Error(Fault::data) when the words are too many (2^32 bytes).
   BpeLearner(const WordCounts& words, const std::array<int32_t, 256>& byte_ids, int64_t most_ids);
 
-  /// The next pair to merge; false when none is left that is frequent enough. Ties: smaller ids first.
+  /// The next pair to merge; false when none is left that is frequent enough. Ties: smaller ids
+  /// first.
   bool next(int64_t min_frequency, int32_t* left, int32_t* right);
   /// Merges the pair that next() gave into the new symbol `id`.
   void apply(int32_t id);
@@ -75,7 +78,8 @@ class BpeLearner {
   void merge_places(const Place* begin, const Place* end, int32_t id, Tile& tile);
   void merge_at(Place place, int32_t id, Tile& tile);
   void gather(Side Tile::*side, int32_t symbol, bool symbol_first);
-  void gather_fresh(Side Tile::*side, std::vector<Fresh> Tile::*list, int32_t symbol, bool symbol_first);
+  void gather_fresh(Side Tile::*side, std::vector<Fresh> Tile::*list, int32_t symbol,
+                    bool symbol_first);
   uint32_t index_of(int32_t left, int32_t right);
   size_t slot(int32_t left, int32_t right) const;
   void grow();

@@ -1,5 +1,5 @@
-// The learner against the plain algorithm of Hugging Face's trainer, on words of few letters, where pairs
-// overlap and words merge in many ways.
+// The learner against the plain algorithm of Hugging Face's trainer, on words of few letters, where
+// pairs overlap and words merge in many ways.
 #include "text/bpe_learner.h"
 
 #include <gtest/gtest.h>
@@ -50,7 +50,8 @@ class Plain {
       for (size_t i = 0; i + 1 < s.size(); ++i) {
         if (s[i] != top_.first || s[i + 1] != top_.second) continue;
         if (i > 0) change({s[i - 1], s[i]}, -counts_[w], w), change({s[i - 1], id}, counts_[w], w);
-        if (i + 2 < s.size()) change({s[i + 1], s[i + 2]}, -counts_[w], w), change({id, s[i + 2]}, counts_[w], w);
+        if (i + 2 < s.size())
+          change({s[i + 1], s[i + 2]}, -counts_[w], w), change({id, s[i + 2]}, counts_[w], w);
         s[i] = id;
         s.erase(s.begin() + static_cast<long>(i) + 1);
       }
@@ -89,7 +90,8 @@ TEST(BpeLearner, AsThePlainAlgorithm) {
     WordCounts counts;
     for (size_t i = 0; i < 2 + below(60); ++i) {
       std::string word;
-      for (size_t n = 1 + below(24), k = 1 + below(3); n > 0; --n) word += static_cast<char>('a' + below(k));
+      for (size_t n = 1 + below(24), k = 1 + below(3); n > 0; --n)
+        word += static_cast<char>('a' + below(k));
       counts.add(word, static_cast<int64_t>(1 + below(9)));
     }
     BpeLearner fast(counts, byte_ids, 4096);
@@ -101,7 +103,8 @@ TEST(BpeLearner, AsThePlainAlgorithm) {
     while (plain.next(&wanted) && tokens.size() < 4000 && ++merges) {
       ASSERT_TRUE(fast.next(0, &pair.first, &pair.second)) << "round " << round;
       ASSERT_EQ(pair, wanted) << "round " << round << ", merge " << tokens.size();
-      const std::string token = tokens[static_cast<size_t>(pair.first)] + tokens[static_cast<size_t>(pair.second)];
+      const std::string token =
+          tokens[static_cast<size_t>(pair.first)] + tokens[static_cast<size_t>(pair.second)];
       auto [at, fresh] = ids.emplace(token, static_cast<int32_t>(tokens.size()));
       ASSERT_TRUE(fresh) << token << " comes from two pairs";
       tokens.push_back(token);

@@ -30,7 +30,8 @@ BpeTrainer::BpeTrainer(const BpeTrainerOptions& options) : impl_(new Impl) {
   for (size_t i = 0; i < options.special.size(); ++i)
     if (options.special[i].empty() ||
         std::count(options.special.begin(), options.special.end(), options.special[i]) > 1)
-      throw Error(Fault::usage, str("special token '", options.special[i], "' is empty or given twice"));
+      throw Error(Fault::usage,
+                  str("special token '", options.special[i], "' is empty or given twice"));
 }
 
 BpeTrainer::~BpeTrainer() = default;
@@ -39,14 +40,15 @@ namespace {
 
 constexpr size_t kPart = 256 << 10;
 
-// Printable ASCII, or the first byte of U+4000 to U+9FFF: no white space, and nothing that combines.
+// Printable ASCII, or the first byte of U+4000 to U+9FFF: no white space, and nothing that
+// combines.
 bool solid(char c) {
   const auto u = static_cast<unsigned char>(c);
   return (u > 0x20 && u < 0x7F) || (u >= 0xE4 && u <= 0xE9);
 }
 
-// The end of a part that begins at `from`: long documents are cut where every pattern cuts, behind a single
-// newline between solid characters.
+// The end of a part that begins at `from`: long documents are cut where every pattern cuts, behind
+// a single newline between solid characters.
 size_t part_end(std::string_view s, size_t from) {
   auto continues = [&](size_t i) { return (static_cast<unsigned char>(s[i]) & 0xC0) == 0x80; };
   for (size_t at = from + kPart; (at = s.find('\n', at)) < s.size() - 1; ++at) {
@@ -59,10 +61,12 @@ size_t part_end(std::string_view s, size_t from) {
 
 void count_words(std::string_view text, SplitPattern pattern, WordCounts& counts) {
   std::string normal;
-  if (pattern == SplitPattern::qwen2 && !unicode::is_nfc_quick(text)) text = normal = unicode::nfc(text);
-  scan::each_piece(pattern, text.data(), text.data() + text.size(), [&](const char* p, const char* e) {
-    counts.add({p, static_cast<size_t>(e - p)}, 1);
-  });
+  if (pattern == SplitPattern::qwen2 && !unicode::is_nfc_quick(text))
+    text = normal = unicode::nfc(text);
+  scan::each_piece(pattern, text.data(), text.data() + text.size(),
+                   [&](const char* p, const char* e) {
+                     counts.add({p, static_cast<size_t>(e - p)}, 1);
+                   });
 }
 
 }  // namespace
@@ -87,7 +91,8 @@ void BpeTrainer::add(std::span<const std::string_view> documents) {
   parallel_for(static_cast<int64_t>(cuts.size()) - 1, [&](int64_t tile) {
     WordCounts& mine = impl.counts[static_cast<size_t>(thread_index())];
     const auto t = static_cast<size_t>(tile);
-    for (size_t i = cuts[t]; i < cuts[t + 1]; ++i) count_words(parts[i], impl.options.pattern, mine);
+    for (size_t i = cuts[t]; i < cuts[t + 1]; ++i)
+      count_words(parts[i], impl.options.pattern, mine);
   });
 }
 

@@ -15,15 +15,16 @@
 namespace wellspring {
 
 struct BpeTrainerOptions {
-  int64_t vocab_size = 16384;  ///< all ids: special tokens, 256 bytes, merges
+  int64_t vocab_size = 16384;                 ///< all ids: special tokens, 256 bytes, merges
   SplitPattern pattern = SplitPattern::gpt2;  ///< qwen2 normalises to NFC
   std::vector<std::string> special{};         ///< get the ids 0, 1, ...
   int64_t min_frequency = 0;                  ///< pairs seen less often are not merged
 };
 
 /// Counts words, then merges the most frequent pair again and again; ties go to the smaller ids, as
-/// in Hugging Face's BpeTrainer, whose merges these are. The result depends on the text alone, not on
-/// threads or on how it was cut into calls of add(). Not thread-safe (it uses all threads itself).
+/// in Hugging Face's BpeTrainer, whose merges these are. The result depends on the text alone, not
+/// on threads or on how it was cut into calls of add(). Not thread-safe (it uses all threads
+/// itself).
 class BpeTrainer {
  public:
   explicit BpeTrainer(const BpeTrainerOptions& options);

@@ -59,9 +59,15 @@ TEST(BpeTrainer, LongDocuments) {
   const std::string some = golden_text();
   std::string text;
   for (size_t i = 0; text.size() < 1500000; ++i)
-    text += str(some.substr(i % some.size(), 1 + i % 90), i % 3 ? "\n" : i % 2 ? " \n\n" : "\n\u3000", i);
-  for (const SplitPattern pattern : {SplitPattern::gpt2, SplitPattern::llama3, SplitPattern::o200k}) {
-    BpeTrainer whole({.vocab_size = 600, .pattern = pattern}), pieces({.vocab_size = 600, .pattern = pattern});
+    text += str(some.substr(i % some.size(), 1 + i % 90),
+                i % 3   ? "\n"
+                : i % 2 ? " \n\n"
+                        : "\n\u3000",
+                i);
+  for (const SplitPattern pattern :
+       {SplitPattern::gpt2, SplitPattern::llama3, SplitPattern::o200k}) {
+    BpeTrainer whole({.vocab_size = 600, .pattern = pattern}),
+        pieces({.vocab_size = 600, .pattern = pattern});
     const std::string_view document = text;
     whole.add({&document, 1});
     std::vector<std::string_view> parts;

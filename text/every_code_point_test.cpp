@@ -1,4 +1,5 @@
-// Cuts and normalisation of every code point, as the peer makes them (testdata/make_golden.py says how).
+// Cuts and normalisation of every code point, as the peer makes them (testdata/make_golden.py says
+// how).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -77,11 +78,13 @@ TEST(EveryCodePoint, AsThePeerCutsIt) {
   for (const auto& [name, blocks] : golden.items()) {
     ASSERT_EQ(blocks.size(), 272u);
     const auto pattern = split_pattern_named(name);
-    const Tokenizer t = pattern ? pairs(*pattern) : Tokenizer::load(str("text/testdata/", name, ".json"));
+    const Tokenizer t =
+        pattern ? pairs(*pattern) : Tokenizer::load(str("text/testdata/", name, ".json"));
     std::vector<std::string> found(blocks.size());
     parallel_for(static_cast<int64_t>(blocks.size()) / kEvery, [&](int64_t i) {
       const auto first = static_cast<char32_t>(i * kEvery * 4096);
-      found[static_cast<size_t>(i * kEvery)] = fnv(t.encode(block_text(first), {.add_special = false}));
+      found[static_cast<size_t>(i * kEvery)] =
+          fnv(t.encode(block_text(first), {.add_special = false}));
     });
     for (size_t i = 0; i < blocks.size(); i += kEvery)
       EXPECT_EQ(found[i], blocks[i].get<std::string>())

@@ -53,10 +53,9 @@ char32_t compose(char32_t a, char32_t b) {  // 0: they do not combine
   if (a >= kS && a < kS + kSCount && (a - kS) % kTCount == 0 && b > kT && b < kT + kTCount)
     return a + (b - kT);
   const Composition* end = kCompositions + kCompositionCount;
-  const auto* p = std::lower_bound(kCompositions, end, std::tuple(a, b),
-                                   [](const Composition& x, const auto& key) {
-                                     return std::tuple(x.first, x.second) < key;
-                                   });
+  const auto* p = std::lower_bound(
+      kCompositions, end, std::tuple(a, b),
+      [](const Composition& x, const auto& key) { return std::tuple(x.first, x.second) < key; });
   return p != end && p->first == a && p->second == b ? p->result : 0;
 }
 
@@ -73,7 +72,8 @@ void normalise(std::string_view text, std::vector<Letter>& letters, std::string&
     size_t j = i + 1;
     if (letters[i].combining) {
       while (j < n && letters[j].combining) ++j;
-      std::stable_sort(letters.begin() + static_cast<long>(i), letters.begin() + static_cast<long>(j),
+      std::stable_sort(letters.begin() + static_cast<long>(i),
+                       letters.begin() + static_cast<long>(j),
                        [](const Letter& a, const Letter& b) { return a.combining < b.combining; });
     }
     i = j;

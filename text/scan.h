@@ -70,8 +70,8 @@ inline const char* spaces(const char* p, const char* end) {
   return q == end || last == p ? q : last;
 }
 
-/// Length of 's 't 're 've 'm 'll 'd at p (which is an apostrophe), or 0. In any case U+017F (long s)
-/// is an s.
+/// Length of 's 't 're 've 'm 'll 'd at p (which is an apostrophe), or 0. In any case U+017F (long
+/// s) is an s.
 template <bool kAnyCase>
 inline int contraction(const char* p, const char* end) {
   const auto left = end - p;
@@ -205,11 +205,16 @@ inline void each_piece(SplitPattern pattern, const char* p, const char* end, F&&
     }
   };
   switch (pattern) {
-    case SplitPattern::gpt2: return all([](auto a, auto b) { return gpt2(a, b); });
-    case SplitPattern::llama3: return all([](auto a, auto b) { return llama3<3, false>(a, b); });
-    case SplitPattern::qwen2: return all([](auto a, auto b) { return llama3<1, false>(a, b); });
-    case SplitPattern::cl100k: return all([](auto a, auto b) { return llama3<3, true>(a, b); });
-    case SplitPattern::o200k: return all([](auto a, auto b) { return o200k(a, b); });
+    case SplitPattern::gpt2:
+      return all([](auto a, auto b) { return gpt2(a, b); });
+    case SplitPattern::llama3:
+      return all([](auto a, auto b) { return llama3<3, false>(a, b); });
+    case SplitPattern::qwen2:
+      return all([](auto a, auto b) { return llama3<1, false>(a, b); });
+    case SplitPattern::cl100k:
+      return all([](auto a, auto b) { return llama3<3, true>(a, b); });
+    case SplitPattern::o200k:
+      return all([](auto a, auto b) { return o200k(a, b); });
   }
 }
 

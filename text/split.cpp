@@ -49,25 +49,29 @@ std::optional<SplitPattern> split_pattern_of_regex(std::string_view regex) {
   for (const Known& k : known())
     if (k.regex == regex) return k.pattern;
   // Other spellings of the same language.
-  if (regex == R"('(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s)" ||
+  if (regex ==
+          R"('(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s)" ||
       regex == R"('(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)" ||
       regex == R"('s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)")
     return SplitPattern::gpt2;
-  if (regex == R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)")
+  if (regex ==
+      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)")
     return SplitPattern::llama3;
   return std::nullopt;
 }
 
 SplitFunction split_function(SplitPattern pattern) {
   switch (pattern) {
-    case SplitPattern::gpt2: return [](const char* p, const char* e) { return scan::gpt2(p, e); };
+    case SplitPattern::gpt2:
+      return [](const char* p, const char* e) { return scan::gpt2(p, e); };
     case SplitPattern::llama3:
       return [](const char* p, const char* e) { return scan::llama3<3, false>(p, e); };
     case SplitPattern::qwen2:
       return [](const char* p, const char* e) { return scan::llama3<1, false>(p, e); };
     case SplitPattern::cl100k:
       return [](const char* p, const char* e) { return scan::llama3<3, true>(p, e); };
-    case SplitPattern::o200k: break;
+    case SplitPattern::o200k:
+      break;
   }
   return [](const char* p, const char* e) { return scan::o200k(p, e); };
 }

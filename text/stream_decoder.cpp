@@ -10,8 +10,10 @@ size_t unfinished(std::string_view s) {
   for (size_t n = 1; n <= 3 && n <= s.size(); ++n) {
     const auto c = static_cast<unsigned char>(s[s.size() - n]);
     if ((c & 0xC0) == 0x80) continue;
-    const size_t wanted = c >= 0xF0 && c < 0xF5 ? 4 : c >= 0xE0 && c < 0xF0 ? 3
-                          : c >= 0xC2 && c < 0xE0 ? 2 : 1;
+    const size_t wanted = c >= 0xF0 && c < 0xF5   ? 4
+                          : c >= 0xE0 && c < 0xF0 ? 3
+                          : c >= 0xC2 && c < 0xE0 ? 2
+                                                  : 1;
     if (wanted <= n) return 0;
     if (n >= 2) {  // the second byte decides about surrogates, overlong forms and the upper end
       const auto d = static_cast<unsigned char>(s[s.size() - n + 1]);

@@ -90,14 +90,13 @@ void cut_at_tokens(const TokenizerData& d, const TokenTrie& trie, std::string_vi
       size_t start = i, stop = i + length;
       i = stop;
       if (a.special && !parse_special) continue;
-      if (a.single_word && ((start > 0 && flags_before(s, start) & kWord) ||
-                            (stop < s.size() && word_at(s, stop))))
+      if (a.single_word &&
+          ((start > 0 && flags_before(s, start) & kWord) || (stop < s.size() && word_at(s, stop))))
         continue;
       if (a.lstrip) start = std::max(spaces_start(s, start), done);
       if (a.rstrip)
         while (stop < s.size() && flags_at(s, stop) & kSpace)
-          stop += static_cast<size_t>(
-              unicode::decode(s.data() + stop, s.data() + s.size()).length);
+          stop += static_cast<size_t>(unicode::decode(s.data() + stop, s.data() + s.size()).length);
       if (done < start) text(done, start);
       token(a.id);
       done = stop;
@@ -135,10 +134,9 @@ void Tokenizer::encode_to(std::string_view text, std::vector<int32_t>& out,
       d, d.raw_trie, text, options.parse_special, on_token, [&](size_t begin, size_t end) {
         std::string_view part = text.substr(begin, end - begin);
         std::string changed;
-        const bool quick = d.normalizer.empty() ||
-                           (d.normalizer.size() == 1 &&
-                            d.normalizer[0].kind == NormalizerStep::nfc &&
-                            unicode::is_nfc_quick(part));
+        const bool quick = d.normalizer.empty() || (d.normalizer.size() == 1 &&
+                                                    d.normalizer[0].kind == NormalizerStep::nfc &&
+                                                    unicode::is_nfc_quick(part));
         if (!quick) part = changed = d.normalize(part);
         cut_at_tokens(d, d.normalized_trie, part, options.parse_special, on_token,
                       [&](size_t b, size_t e) {

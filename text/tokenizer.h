@@ -1,5 +1,6 @@
 #pragma once
-// Tokenizers: byte pair encoding as Hugging Face's tokenizer.json and tiktoken's rank files define it.
+// Tokenizers: byte pair encoding as Hugging Face's tokenizer.json and tiktoken's rank files define
+// it.
 
 #include <cstdint>
 #include <memory>
@@ -21,16 +22,16 @@ struct EncodeOptions {
   /// Special tokens written in the text become their ids; otherwise they are ordinary text. (Added
   /// tokens that are not special are always found.)
   bool parse_special = true;
-  /// When set, the number of bytes that are not valid UTF-8 is added to it. They are encoded byte for
-  /// byte all the same.
+  /// When set, the number of bytes that are not valid UTF-8 is added to it. They are encoded byte
+  /// for byte all the same.
   int64_t* invalid_bytes = nullptr;
 };
 
 /// Immutable after loading; copies share everything; all functions are thread-safe.
 class Tokenizer {
  public:
-  /// A tokenizer.json, a folder that holds one (tokenizer_config.json beside it names bos and eos), or
-  /// a NAME.tiktoken rank file whose name says its pattern (gpt2, r50k, p50k, cl100k, o200k).
+  /// A tokenizer.json, a folder that holds one (tokenizer_config.json beside it names bos and eos),
+  /// or a NAME.tiktoken rank file whose name says its pattern (gpt2, r50k, p50k, cl100k, o200k).
   /// Error(Fault::io) when it cannot be read, Error(Fault::data) naming file and field otherwise.
   static Tokenizer load(const std::string& path);
   /// The text of a tokenizer.json; `where` stands in errors.
@@ -51,15 +52,16 @@ class Tokenizer {
   /// Many texts on all threads, in order.
   std::vector<std::vector<int32_t>> encode_all(std::span<const std::string_view> texts,
                                                const EncodeOptions& options = {}) const;
-  /// Bytes of the tokens (invalid UTF-8 where they are). decode(encode(x)) == x for any bytes with a
-  /// byte-level tokenizer without normaliser, prefix space and stripping tokens.
+  /// Bytes of the tokens (invalid UTF-8 where they are). decode(encode(x)) == x for any bytes with
+  /// a byte-level tokenizer without normaliser, prefix space and stripping tokens.
   /// Error(Fault::usage) for an id that is out of range or unused.
   std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;
 
   /// Largest id + 1, added tokens included.
   int32_t vocab_size() const;
   std::optional<int32_t> token_to_id(std::string_view token) const;
-  /// As tokenizer.json spells it ("Ġthe"); empty for an unused id. Error(Fault::usage) out of range.
+  /// As tokenizer.json spells it ("Ġthe"); empty for an unused id. Error(Fault::usage) out of
+  /// range.
   std::string id_to_token(int32_t id) const;
   bool is_special(int32_t id) const;
   std::optional<int32_t> bos_id() const;

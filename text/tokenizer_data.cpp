@@ -67,9 +67,12 @@ void replace_every(std::string& s, std::string_view from, std::string_view to) {
 std::string TokenizerData::normalize(std::string_view text) const {
   std::string s(text);
   for (const NormalizerStep& n : normalizer) {
-    if (n.kind == NormalizerStep::nfc) s = unicode::nfc(s);
-    else if (n.kind == NormalizerStep::replace) replace_every(s, n.from, n.to);
-    else if (!s.empty()) s.insert(0, n.to);
+    if (n.kind == NormalizerStep::nfc)
+      s = unicode::nfc(s);
+    else if (n.kind == NormalizerStep::replace)
+      replace_every(s, n.from, n.to);
+    else if (!s.empty())
+      s.insert(0, n.to);
   }
   return s;
 }
@@ -99,14 +102,17 @@ void TokenizerData::finish() {
     const AddedToken& a = added[i];
     added_of_id[static_cast<size_t>(a.id)] = static_cast<int32_t>(i);
     const std::string text = a.normalized ? normalize(a.content) : a.content;
-    if (!text.empty()) (a.normalized ? normalized_trie : raw_trie).insert(text, static_cast<int>(i));
+    if (!text.empty())
+      (a.normalized ? normalized_trie : raw_trie).insert(text, static_cast<int>(i));
   }
   byte_ids.fill(-1);
   for (int b = 0; b < 256; ++b) {
     std::string name;
     static const char* kHex = "0123456789ABCDEF";
-    if (byte_level) utf8_append(name, byte_alphabet()[static_cast<size_t>(b)]);
-    else name = str("<0x", kHex[b >> 4], kHex[b & 15], ">");
+    if (byte_level)
+      utf8_append(name, byte_alphabet()[static_cast<size_t>(b)]);
+    else
+      name = str("<0x", kHex[b >> 4], kHex[b & 15], ">");
     auto at = ids.find(name);
     if (at != ids.end() && used[static_cast<size_t>(at->second)] & 1)
       byte_ids[static_cast<size_t>(b)] = at->second;
@@ -152,7 +158,8 @@ void split_by(std::string_view s, const Matches& matches, SplitBehaviour behavio
   for (size_t i = 0; i < parts.size();) {
     size_t j = i + 1;
     switch (behaviour) {
-      case SplitBehaviour::isolated: break;
+      case SplitBehaviour::isolated:
+        break;
       case SplitBehaviour::removed:
         if (parts[i].match) {
           i = j;
@@ -197,13 +204,15 @@ struct Cutter {
     };
     auto by_pattern = [&](std::string_view text, SplitPattern p, SplitBehaviour b, bool invert) {
       Ranges ranges;
-      scan::each_piece(p, text.data(), text.data() + text.size(), [&](const char* x, const char* y) {
-        ranges.emplace_back(x - text.data(), y - text.data());
-      });
+      scan::each_piece(p, text.data(), text.data() + text.size(),
+                       [&](const char* x, const char* y) {
+                         ranges.emplace_back(x - text.data(), y - text.data());
+                       });
       split_by(text, ranges, b, invert, onward);
     };
     switch (step.kind) {
-      case PreStep::pattern: return by_pattern(s, step.split, step.behaviour, step.invert);
+      case PreStep::pattern:
+        return by_pattern(s, step.split, step.behaviour, step.invert);
       case PreStep::literal:
         return split_by(s, literal_matches(s, step.text), step.behaviour, step.invert, onward);
       case PreStep::digits: {
@@ -221,7 +230,8 @@ struct Cutter {
       case PreStep::metaspace: {
         std::string text(s);
         replace_every(text, " ", step.text);
-        const bool wanted = step.prepend == PreStep::always || (step.prepend == PreStep::first && first);
+        const bool wanted =
+            step.prepend == PreStep::always || (step.prepend == PreStep::first && first);
         if (wanted && !starts_with(text, step.text)) text.insert(0, step.text);
         if (!step.flag) return onward(0, text);
         return split_by(text, literal_matches(text, step.text), SplitBehaviour::merged_with_next,
@@ -292,8 +302,10 @@ void TokenizerData::encode_piece(const char* p, size_t n, IdSink& sink) const {
   if (byte_level) {
     for (size_t i = 0; i < n; ++i) {
       const int32_t id = byte_ids[static_cast<unsigned char>(p[i])];
-      if (id < 0) unknown({p + i, 1});
-      else to[count++] = id, last_unknown = false;
+      if (id < 0)
+        unknown({p + i, 1});
+      else
+        to[count++] = id, last_unknown = false;
     }
   } else {
     for (size_t i = 0; i < n;) {

@@ -51,16 +51,16 @@ struct PreStep {
   SplitPattern split = SplitPattern::gpt2;
   SplitBehaviour behaviour = SplitBehaviour::isolated;
   bool invert = false;
-  std::string text;              ///< literal to split at, or metaspace's replacement
-  bool flag = false;             ///< digits: one by one; metaspace: split; byte_level: use_regex
-  bool add_prefix_space = false; ///< byte_level
+  std::string text;               ///< literal to split at, or metaspace's replacement
+  bool flag = false;              ///< digits: one by one; metaspace: split; byte_level: use_regex
+  bool add_prefix_space = false;  ///< byte_level
   enum Prepend { always, first, never } prepend = always;
 };
 
 /// How tokens become bytes: `pieces` is per id, strips are for the whole text.
 struct DecodeRules {
-  bool join_by_space = false;     ///< no decoder at all
-  bool first_drops_space = false; ///< Metaspace: the first token loses its replacement characters
+  bool join_by_space = false;      ///< no decoder at all
+  bool first_drops_space = false;  ///< Metaspace: the first token loses its replacement characters
   std::string replacement;
   int strip_left = 0;  ///< characters strip_char taken from the start of the text
   char strip_char = ' ';

@@ -57,7 +57,8 @@ void place(TokenizerData& d, const std::string& field, const std::string& token,
   const auto i = static_cast<size_t>(id);
   if (i >= d.tokens.size()) d.tokens.resize(i + 1), d.used.resize(i + 1);
   if (d.used[i] && d.tokens[i] != token)
-    bad_field(d.where, field, str("id ", id, " belongs to both '", d.tokens[i], "' and '", token, "'"));
+    bad_field(d.where, field,
+              str("id ", id, " belongs to both '", d.tokens[i], "' and '", token, "'"));
   if (d.used[i] & how) bad_field(d.where, field, str("token '", token, "' stands twice"));
   d.tokens[i] = token;
   d.used[i] |= how;
@@ -78,7 +79,8 @@ void read_added(const Json& shell, TokenizerData& d) {
     const Json& j = list[i];
     if (!j.is_object() || !j.contains("content") || !j["content"].is_string() ||
         !j.contains("id") || !j["id"].is_number_integer())
-      bad_field(d.where, field, "an object with an integer 'id' and a string 'content' was expected");
+      bad_field(d.where, field,
+                "an object with an integer 'id' and a string 'content' was expected");
     AddedToken a;
     a.content = j["content"].get<std::string>();
     if (a.content.empty()) bad_field(d.where, field, "'content' is empty");
@@ -127,7 +129,8 @@ void read_merges(const Json& merges, TokenizerData& d) {
         left = s.substr(0, space), right = s.substr(space + 1);
     }
     const std::string field = str("model.merges[", i, "]");
-    if (left.empty() || right.empty()) bad_field(d.where, field, "\"a b\" or [\"a\", \"b\"] was expected");
+    if (left.empty() || right.empty())
+      bad_field(d.where, field, "\"a b\" or [\"a\", \"b\"] was expected");
     const int32_t l = model_id(d, left, field), r = model_id(d, right, field);
     d.merges.insert(l, r, static_cast<uint32_t>(i), model_id(d, left + right, field));
     d.merge_list.emplace_back(l, r);
@@ -201,7 +204,8 @@ std::shared_ptr<TokenizerData> parse_data(std::string_view json, const std::stri
   d.byte_fallback = boolean(model, "byte_fallback", where + ": model", false);
   d.fuse_unk = boolean(model, "fuse_unk", where + ": model", false);
   if (model.contains("unk_token") && !model["unk_token"].is_null()) {
-    if (!model["unk_token"].is_string()) bad_field(where, "model.unk_token", "a string was expected");
+    if (!model["unk_token"].is_string())
+      bad_field(where, "model.unk_token", "a string was expected");
     auto at = d.ids.find(model["unk_token"].get_ref<const std::string&>());
     if (at == d.ids.end()) bad_field(where, "model.unk_token", "is not in model.vocab");
     d.unk = at->second;
@@ -226,20 +230,23 @@ Tokenizer Tokenizer::load(const std::string& path) {
   if (is_directory(path)) {
     const std::string file = join_path(path, "tokenizer.json");
     if (!exists(file))
-      throw Error(Fault::io, str(path, " holds no tokenizer.json: make one with ",
-                                 "'wellspring text train'"));
+      throw Error(Fault::io,
+                  str(path, " holds no tokenizer.json: make one with ", "'wellspring text train'"));
     auto data = parse_data(read_file(file), file);
     read_config(path, *data);
     return Tokenizer(data);
   }
   if (ends_with(path, ".tiktoken")) {
     const std::string name = base_name(path);
-    for (auto [part, pattern] : {std::pair{"o200k", SplitPattern::o200k}, {"cl100k", SplitPattern::cl100k},
-                                 {"gpt2", SplitPattern::gpt2}, {"r50k", SplitPattern::gpt2},
+    for (auto [part, pattern] : {std::pair{"o200k", SplitPattern::o200k},
+                                 {"cl100k", SplitPattern::cl100k},
+                                 {"gpt2", SplitPattern::gpt2},
+                                 {"r50k", SplitPattern::gpt2},
                                  {"p50k", SplitPattern::gpt2}})
       if (name.find(part) != std::string::npos) return load_ranks(path, pattern);
-    throw Error(Fault::usage, str("the name of ", path, " does not say its pattern: load it with one ",
-                                  "of gpt2, llama3, qwen2, cl100k, o200k"));
+    throw Error(Fault::usage,
+                str("the name of ", path, " does not say its pattern: load it with one ",
+                    "of gpt2, llama3, qwen2, cl100k, o200k"));
   }
   return Tokenizer(parse_data(read_file(path), path));
 }

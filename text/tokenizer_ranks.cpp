@@ -17,8 +17,12 @@ std::optional<std::string> from_base64(std::string_view s) {
   int have = 0;
   while (!s.empty() && s.back() == '=') s.remove_suffix(1);
   for (char c : s) {
-    const int v = c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' + 26
-                  : c >= '0' && c <= '9' ? c - '0' + 52 : c == '+' ? 62 : c == '/' ? 63 : -1;
+    const int v = c >= 'A' && c <= 'Z'   ? c - 'A'
+                  : c >= 'a' && c <= 'z' ? c - 'a' + 26
+                  : c >= '0' && c <= '9' ? c - '0' + 52
+                  : c == '+'             ? 62
+                  : c == '/'             ? 63
+                                         : -1;
     if (v < 0) return std::nullopt;
     bits = bits << 6 | static_cast<uint32_t>(v);
     if ((have += 6) >= 8) out.push_back(static_cast<char>(bits >> (have -= 8)));
@@ -37,7 +41,8 @@ void derive_merges(TokenizerData& d) {
       if ((static_cast<unsigned char>(token[cut]) & 0xC0) == 0x80) continue;  // inside a character
       auto l = d.ids.find(token.substr(0, cut)), r = d.ids.find(token.substr(cut));
       if (l == d.ids.end() || r == d.ids.end()) continue;
-      if (!(d.used[static_cast<size_t>(l->second)] & d.used[static_cast<size_t>(r->second)] & 1)) continue;
+      if (!(d.used[static_cast<size_t>(l->second)] & d.used[static_cast<size_t>(r->second)] & 1))
+        continue;
       ways.emplace_back(l->second, r->second);
       d.merges.insert(l->second, r->second, static_cast<uint32_t>(id), static_cast<int32_t>(id));
     }
@@ -51,30 +56,45 @@ void derive_merges(TokenizerData& d) {
 std::string byte_level_shell(SplitPattern pattern, const std::vector<AddedToken>& added,
                              bool ignore_merges) {
   auto byte_level = [](bool regex) {
-    return Json{{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true},
+    return Json{{"type", "ByteLevel"},
+                {"add_prefix_space", false},
+                {"trim_offsets", true},
                 {"use_regex", regex}};
   };
   Json tokens = Json::array();
   for (const AddedToken& a : added)
-    tokens.push_back({{"id", a.id}, {"content", a.content}, {"single_word", a.single_word},
-                      {"lstrip", a.lstrip}, {"rstrip", a.rstrip}, {"normalized", a.normalized},
+    tokens.push_back({{"id", a.id},
+                      {"content", a.content},
+                      {"single_word", a.single_word},
+                      {"lstrip", a.lstrip},
+                      {"rstrip", a.rstrip},
+                      {"normalized", a.normalized},
                       {"special", a.special}});
   Json pre = byte_level(true);
   if (pattern != SplitPattern::gpt2)
     pre = {{"type", "Sequence"},
-           {"pretokenizers",
-            Json::array({Json{{"type", "Split"},
-                              {"pattern", {{"Regex", split_regex(pattern)}}},
-                              {"behavior", "Isolated"},
-                              {"invert", false}},
-                         byte_level(false)})}};
-  Json shell = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr},
-                {"added_tokens", tokens}, {"normalizer", nullptr}, {"pre_tokenizer", pre},
-                {"post_processor", nullptr}, {"decoder", byte_level(true)},
-                {"model", {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr},
-                           {"continuing_subword_prefix", nullptr}, {"end_of_word_suffix", nullptr},
-                           {"fuse_unk", false}, {"byte_fallback", false},
-                           {"ignore_merges", ignore_merges}}}};
+           {"pretokenizers", Json::array({Json{{"type", "Split"},
+                                               {"pattern", {{"Regex", split_regex(pattern)}}},
+                                               {"behavior", "Isolated"},
+                                               {"invert", false}},
+                                          byte_level(false)})}};
+  Json shell = {{"version", "1.0"},
+                {"truncation", nullptr},
+                {"padding", nullptr},
+                {"added_tokens", tokens},
+                {"normalizer", nullptr},
+                {"pre_tokenizer", pre},
+                {"post_processor", nullptr},
+                {"decoder", byte_level(true)},
+                {"model",
+                 {{"type", "BPE"},
+                  {"dropout", nullptr},
+                  {"unk_token", nullptr},
+                  {"continuing_subword_prefix", nullptr},
+                  {"end_of_word_suffix", nullptr},
+                  {"fuse_unk", false},
+                  {"byte_fallback", false},
+                  {"ignore_merges", ignore_merges}}}};
   if (pattern == SplitPattern::qwen2) shell["normalizer"] = {{"type", "NFC"}};
   return to_text(shell);
 }
@@ -100,7 +120,8 @@ Tokenizer Tokenizer::load_ranks(const std::string& path, SplitPattern pattern,
     auto bytes = from_base64(row.substr(0, space));
     auto rank = parse_int(row.substr(space + 1));
     if (!bytes || bytes->empty()) bad("the token is not base64");
-    if (!rank || *rank < 0 || *rank >= (1 << 24)) bad("the rank is not a number from 0 to 16777215");
+    if (!rank || *rank < 0 || *rank >= (1 << 24))
+      bad("the rank is not a number from 0 to 16777215");
     const auto id = static_cast<size_t>(*rank);
     if (id > static_cast<size_t>(line) * 16 + 65536) bad("the rank leaves too many ids unused");
     if (id >= d.tokens.size()) d.tokens.resize(id + 1), d.used.resize(id + 1);

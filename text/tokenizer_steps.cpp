@@ -92,7 +92,8 @@ void read_normalizer(const Field& root, TokenizerData& d) {
       if (regex) f.bad(str("replacing by the regular expression '", from, "' is not supported"));
       d.normalizer.push_back({NormalizerStep::replace, from, f.text("content")});
     } else {
-      f.bad(str("normalizer '", type, "' is not supported (NFC, Prepend, Replace and Sequence are)"));
+      f.bad(
+          str("normalizer '", type, "' is not supported (NFC, Prepend, Replace and Sequence are)"));
     }
   }
 }
@@ -135,12 +136,14 @@ PreStep read_pre_step(const Field& f) {
     s.text = f.has("replacement") ? f.text("replacement") : "\xE2\x96\x81";
     if (s.text.empty()) f.bad("an empty replacement");
     s.flag = f.boolean("split", true);
-    const std::string prepend = f.has("prepend_scheme") ? f.text("prepend_scheme")
-                                : f.boolean("add_prefix_space", true) ? "always" : "never";
+    const std::string prepend = f.has("prepend_scheme")               ? f.text("prepend_scheme")
+                                : f.boolean("add_prefix_space", true) ? "always"
+                                                                      : "never";
     if (prepend != "always" && prepend != "first" && prepend != "never")
       f.bad(str("unknown prepend_scheme '", prepend, "'"));
-    s.prepend = prepend == "always" ? PreStep::always
-                : prepend == "first" ? PreStep::first : PreStep::never;
+    s.prepend = prepend == "always"  ? PreStep::always
+                : prepend == "first" ? PreStep::first
+                                     : PreStep::never;
   } else {
     f.bad(str("pre-tokenizer '", type,
               "' is not supported (ByteLevel, Split, Digits, Metaspace and Sequence are)"));
@@ -237,8 +240,12 @@ void read_decoder(const Field& root, TokenizerData& d) {
     } else if (type == "ByteFallback") {
       each([&](size_t, std::string& s) {
         if (s.size() != 6 || !starts_with(s, "<0x") || s[5] != '>') return;
-        auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 55
-                                       : c >= 'a' && c <= 'f' ? c - 87 : -1; };
+        auto digit = [](char c) {
+          return c >= '0' && c <= '9'   ? c - '0'
+                 : c >= 'A' && c <= 'F' ? c - 55
+                 : c >= 'a' && c <= 'f' ? c - 87
+                                        : -1;
+        };
         const int high = digit(s[3]), low = digit(s[4]);
         if (high >= 0 && low >= 0) s = static_cast<char>(high * 16 + low);
       });
@@ -287,8 +294,10 @@ void read_steps(const Json& shell, TokenizerData& d) {
   d.pieces = d.tokens;
   for (const AddedToken& a : d.added)  // such tokens stand in normalised text
     if (a.normalized) d.pieces[static_cast<size_t>(a.id)] = d.normalize(a.content);
-  if (given("decoder")) read_decoder(field("decoder"), d);
-  else d.decode.join_by_space = true;
+  if (given("decoder"))
+    read_decoder(field("decoder"), d);
+  else
+    d.decode.join_by_space = true;
 }
 
 }  // namespace wellspring

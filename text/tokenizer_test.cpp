@@ -1,4 +1,5 @@
-// Tokenizers against golden files that Hugging Face's library made (testdata/make_golden.py), and errors.
+// Tokenizers against golden files that Hugging Face's library made (testdata/make_golden.py), and
+// errors.
 #include "text/tokenizer.h"
 
 #include <gtest/gtest.h>
@@ -26,8 +27,8 @@ Tokenizer golden(const std::string& name) {
   return at->second;
 }
 
-const std::vector<std::string> kByteLevel = {"gpt2", "gpt2_prefix", "llama3", "qwen2", "o200k",
-                                             "digits", "ranks.cl100k"};
+const std::vector<std::string> kByteLevel = {"gpt2",  "gpt2_prefix", "llama3",      "qwen2",
+                                             "o200k", "digits",      "ranks.cl100k"};
 
 std::string random_bytes(uint32_t seed, size_t n) {
   std::string s;
@@ -230,7 +231,8 @@ TEST(Tokenizer, BadFilesNameTheField) {
 
 TEST(Tokenizer, EveryCutOfAFileIsAnError) {
   const std::string whole = read_file(data("llama3.json"));
-  for (size_t n = 0; n + 1 < whole.size(); n += 97) EXPECT_NE(error_of(whole.substr(0, n)), "no error");
+  for (size_t n = 0; n + 1 < whole.size(); n += 97)
+    EXPECT_NE(error_of(whole.substr(0, n)), "no error");
 }
 
 TEST(Tokenizer, BadIdsAndMissingBytes) {
@@ -252,8 +254,8 @@ TEST(Tokenizer, BadIdsAndMissingBytes) {
 TEST(Tokenizer, BadRankFiles) {
   TemporaryFolder folder;
   const std::string path = join_path(folder.path(), "gpt2.tiktoken");
-  for (const char* text : {"", "YQ== 0\nYg== 0\n", "YQ==\n", "Y*== 0\n", "YQ== x\n", "YQ== 99999999999\n",
-                           "YQ== 0\nYQ== 1\n"}) {
+  for (const char* text : {"", "YQ== 0\nYg== 0\n", "YQ==\n", "Y*== 0\n", "YQ== x\n",
+                           "YQ== 99999999999\n", "YQ== 0\nYQ== 1\n"}) {
     write_file_atomic(path, text);
     EXPECT_THROW(Tokenizer::load(path), Error) << text;
   }

@@ -12,14 +12,14 @@ namespace wellspring::unicode {
 
 /// Bits of a code point's class.
 enum : uint8_t {
-  kLetter = 1,   ///< \p{L}
-  kNumber = 2,   ///< \p{N}
-  kSpace = 4,    ///< \s
-  kUpper = 8,    ///< \p{Lu} \p{Lt}
-  kLower = 16,   ///< \p{Ll}
-  kMark = 32,    ///< \p{M}
-  kWord = 64,    ///< \w as Rust's regular expressions have it
-  kNfcLook = 128 ///< may change in NFC, or combine with what stands before
+  kLetter = 1,    ///< \p{L}
+  kNumber = 2,    ///< \p{N}
+  kSpace = 4,     ///< \s
+  kUpper = 8,     ///< \p{Lu} \p{Lt}
+  kLower = 16,    ///< \p{Ll}
+  kMark = 32,     ///< \p{M}
+  kWord = 64,     ///< \w as Rust's regular expressions have it
+  kNfcLook = 128  ///< may change in NFC, or combine with what stands before
 };
 
 /// Class bits of any 32-bit value (0 beyond U+10FFFF).
@@ -30,7 +30,7 @@ inline uint8_t class_of(char32_t code) {
 /// One character of possibly broken UTF-8. An invalid byte is one character of class 0.
 struct Char {
   char32_t code;
-  int length;   ///< bytes, 1..4
+  int length;  ///< bytes, 1..4
   bool valid;
 };
 

@@ -1,4 +1,5 @@
-// Which characters of several bytes may begin as one symbol: merging their bytes first changes nothing.
+// Which characters of several bytes may begin as one symbol: merging their bytes first changes
+// nothing.
 #include <algorithm>
 
 #include "text/tokenizer_data.h"
@@ -23,7 +24,8 @@ struct Uses {
 
 class Characters {
  public:
-  explicit Characters(const TokenizerData& d) : d_(d), bytes_(d.tokens.size()), uses_(d.tokens.size()) {
+  explicit Characters(const TokenizerData& d)
+      : d_(d), bytes_(d.tokens.size()), uses_(d.tokens.size()) {
     for (size_t i = 0; i < bytes_.size(); ++i)
       if (d.used[i] & 1) bytes_[i] = from_byte_alphabet(d.tokens[i]).value_or("");
     for (auto [l, r] : d.merge_list) {
@@ -33,7 +35,8 @@ class Characters {
       auto lower = [&](uint32_t& x) { x = std::min(x, rank); };
       lower(left.any), lower(right.any);
       lower(a.empty() || !ascii(a.back()) ? right.after_many : right.after_ascii);
-      if (b.empty() || !continues(b[0])) lower(b.empty() || !ascii(b[0]) ? left.before_many : left.before_ascii);
+      if (b.empty() || !continues(b[0]))
+        lower(b.empty() || !ascii(b[0]) ? left.before_many : left.before_ascii);
     }
   }
 
@@ -81,8 +84,9 @@ class Characters {
 
 }  // namespace
 
-// A character's bytes become one symbol before anything else happens to them when every merge inside it
-// has a lower rank than any merge of a part of it with a neighbour, and than any merge of the symbol.
+// A character's bytes become one symbol before anything else happens to them when every merge
+// inside it has a lower rank than any merge of a part of it with a neighbour, and than any merge of
+// the symbol.
 void TokenizerData::find_whole_characters() {
   const Characters all(*this);
   for (size_t i = 0; i < tokens.size(); ++i) {
@@ -95,8 +99,8 @@ void TokenizerData::find_whole_characters() {
   }
 }
 
-// Symbols of a piece: whole characters where that is the same as their bytes. 0 when the piece has bytes
-// that are no UTF-8.
+// Symbols of a piece: whole characters where that is the same as their bytes. 0 when the piece has
+// bytes that are no UTF-8.
 size_t TokenizerData::start_with_characters(const char* p, size_t n, int32_t* to) const {
   const char* end = p + n;
   size_t count = 0;

@@ -1,4 +1,5 @@
-// Beginning with whole characters gives what beginning with bytes gives, for vocabularies made to hurt.
+// Beginning with whole characters gives what beginning with bytes gives, for vocabularies made to
+// hurt.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -21,7 +22,8 @@ struct Random {
   }
 };
 
-const std::vector<std::string> kLetters = {"的", "一", "丁", "七", "é", "è", "ж", "a", "b", " ", "水", "\U0001F600"};
+const std::vector<std::string> kLetters = {"的", "一", "丁", "七", "é",  "è",
+                                           "ж",  "a",  "b",  " ",  "水", "\U0001F600"};
 
 std::string random_text(Random& random, size_t letters) {
   std::string s;
@@ -30,14 +32,16 @@ std::string random_text(Random& random, size_t letters) {
 }
 
 // Any merges whatever: of bytes inside characters, across them, in any order.
-std::string random_tokenizer(Random& random, std::map<std::pair<std::string, std::string>, int>& ranks) {
+std::string random_tokenizer(Random& random,
+                             std::map<std::pair<std::string, std::string>, int>& ranks) {
   std::vector<std::string> tokens;
   for (int b = 0; b < 256; ++b) tokens.emplace_back(1, static_cast<char>(b));
   const std::string text = random_text(random, 400);
   std::vector<std::pair<std::string, std::string>> merges;
   for (int i = 0; i < 5000 && merges.size() < 120; ++i) {
     const size_t at = random.below(text.size()), n = 1 + random.below(4), m = 1 + random.below(4);
-    const std::string l = text.substr(at, n), r = at + n < text.size() ? text.substr(at + n, m) : "";
+    const std::string l = text.substr(at, n),
+                      r = at + n < text.size() ? text.substr(at + n, m) : "";
     const bool known = std::find(tokens.begin(), tokens.end(), l) != tokens.end() &&
                        std::find(tokens.begin(), tokens.end(), r) != tokens.end();
     if (r.empty() || !known || std::count(merges.begin(), merges.end(), std::pair(l, r))) continue;

@@ -19,7 +19,8 @@ class WordCounts {
     for (; slots_[i].index; i = (i + 1) & (slots_.size() - 1)) {
       if (slots_[i].tag != static_cast<uint32_t>(h >> 32)) continue;
       Entry& e = entries_[slots_[i].index - 1];
-      if (e.size == word.size() && std::memcmp(bytes_.data() + e.begin, word.data(), word.size()) == 0) {
+      if (e.size == word.size() &&
+          std::memcmp(bytes_.data() + e.begin, word.data(), word.size()) == 0) {
         e.count += n;
         return;
       }
@@ -34,8 +35,10 @@ class WordCounts {
   void each(F&& fn) const {
     for (const Entry& e : entries_) {
       const std::string_view word(bytes_.data() + e.begin, e.size);
-      if constexpr (std::is_invocable_v<F, std::string_view, int64_t>) fn(word, e.count);
-      else fn(word, e.count, e.hash);
+      if constexpr (std::is_invocable_v<F, std::string_view, int64_t>)
+        fn(word, e.count);
+      else
+        fn(word, e.count, e.hash);
     }
   }
 

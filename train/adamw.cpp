@@ -55,7 +55,8 @@ TensorList AdamW::state() const {
 void AdamW::restore(const Safetensors& file, int64_t steps) {
   for (size_t i = 0; i < parameters_.size(); ++i)
     for (const ParameterPart& part : parameters_[i]->parts) {
-      merge_part(*parameters_[i], part, file.tensor("exp_avg." + part.name), first_[i], file.where());
+      merge_part(*parameters_[i], part, file.tensor("exp_avg." + part.name), first_[i],
+                 file.where());
       merge_part(*parameters_[i], part, file.tensor("exp_avg_sq." + part.name), second_[i],
                  file.where());
     }

@@ -22,9 +22,9 @@ class AdamW {
 
   /// Norm of all gradients together, in f64 and a fixed order.
   double gradient_norm() const;
-  /// One step: masters, moments and compute copies from the gradients times `gradient_scale`, at `rate`
-  /// times each parameter's lr_multiplier. The gradients are given back. A parameter without gradient
-  /// stays as it is.
+  /// One step: masters, moments and compute copies from the gradients times `gradient_scale`, at
+  /// `rate` times each parameter's lr_multiplier. The gradients are given back. A parameter without
+  /// gradient stays as it is.
   void step(double rate, double gradient_scale = 1);
   int64_t steps() const { return steps_; }
 

@@ -15,7 +15,8 @@ constexpr size_t kMostPoints = 800;
 std::string number(double v) {
   char buffer[32];
   double size = std::abs(v);
-  std::snprintf(buffer, sizeof buffer, size != 0 && (size < 1e-3 || size >= 1e6) ? "%.2g" : "%.4g", v);
+  std::snprintf(buffer, sizeof buffer, size != 0 && (size < 1e-3 || size >= 1e6) ? "%.2g" : "%.4g",
+                v);
   if (size >= 1e4 && size < 1e6) std::snprintf(buffer, sizeof buffer, "%.0f", v);
   return buffer;
 }
@@ -24,7 +25,10 @@ std::string number(double v) {
 std::vector<double> ticks(double low, double high, int wanted) {
   double raw = (high - low) / wanted;
   double power = std::pow(10, std::floor(std::log10(raw)));
-  double step = power * (raw / power < 1.5 ? 1 : raw / power < 3.5 ? 2 : raw / power < 7.5 ? 5 : 10);
+  double step = power * (raw / power < 1.5   ? 1
+                         : raw / power < 3.5 ? 2
+                         : raw / power < 7.5 ? 5
+                                             : 10);
   std::vector<double> out;
   for (double v = std::ceil(low / step - 1e-9) * step; v <= high + step * 1e-9; v += step)
     out.push_back(std::abs(v) < step * 1e-9 ? 0 : v);
@@ -49,7 +53,8 @@ Series thinned(const Series& s) {
     size_t begin = b * s.x.size() / buckets, end = (b + 1) * s.x.size() / buckets;
     auto [low, high] = std::minmax_element(s.y.begin() + begin, s.y.begin() + end);
     size_t i = low - s.y.begin(), j = high - s.y.begin();
-    for (size_t k : {std::min(i, j), std::max(i, j)}) out.x.push_back(s.x[k]), out.y.push_back(s.y[k]);
+    for (size_t k : {std::min(i, j), std::max(i, j)})
+      out.x.push_back(s.x[k]), out.y.push_back(s.y[k]);
   }
   return out;
 }
@@ -79,23 +84,24 @@ std::string svg_chart(const std::string& title, const std::string& x_label,
     return std::string(b);
   };
 
-  std::string out = str("<svg class=\"chart\" viewBox=\"0 0 ", kWidth, " ", kHeight,
-                        "\" role=\"img\" aria-label=\"", html_escape(title), "\">\n<text class=\"title\" x=\"",
-                        kLeft, "\" y=\"18\">", html_escape(title), "</text>\n");
+  std::string out =
+      str("<svg class=\"chart\" viewBox=\"0 0 ", kWidth, " ", kHeight,
+          "\" role=\"img\" aria-label=\"", html_escape(title), "\">\n<text class=\"title\" x=\"",
+          kLeft, "\" y=\"18\">", html_escape(title), "</text>\n");
   for (double v : ticks(ys.low, ys.high, 5)) {
     std::string y = at(py(v));
     out += str("<line class=\"grid\" x1=\"", kLeft, "\" x2=\"", kWidth - kRight, "\" y1=\"", y,
-               "\" y2=\"", y, "\"/><text class=\"tick\" text-anchor=\"end\" x=\"", kLeft - 6, "\" y=\"",
-               at(py(v) + 4), "\">", number(log_y ? std::pow(10, v) : v), "</text>\n");
+               "\" y2=\"", y, "\"/><text class=\"tick\" text-anchor=\"end\" x=\"", kLeft - 6,
+               "\" y=\"", at(py(v) + 4), "\">", number(log_y ? std::pow(10, v) : v), "</text>\n");
   }
   for (double v : ticks(xs.low, xs.high, 8))
     out += str("<text class=\"tick\" text-anchor=\"middle\" x=\"", at(px(v)), "\" y=\"",
                kHeight - kBottom + 18, "\">", number(v), "</text>\n");
   out += str("<line class=\"axis\" x1=\"", kLeft, "\" x2=\"", kWidth - kRight, "\" y1=\"",
-             kHeight - kBottom, "\" y2=\"", kHeight - kBottom, "\"/>\n<text class=\"label\" text-anchor=\"end\" x=\"",
-             kWidth - kRight, "\" y=\"", kHeight - 8, "\">", html_escape(x_label),
-             "</text><text class=\"label\" x=\"", kLeft, "\" y=\"", kHeight - 8, "\">",
-             html_escape(y_label), "</text>\n");
+             kHeight - kBottom, "\" y2=\"", kHeight - kBottom,
+             "\"/>\n<text class=\"label\" text-anchor=\"end\" x=\"", kWidth - kRight, "\" y=\"",
+             kHeight - 8, "\">", html_escape(x_label), "</text><text class=\"label\" x=\"", kLeft,
+             "\" y=\"", kHeight - 8, "\">", html_escape(y_label), "</text>\n");
   double legend = kWidth - kRight;
   for (size_t k = series.size(); k-- > 0;) {
     Series s = thinned(series[k]);
@@ -103,7 +109,8 @@ std::string svg_chart(const std::string& title, const std::string& x_label,
     for (size_t i = 0; i < s.x.size(); ++i) {
       if (!usable(s.x[i], s.y[i])) continue;
       std::string x = at(px(s.x[i])), y = at(py(height_of(s.y[i])));
-      shape += s.points ? str("<circle cx=\"", x, "\" cy=\"", y, "\" r=\"3\"/>") : str(x, ",", y, " ");
+      shape +=
+          s.points ? str("<circle cx=\"", x, "\" cy=\"", y, "\" r=\"3\"/>") : str(x, ",", y, " ");
     }
     out += str("<g class=\"s", k, "\"><title>", html_escape(s.name), "</title>",
                s.points ? shape : str("<polyline points=\"", shape, "\"/>"));

@@ -13,18 +13,18 @@
 
 namespace wellspring {
 
-/// What a run needs besides weights and moments to go on as if nothing had happened. All randomness is a
-/// function of the seed and the step.
+/// What a run needs besides weights and moments to go on as if nothing had happened. All randomness
+/// is a function of the seed and the step.
 struct TrainState {
-  int64_t step = 0;      // steps done
-  double seconds = 0;    // used for them, evaluations included
+  int64_t step = 0;    // steps done
+  double seconds = 0;  // used for them, evaluations included
   uint64_t seed = 0;
-  std::string data;      // Loader::position() as JSON
-  std::string plan;      // StepPlan::to_json() as JSON
+  std::string data;  // Loader::position() as JSON
+  std::string plan;  // StepPlan::to_json() as JSON
 };
 
-/// Writes and publishes checkpoints/step-N. On Error (a full disk, another owner) nothing that was there
-/// has changed. `tokenizer` is the folder whose tokenizer files are copied ("": none).
+/// Writes and publishes checkpoints/step-N. On Error (a full disk, another owner) nothing that was
+/// there has changed. `tokenizer` is the folder whose tokenizer files are copied ("": none).
 void save_checkpoint(RunFolder& run, const Decoder& model, const AdamW& optimizer,
                      const TrainState& state, const std::string& tokenizer);
 

@@ -6,8 +6,8 @@
 
 namespace wellspring {
 
-/// Watches loss and gradient norm. A value that is not finite, or a loss that stays above the running
-/// median by `spike_factor` times the running deviation for `patience` steps, is reported.
+/// Watches loss and gradient norm. A value that is not finite, or a loss that stays above the
+/// running median by `spike_factor` times the running deviation for `patience` steps, is reported.
 class TrainingGuard {
  public:
   struct Options {
@@ -26,8 +26,8 @@ class TrainingGuard {
  private:
   Options options_;
   std::deque<double> recent_;
-  int high_ = 0;             // steps in a row
-  int64_t first_high_ = 0;   // the first of them
+  int high_ = 0;            // steps in a row
+  int64_t first_high_ = 0;  // the first of them
 };
 
 }  // namespace wellspring

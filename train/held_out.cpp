@@ -29,7 +29,8 @@ double nats_of(const Decoder& model, EvalWindows& windows, int64_t batch, int64_
     // Most documents are shorter than a window: nothing is computed beyond the longest of a batch.
     int64_t scored = 0, columns = 0;
     for (int64_t i = 0; i < rows * length; ++i)
-      if (targets[static_cast<size_t>(i)] != EvalWindows::kIgnore) ++scored, columns = std::max(columns, i % length + 1);
+      if (targets[static_cast<size_t>(i)] != EvalWindows::kIgnore)
+        ++scored, columns = std::max(columns, i % length + 1);
     Tensor x = cut(ids, rows, length, columns), y = cut(targets, rows, length, columns);
     nats += model.loss(x, y).item() * static_cast<double>(scored);
     if (stop && stop()) break;
@@ -43,7 +44,8 @@ double HeldOutScore::bits_per_byte() const {
   return nats / std::numbers::ln2 / static_cast<double>(bytes);
 }
 
-HeldOut::HeldOut(const std::vector<MixPart>& parts, int64_t length, int64_t batch, int64_t most_tokens)
+HeldOut::HeldOut(const std::vector<MixPart>& parts, int64_t length, int64_t batch,
+                 int64_t most_tokens)
     : length_(length), batch_(batch) {
   std::map<std::string, Group> groups;
   int64_t total = 0;

@@ -23,7 +23,8 @@ struct HeldOutScore {
 /// Held-out documents of datasets, grouped by language. One thread.
 class HeldOut {
  public:
-  /// About `most_tokens` of them (0: all), spread evenly, in windows of `length` tokens, `batch` at a time.
+  /// About `most_tokens` of them (0: all), spread evenly, in windows of `length` tokens, `batch` at
+  /// a time.
   HeldOut(const std::vector<MixPart>& parts, int64_t length, int64_t batch, int64_t most_tokens);
   ~HeldOut();
   bool empty() const { return groups_.empty(); }

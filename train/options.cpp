@@ -78,8 +78,8 @@ void read_steps(const Config& c, TrainOptions& o) {
   o.batch = at_least(c, "batch", 8, 1);
   o.micro_batch = at_least(c, "micro_batch", o.batch, 1);
   if (o.batch % o.micro_batch)
-    throw Error(Fault::config, str(c.place("batch"), ": ", o.batch, " rows are no multiple of micro_batch ",
-                                   o.micro_batch));
+    throw Error(Fault::config, str(c.place("batch"), ": ", o.batch,
+                                   " rows are no multiple of micro_batch ", o.micro_batch));
   o.steps = at_least(c, "steps", 0, 0);
   o.max_seconds = between(c, "max_seconds", 0, 0, 1e9);
   read_schedule(c["schedule"], o);
@@ -109,7 +109,8 @@ TrainOptions TrainOptions::read(Config& config) {
   o.train = read_parts(data, "train");
   o.eval = read_parts(data, "eval");
   if (o.train.empty())
-    throw Error(Fault::config, str(data.place("train"), ": name at least one dataset: [{path: DIR}]"));
+    throw Error(Fault::config,
+                str(data.place("train"), ": name at least one dataset: [{path: DIR}]"));
   const DatasetInfo info = Dataset(o.train[0].dataset).info();
   o.eos = info.eos;
   o.tokenizer = read_tokenizer(config, info);
@@ -119,16 +120,18 @@ TrainOptions TrainOptions::read(Config& config) {
   o.start = config.text("start", "");
   o.model = DecoderConfig::read(model);
   if (o.model.vocab < info.vocab_size)
-    throw Error(Fault::config, str(model.place("vocab"), ": is ", o.model.vocab, ", but the data has ",
-                                   info.vocab_size, " tokens"));
+    throw Error(Fault::config, str(model.place("vocab"), ": is ", o.model.vocab,
+                                   ", but the data has ", info.vocab_size, " tokens"));
   read_steps(config["train"], o);
   o.samples = config.texts("samples");
   o.sample_tokens = at_least(config, "sample_tokens", 60, 1);
   if (!o.samples.empty() && o.tokenizer.empty())
-    throw Error(Fault::config, str(config.place("samples"), ": there is no tokenizer to write them with"));
+    throw Error(Fault::config,
+                str(config.place("samples"), ": there is no tokenizer to write them with"));
   config.check_all_used();
   if (o.steps == 0 && o.max_seconds == 0)
-    throw Error(Fault::config, str(config["train"].place("steps"), ": give steps, or max_seconds, or both"));
+    throw Error(Fault::config,
+                str(config["train"].place("steps"), ": give steps, or max_seconds, or both"));
   o.resolved = config.to_yaml();
   return o;
 }

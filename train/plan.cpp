@@ -59,11 +59,13 @@ Json StepPlan::to_json() const {
 
 void StepPlan::restore(const Json& entries, const std::string& where) {
   entries_.clear();
-  auto wrong = [&] { throw Error(Fault::data, str(where, ": expected [{\"at\": N, \"steps\": N}, ...]")); };
+  auto wrong = [&] {
+    throw Error(Fault::data, str(where, ": expected [{\"at\": N, \"steps\": N}, ...]"));
+  };
   if (!entries.is_array()) wrong();
   for (const Json& e : entries) {
-    if (!e.is_object() || !e.contains("at") || !e["at"].is_number_integer() || !e.contains("steps") ||
-        !e["steps"].is_number_integer())
+    if (!e.is_object() || !e.contains("at") || !e["at"].is_number_integer() ||
+        !e.contains("steps") || !e["steps"].is_number_integer())
       wrong();
     entries_.push_back({e["at"], e["steps"]});
   }

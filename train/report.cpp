@@ -34,8 +34,7 @@ Series curve(const std::vector<Json>& steps, const std::string& key, const std::
              bool points = false) {
   Series s{name, {}, {}, points};
   for (const Json& j : steps)
-    if (j.contains(key) && j[key].is_number())
-      s.x.push_back(j["step"]), s.y.push_back(j[key]);
+    if (j.contains(key) && j[key].is_number()) s.x.push_back(j["step"]), s.y.push_back(j[key]);
   return s;
 }
 
@@ -48,7 +47,8 @@ std::string figure(double v, const char* format) {
 class Figures {
  public:
   void add(const std::string& what, const std::string& value) {
-    rows_ += str("<tr><td>", html_escape(what), "</td><td class=\"n\">", html_escape(value), "</td></tr>\n");
+    rows_ += str("<tr><td>", html_escape(what), "</td><td class=\"n\">", html_escape(value),
+                 "</td></tr>\n");
   }
   std::string html() const { return "<table>" + rows_ + "</table>"; }
 
@@ -91,34 +91,40 @@ void write_report(const std::string& run_folder, const std::vector<Sample>& samp
     if (n) figures.add("mean tokens a second", figure(rate / static_cast<double>(n), "%.0f"));
     figures.add("time in steps", human_duration(seconds));
     if (last.contains("gemm_share"))
-      figures.add("share of the machine's GEMM peak", figure(100 * last["gemm_share"].get<double>(), "%.0f %%"));
-    if (last.contains("memory")) figures.add("peak memory", human_bytes(last["memory"].get<double>()));
+      figures.add("share of the machine's GEMM peak",
+                  figure(100 * last["gemm_share"].get<double>(), "%.0f %%"));
+    if (last.contains("memory"))
+      figures.add("peak memory", human_bytes(last["memory"].get<double>()));
   }
   for (auto& [key, value] : status.items())
     if (key == "parameters" || key == "machine")
-      figures.add(key, value.is_string() ? value.get<std::string>() : human_count(value.get<double>()));
+      figures.add(key,
+                  value.is_string() ? value.get<std::string>() : human_count(value.get<double>()));
 
   std::string name = html_escape(base_name(run_folder));
-  std::string html = str("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Run ", name,
-                         "</title><meta name=\"viewport\" content=\"width=device-width\"><style>", kStyle,
-                         "</style></head><body><h1>Run ", name, "</h1>\n", figures.html(), extra,
-                         "<h2>Curves</h2><div class=\"charts\">\n");
-  html += svg_chart("Loss", "step", "nats a token",
-                    {curve(steps, "loss", "training"), curve(steps, "eval_loss", "held out", true)});
+  std::string html =
+      str("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Run ", name,
+          "</title><meta name=\"viewport\" content=\"width=device-width\"><style>", kStyle,
+          "</style></head><body><h1>Run ", name, "</h1>\n", figures.html(), extra,
+          "<h2>Curves</h2><div class=\"charts\">\n");
+  html +=
+      svg_chart("Loss", "step", "nats a token",
+                {curve(steps, "loss", "training"), curve(steps, "eval_loss", "held out", true)});
   html += svg_chart("Held-out bits per byte", "step", "bits a byte",
                     {curve(steps, "eval_bpb", "held out")});
   html += svg_chart("Learning rate", "step", "rate", {curve(steps, "learning_rate", "rate")});
   html += svg_chart("Throughput", "step", "tokens a second",
                     {curve(steps, "tokens_per_second", "tokens/s")});
-  html += svg_chart("Gradient norm", "step", "norm", {curve(steps, "gradient_norm", "before clipping")},
-                    true);
+  html += svg_chart("Gradient norm", "step", "norm",
+                    {curve(steps, "gradient_norm", "before clipping")}, true);
   html += "</div>\n";
   if (!samples.empty()) html += "<h2>Samples</h2>\n";
   for (const Sample& s : samples)
-    html += str("<blockquote><b>", html_escape(s.prompt), "</b>", html_escape(s.text), "</blockquote>\n");
+    html += str("<blockquote><b>", html_escape(s.prompt), "</b>", html_escape(s.text),
+                "</blockquote>\n");
   if (exists(join_path(attempt, "run.yaml")))
-    html += str("<h2>Configuration</h2><pre>", html_escape(read_file(join_path(attempt, "run.yaml"))),
-                "</pre>\n");
+    html += str("<h2>Configuration</h2><pre>",
+                html_escape(read_file(join_path(attempt, "run.yaml"))), "</pre>\n");
   html += "</body></html>\n";
   write_file_atomic(join_path(run_folder, "report.html"), html);
 }

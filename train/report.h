@@ -10,8 +10,9 @@ struct Sample {
 };
 
 /// Writes RUN/report.html: one self-contained file with curves (loss, evaluation, learning rate,
-/// throughput, gradient norm), the figures of the run, its configuration and `samples`. Reads metrics.jsonl
-/// and the newest attempt's files. `extra` is HTML put under the figures ("" for none).
+/// throughput, gradient norm), the figures of the run, its configuration and `samples`. Reads
+/// metrics.jsonl and the newest attempt's files. `extra` is HTML put under the figures ("" for
+/// none).
 void write_report(const std::string& run_folder, const std::vector<Sample>& samples,
                   const std::string& extra = "");
 

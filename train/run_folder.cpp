@@ -40,8 +40,9 @@ RunFolder::RunFolder(const std::string& path) : path_(path) {
   lock_ = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (lock_ < 0) throw Error(Fault::io, str("cannot write into the run folder ", path));
   if (::flock(lock_, LOCK_EX | LOCK_NB) != 0)
-    throw Error(Fault::try_again,
-                str("run folder ", path, " is in use by another process; stop it or give another --out"));
+    throw Error(
+        Fault::try_again,
+        str("run folder ", path, " is in use by another process; stop it or give another --out"));
   int64_t last = 0;
   for (const std::string& name : list_directory(join_path(path, "attempts")))
     if (auto n = parse_int(name)) last = std::max(last, *n);

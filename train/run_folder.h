@@ -18,8 +18,9 @@ namespace wellspring {
 class RunFolder {
  public:
   /// Opens a folder for a new attempt: makes what is missing, takes the next attempt number
-  /// (WELLSPRING_ATTEMPT when the cluster gives one), writes `owner` with the token (WELLSPRING_TOKEN, or
-  /// a fresh one). Error(Fault::try_again) when another live process of this machine owns it.
+  /// (WELLSPRING_ATTEMPT when the cluster gives one), writes `owner` with the token
+  /// (WELLSPRING_TOKEN, or a fresh one). Error(Fault::try_again) when another live process of this
+  /// machine owns it.
   explicit RunFolder(const std::string& path);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
@@ -36,7 +37,8 @@ class RunFolder {
   /// Appends a line to attempts/N/log.txt.
   void log(const std::string& line);
 
-  /// Throws Error(Fault::try_again) when `owner` no longer holds our token: another attempt took over.
+  /// Throws Error(Fault::try_again) when `owner` no longer holds our token: another attempt took
+  /// over.
   void check_owner() const;
   /// Publishes a finished temporary folder as checkpoints/step-N: checks the owner, syncs, renames.
   void publish_checkpoint(const std::string& temporary, int64_t step);
@@ -53,8 +55,8 @@ class RunFolder {
 /// Steps of the published checkpoints of a run folder, rising.
 std::vector<int64_t> checkpoint_steps(const std::string& run_folder);
 std::string checkpoint_path(const std::string& run_folder, int64_t step);
-/// Steps of metrics.jsonl: per step the newest attempt that was not rolled back, rising by step. A cut last
-/// line (a kill while writing) is passed over.
+/// Steps of metrics.jsonl: per step the newest attempt that was not rolled back, rising by step. A
+/// cut last line (a kill while writing) is passed over.
 std::vector<Json> live_curve(const std::string& run_folder);
 
 }  // namespace wellspring

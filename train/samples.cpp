@@ -21,9 +21,11 @@ std::vector<Sample> write_samples(const Decoder& model, const std::string& token
     std::vector<int32_t> made, next = ids;
     while (static_cast<int64_t>(made.size()) < tokens &&
            cache->length() + static_cast<int64_t>(next.size()) <= model.config().context) {
-      Tensor input = Tensor::from(std::span<const int32_t>(next), {1, static_cast<int64_t>(next.size())});
+      Tensor input =
+          Tensor::from(std::span<const int32_t>(next), {1, static_cast<int64_t>(next.size())});
       std::vector<float> logits = model.step(input, *cache).to_vector<float>();
-      logits.resize(static_cast<size_t>(std::min<int64_t>(model.config().vocab, tokenizer.vocab_size())));
+      logits.resize(
+          static_cast<size_t>(std::min<int64_t>(model.config().vocab, tokenizer.vocab_size())));
       int32_t token = sample(logits, sampling, static_cast<uint64_t>(cache->length()));
       if (token == separator) break;
       made.push_back(token);

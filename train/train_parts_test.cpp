@@ -35,7 +35,8 @@ TEST(Guard, FindsNanAndSpikesButNotNoise) {
   TrainingGuard guard({});
   EXPECT_TRUE(guard.check(1, NAN, 1).has_value());
   EXPECT_TRUE(guard.check(2, 1, INFINITY).has_value());
-  for (int i = 0; i < 100; ++i) EXPECT_FALSE(guard.check(i, 5 + 0.1 * ((i * 7) % 5), 1).has_value());
+  for (int i = 0; i < 100; ++i)
+    EXPECT_FALSE(guard.check(i, 5 + 0.1 * ((i * 7) % 5), 1).has_value());
   EXPECT_FALSE(guard.rise());
   EXPECT_FALSE(guard.check(101, 50, 1).has_value());  // one bad batch passes
   EXPECT_EQ(guard.rise(), 101);

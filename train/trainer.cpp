@@ -40,18 +40,22 @@ int64_t probe_steps(const TrainOptions& o) { return std::clamp<int64_t>(o.schedu
 
 // What the run computes on; a chip's name ends with the instruction set in use.
 Json placement() {
-  return {{"device", device_name({})}, {"name", chips()[0].capabilities(0).name}, {"threads", threads()}};
+  return {{"device", device_name({})},
+          {"name", chips()[0].capabilities(0).name},
+          {"threads", threads()}};
 }
 
 // "rows 8 to 11 (train-00000.tokens document 3 token 17 ... )" of what Run::batch() noted.
 std::string rows_text(const Json& batch) {
   const Json& rows = batch["rows"];
   auto place = [](const Json& r) {
-    return str(base_name(r["shard"].get<std::string>()), " document ", r["document"].get<int64_t>(), " token ",
-               r["offset"].get<int64_t>());
+    return str(base_name(r["shard"].get<std::string>()), " document ", r["document"].get<int64_t>(),
+               " token ", r["offset"].get<int64_t>());
   };
-  const auto first = batch["first_row"].get<int64_t>(), last = first + static_cast<int64_t>(rows.size()) - 1;
-  return str("rows ", first, " to ", last, " (", place(rows.front()), " ... ", place(rows.back()), ")");
+  const auto first = batch["first_row"].get<int64_t>(),
+             last = first + static_cast<int64_t>(rows.size()) - 1;
+  return str("rows ", first, " to ", last, " (", place(rows.front()), " ... ", place(rows.back()),
+             ")");
 }
 
 class Run {
@@ -88,20 +92,22 @@ class Run {
   std::vector<int32_t> rows_;  // [B, T + 1]
   Tensor ids_, targets_;
   double flops_, gemm_ = 0;
-  int64_t done_ = 0, first_ = 0;      // steps of the run; where this attempt began
-  double before_ = 0;                 // seconds that earlier attempts used
-  Stopwatch watch_;                   // since this attempt's first step
-  double step_seconds_ = 0;           // in steps of this attempt
+  int64_t done_ = 0, first_ = 0;                // steps of the run; where this attempt began
+  double before_ = 0;                           // seconds that earlier attempts used
+  Stopwatch watch_;                             // since this attempt's first step
+  double step_seconds_ = 0;                     // in steps of this attempt
   double eval_seconds_ = 0, save_seconds_ = 0;  // the last ones
-  int64_t saved_ = -1;                // step of the newest checkpoint
+  int64_t saved_ = -1;                          // step of the newest checkpoint
   TrainResult result_;
 };
 
 Run::Run(const TrainOptions& options, RunFolder& folder, bool quiet)
     : o_(options),
       folder_(folder),
-      loader_(options.train, {.batch = options.batch, .length = options.sequence, .seed = options.seed}),
-      held_out_(options.eval, options.sequence, std::max<int64_t>(1, 4096 / options.sequence), options.eval_tokens),
+      loader_(options.train,
+              {.batch = options.batch, .length = options.sequence, .seed = options.seed}),
+      held_out_(options.eval, options.sequence, std::max<int64_t>(1, 4096 / options.sequence),
+                options.eval_tokens),
       guard_(options.guard),
       plan_(options.steps, options.max_seconds, probe_steps(options)),
       rows_(static_cast<size_t>(options.batch * (options.sequence + 1))),
@@ -117,14 +123,16 @@ Run::Run(const TrainOptions& options, RunFolder& folder, bool quiet)
     progress_ = std::make_unique<Progress>("train", 0, "tokens", done_ * tokens_per_step());
   folder_.status("running", facts());
   show(str(human_count(static_cast<double>(o_.model.parameters())), " parameters, ",
-           std::string(name_of(o_.dtype)), ", ", human_count(static_cast<double>(loader_.epoch_tokens())),
+           std::string(name_of(o_.dtype)), ", ",
+           human_count(static_cast<double>(loader_.epoch_tokens())),
            " tokens of text, matrix products at ", fixed(gemm_ * 1e-9, 0), " GF/s"));
 }
 
 void Run::begin_or_resume() {
   const std::vector<int64_t> steps = checkpoint_steps(folder_.path());
-  folder_.prune_checkpoints(static_cast<int>(std::max<size_t>(steps.size(), 1)));  // left-overs of a kill
-  const std::string from = !steps.empty()    ? checkpoint_path(folder_.path(), steps.back())
+  folder_.prune_checkpoints(
+      static_cast<int>(std::max<size_t>(steps.size(), 1)));  // left-overs of a kill
+  const std::string from = !steps.empty()     ? checkpoint_path(folder_.path(), steps.back())
                            : o_.start.empty() ? std::string()
                                               : find_model_folder(o_.start);
   if (from.empty()) {
@@ -137,8 +145,9 @@ void Run::begin_or_resume() {
     };
     const std::string wanted = shape(o_.model), found = shape(read_decoder_config(from));
     if (wanted != found)
-      throw Error(Fault::config, str(from, " holds a model of another shape than the configuration: ", found,
-                                     " instead of ", wanted));
+      throw Error(Fault::config,
+                  str(from, " holds a model of another shape than the configuration: ", found,
+                      " instead of ", wanted));
     model_ = std::make_unique<Decoder>(o_.model, o_.dtype, Decoder::Use::training);
     load_weights(*model_, from);
   }
@@ -153,7 +162,8 @@ void Run::begin_or_resume() {
 void Run::restore(const std::string& checkpoint) {
   const TrainState state = read_train_state(checkpoint);
   if (state.seed != o_.seed)
-    throw Error(Fault::config, str(checkpoint, " was trained with seed ", state.seed, ", the configuration says ", o_.seed));
+    throw Error(Fault::config, str(checkpoint, " was trained with seed ", state.seed,
+                                   ", the configuration says ", o_.seed));
   restore_optimizer(checkpoint, state, *optimizer_);
   loader_.restore(parse_json(state.data, checkpoint));
   // Decisions made after that checkpoint hold as well: the run goes the same way again.
@@ -187,7 +197,8 @@ double Run::reserve() const {
   double evaluation = eval_seconds_ > 0 ? eval_seconds_
                                         : one * static_cast<double>(held_out_.tokens()) /
                                               static_cast<double>(3 * tokens_per_step());
-  double saving = save_seconds_ > 0 ? save_seconds_ : 12e-9 * static_cast<double>(o_.model.parameters());
+  double saving =
+      save_seconds_ > 0 ? save_seconds_ : 12e-9 * static_cast<double>(o_.model.parameters());
   return evaluation + saving;
 }
 
@@ -196,8 +207,14 @@ Json Run::batch(double loss, double norm) const {
   auto number = [](double v) { return std::isfinite(v) ? Json(v) : Json(str(v)); };
   Json rows = Json::array();
   for (const Loader::RowPlace& row : loader_.last_rows())
-    rows.push_back({{"source", row.source}, {"shard", row.shard}, {"document", row.document}, {"offset", row.offset}});
-  return {{"step", done_ + 1}, {"loss", number(loss)}, {"gradient_norm", number(norm)}, {"first_row", done_ * o_.batch},
+    rows.push_back({{"source", row.source},
+                    {"shard", row.shard},
+                    {"document", row.document},
+                    {"offset", row.offset}});
+  return {{"step", done_ + 1},
+          {"loss", number(loss)},
+          {"gradient_norm", number(norm)},
+          {"first_row", done_ * o_.batch},
           {"rows", rows}};
 }
 
@@ -215,9 +232,10 @@ void Run::guard(double loss, double norm) {
   const std::string file = folder_.attempt_path("bad_batch.json");
   write_file_atomic(file, to_text(bad, 1) + "\n");
   throw Error(Fault::data,
-              str("training stopped at step ", done_ + 1, ": ", *why, ". Its batch is ", rows_text(bad), began,
-                  "; all of them in ", file, ". ",
-                  saved_ >= 0 ? str("The checkpoint of step ", saved_, " is whole: lower the learning rate and --resume")
+              str("training stopped at step ", done_ + 1, ": ", *why, ". Its batch is ",
+                  rows_text(bad), began, "; all of them in ", file, ". ",
+                  saved_ >= 0 ? str("The checkpoint of step ", saved_,
+                                    " is whole: lower the learning rate and --resume")
                               : std::string("Lower the learning rate, or lengthen the warm-up")));
 }
 
@@ -232,7 +250,8 @@ void Run::step() {
   ids_.changed(), targets_.changed();
   Schedule schedule = o_.schedule;
   schedule.steps = plan_.steps(done_);
-  schedule.decay_steps = std::max<int64_t>(1, std::llround(o_.decay_share * static_cast<double>(schedule.steps)));
+  schedule.decay_steps =
+      std::max<int64_t>(1, std::llround(o_.decay_share * static_cast<double>(schedule.steps)));
   const double rate = schedule.at(done_);
   const double loss = gradients(*model_, ids_, targets_, o_.micro_batch, o_.seed, done_);
   const double norm = optimizer_->gradient_norm();
@@ -244,16 +263,25 @@ void Run::step() {
   const double tokens_per_second = static_cast<double>(tokens_per_step()) / seconds;
   const double share = tokens_per_second * flops_ / gemm_;
   const auto memory = memory_figures({}).peak;
-  folder_.metric({{"step", done_}, {"time", utc_now(true)}, {"tokens", done_ * tokens_per_step()}, {"loss", loss},
-                  {"learning_rate", rate}, {"gradient_norm", norm}, {"seconds", seconds},
-                  {"tokens_per_second", tokens_per_second}, {"gemm_share", share}, {"memory", memory}});
+  folder_.metric({{"step", done_},
+                  {"time", utc_now(true)},
+                  {"tokens", done_ * tokens_per_step()},
+                  {"loss", loss},
+                  {"learning_rate", rate},
+                  {"gradient_norm", norm},
+                  {"seconds", seconds},
+                  {"tokens_per_second", tokens_per_second},
+                  {"gemm_share", share},
+                  {"memory", memory}});
   result_.loss = loss;
   if (plan_.consider(done_, used(), reserve())) {
     write_file_atomic(join_path(folder_.path(), "plan.json"), to_text(plan_.to_json()) + "\n");
-    folder_.log(str("step ", done_, ": the time is enough for ", plan_.steps(done_), " steps in all"));
+    folder_.log(
+        str("step ", done_, ": the time is enough for ", plan_.steps(done_), " steps in all"));
   }
   if (!progress_) return;
-  progress_->set_total(o_.steps > 0 || plan_.decided() ? plan_.steps(done_) * tokens_per_step() : 0);
+  progress_->set_total(o_.steps > 0 || plan_.decided() ? plan_.steps(done_) * tokens_per_step()
+                                                       : 0);
   progress_->update(done_ * tokens_per_step(),
                     str("loss ", fixed(loss, 3), ", ", fixed(100 * share, 0), "% of GEMM, ",
                         human_bytes(static_cast<double>(memory))));
@@ -271,8 +299,12 @@ void Run::evaluate() {
     by_name[s.name] = s.bits_per_byte();
     line += str(" ", s.name, " ", fixed(s.bits_per_byte(), 3));
   }
-  folder_.metric({{"step", done_}, {"eval_loss", scores.back().loss()}, {"eval_bpb", scores.back().bits_per_byte()},
-                  {"eval", by_name}, {"eval_tokens", scores.back().tokens}, {"eval_seconds", eval_seconds_}});
+  folder_.metric({{"step", done_},
+                  {"eval_loss", scores.back().loss()},
+                  {"eval_bpb", scores.back().bits_per_byte()},
+                  {"eval", by_name},
+                  {"eval_tokens", scores.back().tokens},
+                  {"eval_seconds", eval_seconds_}});
   show(line + " bits per byte");
   result_.held_out = std::move(scores);
 }
@@ -292,7 +324,8 @@ void Run::checkpoint(bool last) {
     const std::string previous = saved_ >= 0 ? str("the checkpoint of step ", saved_, " is whole")
                                              : std::string("there is no earlier one");
     if (last || e.fault() != Fault::io)
-      throw Error(e.fault(), str("the checkpoint of step ", done_, " could not be written (", previous, "): ", e.what()));
+      throw Error(e.fault(), str("the checkpoint of step ", done_, " could not be written (",
+                                 previous, "): ", e.what()));
     show(str("warning: the checkpoint of step ", done_, " could not be written (", previous,
              "; training goes on): ", e.what()));
     return;
@@ -339,20 +372,22 @@ TrainResult Run::go() {
   result_.tokens = done_ * tokens_per_step();
   result_.seconds = used();
   if (step_seconds_ > 0) {
-    result_.tokens_per_second = static_cast<double>((done_ - first_) * tokens_per_step()) / step_seconds_;
+    result_.tokens_per_second =
+        static_cast<double>((done_ - first_) * tokens_per_step()) / step_seconds_;
     result_.gemm_share = result_.tokens_per_second * flops_ / gemm_;
   }
   result_.checkpoint = checkpoint_path(folder_.path(), saved_);
   result_.report = join_path(folder_.path(), "report.html");
   if (progress_)
-    progress_->finish(str("loss ", fixed(result_.loss, 3), ", ", fixed(100 * result_.gemm_share, 0), "% of GEMM"));
+    progress_->finish(str("loss ", fixed(result_.loss, 3), ", ", fixed(100 * result_.gemm_share, 0),
+                          "% of GEMM"));
   return result_;
 }
 
 }  // namespace
 
-double gradients(const Decoder& model, const Tensor& ids, const Tensor& targets, int64_t micro_batch,
-                 uint64_t seed, int64_t step) {
+double gradients(const Decoder& model, const Tensor& ids, const Tensor& targets,
+                 int64_t micro_batch, uint64_t seed, int64_t step) {
   const int64_t rows = ids.size(0);
   if (micro_batch < 1 || rows % micro_batch)
     throw Error(Fault::usage, str(rows, " rows are no multiple of micro-batches of ", micro_batch));
@@ -375,8 +410,8 @@ void clipped_step(AdamW& optimizer, double rate, double clip, double norm) {
 
 TrainResult train(const TrainOptions& options, const std::string& out, bool resume, bool quiet) {
   if (const std::vector<int64_t> steps = checkpoint_steps(out); !steps.empty() && !resume)
-    throw Error(Fault::usage, str("run folder ", out, " holds checkpoints (the newest of step ", steps.back(),
-                                  "): go on with --resume, or give another --out"));
+    throw Error(Fault::usage, str("run folder ", out, " holds checkpoints (the newest of step ",
+                                  steps.back(), "): go on with --resume, or give another --out"));
   RunFolder folder(out);
   try {
     return Run(options, folder, quiet).go();

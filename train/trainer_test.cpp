@@ -92,26 +92,34 @@ TEST(Plan, NeverMoreThanTheStepsAskedFor) {
 
 TEST(Plan, RestoredPlanGivesTheSameSteps) {
   StepPlan plan(0, 100, 4);
-  for (int64_t step = 1; step < 300; ++step) plan.consider(step, static_cast<double>(step) * 0.25, 1);
+  for (int64_t step = 1; step < 300; ++step)
+    plan.consider(step, static_cast<double>(step) * 0.25, 1);
   StepPlan again(0, 100, 4);
   again.restore(plan.to_json(), "test");
   for (int64_t step = 0; step < 300; ++step) EXPECT_EQ(plan.steps(step), again.steps(step));
   // What was decided is not decided again.
   EXPECT_FALSE(again.consider(5, 1000, 0));
-  EXPECT_NE(error_of([&] { again.restore(Json{{"at", 3}}, "plan.json"); }, Fault::data).find("plan.json"),
+  EXPECT_NE(error_of(
+                [&] {
+                  again.restore(Json{{"at", 3}}, "plan.json");
+                },
+                Fault::data)
+                .find("plan.json"),
             std::string::npos);
 }
 
 TEST(Gradients, MicroBatchesGiveTheSameSum) {
   Decoder whole(small_model(), DType::f32, 1), parts(small_model(), DType::f32, 1);
   Batch b = random_batch(8, 32);
-  const double one = gradients(whole, b.ids, b.targets, 8), four = gradients(parts, b.ids, b.targets, 2);
+  const double one = gradients(whole, b.ids, b.targets, 8),
+               four = gradients(parts, b.ids, b.targets, 2);
   EXPECT_NEAR(one, four, 1e-5);
   for (size_t i = 0; i < whole.parameters().size(); ++i) {
     const std::vector<float> x = whole.parameters()[i]->grad().to_vector<float>();
     const std::vector<float> y = parts.parameters()[i]->grad().to_vector<float>();
     double difference = 0, size = 0;
-    for (size_t k = 0; k < x.size(); ++k) difference += std::pow(x[k] - y[k], 2), size += std::pow(x[k], 2);
+    for (size_t k = 0; k < x.size(); ++k)
+      difference += std::pow(x[k] - y[k], 2), size += std::pow(x[k], 2);
     EXPECT_LT(difference, 1e-9 * size) << whole.parameters()[i]->name;
   }
   EXPECT_NE(error_of([&] { gradients(whole, b.ids, b.targets, 3); }, Fault::usage).find("8 rows"),
@@ -143,7 +151,8 @@ TEST(AdamW, LearnsABatchAndClips) {
   EXPECT_EQ(optimizer.steps(), 40);
 }
 
-// In steady state no page is touched for the first time: everything that a step needs, the steps before had.
+// In steady state no page is touched for the first time: everything that a step needs, the steps
+// before had.
 TEST(AdamW, StepsCauseNoPageFaults) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "a sanitizer's own memory faults";
@@ -187,11 +196,13 @@ TEST(AdamW, DecaysMatricesOnly) {
   for (size_t i = 0; i < before.size(); ++i) {
     const Parameter& p = *model.parameters()[i];
     const float after = p.master.to_vector<float>()[0];
-    EXPECT_FLOAT_EQ(after, p.shape().size() > 1 ? before[i] * (1 - 0.1f * 0.5f) : before[i]) << p.name;
+    EXPECT_FLOAT_EQ(after, p.shape().size() > 1 ? before[i] * (1 - 0.1f * 0.5f) : before[i])
+        << p.name;
   }
 }
 
-// The optimizer keeps the bf16 copy as rounding the master would give it: a resumed run starts from that.
+// The optimizer keeps the bf16 copy as rounding the master would give it: a resumed run starts from
+// that.
 TEST(AdamW, ComputeCopyIsTheRoundedMaster) {
   Decoder model(small_model(), DType::bf16, 1);
   AdamW optimizer(model.parameters(), {});
@@ -216,7 +227,8 @@ class RunTest : public ::testing::Test {
     for (int d = 0; d < 60; ++d) {
       std::string document;
       for (int i = 0; i < 40; ++i)
-        document += d % 3 ? str("word", random.below(40), " ") : std::string(random.below(2) ? "软件包" : "系统");
+        document += d % 3 ? str("word", random.below(40), " ")
+                          : std::string(random.below(2) ? "软件包" : "系统");
       write_file_atomic(join_path(text, str(d, ".txt")), document + "\n");
     }
     PrepareOptions options;
@@ -225,11 +237,13 @@ class RunTest : public ::testing::Test {
   }
 
   Config config(const std::string& extra = "") {
-    Config c = Config::parse(str("seed: 3\ntokenizer: bytes\ndata: {train: [{path: ", data_, "}], eval: [{path: ", data_,
-                                 "}]}\nmodel: {width: 64, layers: 2, heads: 2, ffn: 96, context: 64}\n"
-                                 "train:\n  dtype: f32\n  sequence: 64\n  batch: 4\n  steps: 12\n"
-                                 "  schedule: {learning_rate: 3.0e-3, warmup: 2}\n  checkpoint_every: 4\n", extra),
-                             "run.yaml");
+    Config c = Config::parse(
+        str("seed: 3\ntokenizer: bytes\ndata: {train: [{path: ", data_, "}], eval: [{path: ", data_,
+            "}]}\nmodel: {width: 64, layers: 2, heads: 2, ffn: 96, context: 64}\n"
+            "train:\n  dtype: f32\n  sequence: 64\n  batch: 4\n  steps: 12\n"
+            "  schedule: {learning_rate: 3.0e-3, warmup: 2}\n  checkpoint_every: 4\n",
+            extra),
+        "run.yaml");
     return c;
   }
   TrainOptions options(const std::vector<std::string>& settings = {}) {
@@ -249,7 +263,8 @@ TEST_F(RunTest, OptionsNameWhatIsWrong) {
   auto wrong = [&](const std::string& setting, Fault fault = Fault::config) {
     return error_of([&] { options({setting}); }, fault);
   };
-  EXPECT_NE(wrong("train.schedule.lerning_rate=1").find("did you mean 'learning_rate'"), std::string::npos);
+  EXPECT_NE(wrong("train.schedule.lerning_rate=1").find("did you mean 'learning_rate'"),
+            std::string::npos);
   EXPECT_NE(wrong("sede=1").find("did you mean 'seed'"), std::string::npos);
   EXPECT_NE(wrong("train.dtype=bf61").find("did you mean 'bf16'"), std::string::npos);
   EXPECT_NE(wrong("train.sequence=65").find("context of 64"), std::string::npos);
@@ -268,7 +283,8 @@ TEST_F(RunTest, PresetsRead) {
     for (const char* key : {"train", "eval"}) c.set(str("data.", key, "=[{path: ", data_, "}]"));
     EXPECT_GT(TrainOptions::read(c).max_seconds, 0) << name;
   }
-  EXPECT_NE(error_of([] { preset("huor"); }, Fault::usage).find("did you mean 'hour'"), std::string::npos);
+  EXPECT_NE(error_of([] { preset("huor"); }, Fault::usage).find("did you mean 'hour'"),
+            std::string::npos);
 }
 
 TEST_F(RunTest, TrainsEvaluatesAndWritesItsFolder) {
@@ -286,7 +302,8 @@ TEST_F(RunTest, TrainsEvaluatesAndWritesItsFolder) {
   EXPECT_EQ(live_curve(run("a")).size(), 12u);
   // Every file of train/run_folder.h.
   EXPECT_TRUE(exists(r.report));
-  for (const char* name : {"config.json", "model.safetensors", "optimizer.safetensors", "state.json", "owner"})
+  for (const char* name :
+       {"config.json", "model.safetensors", "optimizer.safetensors", "state.json", "owner"})
     EXPECT_TRUE(exists(join_path(r.checkpoint, name))) << name;
   EXPECT_EQ(read_file(join_path(r.checkpoint, "owner")), read_file(join_path(run("a"), "owner")));
   const std::string attempt = join_path(run("a"), "attempts/1");
@@ -297,19 +314,23 @@ TEST_F(RunTest, TrainsEvaluatesAndWritesItsFolder) {
   EXPECT_EQ(placement["device"], device_name({}));
   EXPECT_EQ(placement["threads"], threads());
   EXPECT_EQ(placement["name"], chips()[0].capabilities(0).name);
-  EXPECT_TRUE(placement["name"].get<std::string>().ends_with(")"));  // the instruction set: "... (avx2)"
+  EXPECT_TRUE(
+      placement["name"].get<std::string>().ends_with(")"));  // the instruction set: "... (avx2)"
   EXPECT_EQ(read_json(join_path(attempt, "status.json"))["state"], "finished");
   for (const Json& step : live_curve(run("a")))
-    for (const char* key : {"attempt", "step", "time", "tokens", "loss", "tokens_per_second", "gemm_share", "memory"})
+    for (const char* key :
+         {"attempt", "step", "time", "tokens", "loss", "tokens_per_second", "gemm_share", "memory"})
       EXPECT_TRUE(step.contains(key)) << key;
   // A second run into the same folder must be asked for.
-  EXPECT_NE(error_of([&] { train(options(), run("a"), false, true); }, Fault::usage).find("--resume"),
-            std::string::npos);
+  EXPECT_NE(
+      error_of([&] { train(options(), run("a"), false, true); }, Fault::usage).find("--resume"),
+      std::string::npos);
 }
 
 TEST_F(RunTest, ResumedRunEndsInTheSameBytes) {
   for (const char* dtype : {"f32", "bf16"}) {
-    const std::vector<std::string> settings = {str("train.dtype=", dtype), "model.dropout=0.1", "train.micro_batch=2"};
+    const std::vector<std::string> settings = {str("train.dtype=", dtype), "model.dropout=0.1",
+                                               "train.micro_batch=2"};
     TrainResult whole = train(options(settings), run(str("whole-", dtype)), false, true);
     // The first part ends where its checkpoint of step 8 stands; the rest goes on from there.
     const std::string parts = run(str("parts-", dtype));
@@ -318,7 +339,8 @@ TEST_F(RunTest, ResumedRunEndsInTheSameBytes) {
     TrainResult resumed = train(options(settings), parts, true, true);
     EXPECT_EQ(resumed.step, 12);
     for (const char* name : {"model.safetensors", "optimizer.safetensors"})
-      EXPECT_TRUE(read_file(join_path(whole.checkpoint, name)) == read_file(join_path(resumed.checkpoint, name)))
+      EXPECT_TRUE(read_file(join_path(whole.checkpoint, name)) ==
+                  read_file(join_path(resumed.checkpoint, name)))
           << dtype << " " << name;
   }
 }
@@ -342,7 +364,10 @@ TEST_F(RunTest, ResumeRefusesWhatDoesNotFit) {
 
 TEST_F(RunTest, GuardNamesStepAndBatch) {
   const std::string what = error_of(
-      [&] { train(options({"train.schedule.learning_rate=1.0e+30", "train.schedule.warmup=0"}), run("a"), false, true); },
+      [&] {
+        train(options({"train.schedule.learning_rate=1.0e+30", "train.schedule.warmup=0"}),
+              run("a"), false, true);
+      },
       Fault::data);
   EXPECT_NE(what.find("training stopped at step 2"), std::string::npos) << what;
   EXPECT_NE(what.find("rows 4 to 7"), std::string::npos) << what;
@@ -352,12 +377,14 @@ TEST_F(RunTest, GuardNamesStepAndBatch) {
   EXPECT_EQ(status["state"], "failed");
 }
 
-// With a rate of 0 the loss goes up and down with the batches alone, which a guard of no patience takes for a spike.
+// With a rate of 0 the loss goes up and down with the batches alone, which a guard of no patience
+// takes for a spike.
 TEST_F(RunTest, GuardNamesWhereASpikeBegan) {
   const std::string what = error_of(
       [&] {
-        train(options({"train.schedule.learning_rate=0", "train.steps=60", "train.guard.spike_factor=1.0e-3",
-                       "train.guard.least_rise=0", "train.guard.patience=2", "train.guard.window=4"}),
+        train(options({"train.schedule.learning_rate=0", "train.steps=60",
+                       "train.guard.spike_factor=1.0e-3", "train.guard.least_rise=0",
+                       "train.guard.patience=2", "train.guard.window=4"}),
               run("a"), false, true);
       },
       Fault::data);
@@ -367,13 +394,17 @@ TEST_F(RunTest, GuardNamesWhereASpikeBegan) {
   EXPECT_EQ(bad["rise"]["rows"].size(), 4u);
   EXPECT_NE(bad["rise"]["rows"], bad["rows"]);
   for (const std::string& part :
-       {str("training stopped at step ", step, ":"), str("for 2 steps. Its batch is rows ", 4 * step - 4, " to ", 4 * step - 1),
-        str("the rise began at step ", step - 1, " with rows ", 4 * step - 8, " to ", 4 * step - 5)})
+       {str("training stopped at step ", step, ":"),
+        str("for 2 steps. Its batch is rows ", 4 * step - 4, " to ", 4 * step - 1),
+        str("the rise began at step ", step - 1, " with rows ", 4 * step - 8, " to ",
+            4 * step - 5)})
     EXPECT_NE(what.find(part), std::string::npos) << part << "\n" << what;
 }
 
 TEST_F(RunTest, TimeLimitDecidesTheSteps) {
-  TrainResult r = train(options({"train.steps=0", "train.max_seconds=3", "train.checkpoint_every=0"}), run("a"), false, true);
+  TrainResult r =
+      train(options({"train.steps=0", "train.max_seconds=3", "train.checkpoint_every=0"}), run("a"),
+            false, true);
   EXPECT_FALSE(r.stopped);
   EXPECT_LT(r.seconds, 30);  // ten times the limit: a busy machine must not fail it
   EXPECT_GE(r.step, 6);      // the probe

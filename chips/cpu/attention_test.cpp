@@ -25,7 +25,8 @@ Kernel find_kernel(cpu::Isa isa, const char* name) {
   return nullptr;
 }
 
-void call(Kernel kernel, std::vector<Tensor> outs, std::vector<Tensor> ins, std::vector<Attr> attrs) {
+void call(Kernel kernel, std::vector<Tensor> outs, std::vector<Tensor> ins,
+          std::vector<Attr> attrs) {
   std::vector<View> o, i;
   for (const Tensor& t : outs) o.push_back(t.defined() ? t.view() : View{});
   for (const Tensor& t : ins) i.push_back(t.defined() ? t.view() : View{});
@@ -51,7 +52,8 @@ struct Naive {
 };
 
 // o, lse and, with `out`, the gradients: all [B, T, H, D] row-major.
-Naive naive(const Case& c, const Tensor& q_, const Tensor& k_, const Tensor& v_, const Tensor& out_) {
+Naive naive(const Case& c, const Tensor& q_, const Tensor& k_, const Tensor& v_,
+            const Tensor& out_) {
   const auto q = q_.to_vector<double>(), k = k_.to_vector<double>(), v = v_.to_vector<double>();
   std::vector<double> out;
   if (out_.defined()) out = out_.to_vector<double>();
@@ -96,7 +98,8 @@ Naive naive(const Case& c, const Tensor& q_, const Tensor& k_, const Tensor& v_,
   return r;
 }
 
-void expect_near(const char* what, const Tensor& got, const std::vector<double>& want, double rtol) {
+void expect_near(const char* what, const Tensor& got, const std::vector<double>& want,
+                 double rtol) {
   const auto x = got.to_vector<double>();
   ASSERT_EQ(x.size(), want.size()) << what;
   double square = 0, most = 0;
@@ -137,9 +140,9 @@ Inputs inputs_of(const Case& c, DType dtype, uint64_t seed) {
 }
 
 void check(cpu::Isa isa, const Case& c, DType dtype) {
-  SCOPED_TRACE(testing::Message() << cpu::name_of(isa) << " " << name_of(dtype) << " B" << c.B << " T"
-                                  << c.T << " S" << c.S << " H" << c.H << "/" << c.Hk << " D" << c.D
-                                  << (c.causal ? " causal" : ""));
+  SCOPED_TRACE(testing::Message() << cpu::name_of(isa) << " " << name_of(dtype) << " B" << c.B
+                                  << " T" << c.T << " S" << c.S << " H" << c.H << "/" << c.Hk
+                                  << " D" << c.D << (c.causal ? " causal" : ""));
   const bool wide = dtype == DType::f32;
   const Inputs in = inputs_of(c, dtype, 7);
   const Tensor o = Tensor::full({c.B, c.T, c.H, c.D}, NAN, dtype);
@@ -186,7 +189,7 @@ const Case kCases[] = {
     {2, 3, 290, 4, 2, 64},
     {1, 1, 700, 6, 2, 128},
     {1, 1, 90, 2, 2, 40, false},
-    {1, 4, 2, 1, 1, 64},    // queries that see no key
+    {1, 4, 2, 1, 1, 64},  // queries that see no key
     {1, 60, 20, 1, 1, 64},
     {1, 0, 5, 1, 1, 64},
     {1, 9, 0, 1, 1, 64},
@@ -223,8 +226,8 @@ std::string bits(const Case& c, DType dtype, int team) {
 
 TEST(Attention, SameBitsForAnyNumberOfThreads) {
   const int before = threads();
-  for (const Case& c : {Case{1, 600, 600, 2, 1, 64}, Case{2, 100, 520, 9, 9, 80},
-                        Case{2, 1, 900, 4, 2, 64}})
+  for (const Case& c :
+       {Case{1, 600, 600, 2, 1, 64}, Case{2, 100, 520, 9, 9, 80}, Case{2, 1, 900, 4, 2, 64}})
     for (DType dtype : {DType::f32, DType::bf16}) {
       const std::string one = bits(c, dtype, 1);
       for (int team : {2, 3, 16, 64}) EXPECT_TRUE(one == bits(c, dtype, team)) << team;
@@ -232,8 +235,8 @@ TEST(Attention, SameBitsForAnyNumberOfThreads) {
   set_threads(before);
 }
 
-// Scratch memory grows with the sequence, not with its square: from 2048 to 4096 the scores of a single head
-// would take 48 MB more.
+// Scratch memory grows with the sequence, not with its square: from 2048 to 4096 the scores of a
+// single head would take 48 MB more.
 TEST(Attention, ScratchDoesNotHoldTheScores) {
   const int team = threads();
   for (DType dtype : {DType::f32, DType::bf16}) {
@@ -246,18 +249,21 @@ TEST(Attention, ScratchDoesNotHoldTheScores) {
   set_threads(team);
 }
 
-// A query's result depends neither on its neighbours, nor on the cache's capacity or what lies past it.
+// A query's result depends neither on its neighbours, nor on the cache's capacity or what lies past
+// it.
 TEST(Attention, SameBitsForAnyBatchAndCache) {
   const Kernel kernel = find_kernel(cpu::best_isa(), "attention");
   for (DType dtype : {DType::f32, DType::bf16})
     for (int64_t T : {1, 30}) {
       const Tensor q = random_tensor({2, T, 4, 64}, dtype, 1);
-      const Tensor k = random_tensor({2, 700, 2, 64}, dtype, 2), v = random_tensor({2, 700, 2, 64}, dtype, 3);
+      const Tensor k = random_tensor({2, 700, 2, 64}, dtype, 2),
+                   v = random_tensor({2, 700, 2, 64}, dtype, 3);
       const Tensor o = Tensor::empty(q.shape(), dtype);
       call(kernel, {o}, {q, k, v, Tensor::from(std::vector<int32_t>{700, 400}, {2})}, {true, 0.0});
       // The second row alone, with a cache of just its length, and NaN after it.
       for (int64_t S : {400, 512}) {
-        const Tensor k1 = Tensor::full({1, S, 2, 64}, NAN, dtype), v1 = Tensor::full({1, S, 2, 64}, NAN, dtype);
+        const Tensor k1 = Tensor::full({1, S, 2, 64}, NAN, dtype),
+                     v1 = Tensor::full({1, S, 2, 64}, NAN, dtype);
         const size_t row = 2 * 64 * size_of(dtype);
         std::memcpy(k1.data(), static_cast<char*>(k.data()) + 700 * row, 400 * row);
         std::memcpy(v1.data(), static_cast<char*>(v.data()) + 700 * row, 400 * row);
@@ -265,7 +271,8 @@ TEST(Attention, SameBitsForAnyBatchAndCache) {
         const Tensor o1 = Tensor::empty({1, T, 4, 64}, dtype);
         call(kernel, {o1}, {q1, k1, v1, Tensor::from(std::vector<int32_t>{400}, {1})}, {true, 0.0});
         const size_t bytes = T * 4 * 64 * size_of(dtype);
-        EXPECT_EQ(0, std::memcmp(o1.data(), static_cast<char*>(o.data()) + bytes, bytes)) << T << " " << S;
+        EXPECT_EQ(0, std::memcmp(o1.data(), static_cast<char*>(o.data()) + bytes, bytes))
+            << T << " " << S;
       }
     }
 }
@@ -276,8 +283,10 @@ TEST(Attention, TakesInfinityAndNan) {
   for (DType dtype : {DType::f32, DType::bf16})
     for (double bad : {-HUGE_VAL, HUGE_VAL, std::nan("")})
       for (int64_t T : {1, 20}) {
-        const Tensor q = random_tensor({1, T, 1, 64}, dtype, 1), k = random_tensor({1, T, 1, 64}, dtype, 2);
-        const Tensor v = random_tensor({1, T, 1, 64}, dtype, 3), o = Tensor::empty(q.shape(), dtype);
+        const Tensor q = random_tensor({1, T, 1, 64}, dtype, 1),
+                     k = random_tensor({1, T, 1, 64}, dtype, 2);
+        const Tensor v = random_tensor({1, T, 1, 64}, dtype, 3),
+                     o = Tensor::empty(q.shape(), dtype);
         const Tensor lse = Tensor::empty({1, 1, T});
         const Tensor last = q.as_strided({1}, {1}, T * 64 - 1);
         last.copy_from(Tensor::full({1}, bad, dtype));

@@ -13,8 +13,8 @@
 #include "chips/cpu/kernel.h"
 
 // The tables that WS_KERNEL fills, one section per instruction set.
-#define WS_TABLE(isa)                                                                             \
-  extern "C" __attribute__((weak)) const wellspring::NamedKernel __start_ws_kernels_##isa[];      \
+#define WS_TABLE(isa)                                                                        \
+  extern "C" __attribute__((weak)) const wellspring::NamedKernel __start_ws_kernels_##isa[]; \
   extern "C" __attribute__((weak)) const wellspring::NamedKernel __stop_ws_kernels_##isa[];
 WS_TABLE(portable)
 WS_TABLE(avx2)
@@ -60,12 +60,13 @@ Isa choose_isa() {
       throw Error(Fault::usage, str("WELLSPRING_ISA=", wanted, ": this processor has up to ",
                                     name_of(strongest(processor_has))));
     if (!has(isa))
-      throw Error(Fault::usage, str("WELLSPRING_ISA=", wanted, ": this build has no kernels of that set; its best is ",
+      throw Error(Fault::usage, str("WELLSPRING_ISA=", wanted,
+                                    ": this build has no kernels of that set; its best is ",
                                     name_of(best_isa())));
     return isa;
   }
-  throw Error(Fault::usage, str("WELLSPRING_ISA=", wanted,
-                                ": expected portable, avx2, avx512 or avx512bf16"));
+  throw Error(Fault::usage,
+              str("WELLSPRING_ISA=", wanted, ": expected portable, avx2, avx512 or avx512bf16"));
 }
 
 std::string processor_name() {
@@ -80,7 +81,8 @@ constexpr size_t kHugePage = size_t{2} << 20;
 // Whole huge pages, so that large tensors cost few page faults and TLB entries.
 void* allocate(int, size_t bytes) {
   size_t extra = bytes >= kHugePage ? kHugePage : 0;
-  void* p = mmap(nullptr, bytes + extra, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* p =
+      mmap(nullptr, bytes + extra, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED)
     throw Error(Fault::missing, str("out of memory: the system refused ", human_bytes(bytes)));
   if (!extra) return p;
@@ -124,9 +126,15 @@ Isa isa() {
 std::vector<NamedKernel> kernels_of(Isa isa) {
   const NamedKernel *begin = nullptr, *end = nullptr;
   switch (isa) {
-    case Isa::portable: begin = __start_ws_kernels_portable, end = __stop_ws_kernels_portable; break;
-    case Isa::avx2: begin = __start_ws_kernels_avx2, end = __stop_ws_kernels_avx2; break;
-    case Isa::avx512: begin = __start_ws_kernels_avx512, end = __stop_ws_kernels_avx512; break;
+    case Isa::portable:
+      begin = __start_ws_kernels_portable, end = __stop_ws_kernels_portable;
+      break;
+    case Isa::avx2:
+      begin = __start_ws_kernels_avx2, end = __stop_ws_kernels_avx2;
+      break;
+    case Isa::avx512:
+      begin = __start_ws_kernels_avx512, end = __stop_ws_kernels_avx512;
+      break;
     case Isa::avx512bf16:
       begin = __start_ws_kernels_avx512bf16, end = __stop_ws_kernels_avx512bf16;
       break;

@@ -1,6 +1,6 @@
 #pragma once
-// The CPU as a chip: ordinary memory, work done when a call returns, kernels of the best instruction
-// set that the machine has.
+// The CPU as a chip: ordinary memory, work done when a call returns, kernels of the best
+// instruction set that the machine has.
 
 #include <string_view>
 #include <vector>
@@ -17,8 +17,8 @@ std::string_view name_of(Isa isa);
 bool has(Isa isa);
 /// The strongest of those.
 Isa best_isa();
-/// The set in use: best_isa(), or what WELLSPRING_ISA names. Error(Fault::usage) when it names none, or
-/// one that the processor or this build lacks. Decided once, at the first call.
+/// The set in use: best_isa(), or what WELLSPRING_ISA names. Error(Fault::usage) when it names
+/// none, or one that the processor or this build lacks. Decided once, at the first call.
 Isa isa();
 /// All kernels of one set, whether or not it is the one in use (running them needs the processor).
 std::vector<NamedKernel> kernels_of(Isa isa);

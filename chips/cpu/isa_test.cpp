@@ -24,7 +24,8 @@ float doubled_denormal() {
 
 TEST(FloatingPoint, DenormalsStayAsTheyAre) {
 #if defined(__x86_64__)
-  EXPECT_EQ(_mm_getcsr() & (_MM_FLUSH_ZERO_ON | 0x0040u), 0u) << "loading the library set FTZ (0x8000) or DAZ (0x40)";
+  EXPECT_EQ(_mm_getcsr() & (_MM_FLUSH_ZERO_ON | 0x0040u), 0u)
+      << "loading the library set FTZ (0x8000) or DAZ (0x40)";
 #endif
   EXPECT_GT(doubled_denormal(), 0);
   const int before = threads();
@@ -46,19 +47,22 @@ TEST(FloatingPoint, DenormalsStayAsTheyAre) {
 #endif
 }
 
-// In a process of its own, since the set is decided once: the set and the kernels' chip, or the error.
+// In a process of its own, since the set is decided once: the set and the kernels' chip, or the
+// error.
 [[noreturn]] void show_choice(const char* wanted) {
   setenv("WELLSPRING_ISA", wanted, 1);
   try {
     const std::string set(cpu::name_of(cpu::isa()));
-    std::fprintf(stderr, "set %s, chip runs %s\n", set.c_str(), std::string(chips()[0].kernel_set()).c_str());
+    std::fprintf(stderr, "set %s, chip runs %s\n", set.c_str(),
+                 std::string(chips()[0].kernel_set()).c_str());
   } catch (const Error& e) {
     std::fprintf(stderr, "error: %s\n", e.what());
     std::_Exit(e.exit_status());
   }
   static KernelRef fill("fill");
   launch(fill, {Tensor::empty({3})}, {}, {1.0});
-  for (const KernelHits& h : kernel_hits()) std::fprintf(stderr, "hit %s by %s\n", h.kernel.c_str(), h.ran.c_str());
+  for (const KernelHits& h : kernel_hits())
+    std::fprintf(stderr, "hit %s by %s\n", h.kernel.c_str(), h.ran.c_str());
   std::_Exit(0);
 }
 

@@ -1,9 +1,10 @@
 #pragma once
 // What every CPU kernel source includes. Such a source is compiled once per instruction set, with
-// WS_ISA naming the set: everything in it lives in WS_KERNELS_BEGIN/END, an anonymous namespace inside
-// one per set, so that no function compiled for a newer set can be linked into another. Do not
-// include headers with inline functions that are not always inlined (std containers, strings): an
-// AVX-512 copy of them could be the one that the linker keeps. Own state: stack and scratch() only.
+// WS_ISA naming the set: everything in it lives in WS_KERNELS_BEGIN/END, an anonymous namespace
+// inside one per set, so that no function compiled for a newer set can be linked into another. Do
+// not include headers with inline functions that are not always inlined (std containers, strings):
+// an AVX-512 copy of them could be the one that the linker keeps. Own state: stack and scratch()
+// only.
 
 #include <cstddef>
 #include <cstdint>
@@ -21,7 +22,7 @@
 #define WS_KERNELS_BEGIN              \
   namespace wellspring {              \
   namespace WS_CONCAT(isa_, WS_ISA) { \
-  namespace {
+    namespace {
 #define WS_KERNELS_END \
   }                    \
   }                    \
@@ -29,14 +30,14 @@
 
 /// Puts a kernel into the table of its instruction set (a linker section, so no code runs at load):
 ///   WS_KERNEL("softmax", softmax)
-#define WS_KERNEL(name_text, function)                                                        \
-  __attribute__((section("ws_kernels_" WS_STRING(WS_ISA)), used)) const ::wellspring::NamedKernel \
-      WS_CONCAT(entry_, function){name_text, function};
+#define WS_KERNEL(name_text, function)                            \
+  __attribute__((section("ws_kernels_" WS_STRING(WS_ISA)), used)) \
+  const ::wellspring::NamedKernel WS_CONCAT(entry_, function){name_text, function};
 
 namespace wellspring::cpu {
 
-/// Scratch memory of the running thread: at least `bytes`, 64-byte aligned, kept and reused by the next
-/// call with the same `slot` (0-7) on this thread; contents are undefined.
+/// Scratch memory of the running thread: at least `bytes`, 64-byte aligned, kept and reused by the
+/// next call with the same `slot` (0-7) on this thread; contents are undefined.
 void* scratch(int slot, size_t bytes);
 
 /// Throws Error(Fault::internal) with the kernel's name: for a dtype or layout that the operator's

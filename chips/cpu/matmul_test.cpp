@@ -1,5 +1,5 @@
-// What the case lists of matmul cannot say: the same bits for any number of rows, columns and threads, pair
-// products, accumulation, results with any strides.
+// What the case lists of matmul cannot say: the same bits for any number of rows, columns and
+// threads, pair products, accumulation, results with any strides.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -19,7 +19,8 @@ Kernel find_kernel(cpu::Isa isa, const char* name) {
   return nullptr;
 }
 
-void call(Kernel kernel, const Tensor& out, const std::vector<Tensor>& ins, bool accumulate = false) {
+void call(Kernel kernel, const Tensor& out, const std::vector<Tensor>& ins,
+          bool accumulate = false) {
   std::vector<View> in;
   for (const Tensor& t : ins) in.push_back(t.defined() ? t.view() : View{});
   const View o = out.view();
@@ -57,7 +58,8 @@ void each_isa(F&& f) {
   }
 }
 
-// Row by row, the first rows and columns of a product are the product of the first rows and columns.
+// Row by row, the first rows and columns of a product are the product of the first rows and
+// columns.
 TEST(Matmul, SameBitsForAnyRowsAndColumns) {
   each_isa([](cpu::Isa isa) {
     const Kernel kernel = find_kernel(isa, "matmul");
@@ -88,7 +90,8 @@ TEST(Matmul, SameBitsForAnyNumberOfThreads) {
     for (DType in : {DType::f32, DType::bf16})
       for (int64_t width : {64, 192, 300}) {
         // A weight gradient: few rows and columns, a long sum.
-        const Tensor dy = random_tensor({2100, width}, in, 1), x = random_tensor({2100, width}, in, 2);
+        const Tensor dy = random_tensor({2100, width}, in, 1),
+                     x = random_tensor({2100, width}, in, 2);
         std::vector<float> first, first_sum;
         for (int team : {1, 2, 3, 16, 64}) {
           set_threads(team);
@@ -118,7 +121,8 @@ TEST(Matmul, PairProductsAgreeWithF64) {
             const Tensor a = turn_a ? turned(a0) : a0, b = turn_b ? turned(b0) : b0;
             const Tensor c = Tensor::full({M, N}, NAN), bias = random_tensor({N}, DType::bf16, 3);
             call(kernel, c, {a, b, bias});
-            const auto x = a.to_vector<double>(), y = b.to_vector<double>(), z = bias.to_vector<double>();
+            const auto x = a.to_vector<double>(), y = b.to_vector<double>(),
+                       z = bias.to_vector<double>();
             const auto got = c.to_vector<double>();
             for (int64_t m = 0; m < M; ++m)
               for (int64_t n = 0; n < N; ++n) {
@@ -136,7 +140,8 @@ TEST(Matmul, AccumulatesAndWritesAnyStrides) {
     const int64_t M = 21, K = 500, N = 34;
     const Tensor a = random_tensor({M, K}, DType::f32, 1), w = random_tensor({N, K}, DType::f32, 2);
     for (int64_t rows : {int64_t{3}, M}) {
-      const Tensor plain = Tensor::empty({rows, N}), start = random_tensor({rows, N}, DType::f32, 3);
+      const Tensor plain = Tensor::empty({rows, N}),
+                   start = random_tensor({rows, N}, DType::f32, 3);
       call(kernel, plain, {part(a, rows, K), turned(w), Tensor()});
       const auto product = plain.to_vector<double>(), begin = start.to_vector<double>();
       // Row-major, column-major, and with gaps in both directions.
@@ -146,7 +151,8 @@ TEST(Matmul, AccumulatesAndWritesAnyStrides) {
         c.copy_from(start);
         call(kernel, c, {part(a, rows, K), turned(w), Tensor()}, true);
         const auto got = c.to_vector<double>();
-        for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], begin[i] + product[i], 1e-4) << i;
+        for (size_t i = 0; i < got.size(); ++i)
+          ASSERT_NEAR(got[i], begin[i] + product[i], 1e-4) << i;
       }
     }
     const Tensor bf16 = Tensor::zeros({M, N}, DType::bf16);

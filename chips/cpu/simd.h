@@ -1,10 +1,10 @@
 #pragma once
-// Sixteen floats at a time: one zmm, two ymm or four xmm, whatever the instruction set has, with the same
-// arithmetic and the same notation, that of GCC's vector extension. With AVX-512 vf is such a vector; below
-// it is a class of native ones, because GCC keeps vectors wider than the registers in memory and compares
-// them lane by lane. Include inside kernel sources only (after kernel.h). Loads and stores of partial
-// vectors go through masks or a padded buffer, never through a scalar tail, so that an element's bits do
-// not depend on its position.
+// Sixteen floats at a time: one zmm, two ymm or four xmm, whatever the instruction set has, with
+// the same arithmetic and the same notation, that of GCC's vector extension. With AVX-512 vf is
+// such a vector; below it is a class of native ones, because GCC keeps vectors wider than the
+// registers in memory and compares them lane by lane. Include inside kernel sources only (after
+// kernel.h). Loads and stores of partial vectors go through masks or a padded buffer, never through
+// a scalar tail, so that an element's bits do not depend on its position.
 
 #include <cstring>
 
@@ -38,9 +38,7 @@ WS_INLINE vf load(const float* p) { return *reinterpret_cast<const vf_u*>(p); }
 WS_INLINE void store(float* p, vf v) { *reinterpret_cast<vf_u*>(p) = v; }
 WS_INLINE vi to_int(vf v) { return __builtin_convertvector(v, vi); }  // towards zero
 // bf16: widening is a shift; narrowing rounds to nearest even and keeps NaN.
-WS_INLINE vf widen(vh h) {
-  return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)h), 16);
-}
+WS_INLINE vf widen(vh h) { return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)h), 16); }
 WS_INLINE vh low_halves(vu v) { return __builtin_convertvector(v, vh); }
 #else
 WS_INLINE vf load(const float* p) { return vf::load(p); }

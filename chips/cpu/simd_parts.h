@@ -1,6 +1,6 @@
 #pragma once
-// vf, vi and vu of simd.h where registers are narrower than 16 floats: native vectors side by side, with
-// the operators of GCC's vector extension. Include through simd.h only.
+// vf, vi and vu of simd.h where registers are narrower than 16 floats: native vectors side by side,
+// with the operators of GCC's vector extension. Include through simd.h only.
 
 #include <cstring>
 #include <type_traits>
@@ -34,8 +34,7 @@ struct Parts {
   Parts() = default;
   /// The sixteen lanes.
   template <class... L>
-    requires(sizeof...(L) == 16)
-  WS_INLINE Parts(L... lanes) {
+  requires(sizeof...(L) == 16) WS_INLINE Parts(L... lanes) {
     const E all[16] = {static_cast<E>(lanes)...};
     *this = load(all);
   }
@@ -62,7 +61,7 @@ struct Parts {
   }
   static WS_INLINE Parts load(const E* p) {
     return make([&](int i) __attribute__((always_inline)) {
-      return (Native)*reinterpret_cast<const Unaligned*>(p + i * kNativeLanes);
+      return (Native) * reinterpret_cast<const Unaligned*>(p + i * kNativeLanes);
     });
   }
   WS_INLINE void store(E* p) const {
@@ -83,23 +82,23 @@ struct Parts {
 template <class S>
 concept Scalar = std::is_arithmetic_v<S>;
 
-#define WS_BINARY(op)                                                                              \
-  template <class E>                                                                               \
-  WS_INLINE Parts<E> operator op(const Parts<E>& a, const Parts<E>& b) {                           \
-    return Parts<E>::make(                                                                         \
-        [&](int i) __attribute__((always_inline)) { return a.part[i] op b.part[i]; });             \
-  }                                                                                                \
-  template <class E, Scalar S>                                                                     \
-  WS_INLINE Parts<E> operator op(const Parts<E>& a, S b) {                                         \
-    return a op Parts<E>::all(static_cast<E>(b));                                                  \
-  }                                                                                                \
-  template <class E, Scalar S>                                                                     \
-  WS_INLINE Parts<E> operator op(S a, const Parts<E>& b) {                                         \
-    return Parts<E>::all(static_cast<E>(a)) op b;                                                  \
-  }                                                                                                \
-  template <class E, class B>                                                                      \
-  WS_INLINE Parts<E>& operator op##=(Parts<E>& a, const B& b) {                                    \
-    return a = a op b;                                                                             \
+#define WS_BINARY(op)                                                                             \
+  template <class E>                                                                              \
+  WS_INLINE Parts<E> operator op(const Parts<E>& a, const Parts<E>& b) {                          \
+    return Parts<E>::make([&](int i)                                                              \
+                              __attribute__((always_inline)) { return a.part[i] op b.part[i]; }); \
+  }                                                                                               \
+  template <class E, Scalar S>                                                                    \
+  WS_INLINE Parts<E> operator op(const Parts<E>& a, S b) {                                        \
+    return a op Parts<E>::all(static_cast<E>(b));                                                 \
+  }                                                                                               \
+  template <class E, Scalar S>                                                                    \
+  WS_INLINE Parts<E> operator op(S a, const Parts<E>& b) {                                        \
+    return Parts<E>::all(static_cast<E>(a)) op b;                                                 \
+  }                                                                                               \
+  template <class E, class B>                                                                     \
+  WS_INLINE Parts<E>& operator op##=(Parts<E>& a, const B& b) {                                   \
+    return a = a op b;                                                                            \
   }
 WS_BINARY(+)
 WS_BINARY(-)
@@ -112,16 +111,16 @@ WS_BINARY(<<)
 WS_BINARY(>>)
 #undef WS_BINARY
 
-#define WS_COMPARE(op)                                                                             \
-  template <class E>                                                                               \
-  WS_INLINE vi operator op(const Parts<E>& a, const Parts<E>& b) {                                 \
-    return vi::make([&](int i) __attribute__((always_inline)) {                                    \
-      return (vi::Native)(a.part[i] op b.part[i]);                                                 \
-    });                                                                                            \
-  }                                                                                                \
-  template <class E, Scalar S>                                                                     \
-  WS_INLINE vi operator op(const Parts<E>& a, S b) {                                               \
-    return a op Parts<E>::all(static_cast<E>(b));                                                  \
+#define WS_COMPARE(op)                                             \
+  template <class E>                                               \
+  WS_INLINE vi operator op(const Parts<E>& a, const Parts<E>& b) { \
+    return vi::make([&](int i) __attribute__((always_inline)) {    \
+      return (vi::Native)(a.part[i] op b.part[i]);                 \
+    });                                                            \
+  }                                                                \
+  template <class E, Scalar S>                                     \
+  WS_INLINE vi operator op(const Parts<E>& a, S b) {               \
+    return a op Parts<E>::all(static_cast<E>(b));                  \
   }
 WS_COMPARE(<)
 WS_COMPARE(>)
@@ -153,7 +152,8 @@ WS_INLINE vf widen_at(const void* p) {
   return vf::make([&](int i) __attribute__((always_inline)) {
     const NativeHalves* h = static_cast<const NativeHalves*>(p) + i;
 #if defined(__AVX2__)
-    return (vf::Native)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)h)), 16);
+    return (vf::Native)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)h)),
+                                         16);
 #else
     return (vf::Native)(__builtin_convertvector(*h, vu::Native) << 16);
 #endif
@@ -163,8 +163,9 @@ WS_INLINE vf widen(Halves h) { return widen_at(&h); }
 /// The low half of every lane.
 WS_INLINE Halves low_halves(const vu& v) {
 #if defined(__AVX2__)
-  const __m256i packed = _mm256_packus_epi32(_mm256_and_si256((__m256i)v.part[0], _mm256_set1_epi32(0xffff)),
-                                             _mm256_and_si256((__m256i)v.part[1], _mm256_set1_epi32(0xffff)));
+  const __m256i packed =
+      _mm256_packus_epi32(_mm256_and_si256((__m256i)v.part[0], _mm256_set1_epi32(0xffff)),
+                          _mm256_and_si256((__m256i)v.part[1], _mm256_set1_epi32(0xffff)));
   return (Halves)_mm256_permute4x64_epi64(packed, 0xd8);
 #else
   Halves h;

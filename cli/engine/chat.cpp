@@ -29,15 +29,21 @@ void on_interrupt(int) {
 
 class Chat {
  public:
-  Chat(std::shared_ptr<const Decoder> model, const ModelText& text, SamplingOptions sampling, int64_t max_tokens,
-       std::vector<std::string> stops)
-      : context_(model->config().context), text_(text), sampling_(sampling), max_tokens_(max_tokens),
-        stops_(std::move(stops)), engine_(make_simple_engine(std::move(model))) {
+  Chat(std::shared_ptr<const Decoder> model, const ModelText& text, SamplingOptions sampling,
+       int64_t max_tokens, std::vector<std::string> stops)
+      : context_(model->config().context),
+        text_(text),
+        sampling_(sampling),
+        max_tokens_(max_tokens),
+        stops_(std::move(stops)),
+        engine_(make_simple_engine(std::move(model))) {
     stops_.insert(stops_.end(), text_.chat_stops().begin(), text_.chat_stops().end());
   }
 
   void system(const std::string& words) { messages_.push_back({"system", words}); }
-  void clear() { std::erase_if(messages_, [](const ChatMessage& m) { return m.role != "system"; }); }
+  void clear() {
+    std::erase_if(messages_, [](const ChatMessage& m) { return m.role != "system"; });
+  }
 
   void ask(const std::string& words) {
     messages_.push_back({"user", words});
@@ -52,7 +58,10 @@ class Chat {
     StreamDecoder stream(text_.tokenizer(), true, true);
     std::string answer;
     auto show = [&](std::string piece) {
-      if (answer.empty()) piece.erase(0, piece.find_first_not_of(" \n") == std::string::npos ? piece.size() : piece.find_first_not_of(" \n"));
+      if (answer.empty())
+        piece.erase(0, piece.find_first_not_of(" \n") == std::string::npos
+                           ? piece.size()
+                           : piece.find_first_not_of(" \n"));
       answer += piece;
       std::fwrite(piece.data(), 1, piece.size(), stdout);
       std::fflush(stdout);
@@ -81,7 +90,9 @@ class Chat {
       size_t first = !messages_.empty() && messages_[0].role == "system" ? 1 : 0;
       if (messages_.size() <= first + 1) {
         messages_.pop_back();
-        throw Error(Fault::usage, str("this message takes ", ids.size(), " tokens; the model's context of ", context_, " has no room for an answer"));
+        throw Error(Fault::usage,
+                    str("this message takes ", ids.size(), " tokens; the model's context of ",
+                        context_, " has no room for an answer"));
       }
       messages_.erase(messages_.begin() + static_cast<int64_t>(first));
     }
@@ -106,20 +117,24 @@ extern "C" int wellspring_command_chat(int argc, char** argv) {
   sampling.temperature = 0.8, sampling.top_p = 0.95;
   std::vector<std::string> stops;
   int64_t max_tokens = 512, seed = 0;
-  Args args("wellspring chat", "Talk with a model. Ctrl-C stops an answer; /clear forgets, /quit or Ctrl-D ends.");
+  Args args("wellspring chat",
+            "Talk with a model. Ctrl-C stops an answer; /clear forgets, /quit or Ctrl-D ends.");
   args.positional("MODEL", &model, "model folder, or run folder (its newest checkpoint)");
   args.option("--system", &system, "TEXT", "what the model is told first");
   args.option("--dtype", &dtype, "f32|bf16", "computation (bf16)");
   args.option("--max-tokens", &max_tokens, "N", "most tokens of an answer (512)");
   args.option("--temperature", &sampling.temperature, "X", "below 1 more certain, 0 greedy (0.8)");
   args.option("--top-k", &sampling.top_k, "K", "only the K most likely tokens (0: all)");
-  args.option("--top-p", &sampling.top_p, "P", "only the most likely tokens that together reach P (0.95)");
+  args.option("--top-p", &sampling.top_p, "P",
+              "only the most likely tokens that together reach P (0.95)");
   args.option("--seed", &seed, "N", "same seed, same answers (drawn when not given)");
   args.option("--stop", &stops, "TEXT", "end an answer before this text");
   args.example("wellspring chat runs/demo/run --temperature 0.7");
   if (!args.parse(argc, argv)) return 0;
-  if (dtype != "f32" && dtype != "bf16") throw Error(Fault::usage, str("--dtype is '", dtype, "'; expected f32 or bf16"));
-  if (max_tokens < 1) throw Error(Fault::usage, str("--max-tokens is ", max_tokens, "; expected at least 1"));
+  if (dtype != "f32" && dtype != "bf16")
+    throw Error(Fault::usage, str("--dtype is '", dtype, "'; expected f32 or bf16"));
+  if (max_tokens < 1)
+    throw Error(Fault::usage, str("--max-tokens is ", max_tokens, "; expected at least 1"));
   for (const std::string& stop : stops)
     if (stop.empty()) throw Error(Fault::usage, "--stop is empty; expected the text to end before");
   sampling.check();
@@ -132,7 +147,8 @@ extern "C" int wellspring_command_chat(int argc, char** argv) {
   const bool terminal = ::isatty(0) && ::isatty(1);
   if (terminal) {
     std::printf("%s (%s). /clear forgets, /quit ends.\n", folder.c_str(),
-                text.chat_format() == "plain" ? "no chat template: plain User:/Assistant: text" : text.chat_format().c_str());
+                text.chat_format() == "plain" ? "no chat template: plain User:/Assistant: text"
+                                              : text.chat_format().c_str());
     struct sigaction action {};
     action.sa_handler = on_interrupt;
     ::sigaction(SIGINT, &action, nullptr);  // without SA_RESTART: reading a line ends, too

@@ -21,13 +21,17 @@ std::string fixed(double v, int digits) {
 }
 
 Json to_json(const BitsPerByte& r) {
-  return {{"bytes", r.bytes}, {"tokens", r.tokens}, {"nats", r.nats}, {"bits_per_byte", r.bits_per_byte()},
+  return {{"bytes", r.bytes},
+          {"tokens", r.tokens},
+          {"nats", r.nats},
+          {"bits_per_byte", r.bits_per_byte()},
           {"exact", r.exact}};
 }
 
 int bpb(int argc, char** argv) {
   Args args("wellspring eval bpb",
-            "Bits per byte of files: how well the model compresses them. Each file is one document; every "
+            "Bits per byte of files: how well the model compresses them. Each file is one "
+            "document; every "
             "byte of it counts.");
   std::string path, dtype = "f32";
   std::vector<std::string> files;
@@ -37,7 +41,8 @@ int bpb(int argc, char** argv) {
   args.positionals("FILE", &files, "texts");
   args.option("--dtype", &dtype, "f32|bf16", "computation (f32)");
   args.option("--window", &options.window, "N", "tokens seen at once (the model's context)");
-  args.option("--overlap", &options.overlap, "N", "of them seen before and not scored again (a quarter)");
+  args.option("--overlap", &options.overlap, "N",
+              "of them seen before and not scored again (a quarter)");
   args.option("--batch", &options.batch, "N", "windows at once (about 4096 tokens)");
   args.flag("--json", &json, "print JSON");
   args.example("wellspring eval bpb runs/demo/run runs/demo/text/eval-en.txt --json");
@@ -57,7 +62,8 @@ int bpb(int argc, char** argv) {
   Json rows = Json::array();
   Table table({"file", "bytes", "tokens", "nats", "bits per byte"});
   auto row = [&](const std::string& name, const BitsPerByte& r) {
-    table.row({name, std::to_string(r.bytes), std::to_string(r.tokens), fixed(r.nats, 1), fixed(r.bits_per_byte(), 4)});
+    table.row({name, std::to_string(r.bytes), std::to_string(r.tokens), fixed(r.nats, 1),
+               fixed(r.bits_per_byte(), 4)});
   };
   BitsPerByte all;
   for (size_t i = 0; i < files.size(); ++i) {
@@ -66,7 +72,8 @@ int bpb(int argc, char** argv) {
                                   [&](int64_t tokens) { progress.update(tokens); });
     progress.finish();
     if (!r.exact)
-      std::fprintf(stderr, "note: %s: the tokenizer does not keep its bytes exactly\n", files[i].c_str());
+      std::fprintf(stderr, "note: %s: the tokenizer does not keep its bytes exactly\n",
+                   files[i].c_str());
     Json entry = {{"file", files[i]}};
     entry.update(to_json(r));
     rows.push_back(std::move(entry));
@@ -90,6 +97,6 @@ int bpb(int argc, char** argv) {
 
 extern "C" int wellspring_command_eval(int argc, char** argv) {
   using namespace wellspring;
-  return run_verbs("wellspring eval", "Measure a model.",
-                   {{"bpb", "bits per byte of texts", bpb}}, argc, argv);
+  return run_verbs("wellspring eval", "Measure a model.", {{"bpb", "bits per byte of texts", bpb}},
+                   argc, argv);
 }

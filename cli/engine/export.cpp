@@ -39,7 +39,8 @@ int export_model(const Options& o) {
   save.tokenizer_from = folder;
   save_decoder(*model, o.out, save);
   std::printf("%s: %s parameters in %s\n", o.out.c_str(),
-              human_count(static_cast<double>(model->config().parameters())).c_str(), o.dtype.c_str());
+              human_count(static_cast<double>(model->config().parameters())).c_str(),
+              o.dtype.c_str());
   return 0;
 }
 
@@ -49,7 +50,8 @@ int export_model(const Options& o) {
 extern "C" int wellspring_command_export(int argc, char** argv) {
   using namespace wellspring;
   Options o;
-  Args args("wellspring export", "Write a model as a Hugging Face folder that other programs load.");
+  Args args("wellspring export",
+            "Write a model as a Hugging Face folder that other programs load.");
   args.positional("MODEL", &o.model, "model folder, or run folder (its newest checkpoint)");
   args.option("--out", &o.out, "DIR", "folder to write (it must not hold a model yet)");
   args.option("--dtype", &o.dtype, "f32|bf16|f16", "of the weights (f32)");

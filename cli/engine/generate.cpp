@@ -38,7 +38,8 @@ std::vector<int32_t> read_ids(const std::string& text) {
   return ids;
 }
 
-void dump_logits(const Decoder& model, const std::vector<int32_t>& prompt, const std::string& path) {
+void dump_logits(const Decoder& model, const std::vector<int32_t>& prompt,
+                 const std::string& path) {
   const auto n = static_cast<int64_t>(prompt.size());
   Tensor ids = Tensor::from(std::span<const int32_t>(prompt), {1, n});
   write_safetensors(path, {{"ids", ids}, {"logits", model.logits(ids)}});
@@ -50,7 +51,8 @@ int generate(const Options& o) {
   std::unique_ptr<ModelText> text;
   if (ModelText::present(folder)) text = std::make_unique<ModelText>(folder, model->config());
   if (o.ids.empty() && !text)
-    throw Error(Fault::usage, str(folder, " holds no tokenizer.json: give the prompt as --ids 1,2,3"));
+    throw Error(Fault::usage,
+                str(folder, " holds no tokenizer.json: give the prompt as --ids 1,2,3"));
   if (text == nullptr && !o.stops.empty())
     throw Error(Fault::usage, str("--stop needs text, but ", folder, " holds no tokenizer.json"));
 
@@ -89,18 +91,26 @@ int generate(const Options& o) {
     show(filter.finish());
   }
   double rate = result.seconds > 0 ? static_cast<double>(result.tokens) / result.seconds : 0;
-  double prompt_rate = result.prompt_seconds > 0 ? static_cast<double>(result.prompt_tokens) / result.prompt_seconds : 0;
+  double prompt_rate = result.prompt_seconds > 0
+                           ? static_cast<double>(result.prompt_tokens) / result.prompt_seconds
+                           : 0;
   const char* finish = result.finish == GenerateResult::Finish::length ? "length" : "stop";
   if (o.json) {
-    Json out = {{"text", text ? Json(all) : Json()}, {"ids", made}, {"prompt_ids", prompt}, {"finish", finish},
-                {"prompt_tokens", result.prompt_tokens}, {"tokens", result.tokens},
-                {"prompt_tokens_per_second", prompt_rate}, {"tokens_per_second", rate}};
+    Json out = {{"text", text ? Json(all) : Json()},
+                {"ids", made},
+                {"prompt_ids", prompt},
+                {"finish", finish},
+                {"prompt_tokens", result.prompt_tokens},
+                {"tokens", result.tokens},
+                {"prompt_tokens_per_second", prompt_rate},
+                {"tokens_per_second", rate}};
     std::printf("%s\n", to_text(out, 2).c_str());
   } else {
     std::printf("\n");
     if (::isatty(2))
-      std::fprintf(stderr, "%ld tokens, %.1f tokens/s (prompt: %ld tokens, %.1f tokens/s)\n", static_cast<long>(result.tokens),
-                   rate, static_cast<long>(result.prompt_tokens), prompt_rate);
+      std::fprintf(stderr, "%ld tokens, %.1f tokens/s (prompt: %ld tokens, %.1f tokens/s)\n",
+                   static_cast<long>(result.tokens), rate, static_cast<long>(result.prompt_tokens),
+                   prompt_rate);
   }
   return 0;
 }
@@ -115,22 +125,29 @@ extern "C" int wellspring_command_generate(int argc, char** argv) {
   args.positional("MODEL", &o.model, "model folder, or run folder (its newest checkpoint)");
   args.option("--prompt", &o.prompt, "TEXT", "what to continue");
   args.option("--ids", &o.ids, "1,2,3", "what to continue, as token ids");
-  args.option("--max-tokens", &o.max_tokens, "N", "most tokens to make (128; none with --dump-logits when not given)");
+  args.option("--max-tokens", &o.max_tokens, "N",
+              "most tokens to make (128; none with --dump-logits when not given)");
   args.option("--dtype", &o.dtype, "f32|bf16", "computation (bf16)");
   args.flag("--greedy", &o.greedy, "always the most likely token");
-  args.option("--temperature", &o.sampling.temperature, "X", "1 as the model says, below 1 more certain, 0 greedy (1)");
+  args.option("--temperature", &o.sampling.temperature, "X",
+              "1 as the model says, below 1 more certain, 0 greedy (1)");
   args.option("--top-k", &o.top_k, "K", "only the K most likely tokens (0: all)");
-  args.option("--top-p", &o.sampling.top_p, "P", "only the most likely tokens that together reach P (1)");
+  args.option("--top-p", &o.sampling.top_p, "P",
+              "only the most likely tokens that together reach P (1)");
   args.option("--seed", &o.seed, "N", "same seed, same text (drawn when not given)");
   args.option("--stop", &o.stops, "TEXT", "end before this text");
-  args.option("--dump-logits", &o.dump, "FILE.safetensors", "write ids [1, T] and logits f32 [1, T, V] of the prompt");
+  args.option("--dump-logits", &o.dump, "FILE.safetensors",
+              "write ids [1, T] and logits f32 [1, T, V] of the prompt");
   args.flag("--json", &o.json, "print JSON");
-  args.example("wellspring generate runs/demo/run --prompt \"The Debian project is\" --max-tokens 40");
+  args.example(
+      "wellspring generate runs/demo/run --prompt \"The Debian project is\" --max-tokens 40");
   if (!args.parse(argc, argv)) return 0;
   if (o.dtype != "f32" && o.dtype != "bf16")
     throw Error(Fault::usage, str("--dtype is '", o.dtype, "'; expected f32 or bf16"));
-  if (args.given("--ids") && args.given("--prompt")) throw Error(Fault::usage, "give --prompt or --ids, not both");
-  if (!args.given("--ids") && !args.given("--prompt")) throw Error(Fault::usage, "give a prompt: --prompt TEXT, or --ids 1,2,3");
+  if (args.given("--ids") && args.given("--prompt"))
+    throw Error(Fault::usage, "give --prompt or --ids, not both");
+  if (!args.given("--ids") && !args.given("--prompt"))
+    throw Error(Fault::usage, "give a prompt: --prompt TEXT, or --ids 1,2,3");
   if (o.max_tokens < 0 || (o.max_tokens == 0 && o.dump.empty()))
     throw Error(Fault::usage, str("--max-tokens is ", o.max_tokens, "; expected at least 1"));
   for (const std::string& stop : o.stops)

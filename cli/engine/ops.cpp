@@ -26,7 +26,8 @@ std::vector<std::string> chosen(const std::vector<std::string>& names) {
   std::vector<std::string_view> all = operators_with_cases();
   if (names.empty()) return {all.begin(), all.end()};
   std::vector<std::string> result, known;
-  for (const OperatorInfo& op : operators()) known.emplace_back(op.name), known.emplace_back(op.family);
+  for (const OperatorInfo& op : operators())
+    known.emplace_back(op.name), known.emplace_back(op.family);
   for (const std::string& name : names) {
     size_t before = result.size();
     for (std::string_view op : all) {
@@ -35,8 +36,9 @@ std::vector<std::string> chosen(const std::vector<std::string>& names) {
     }
     if (result.size() > before) continue;
     if (find_operator(name))
-      throw Error(Fault::usage, str("operator '", name, "' has no case list of its own; 'wellspring ",
-                                    "ops list' shows which have"));
+      throw Error(Fault::usage,
+                  str("operator '", name, "' has no case list of its own; 'wellspring ",
+                      "ops list' shows which have"));
     auto near = nearest(name, known);
     throw Error(Fault::usage, str("no operator or family is called '", name, "'",
                                   near ? str("; did you mean '", *near, "'?") : ""));
@@ -54,12 +56,20 @@ int list(int argc, char** argv) {
   Table table({"operator", "family", "dtypes", "gradient", "kernels", "cases"});
   for (const OperatorInfo& op : operators()) {
     int64_t cases = static_cast<int64_t>(cases_of(op.name).all().size());
-    rows.push_back({{"name", op.name}, {"family", op.family}, {"header", str("ops/", op.family, ".h")},
-                    {"declarations", split(op.declarations, '\n')}, {"aten", split(op.aten, '\n')},
-                    {"pytorch", split(op.pytorch, ' ')}, {"dtypes", split(op.dtypes, ' ')},
-                    {"gradient", op.gradient.empty() ? Json::array() : Json(split(op.gradient, ' '))},
-                    {"kernels", op.kernels.empty() ? Json::array() : Json(split(op.kernels, ' '))},
-                    {"value", op.value}, {"doc", op.doc}, {"source", op.source}, {"cases", cases}});
+    rows.push_back(
+        {{"name", op.name},
+         {"family", op.family},
+         {"header", str("ops/", op.family, ".h")},
+         {"declarations", split(op.declarations, '\n')},
+         {"aten", split(op.aten, '\n')},
+         {"pytorch", split(op.pytorch, ' ')},
+         {"dtypes", split(op.dtypes, ' ')},
+         {"gradient", op.gradient.empty() ? Json::array() : Json(split(op.gradient, ' '))},
+         {"kernels", op.kernels.empty() ? Json::array() : Json(split(op.kernels, ' '))},
+         {"value", op.value},
+         {"doc", op.doc},
+         {"source", op.source},
+         {"cases", cases}});
     table.row({std::string(op.name), std::string(op.family), std::string(op.dtypes),
                op.gradient.empty() ? "-" : std::string(op.gradient),
                op.kernels.empty() ? "-" : std::string(op.kernels), std::to_string(cases)});
@@ -69,14 +79,16 @@ int list(int argc, char** argv) {
 }
 
 int check(int argc, char** argv) {
-  Args args("wellspring ops check",
-            "Check operators: values against the slow reference on every instruction set, gradients, "
-            "odd inputs, and the same bits for any number of threads.");
+  Args args(
+      "wellspring ops check",
+      "Check operators: values against the slow reference on every instruction set, gradients, "
+      "odd inputs, and the same bits for any number of threads.");
   std::vector<std::string> names, isas;
   bool all = false, first = false, json = false;
   args.positionals("NAME", &names, "operators or families (default: all)", false);
   args.flag("--all", &all, "all operators, and print every case");
-  args.flag("--first", &first, "only the first case of each, without differences and thread counts");
+  args.flag("--first", &first,
+            "only the first case of each, without differences and thread counts");
   args.option("--isa", &isas, "ISA", "only these: portable, avx2, avx512, avx512bf16");
   args.flag("--json", &json, "print JSON");
   args.example("wellspring ops check softmax --isa portable");
@@ -89,12 +101,13 @@ int check(int argc, char** argv) {
       if (cpu::name_of(static_cast<cpu::Isa>(i)) == wanted) {
         found = true;
         if (!cpu::has(static_cast<cpu::Isa>(i)))
-          throw Error(Fault::missing, str("this processor or this build has no ", wanted, "; the best here is ",
-                                          cpu::name_of(cpu::best_isa())));
+          throw Error(Fault::missing, str("this processor or this build has no ", wanted,
+                                          "; the best here is ", cpu::name_of(cpu::best_isa())));
         options.isas.push_back(static_cast<cpu::Isa>(i));
       }
     if (!found)
-      throw Error(Fault::usage, str("--isa ", wanted, ": expected portable, avx2, avx512 or avx512bf16"));
+      throw Error(Fault::usage,
+                  str("--isa ", wanted, ": expected portable, avx2, avx512 or avx512bf16"));
   }
   Json rows = Json::array();
   Table table({"operator", "case", "check", "result"});
@@ -104,14 +117,17 @@ int check(int argc, char** argv) {
   for (size_t i = 0; i < ops.size(); ++i) {
     for (const CheckResult& r : check_operator(ops[i], options)) {
       ++checks, failures += !r.ok;
-      rows.push_back({{"op", r.op}, {"case", r.name}, {"check", r.what}, {"ok", r.ok}, {"detail", r.detail}});
+      rows.push_back(
+          {{"op", r.op}, {"case", r.name}, {"check", r.what}, {"ok", r.ok}, {"detail", r.detail}});
       if (!r.ok || all) table.row({r.op, r.name, r.what, r.ok ? "ok" : r.detail});
     }
     progress.update(static_cast<int64_t>(i) + 1, str(checks, " checks, ", failures, " failed"));
   }
   progress.finish(str(checks, " checks, ", failures, " failed"));
-  if (json) std::fputs((to_text(rows, 2) + "\n").c_str(), stdout);
-  else if (failures || all) std::fputs(table.text().c_str(), stdout);
+  if (json)
+    std::fputs((to_text(rows, 2) + "\n").c_str(), stdout);
+  else if (failures || all)
+    std::fputs(table.text().c_str(), stdout);
   if (!json)
     std::printf("%ld operators, %ld checks, %ld failed\n", static_cast<long>(ops.size()),
                 static_cast<long>(checks), static_cast<long>(failures));
@@ -133,8 +149,12 @@ int bench(int argc, char** argv) {
     for (const SpeedResult& r : time_operator(op)) {
       bool bf16 = r.name.find("bf16") != std::string::npos;
       double gemm = bf16 ? roof.gigaflops_bf16 : roof.gigaflops_f32;
-      rows.push_back({{"op", r.op}, {"case", r.name}, {"pass", r.pass}, {"seconds", r.seconds},
-                      {"gigabytes_per_second", r.gigabytes}, {"gigaflops", r.gigaflops}});
+      rows.push_back({{"op", r.op},
+                      {"case", r.name},
+                      {"pass", r.pass},
+                      {"seconds", r.seconds},
+                      {"gigabytes_per_second", r.gigabytes},
+                      {"gigaflops", r.gigaflops}});
       table.row({r.op, r.name, r.pass, fixed(r.seconds * 1e3, 3),
                  r.gigabytes > 0 ? fixed(r.gigabytes, 1) : "-",
                  r.gigabytes > 0 ? fixed(r.gigabytes / roof.gigabytes, 2) : "-",
@@ -144,9 +164,10 @@ int bench(int argc, char** argv) {
   if (json) {
     Json out = {{"machine", cpu::chip().capabilities(0).name},
                 {"date", utc_now()},
-                {"roof", {{"gigabytes_per_second", roof.gigabytes},
-                          {"gigaflops_f32", roof.gigaflops_f32},
-                          {"gigaflops_bf16", roof.gigaflops_bf16}}},
+                {"roof",
+                 {{"gigabytes_per_second", roof.gigabytes},
+                  {"gigaflops_f32", roof.gigaflops_f32},
+                  {"gigaflops_bf16", roof.gigaflops_bf16}}},
                 {"rows", rows}};
     std::fputs((to_text(out, 2) + "\n").c_str(), stdout);
     return 0;

@@ -56,11 +56,22 @@ Config read_configuration(Line& line) {
 Json to_json(const TrainResult& r, const std::string& out) {
   Json held_out = Json::object();
   for (const HeldOutScore& s : r.held_out)
-    held_out[s.name] = {{"documents", s.documents}, {"tokens", s.tokens}, {"bytes", s.bytes}, {"nats", s.nats},
+    held_out[s.name] = {{"documents", s.documents},
+                        {"tokens", s.tokens},
+                        {"bytes", s.bytes},
+                        {"nats", s.nats},
                         {"bits_per_byte", s.bits_per_byte()}};
-  return {{"run", out}, {"state", r.stopped ? "stopped" : "finished"}, {"step", r.step}, {"tokens", r.tokens},
-          {"seconds", r.seconds}, {"tokens_per_second", r.tokens_per_second}, {"gemm_share", r.gemm_share},
-          {"loss", r.loss}, {"held_out", held_out}, {"checkpoint", r.checkpoint}, {"report", r.report}};
+  return {{"run", out},
+          {"state", r.stopped ? "stopped" : "finished"},
+          {"step", r.step},
+          {"tokens", r.tokens},
+          {"seconds", r.seconds},
+          {"tokens_per_second", r.tokens_per_second},
+          {"gemm_share", r.gemm_share},
+          {"loss", r.loss},
+          {"held_out", held_out},
+          {"checkpoint", r.checkpoint},
+          {"report", r.report}};
 }
 
 }  // namespace
@@ -72,13 +83,18 @@ extern "C" int wellspring_command_train(int argc, char** argv) {
   std::vector<std::string> names;
   for (auto& [name, text] : presets()) names.push_back(name);
   Args args("wellspring train",
-            "Train a model as RUN.yaml says. Ctrl-C or SIGTERM writes a checkpoint and leaves with status 75; "
+            "Train a model as RUN.yaml says. Ctrl-C or SIGTERM writes a checkpoint and leaves with "
+            "status 75; "
             "a second Ctrl-C leaves at once.");
-  args.positional("RUN.yaml", &line.file, "what to train (train/presets/demo.yaml shows the keys)", false);
-  args.option("--out", &line.out, "DIR", "run folder (runs/train-NAME, after RUN.yaml or the preset)");
+  args.positional("RUN.yaml", &line.file, "what to train (train/presets/demo.yaml shows the keys)",
+                  false);
+  args.option("--out", &line.out, "DIR",
+              "run folder (runs/train-NAME, after RUN.yaml or the preset)");
   args.option("--set", &line.settings, "KEY=VALUE", "change a key, e.g. train.steps=100");
-  args.option("--preset", &line.preset, "NAME", str("a configuration that comes with the program: ", join(names, ", ")));
-  args.flag("--resume", &line.resume, "go on from the run folder's newest checkpoint (or begin, when there is none)");
+  args.option("--preset", &line.preset, "NAME",
+              str("a configuration that comes with the program: ", join(names, ", ")));
+  args.flag("--resume", &line.resume,
+            "go on from the run folder's newest checkpoint (or begin, when there is none)");
   args.flag("--json", &line.json, "print the result as JSON");
   args.example("wellspring train run.yaml --out runs/first --set train.max_seconds=600");
   if (!args.parse(argc, argv)) return 0;

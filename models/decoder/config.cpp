@@ -43,21 +43,27 @@ void DecoderConfig::check(const std::string& where) const {
   positive("head_width", head_width, 256);
   positive("ffn", ffn, 1 << 24);
   positive("context", context, 1 << 26);
-  if (heads % kv_heads) fail(str("heads (", heads, ") must be a multiple of kv_heads (", kv_heads, ")"));
-  if (!learned_positions && head_width % 2) fail(str("head_width ", head_width, " must be even for rotary positions"));
-  if (!(norm_eps >= 0) || !(rope_theta > 0)) fail("norm_eps must be at least 0 and rope_theta above 0");
+  if (heads % kv_heads)
+    fail(str("heads (", heads, ") must be a multiple of kv_heads (", kv_heads, ")"));
+  if (!learned_positions && head_width % 2)
+    fail(str("head_width ", head_width, " must be even for rotary positions"));
+  if (!(norm_eps >= 0) || !(rope_theta > 0))
+    fail("norm_eps must be at least 0 and rope_theta above 0");
   if (!(mup_scale_factor > 0)) fail("mup_scale_factor must be above 0");
   if (!(dropout >= 0 && dropout < 1)) fail(str("dropout is ", dropout, "; expected 0 to below 1"));
   if (init.mup && init.base_width < 1) fail("init.base_width must be given with init.mup");
   if (family != Family::teleflm && (input_mult != 1 || logit_scale() != 1))
-    fail(str("input_mult, output_mult and mup_scale_factor belong to family teleflm, not ", name_of(family)));
+    fail(str("input_mult, output_mult and mup_scale_factor belong to family teleflm, not ",
+             name_of(family)));
 }
 
 DecoderConfig DecoderConfig::read(const Config& m) {
   DecoderConfig c;
   std::string family = m.choice("family", {"llama", "qwen2", "teleflm", "gpt2"}, "llama");
-  c.family = family == "qwen2" ? Family::qwen2 : family == "teleflm" ? Family::teleflm
-             : family == "gpt2" ? Family::gpt2 : Family::llama;
+  c.family = family == "qwen2"     ? Family::qwen2
+             : family == "teleflm" ? Family::teleflm
+             : family == "gpt2"    ? Family::gpt2
+                                   : Family::llama;
   const bool gpt2 = c.family == Family::gpt2;
   c.vocab = m.integer("vocab");
   c.width = m.integer("width");
@@ -65,7 +71,8 @@ DecoderConfig DecoderConfig::read(const Config& m) {
   c.heads = m.integer("heads", std::max<int64_t>(1, c.width / 64));
   c.kv_heads = m.integer("kv_heads", c.heads);
   if (!m.has("head_width") && (c.heads < 1 || c.width % c.heads))
-    throw Error(Fault::config, str(m.place("heads"), ": width ", c.width, " is not a multiple of heads ", c.heads));
+    throw Error(Fault::config, str(m.place("heads"), ": width ", c.width,
+                                   " is not a multiple of heads ", c.heads));
   c.head_width = m.integer("head_width", c.width / c.heads);
   c.ffn = m.integer("ffn", gpt2 ? 4 * c.width : (c.width * 8 / 3 + 31) / 32 * 32);
   c.context = m.integer("context", 2048);
@@ -89,9 +96,12 @@ DecoderConfig DecoderConfig::read(const Config& m) {
   if (c.family == Family::teleflm) {
     c.input_mult = m.number("input_mult", 1);
     c.output_mult = m.number("output_mult", 1);
-    c.mup_scale_factor = m.number("mup_scale_factor", c.init.mup ? static_cast<double>(c.width) / static_cast<double>(c.init.base_width) : 1);
+    c.mup_scale_factor = m.number(
+        "mup_scale_factor",
+        c.init.mup ? static_cast<double>(c.width) / static_cast<double>(c.init.base_width) : 1);
   } else if (c.init.mup) {
-    throw Error(Fault::config, str(init.place("mup"), ": mu-P scales the logits, which only family teleflm can "
+    throw Error(Fault::config, str(init.place("mup"),
+                                   ": mu-P scales the logits, which only family teleflm can "
                                    "express; write family: teleflm (it can be exported as Llama)"));
   }
   c.check(m.place());

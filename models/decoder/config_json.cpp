@@ -44,10 +44,13 @@ class Fields {
   void only(const char* key, const std::string& value, const std::vector<std::string>& good) const {
     for (const std::string& g : good)
       if (g == value) return;
-    throw Error(Fault::data, str(where_, ": ", key, " '", value, "' is not supported (only ", join(good, ", "), ")"));
+    throw Error(Fault::data, str(where_, ": ", key, " '", value, "' is not supported (only ",
+                                 join(good, ", "), ")"));
   }
   void refuse(const char* key, bool is) const {
-    if (is) throw Error(Fault::data, str(where_, ": ", key, " = ", to_text(json_.value(key, Json())), " is not supported"));
+    if (is)
+      throw Error(Fault::data, str(where_, ": ", key, " = ", to_text(json_.value(key, Json())),
+                                   " is not supported"));
   }
   Json raw(const char* key) const { return has(key) ? json_[key] : Json(); }
   const std::string& where() const { return where_; }
@@ -57,7 +60,8 @@ class Fields {
     if (!has(key)) throw Error(Fault::data, str(where_, ": field '", key, "' is missing"));
   }
   [[noreturn]] void wrong(const char* key, const char* expected) const {
-    throw Error(Fault::data, str(where_, ": field '", key, "' must be ", expected, ", not ", to_text(json_[key]).substr(0, 80)));
+    throw Error(Fault::data, str(where_, ": field '", key, "' must be ", expected, ", not ",
+                                 to_text(json_[key]).substr(0, 80)));
   }
   const Json& json_;
   std::string where_;
@@ -88,7 +92,8 @@ void read_rope(DecoderConfig& c, const Fields& f) {
   s.low_frequency = r.number("low_freq_factor", 1);
   s.high_frequency = r.number("high_freq_factor", 4);
   s.original_context = r.integer("original_max_position_embeddings", 8192);
-  if (!(s.factor > 0 && s.low_frequency > 0 && s.high_frequency > s.low_frequency && s.original_context > 0))
+  if (!(s.factor > 0 && s.low_frequency > 0 && s.high_frequency > s.low_frequency &&
+        s.original_context > 0))
     throw Error(Fault::data, str(r.where(), ": the llama3 factors do not fit together"));
   c.rope_scaling = s;
 }
@@ -131,7 +136,8 @@ void read_gpt2(DecoderConfig& c, const Fields& f) {
   c.norm_eps = f.number("layer_norm_epsilon", 1e-5);
   c.tied = f.boolean("tie_word_embeddings", true);
   c.layer_norm = c.gelu = c.learned_positions = c.qkv_bias = c.linear_bias = true;
-  f.only("activation_function", f.text("activation_function", "gelu_new"), {"gelu_new", "gelu_pytorch_tanh"});
+  f.only("activation_function", f.text("activation_function", "gelu_new"),
+         {"gelu_new", "gelu_pytorch_tanh"});
   f.refuse("scale_attn_weights", !f.boolean("scale_attn_weights", true));
   f.refuse("scale_attn_by_inverse_layer_idx", f.boolean("scale_attn_by_inverse_layer_idx", false));
   f.refuse("add_cross_attention", f.boolean("add_cross_attention", false));
@@ -144,13 +150,18 @@ DecoderConfig DecoderConfig::from_json(const Json& json, const std::string& wher
   DecoderConfig c;
   std::string type = f.text("model_type", "");
   f.only("model_type", type, {"llama", "qwen2", "gpt2", "TeleFLM", "teleflm"});
-  c.family = type == "llama" ? Family::llama : type == "qwen2" ? Family::qwen2
-             : type == "gpt2" ? Family::gpt2 : Family::teleflm;
+  c.family = type == "llama"   ? Family::llama
+             : type == "qwen2" ? Family::qwen2
+             : type == "gpt2"  ? Family::gpt2
+                               : Family::teleflm;
   f.refuse("quantization_config", f.has("quantization_config"));
-  if (c.family == Family::gpt2) read_gpt2(c, f);
-  else read_llama(c, f);
+  if (c.family == Family::gpt2)
+    read_gpt2(c, f);
+  else
+    read_llama(c, f);
   if (c.heads < 1 || (!f.has("head_dim") && c.width % c.heads))
-    throw Error(Fault::data, str(where, ": the width ", c.width, " is not a multiple of the number of heads ", c.heads));
+    throw Error(Fault::data, str(where, ": the width ", c.width,
+                                 " is not a multiple of the number of heads ", c.heads));
   read_tokens(c, f);
   if (Json own = f.raw("wellspring"); !own.is_null()) {
     Fields w(own, str(where, ": wellspring"));
@@ -172,37 +183,64 @@ DecoderConfig DecoderConfig::from_json(const Json& json, const std::string& wher
 }
 
 Json DecoderConfig::to_json() const {
-  static constexpr const char* kClasses[] = {"LlamaForCausalLM", "Qwen2ForCausalLM", "TeleFLMForCausalLM", "GPT2LMHeadModel"};
+  static constexpr const char* kClasses[] = {"LlamaForCausalLM", "Qwen2ForCausalLM",
+                                             "TeleFLMForCausalLM", "GPT2LMHeadModel"};
   static constexpr const char* kTypes[] = {"llama", "qwen2", "TeleFLM", "gpt2"};
   const int kind = static_cast<int>(family);
   Json j = {{"architectures", {kClasses[kind]}}, {"model_type", kTypes[kind]}};
   j["vocab_size"] = vocab;
   if (family == Family::gpt2) {
-    j.update({{"n_embd", width}, {"n_layer", layers}, {"n_head", heads}, {"n_inner", ffn}, {"n_positions", context}, {"n_ctx", context},
-              {"layer_norm_epsilon", norm_eps}, {"activation_function", "gelu_new"},
-              {"attn_pdrop", 0.0}, {"embd_pdrop", dropout}, {"resid_pdrop", dropout}});
+    j.update({{"n_embd", width},
+              {"n_layer", layers},
+              {"n_head", heads},
+              {"n_inner", ffn},
+              {"n_positions", context},
+              {"n_ctx", context},
+              {"layer_norm_epsilon", norm_eps},
+              {"activation_function", "gelu_new"},
+              {"attn_pdrop", 0.0},
+              {"embd_pdrop", dropout},
+              {"resid_pdrop", dropout}});
   } else {
-    j.update({{"hidden_size", width}, {"num_hidden_layers", layers}, {"num_attention_heads", heads}, {"num_key_value_heads", kv_heads},
-              {"head_dim", head_width}, {"intermediate_size", ffn}, {"max_position_embeddings", context}, {"rms_norm_eps", norm_eps},
-              {"hidden_act", "silu"}, {"rope_theta", rope_theta}});
+    j.update({{"hidden_size", width},
+              {"num_hidden_layers", layers},
+              {"num_attention_heads", heads},
+              {"num_key_value_heads", kv_heads},
+              {"head_dim", head_width},
+              {"intermediate_size", ffn},
+              {"max_position_embeddings", context},
+              {"rms_norm_eps", norm_eps},
+              {"hidden_act", "silu"},
+              {"rope_theta", rope_theta}});
     if (family != Family::qwen2) j["attention_bias"] = false, j["mlp_bias"] = false;
     // Readers before transformers 5 take rope_theta and rope_scaling, later ones rope_parameters.
     Json rope = {{"rope_type", "default"}};
     if (rope_scaling) {
-      rope = {{"rope_type", "llama3"}, {"factor", rope_scaling->factor}, {"low_freq_factor", rope_scaling->low_frequency},
-              {"high_freq_factor", rope_scaling->high_frequency}, {"original_max_position_embeddings", rope_scaling->original_context}};
+      rope = {{"rope_type", "llama3"},
+              {"factor", rope_scaling->factor},
+              {"low_freq_factor", rope_scaling->low_frequency},
+              {"high_freq_factor", rope_scaling->high_frequency},
+              {"original_max_position_embeddings", rope_scaling->original_context}};
       j["rope_scaling"] = rope;
     }
     rope["rope_theta"] = rope_theta;
     j["rope_parameters"] = rope;
     if (family == Family::teleflm)
-      j.update({{"use_mup", true}, {"input_mult", input_mult}, {"output_mult", output_mult}, {"mup_scale_factor", mup_scale_factor}});
+      j.update({{"use_mup", true},
+                {"input_mult", input_mult},
+                {"output_mult", output_mult},
+                {"mup_scale_factor", mup_scale_factor}});
   }
   j["tie_word_embeddings"] = tied;
   j["bos_token_id"] = bos >= 0 ? Json(bos) : Json();
   j["eos_token_id"] = eos.empty() ? Json() : eos.size() == 1 ? Json(eos[0]) : Json(eos);
-  j["wellspring"] = {{"attention_scale", attention_scale}, {"dropout", dropout}, {"mup", init.mup}, {"base_width", init.base_width},
-                     {"vector_std", init.vector_std}, {"matrix_std", init.matrix_std}, {"matrix_lr", init.matrix_lr},
+  j["wellspring"] = {{"attention_scale", attention_scale},
+                     {"dropout", dropout},
+                     {"mup", init.mup},
+                     {"base_width", init.base_width},
+                     {"vector_std", init.vector_std},
+                     {"matrix_std", init.matrix_std},
+                     {"matrix_lr", init.matrix_lr},
                      {"decay_embeddings", init.decay_embeddings}};
   return j;
 }

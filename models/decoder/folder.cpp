@@ -18,13 +18,15 @@ using Family = DecoderConfig::Family;
 
 // Tensors that some writers add and that hold no weights.
 bool is_buffer(const std::string& name) {
-  return ends_with(name, ".rotary_emb.inv_freq") || ends_with(name, ".attn.bias") || ends_with(name, ".attn.masked_bias");
+  return ends_with(name, ".rotary_emb.inv_freq") || ends_with(name, ".attn.bias") ||
+         ends_with(name, ".attn.masked_bias");
 }
 
 // GPT-2's first files lack the prefix "transformer.".
 std::string name_in(const SafetensorsFolder& files, const std::string& name) {
   static const std::string kPrefix = "transformer.";
-  if (!files.contains(name) && starts_with(name, kPrefix) && files.contains(name.substr(kPrefix.size())))
+  if (!files.contains(name) && starts_with(name, kPrefix) &&
+      files.contains(name.substr(kPrefix.size())))
     return name.substr(kPrefix.size());
   return name;
 }
@@ -46,10 +48,12 @@ Tensor converted(const Tensor& t, DType dtype, double factor) {
 
 void copy_companions(const std::string& from, const std::string& to) {
   if (from.empty()) return;
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                           "generation_config.json", "chat_template.jinja", "vocab.json", "merges.txt"}) {
+  for (const char* name :
+       {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+        "generation_config.json", "chat_template.jinja", "vocab.json", "merges.txt"}) {
     std::string path = join_path(from, name);
-    if (exists(path) && parent_path(path) != to) write_file_atomic(join_path(to, name), read_file(path));
+    if (exists(path) && parent_path(path) != to)
+      write_file_atomic(join_path(to, name), read_file(path));
   }
 }
 
@@ -62,19 +66,26 @@ std::string find_model_folder(const std::string& path) {
   if (is_directory(checkpoints))
     for (const std::string& name : list_directory(checkpoints))
       if (starts_with(name, "step-"))
-        if (auto step = parse_int(name.substr(5)); step && *step > best) best = *step, newest = name;
+        if (auto step = parse_int(name.substr(5)); step && *step > best)
+          best = *step, newest = name;
   if (best >= 0) return join_path(checkpoints, newest);
   const std::string inner = join_path(path, "run");  // where the demo leaves its run
   const bool holds_run = is_directory(join_path(inner, "checkpoints"));
-  throw Error(Fault::io, str(path, " is not a model folder (it must hold config.json and model.safetensors), nor a "
-                                   "run folder with checkpoints",
-                             holds_run ? str(": did you mean ", inner, "?") : "; models are not downloaded"));
+  throw Error(Fault::io,
+              str(path,
+                  " is not a model folder (it must hold config.json and model.safetensors), nor a "
+                  "run folder with checkpoints",
+                  holds_run ? str(": did you mean ", inner, "?") : "; models are not downloaded"));
 }
 
 std::unique_ptr<Decoder> load_decoder(const std::string& folder, DType dtype, bool training) {
   if (!is_directory(folder))
-    throw Error(Fault::io, str(folder, " is not a model folder (it must hold config.json and model.safetensors)"));
-  auto model = std::make_unique<Decoder>(read_decoder_config(folder), dtype, training ? Decoder::Use::training : Decoder::Use::inference);
+    throw Error(
+        Fault::io,
+        str(folder, " is not a model folder (it must hold config.json and model.safetensors)"));
+  auto model =
+      std::make_unique<Decoder>(read_decoder_config(folder), dtype,
+                                training ? Decoder::Use::training : Decoder::Use::inference);
   load_weights(*model, folder);
   return model;
 }
@@ -88,10 +99,12 @@ void load_weights(const Decoder& model, const std::string& folder) {
   const std::string place = join_path(folder, "config.json");
   const DecoderConfig& config = model.config();
   SafetensorsFolder files(folder);
-  // Some writers store the head of a tied model again; others leave a tied head out without saying so.
+  // Some writers store the head of a tied model again; others leave a tied head out without saying
+  // so.
   if (!config.tied && config.family != Family::gpt2 && !files.contains("lm_head.weight"))
-    throw Error(Fault::data, str(files.file_of("lm_head.weight"), ": no tensor 'lm_head.weight', but ", place,
-                                 " does not set tie_word_embeddings"));
+    throw Error(Fault::data,
+                str(files.file_of("lm_head.weight"), ": no tensor 'lm_head.weight', but ", place,
+                    " does not set tie_word_embeddings"));
   std::unordered_map<std::string, bool> used;
   for (Parameter* p : model.parameters()) {
     const Tensor& to = p->master.defined() ? p->master : p->compute;
@@ -104,8 +117,9 @@ void load_weights(const Decoder& model, const std::string& folder) {
   }
   for (const std::string& name : files.names())
     if (!used.count(name) && !is_buffer(name) && !(config.tied && name == "lm_head.weight"))
-      throw Error(Fault::data, str(files.file_of(name), ": tensor '", name, "' is not part of a ",
-                                   wellspring::name_of(config.family), " model with this configuration"));
+      throw Error(Fault::data,
+                  str(files.file_of(name), ": tensor '", name, "' is not part of a ",
+                      wellspring::name_of(config.family), " model with this configuration"));
 }
 
 void save_decoder(const Decoder& model, const std::string& folder, const SaveOptions& options) {
@@ -113,7 +127,8 @@ void save_decoder(const Decoder& model, const std::string& folder, const SaveOpt
   double embedding = 1, head = 1, query = 1;
   if (options.as_llama) {
     if (config.family != Family::teleflm)
-      throw Error(Fault::usage, str("only Tele-FLM is exported as Llama; this is a ", wellspring::name_of(config.family), " model"));
+      throw Error(Fault::usage, str("only Tele-FLM is exported as Llama; this is a ",
+                                    wellspring::name_of(config.family), " model"));
     embedding = config.input_mult;
     head = config.logit_scale();
     if (config.attention_scale != 0)
@@ -129,15 +144,19 @@ void save_decoder(const Decoder& model, const std::string& folder, const SaveOpt
   for (const Parameter* p : model.parameters()) {
     const Tensor& value = p->master.defined() ? p->master : p->compute;
     for (auto& [name, piece] : split_parts(*p, value)) {
-      double factor = name == "model.embed_tokens.weight" ? embedding : name == "lm_head.weight" ? head
-                      : ends_with(name, ".q_proj.weight") ? query : 1;
+      double factor = name == "model.embed_tokens.weight" ? embedding
+                      : name == "lm_head.weight"          ? head
+                      : ends_with(name, ".q_proj.weight") ? query
+                                                          : 1;
       list.emplace_back(name, converted(piece, options.dtype, factor));
       if (name == "model.embed_tokens.weight" && model.config().tied && !config.tied)
         list.emplace_back("lm_head.weight", converted(piece, options.dtype, head));
     }
   }
   Json json = config.to_json();
-  json["torch_dtype"] = options.dtype == DType::bf16 ? "bfloat16" : options.dtype == DType::f16 ? "float16" : "float32";
+  json["torch_dtype"] = options.dtype == DType::bf16  ? "bfloat16"
+                        : options.dtype == DType::f16 ? "float16"
+                                                      : "float32";
   write_safetensors_sharded(folder, "model", list, options.shard_bytes, {{"format", "pt"}});
   write_file_atomic(join_path(folder, "config.json"), to_text(json, 2) + "\n");
   copy_companions(options.tokenizer_from, folder);

@@ -19,7 +19,8 @@ void Decoder::check_ids(const Tensor& ids, int64_t before) const {
   if (ids.dims() != 2 || ids.dtype() != DType::i32)
     throw Error(Fault::usage, str("token ids must be i32 [batch, time], not ", ids.text()));
   if (before + ids.size(1) > config_.context)
-    throw Error(Fault::usage, str("a sequence of ", before + ids.size(1), " tokens exceeds the model's context of ", config_.context));
+    throw Error(Fault::usage, str("a sequence of ", before + ids.size(1),
+                                  " tokens exceeds the model's context of ", config_.context));
 }
 
 Tensor Decoder::attend(const Block& block, Tensor normed, int64_t layer, KvCache* cache,
@@ -33,7 +34,8 @@ Tensor Decoder::attend(const Block& block, Tensor normed, int64_t layer, KvCache
   Tensor mixed;
   if (cache) {
     KvCache::Views held = cache->put(layer, narrow(qkv, 2, H, Hk), narrow(qkv, 2, H + Hk, Hk));
-    mixed = attention_cached(narrow(qkv, 2, 0, H), held.keys, held.values, lengths, true, config_.attention_scale);
+    mixed = attention_cached(narrow(qkv, 2, 0, H), held.keys, held.values, lengths, true,
+                             config_.attention_scale);
   } else {
     mixed = attention_qkv(qkv, H, Hk, true, config_.attention_scale);
   }
@@ -72,7 +74,8 @@ Tensor Decoder::forward(const Tensor& ids, KvCache* cache, Dropout* dropout) con
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const Block& block = blocks_[i];
     const Norm& next = i + 1 < blocks_.size() ? blocks_[i + 1].norm1 : final_;
-    Tensor branch = attend(block, std::move(normed), static_cast<int64_t>(i), cache, positions, lengths);
+    Tensor branch =
+        attend(block, std::move(normed), static_cast<int64_t>(i), cache, positions, lengths);
     see(str("layers.", i, ".attention"), branch);
     if (drop.active()) branch = drop(branch);
     normed = block.norm2.add(residual, branch, dtype_);
@@ -93,7 +96,8 @@ Tensor Decoder::loss(const Tensor& ids, const Tensor& targets, double loss_scale
   if (!(targets.shape() == ids.shape()) || targets.dtype() != DType::i32)
     throw Error(Fault::usage, str("targets must be i32 of the shape of ids, not ", targets.text()));
   Tensor x = view(forward(ids, nullptr, dropout), {ids.numel(), config_.width});
-  return linear_cross_entropy(x, head(), view(targets, {ids.numel()}), config_.logit_scale(), loss_scale);
+  return linear_cross_entropy(x, head(), view(targets, {ids.numel()}), config_.logit_scale(),
+                              loss_scale);
 }
 
 Tensor Decoder::logits(const Tensor& ids) const {
@@ -115,7 +119,8 @@ Tensor Decoder::step(const Tensor& ids, KvCache& cache) const {
 }
 
 std::unique_ptr<KvCache> Decoder::make_cache(int64_t batch) const {
-  return make_contiguous_cache(config_.layers, batch, config_.kv_heads, config_.head_width, config_.context, dtype_);
+  return make_contiguous_cache(config_.layers, batch, config_.kv_heads, config_.head_width,
+                               config_.context, dtype_);
 }
 
 }  // namespace wellspring

@@ -1,7 +1,7 @@
 #pragma once
-// One decoder for the Llama family (Llama, Qwen2, Tele-FLM) and GPT-2. Parameters are fused (q, k, v in one
-// weight, gate and up in one), the residual stream is f32, matrix products run in f32 or bf16.
-// B batch, T time, D width, V vocabulary.
+// One decoder for the Llama family (Llama, Qwen2, Tele-FLM) and GPT-2. Parameters are fused (q, k,
+// v in one weight, gate and up in one), the residual stream is f32, matrix products run in f32 or
+// bf16. B batch, T time, D width, V vocabulary.
 
 #include <functional>
 #include <memory>
@@ -20,7 +20,8 @@ using ActivationHook = std::function<void(const std::string& name, const Tensor&
 class Decoder {
  public:
   enum class Use { training, inference };
-  /// Fresh weights from `seed` (the same for f32 and bf16). Error(Fault::config) when the shape is wrong.
+  /// Fresh weights from `seed` (the same for f32 and bf16). Error(Fault::config) when the shape is
+  /// wrong.
   Decoder(const DecoderConfig& config, DType dtype, uint64_t seed);
   /// Weights not initialised: for loading. In inference no gradient is kept and masters are absent.
   Decoder(const DecoderConfig& config, DType dtype, Use use);
@@ -32,14 +33,15 @@ class Decoder {
   /// All parameters in a fixed order; the pointers live as long as the model.
   const std::vector<Parameter*>& parameters() const { return parameters_; }
 
-  /// loss_scale times the mean cross-entropy in nats over the targets that are not -100; f32, 0-d. ids and
-  /// targets i32 [B, T], T at most the context. Recorded unless under NoGrad. `dropout` may be null.
+  /// loss_scale times the mean cross-entropy in nats over the targets that are not -100; f32, 0-d.
+  /// ids and targets i32 [B, T], T at most the context. Recorded unless under NoGrad. `dropout` may
+  /// be null.
   Tensor loss(const Tensor& ids, const Tensor& targets, double loss_scale = 1,
               Dropout* dropout = nullptr) const;
   /// Logits f32 [B, T, V] without gradient: for comparison; they need much memory.
   Tensor logits(const Tensor& ids) const;
-  /// Puts ids [B, T] behind what the cache holds and returns the logits f32 [B, V] of the last position.
-  /// No gradient. Error(Fault::usage) when the context is exceeded.
+  /// Puts ids [B, T] behind what the cache holds and returns the logits f32 [B, V] of the last
+  /// position. No gradient. Error(Fault::usage) when the context is exceeded.
   Tensor step(const Tensor& ids, KvCache& cache) const;
   std::unique_ptr<KvCache> make_cache(int64_t batch = 1) const;
 
@@ -78,14 +80,16 @@ class Decoder {
   ActivationHook hook_;
 };
 
-/// Reads a Hugging Face folder (config.json and model.safetensors or an index with shards; f32, bf16, f16).
-/// For training masters are f32 and gradients on; for inference only the `dtype` copy is kept. Errors name
-/// the file and the tensor (Fault::data: missing, wrong shape, not known).
-std::unique_ptr<Decoder> load_decoder(const std::string& folder, DType dtype, bool training = false);
+/// Reads a Hugging Face folder (config.json and model.safetensors or an index with shards; f32,
+/// bf16, f16). For training masters are f32 and gradients on; for inference only the `dtype` copy
+/// is kept. Errors name the file and the tensor (Fault::data: missing, wrong shape, not known).
+std::unique_ptr<Decoder> load_decoder(const std::string& folder, DType dtype,
+                                      bool training = false);
 
 /// The config.json of a model folder.
 DecoderConfig read_decoder_config(const std::string& folder);
-/// Overwrites the weights of a model with those of a folder of the same shape; errors as load_decoder.
+/// Overwrites the weights of a model with those of a folder of the same shape; errors as
+/// load_decoder.
 void load_weights(const Decoder& model, const std::string& folder);
 
 /// The model folder that a path means: itself, or the newest checkpoint of a run folder.
@@ -94,12 +98,14 @@ std::string find_model_folder(const std::string& path);
 
 struct SaveOptions {
   DType dtype = DType::f32;
-  int64_t shard_bytes = 0;       // 0: one file; else shards of at most this, with an index
-  bool as_llama = false;         // Tele-FLM: both scalars (and the attention scale) folded into weights
-  std::string tokenizer_from;    // folder whose tokenizer and generation files are copied; empty: none
+  int64_t shard_bytes = 0;  // 0: one file; else shards of at most this, with an index
+  bool as_llama = false;    // Tele-FLM: both scalars (and the attention scale) folded into weights
+  std::string
+      tokenizer_from;  // folder whose tokenizer and generation files are copied; empty: none
 };
 
-/// Writes config.json, weights and copied files into `folder` (made when absent), each file atomically.
+/// Writes config.json, weights and copied files into `folder` (made when absent), each file
+/// atomically.
 void save_decoder(const Decoder& model, const std::string& folder, const SaveOptions& options = {});
 
 }  // namespace wellspring

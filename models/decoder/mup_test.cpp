@@ -1,5 +1,5 @@
-// Coordinate check: after five steps of Adam mean |activation| does not depend on the width under mu-P, and
-// does in the standard parametrisation.
+// Coordinate check: after five steps of Adam mean |activation| does not depend on the width under
+// mu-P, and does in the standard parametrisation.
 
 #include <gtest/gtest.h>
 

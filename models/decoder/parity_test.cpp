@@ -1,4 +1,5 @@
-// Against PyTorch: golden folders always, and whatever folder WELLSPRING_PARITY names (peer_check_test.py).
+// Against PyTorch: golden folders always, and whatever folder WELLSPRING_PARITY names
+// (peer_check_test.py).
 
 #include <gtest/gtest.h>
 
@@ -16,15 +17,15 @@
 namespace wellspring {
 namespace {
 
-/// How far we are from PyTorch. Relative errors are root mean squares over root mean squares; `gradients` is
-/// the worst parameter's.
+/// How far we are from PyTorch. Relative errors are root mean squares over root mean squares;
+/// `gradients` is the worst parameter's.
 struct ParityErrors {
-  double logits = 0;        // largest absolute difference, f32
+  double logits = 0;  // largest absolute difference, f32
   double gradients = 0;
-  std::string worst;        // whose gradient
-  double losses = 0;        // largest absolute difference over ten AdamW steps
-  double bf16_logits = 0, bf16_gradients = 0;              // our bf16 against PyTorch's f32
-  double peer_bf16_logits = 0, peer_bf16_gradients = 0;    // PyTorch's autocast against its f32
+  std::string worst;                           // whose gradient
+  double losses = 0;                           // largest absolute difference over ten AdamW steps
+  double bf16_logits = 0, bf16_gradients = 0;  // our bf16 against PyTorch's f32
+  double peer_bf16_logits = 0, peer_bf16_gradients = 0;  // PyTorch's autocast against its f32
 };
 
 struct Sum {
@@ -38,11 +39,15 @@ struct Sum {
       if (std::isnan(d)) worst = difference = INFINITY;
     }
   }
-  double relative() const { return size > 0 ? std::sqrt(difference / size) : std::sqrt(difference); }
+  double relative() const {
+    return size > 0 ? std::sqrt(difference / size) : std::sqrt(difference);
+  }
 };
 
-// Relative error over all gradients; `worst` becomes the name of the worst parameter and `most` its error.
-double compare_gradients(const Decoder& model, const Safetensors& golden, double* most, std::string* worst) {
+// Relative error over all gradients; `worst` becomes the name of the worst parameter and `most` its
+// error.
+double compare_gradients(const Decoder& model, const Safetensors& golden, double* most,
+                         std::string* worst) {
   Sum all;
   for (const Parameter* p : model.parameters())
     for (auto& [name, piece] : split_parts(*p, p->grad())) {
@@ -103,9 +108,11 @@ std::string golden(const std::string& name) { return "models/decoder/testdata/" 
 void expect_parity(const std::string& folder) {
   SCOPED_TRACE(folder);
   ParityErrors e = compare_with_golden(folder);
-  std::printf("%s: logits %.1e, gradients %.1e (%s), losses %.1e; bf16 logits %.2e (PyTorch %.2e), gradients %.2e (%.2e)\n",
-              folder.c_str(), e.logits, e.gradients, e.worst.c_str(), e.losses, e.bf16_logits,
-              e.peer_bf16_logits, e.bf16_gradients, e.peer_bf16_gradients);
+  std::printf(
+      "%s: logits %.1e, gradients %.1e (%s), losses %.1e; bf16 logits %.2e (PyTorch %.2e), "
+      "gradients %.2e (%.2e)\n",
+      folder.c_str(), e.logits, e.gradients, e.worst.c_str(), e.losses, e.bf16_logits,
+      e.peer_bf16_logits, e.bf16_gradients, e.peer_bf16_gradients);
   EXPECT_LT(e.logits, 1e-4);
   EXPECT_LT(e.gradients, 1e-4) << e.worst;
   EXPECT_LT(e.losses, 1e-4);
@@ -150,10 +157,12 @@ TEST(Decoder, CacheAgreesWithWholeSequence) {
         std::vector<float> last = model->step(piece, *cache).to_vector<float>();
         for (int64_t b = 0; b < B; ++b)
           for (int64_t v = 0; v < V; ++v)
-            ASSERT_NEAR(last[b * V + v], whole[(b * T + at + n - 1) * V + v], dtype == DType::f32 ? 2e-5 : 0.15)
+            ASSERT_NEAR(last[b * V + v], whole[(b * T + at + n - 1) * V + v],
+                        dtype == DType::f32 ? 2e-5 : 0.15)
                 << name << " at " << at;
       }
-      EXPECT_THROW(model->step(Tensor::zeros({B, model->config().context}, DType::i32), *cache), Error);
+      EXPECT_THROW(model->step(Tensor::zeros({B, model->config().context}, DType::i32), *cache),
+                   Error);
     }
   }
 }
@@ -212,25 +221,34 @@ TEST(Folder, ErrorsNameFileAndTensor) {
   EXPECT_THROW(load_decoder(folder.path() + "/none", DType::f32), Error);
   expect("{", "config.json");
   expect("{\"model_type\": \"bert\"}", "model_type 'bert' is not supported");
-  expect(with("\"hidden_size\": 32", "\"hidden_size\": \"x\""), "field 'hidden_size' must be an integer");
+  expect(with("\"hidden_size\": 32", "\"hidden_size\": \"x\""),
+         "field 'hidden_size' must be an integer");
   expect(with("\"hidden_size\": 32,", ""), "field 'hidden_size' is missing");
-  expect(with("\"rope_type\": \"default\"", "\"rope_type\": \"yarn\""), "rope_type 'yarn' is not supported");
+  expect(with("\"rope_type\": \"default\"", "\"rope_type\": \"yarn\""),
+         "rope_type 'yarn' is not supported");
   expect(with("\"hidden_act\": \"silu\"", "\"hidden_act\": \"relu\""), "hidden_act 'relu'");
   expect(good, "model.safetensors");
-  write_file_atomic(folder.path() + "/model.safetensors", read_file(golden("llama") + "/model.safetensors"));
-  expect(with("\"intermediate_size\": 56", "\"intermediate_size\": 57"), "gate_proj.weight' has shape [56, 32]");
-  expect(with("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"), "no tensor 'model.layers.2.");
-  expect(with("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1"), "is not part of a llama model");
+  write_file_atomic(folder.path() + "/model.safetensors",
+                    read_file(golden("llama") + "/model.safetensors"));
+  expect(with("\"intermediate_size\": 56", "\"intermediate_size\": 57"),
+         "gate_proj.weight' has shape [56, 32]");
+  expect(with("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"),
+         "no tensor 'model.layers.2.");
+  expect(with("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1"),
+         "is not part of a llama model");
   EXPECT_EQ(error_of(good), "");
 }
 
 TEST(Decoder, SameInitialWeightsForAnyDType) {
   DecoderConfig c;
-  c.vocab = 64, c.width = 32, c.layers = 2, c.heads = c.kv_heads = 2, c.head_width = 16, c.ffn = 48, c.context = 32;
+  c.vocab = 64, c.width = 32, c.layers = 2, c.heads = c.kv_heads = 2, c.head_width = 16, c.ffn = 48,
+  c.context = 32;
   Decoder a(c, DType::f32, 3), b(c, DType::bf16, 3), other(c, DType::f32, 4);
   for (size_t i = 0; i < a.parameters().size(); ++i)
-    EXPECT_EQ(a.parameters()[i]->master.to_vector<float>(), b.parameters()[i]->master.to_vector<float>());
-  EXPECT_NE(a.parameters()[0]->master.to_vector<float>(), other.parameters()[0]->master.to_vector<float>());
+    EXPECT_EQ(a.parameters()[i]->master.to_vector<float>(),
+              b.parameters()[i]->master.to_vector<float>());
+  EXPECT_NE(a.parameters()[0]->master.to_vector<float>(),
+            other.parameters()[0]->master.to_vector<float>());
   int64_t n = 0;
   for (const Parameter* p : a.parameters()) n += p->master.numel();
   EXPECT_EQ(n, c.parameters());

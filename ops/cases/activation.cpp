@@ -9,7 +9,8 @@ WS_CASES(swiglu) {
   const auto run = [](const Tensors& in) -> Tensors { return {swiglu(in[0])}; };
   for (DType t : {DType::f32, DType::bf16}) {
     const std::string type(name_of(t));
-    for (int64_t width : {2, 30, 64, 134}) cases.add(type + " width " + std::to_string(width), {random_input({2, 3, width}, t)}, run);
+    for (int64_t width : {2, 30, 64, 134})
+      cases.add(type + " width " + std::to_string(width), {random_input({2, 3, width}, t)}, run);
     cases.add(type + " empty", {random_input({0, 8}, t)}, run);
     cases.add(type + " no width", {random_input({3, 0}, t)}, run);
     cases.add(type + " one row", {random_input({86}, t)}, run);
@@ -17,8 +18,10 @@ WS_CASES(swiglu) {
     cases.add(type + " odd", {random_input({3, 74}, t, Fill::odd)}, run).no_gradient();
     cases.add(type + " saturated", {random_input({5, 64}, t).scaled(40)}, run).sums(8);
   }
-  for (Layout l : {Layout::transposed, Layout::gaps, Layout::offset, Layout::expanded, Layout::reversed})
-    cases.add("layout " + std::to_string(static_cast<int>(l)), {random_input({5, 38}).with(l)}, run);
+  for (Layout l :
+       {Layout::transposed, Layout::gaps, Layout::offset, Layout::expanded, Layout::reversed})
+    cases.add("layout " + std::to_string(static_cast<int>(l)), {random_input({5, 38}).with(l)},
+              run);
   for (const Shape& shape : {Shape{1024, 6144}, Shape{4096, 2752}})
     for (DType t : {DType::f32, DType::bf16})
       cases.time(std::string(name_of(t)) + " " + shape.text(), {random_input(shape, t)}, run)

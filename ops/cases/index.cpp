@@ -17,8 +17,9 @@ void layouts(std::span<const DType> types, Add add) {
   for (DType t : types)
     for (int layout = 0; layout < 6; ++layout)
       for (int d : {0, 1, 2})
-        add(std::string(name_of(t)) + " layout " + std::to_string(layout) + " dim " + std::to_string(d), t,
-            static_cast<Layout>(layout), d);
+        add(std::string(name_of(t)) + " layout " + std::to_string(layout) + " dim " +
+                std::to_string(d),
+            t, static_cast<Layout>(layout), d);
 }
 
 Shape with(Shape shape, int dim, int64_t n) {
@@ -38,71 +39,91 @@ void round_often(OperatorCase& c, DType t) {
 
 WS_CASES(index_select) {
   layouts(kTypes, [&](std::string name, DType t, Layout layout, int d) {
-    cases.add(name, {random_input(kShape, t).with(layout), ids_input({9}, 0, kShape[d], d ? DType::i64 : DType::i32)},
-              [d](const Tensors& in) -> Tensors { return {index_select(in[0], d, in[1])}; })
+    cases
+        .add(name,
+             {random_input(kShape, t).with(layout),
+              ids_input({9}, 0, kShape[d], d ? DType::i64 : DType::i32)},
+             [d](const Tensors& in) -> Tensors { return {index_select(in[0], d, in[1])}; })
         .sums(9);
   });
-  cases.add("gaps in the index", {random_input({5, 3}), ids_input({40}, 0, 5).with(Layout::gaps)},
-            [](const Tensors& in) -> Tensors { return {index_select(in[0], 0, in[1])}; })
+  cases
+      .add("gaps in the index", {random_input({5, 3}), ids_input({40}, 0, 5).with(Layout::gaps)},
+           [](const Tensors& in) -> Tensors { return {index_select(in[0], 0, in[1])}; })
       .sums(40);
   cases.add("no index", {random_input({5, 3}), ids_input({0}, 0, 5)},
             [](const Tensors& in) -> Tensors { return {index_select(in[0], -2, in[1])}; });
-  cases.add("many", {random_input({300, 130}), ids_input({2000}, 0, 300)},
-            [](const Tensors& in) -> Tensors { return {index_select(in[0], 0, in[1])}; })
+  cases
+      .add("many", {random_input({300, 130}), ids_input({2000}, 0, 300)},
+           [](const Tensors& in) -> Tensors { return {index_select(in[0], 0, in[1])}; })
       .sums(30);
-  cases.time("f32 rows of 768", {random_input({50257, 768}), ids_input({4096}, 0, 50257)},
-             [](const Tensors& in) -> Tensors { return {index_select(in[0], 0, in[1])}; })
+  cases
+      .time("f32 rows of 768", {random_input({50257, 768}), ids_input({4096}, 0, 50257)},
+            [](const Tensors& in) -> Tensors { return {index_select(in[0], 0, in[1])}; })
       .moves(8.0 * 4096 * 768);
-  cases.time("f32 columns", {random_input({1024, 1024}), ids_input({1024}, 0, 1024, DType::i64)},
-             [](const Tensors& in) -> Tensors { return {index_select(in[0], 1, in[1])}; })
+  cases
+      .time("f32 columns", {random_input({1024, 1024}), ids_input({1024}, 0, 1024, DType::i64)},
+            [](const Tensors& in) -> Tensors { return {index_select(in[0], 1, in[1])}; })
       .moves(8.0 * 1024 * 1024);
 }
 
 WS_CASES(index_add_) {
   layouts(kFloats, [&](std::string name, DType t, Layout layout, int d) {
-    OperatorCase& c = cases.add(
-        name, {random_input(kShape, t), ids_input({9}, 0, kShape[d], DType::i64),
-               random_input(with(kShape, d, 9), t).with(layout)},
-        [d](const Tensors& in) -> Tensors { return {index_add_(mul(in[0], 1.0), d, in[1], in[2])}; });
+    OperatorCase& c = cases.add(name,
+                                {random_input(kShape, t), ids_input({9}, 0, kShape[d], DType::i64),
+                                 random_input(with(kShape, d, 9), t).with(layout)},
+                                [d](const Tensors& in) -> Tensors {
+                                  return {index_add_(mul(in[0], 1.0), d, in[1], in[2])};
+                                });
     round_often(c.sums(9), t);
   });
-  cases.add("many", {random_input({30, 700}), ids_input({400}, 0, 30), random_input({400, 700})},
-            [](const Tensors& in) -> Tensors { return {index_add_(clone(in[0]), 0, in[1], in[2])}; })
+  cases
+      .add("many", {random_input({30, 700}), ids_input({400}, 0, 30), random_input({400, 700})},
+           [](const Tensors& in) -> Tensors { return {index_add_(clone(in[0]), 0, in[1], in[2])}; })
       .sums(40);
-  cases.add("into a transposed view", {random_input({30, 20}), ids_input({40}, 0, 20), random_input({40, 30})},
-            [](const Tensors& in) -> Tensors {
-              const Tensor base = clone(in[0]);
-              index_add_(transpose(base, 0, 1), 0, in[1], in[2]);
-              return {base};
-            })
+  cases
+      .add("into a transposed view",
+           {random_input({30, 20}), ids_input({40}, 0, 20), random_input({40, 30})},
+           [](const Tensors& in) -> Tensors {
+             const Tensor base = clone(in[0]);
+             index_add_(transpose(base, 0, 1), 0, in[1], in[2]);
+             return {base};
+           })
       .sums(40)
       .no_gradient();
-  cases.time("f32 rows of 768", {random_input({8192, 768}), ids_input({4096}, 0, 8192), random_input({4096, 768})},
-             [](const Tensors& in) -> Tensors { return {index_add_(in[0], 0, in[1], in[2])}; })
+  cases
+      .time("f32 rows of 768",
+            {random_input({8192, 768}), ids_input({4096}, 0, 8192), random_input({4096, 768})},
+            [](const Tensors& in) -> Tensors { return {index_add_(in[0], 0, in[1], in[2])}; })
       .moves(12.0 * 4096 * 768);
 }
 
 WS_CASES(gather) {
   layouts(kTypes, [&](std::string name, DType t, Layout layout, int d) {
-    cases.add(name, {random_input(kShape, t).with(layout),
-                     ids_input(with({3, 5, 33}, d, 8), 0, kShape[d], d ? DType::i64 : DType::i32)},
-              [d](const Tensors& in) -> Tensors { return {gather(in[0], d, in[1])}; })
+    cases
+        .add(name,
+             {random_input(kShape, t).with(layout),
+              ids_input(with({3, 5, 33}, d, 8), 0, kShape[d], d ? DType::i64 : DType::i32)},
+             [d](const Tensors& in) -> Tensors { return {gather(in[0], d, in[1])}; })
         .sums(8);
   });
-  cases.add("index layouts", {random_input({40, 50}), ids_input({40, 50}, 0, 40).with(Layout::transposed)},
-            [](const Tensors& in) -> Tensors {
-              return {gather(in[0], 0, in[1]), gather(in[0], 1, slice(in[1], 1, 3, 40, 2))};
-            })
+  cases
+      .add("index layouts",
+           {random_input({40, 50}), ids_input({40, 50}, 0, 40).with(Layout::transposed)},
+           [](const Tensors& in) -> Tensors {
+             return {gather(in[0], 0, in[1]), gather(in[0], 1, slice(in[1], 1, 3, 40, 2))};
+           })
       .sums(50);
-  cases.add("long", {random_input({40000}), ids_input({70001}, 0, 40000)},
-            [](const Tensors& in) -> Tensors { return {gather(in[0], 0, in[1])}; })
+  cases
+      .add("long", {random_input({40000}), ids_input({70001}, 0, 40000)},
+           [](const Tensors& in) -> Tensors { return {gather(in[0], 0, in[1])}; })
       .sums(20);
   cases.add("no index", {random_input({5, 3}), ids_input({5, 0}, 0, 3)},
             [](const Tensors& in) -> Tensors { return {gather(in[0], 1, in[1])}; });
   for (int d : {0, 1})
-    cases.time("f32 along " + std::to_string(d),
-               {random_input({1024, 1024}), ids_input({1024, 1024}, 0, 1024, DType::i64)},
-               [d](const Tensors& in) -> Tensors { return {gather(in[0], d, in[1])}; })
+    cases
+        .time("f32 along " + std::to_string(d),
+              {random_input({1024, 1024}), ids_input({1024, 1024}, 0, 1024, DType::i64)},
+              [d](const Tensors& in) -> Tensors { return {gather(in[0], d, in[1])}; })
         .moves(16.0 * 1024 * 1024);
 }
 
@@ -110,28 +131,39 @@ WS_CASES(scatter_add_) {
   layouts(kFloats, [&](std::string name, DType t, Layout layout, int d) {
     const Shape shape = with({3, 5, 33}, d, 8);
     OperatorCase& c = cases.add(
-        name, {random_input(kShape, t), ids_input(shape, 0, kShape[d], d ? DType::i64 : DType::i32),
-               random_input(shape, t).with(layout)},
-        [d](const Tensors& in) -> Tensors { return {scatter_add_(mul(in[0], 1.0), d, in[1], in[2])}; });
+        name,
+        {random_input(kShape, t), ids_input(shape, 0, kShape[d], d ? DType::i64 : DType::i32),
+         random_input(shape, t).with(layout)},
+        [d](const Tensors& in) -> Tensors {
+          return {scatter_add_(mul(in[0], 1.0), d, in[1], in[2])};
+        });
     round_often(c.sums(8), t);
   });
-  cases.add("strips", {random_input({30, 700}), ids_input({400, 700}, 0, 30), random_input({400, 700})},
-            [](const Tensors& in) -> Tensors { return {scatter_add_(clone(in[0]), 0, in[1], in[2])}; })
+  cases
+      .add("strips",
+           {random_input({30, 700}), ids_input({400, 700}, 0, 30), random_input({400, 700})},
+           [](const Tensors& in) -> Tensors {
+             return {scatter_add_(clone(in[0]), 0, in[1], in[2])};
+           })
       .sums(40);
-  cases.time("f32 along 1",
-             {random_input({1024, 1024}), ids_input({1024, 1024}, 0, 1024, DType::i64), random_input({1024, 1024})},
-             [](const Tensors& in) -> Tensors { return {scatter_add_(in[0], 1, in[1], in[2])}; })
+  cases
+      .time("f32 along 1",
+            {random_input({1024, 1024}), ids_input({1024, 1024}, 0, 1024, DType::i64),
+             random_input({1024, 1024})},
+            [](const Tensors& in) -> Tensors { return {scatter_add_(in[0], 1, in[1], in[2])}; })
       .moves(20.0 * 1024 * 1024);
 }
 
 WS_CASES(masked_fill) {
   for (DType t : kTypes)
-    cases.add(name_of(t).data(), {random_input({4, 5, 37}, t), random_input({5, 37}, DType::boolean)},
+    cases.add(name_of(t).data(),
+              {random_input({4, 5, 37}, t), random_input({5, 37}, DType::boolean)},
               [](const Tensors& in) -> Tensors {
                 return {masked_fill(in[0], in[1], 3), masked_fill_(mul(in[0], 1), in[1], -2.5)};
               });
-  cases.add("layouts", {random_input({6, 40}).with(Layout::transposed),
-                        random_input({6, 40}, DType::boolean).with(Layout::expanded)},
+  cases.add("layouts",
+            {random_input({6, 40}).with(Layout::transposed),
+             random_input({6, 40}, DType::boolean).with(Layout::expanded)},
             [](const Tensors& in) -> Tensors { return {masked_fill(in[0], in[1], -3)}; });
   cases.add("empty", {random_input({0, 3}), random_input({3}, DType::boolean)},
             [](const Tensors& in) -> Tensors { return {masked_fill(in[0], in[1], 1)}; });

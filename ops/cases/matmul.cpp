@@ -18,7 +18,9 @@ OperatorCase& add(CaseList& cases, const std::string& name, CaseInput a, CaseInp
   return c.f64();
 }
 
-std::string named(const char* what, DType t) { return std::string(what) + " " + std::string(name_of(t)); }
+std::string named(const char* what, DType t) {
+  return std::string(what) + " " + std::string(name_of(t));
+}
 
 }  // namespace
 
@@ -44,22 +46,32 @@ WS_CASES(matmul) {
     add(cases, named("no batch", t), in({0, 2, 3}, t), in({0, 3, 4}, t));
     add(cases, named("odd values", t), in({9, 20}, t).with(Fill::odd).constant(),
         in({20, 18}, t).with(Fill::odd).constant());
-    for (Layout a : {Layout::transposed, Layout::gaps, Layout::offset, Layout::expanded, Layout::reversed})
+    for (Layout a :
+         {Layout::transposed, Layout::gaps, Layout::offset, Layout::expanded, Layout::reversed})
       for (Layout b : {Layout::packed, a})
-        add(cases, named("layout", t) + " " + std::to_string(static_cast<int>(a)) + " " +
-                       std::to_string(static_cast<int>(b)),
+        add(cases,
+            named("layout", t) + " " + std::to_string(static_cast<int>(a)) + " " +
+                std::to_string(static_cast<int>(b)),
             in({23, 39}, t).with(a), in({39, 35}, t).with(b));
   }
   for (DType t : {DType::f32, DType::bf16}) {
     // Several blocks of K, tiles and chunks of M and N.
-    cases.add(named("long sums", t), {in({50, 800}, t), in({800, 70}, t).with(Layout::transposed)}, run_matmul)
-        .sums(800).no_gradient();
+    cases
+        .add(named("long sums", t), {in({50, 800}, t), in({800, 70}, t).with(Layout::transposed)},
+             run_matmul)
+        .sums(800)
+        .no_gradient();
     cases.add(named("many tiles", t), {in({310, 130}, t), in({130, 550}, t)}, run_matmul)
-        .sums(130).no_gradient();
-    cases.add(named("very long sums", t), {in({100, 5000}, t).with(Layout::transposed), in({5000, 40}, t)}, run_matmul)
-        .sums(5000).no_gradient();
+        .sums(130)
+        .no_gradient();
+    cases
+        .add(named("very long sums", t),
+             {in({100, 5000}, t).with(Layout::transposed), in({5000, 40}, t)}, run_matmul)
+        .sums(5000)
+        .no_gradient();
     const std::string name(name_of(t));
-    const auto time = [&](const std::string& what, int64_t m, int64_t k, int64_t n, Layout a, Layout b) {
+    const auto time = [&](const std::string& what, int64_t m, int64_t k, int64_t n, Layout a,
+                          Layout b) {
       cases.time(name + " " + what, {in({m, k}, t).with(a), in({k, n}, t).with(b)}, run_matmul)
           .computes(2.0 * m * k * n);
     };
@@ -72,7 +84,9 @@ WS_CASES(matmul) {
     time("TN 512 4096 512", 512, 4096, 512, turned, packed);
     time("NT 4096 512 16384", 4096, 512, 16384, packed, turned);
     const double bytes = 16384.0 * 1024 * static_cast<double>(size_of(t));
-    cases.time(name + " one row 1024 16384", {in({1, 1024}, t), in({1024, 16384}, t).with(turned)}, run_matmul)
+    cases
+        .time(name + " one row 1024 16384", {in({1, 1024}, t), in({1024, 16384}, t).with(turned)},
+              run_matmul)
         .moves(bytes);
   }
 }
@@ -89,19 +103,26 @@ WS_CASES(linear) {
     add_linear(named("one vector", t), in({33}, t), in({19, 33}, t), in({19}, t));
     add_linear(named("no rows", t), in({0, 4}, t), in({3, 4}, t), in({3}, t));
     add_linear(named("nothing to sum", t), in({4, 0}, t), in({3, 0}, t), in({3}, t));
-    add_linear(named("strided", t), in({4, 5, 30}, t).with(Layout::transposed), in({18, 30}, t).with(Layout::gaps),
-               in({18}, t).with(Layout::gaps));
+    add_linear(named("strided", t), in({4, 5, 30}, t).with(Layout::transposed),
+               in({18, 30}, t).with(Layout::gaps), in({18}, t).with(Layout::gaps));
     add_linear(named("expanded", t), in({4, 5, 30}, t).with(Layout::expanded),
                in({18, 30}, t).with(Layout::reversed), in({18}, t).with(Layout::reversed));
     add_linear(named("odd bias", t), in({4, 8}, t).constant(), in({6, 8}, t).constant(),
                in({6}, t).with(Fill::odd).constant());
   }
-  add_linear("f32 bias of bf16", in({6, 24}, DType::bf16), in({10, 24}, DType::bf16), in({10}, DType::f32));
-  cases.add("long sums bf16", {in({40, 900}, DType::bf16), in({50, 900}, DType::bf16), in({50}, DType::bf16)},
-            run_linear).sums(900);
+  add_linear("f32 bias of bf16", in({6, 24}, DType::bf16), in({10, 24}, DType::bf16),
+             in({10}, DType::f32));
+  cases
+      .add("long sums bf16",
+           {in({40, 900}, DType::bf16), in({50, 900}, DType::bf16), in({50}, DType::bf16)},
+           run_linear)
+      .sums(900);
   for (DType t : {DType::f32, DType::bf16})
-    cases.time(named("4096 512 1536", t), {in({4096, 512}, t), in({1536, 512}, t), in({1536}, t)}, run_linear)
-        .computes(2.0 * 4096 * 512 * 1536).backward_too();
+    cases
+        .time(named("4096 512 1536", t), {in({4096, 512}, t), in({1536, 512}, t), in({1536}, t)},
+              run_linear)
+        .computes(2.0 * 4096 * 512 * 1536)
+        .backward_too();
 }
 
 }  // namespace wellspring

@@ -94,9 +94,13 @@ class Builder {
   // Operands in (0.2, 0.4), where none of them steps.
   void between_steps() {
     if (!has_steps()) return;
-    add("between the steps", {random_input({7, 33}, DType::f32, Fill::unit)}, [self = *this](const Tensors& in) -> Tensors {
-      return {self.call({pointwise(op_of("add"), {pointwise(*multiply(), {in[0], Scalar(0.1)}, {}), Scalar(0.3)}, {1})})};
-    }).gradient = true;
+    add("between the steps", {random_input({7, 33}, DType::f32, Fill::unit)},
+        [self = *this](const Tensors& in) -> Tensors {
+          return {self.call(
+              {pointwise(op_of("add"),
+                         {pointwise(*multiply(), {in[0], Scalar(0.1)}, {}), Scalar(0.3)}, {1})})};
+        })
+        .gradient = true;
   }
 
   void dtypes() {

@@ -24,12 +24,14 @@ std::string text(const Dims& dims) {
 }
 
 // Every dtype, layout and choice of dimensions; sizes around a vector, a strip and a piece.
-void reduction_cases(CaseList& cases, std::span<const DType> types, const Reduction& f, bool gradient,
-                     Fill fill = Fill::normal) {
-  const auto add = [&](std::string name, const CaseInput& input, const Dims& dims, bool keepdim = false) {
+void reduction_cases(CaseList& cases, std::span<const DType> types, const Reduction& f,
+                     bool gradient, Fill fill = Fill::normal) {
+  const auto add = [&](std::string name, const CaseInput& input, const Dims& dims,
+                       bool keepdim = false) {
     int64_t count = 1;
     for (int d = 0; d < input.shape.size(); ++d)
-      if (dims.empty() || std::find(dims.begin(), dims.end(), d) != dims.end()) count *= input.shape[d];
+      if (dims.empty() || std::find(dims.begin(), dims.end(), d) != dims.end())
+        count *= input.shape[d];
     OperatorCase& c = cases.add(std::move(name), {input}, [=](const Tensors& in) -> Tensors {
       return {f(in[0], dims, keepdim)};
     });
@@ -39,7 +41,8 @@ void reduction_cases(CaseList& cases, std::span<const DType> types, const Reduct
   for (DType t : types)
     for (Layout layout : kLayouts)
       for (const Dims& dims : {Dims{}, Dims{0}, Dims{2}, Dims{0, 2}})
-        add(std::string(name_of(t)) + " layout " + std::to_string(static_cast<int>(layout)) + " " + text(dims),
+        add(std::string(name_of(t)) + " layout " + std::to_string(static_cast<int>(layout)) + " " +
+                text(dims),
             random_input({3, 5, 37}, t, fill).with(layout), dims);
   add("keepdim", random_input({3, 5, 37}, DType::f32, fill), {0, 1}, true);
   add("one element", random_input({1, 1}, DType::f32, fill), {1});
@@ -60,9 +63,10 @@ void reduction_cases(CaseList& cases, std::span<const DType> types, const Reduct
 void odd_cases(CaseList& cases, const Reduction& f) {
   for (DType t : {DType::f64, DType::f32, DType::bf16, DType::f16})
     for (int d : {0, 1})
-      cases.add("odd " + std::string(name_of(t)) + " " + std::to_string(d),
-                {random_input({70, 70}, t, Fill::odd).scaled(0.1)},
-                [=](const Tensors& in) -> Tensors { return {f(in[0], {d}, false)}; })
+      cases
+          .add("odd " + std::string(name_of(t)) + " " + std::to_string(d),
+               {random_input({70, 70}, t, Fill::odd).scaled(0.1)},
+               [=](const Tensors& in) -> Tensors { return {f(in[0], {d}, false)}; })
           .sums(70)
           .no_gradient();
 }
@@ -71,8 +75,10 @@ void speed_cases(CaseList& cases, const Reduction& f) {
   for (int64_t n : {1024, 4096})
     for (DType t : {DType::f32, DType::bf16})
       for (const Dims& dims : {Dims{}, Dims{0}, Dims{1}})
-        cases.time(std::string(name_of(t)) + " " + std::to_string(n) + " " + text(dims), {random_input({n, n}, t)},
-                   [=](const Tensors& in) -> Tensors { return {f(in[0], dims, false)}; })
+        cases
+            .time(std::string(name_of(t)) + " " + std::to_string(n) + " " + text(dims),
+                  {random_input({n, n}, t)},
+                  [=](const Tensors& in) -> Tensors { return {f(in[0], dims, false)}; })
             .moves(static_cast<double>(n * n) * static_cast<double>(size_of(t)));
 }
 
@@ -82,13 +88,21 @@ WS_CASES(sum) {
   const Reduction f = [](const Tensor& x, const Dims& d, bool k) { return sum(x, d, k); };
   reduction_cases(cases, kTypes, f, true);
   odd_cases(cases, f);
-  cases.add("nothing", {random_input({0, 4})}, [](const Tensors& in) -> Tensors { return {sum(in[0], {0})}; });
-  cases.add("wider", {random_input({30, 40}, DType::bf16)}, [](const Tensors& in) -> Tensors {
-         return {sum(in[0], {0}, false, DType::f32), sum(in[0], {}, false, DType::f64)};
-       }).sums(1200);
-  cases.add("narrower", {random_input({30, 40})}, [](const Tensors& in) -> Tensors {
-         return {sum(in[0], {0}, false, DType::bf16), sum(in[0], {}, false, DType::i32)};
-       }).sums(1200).no_gradient();
+  cases.add("nothing", {random_input({0, 4})},
+            [](const Tensors& in) -> Tensors { return {sum(in[0], {0})}; });
+  cases
+      .add("wider", {random_input({30, 40}, DType::bf16)},
+           [](const Tensors& in) -> Tensors {
+             return {sum(in[0], {0}, false, DType::f32), sum(in[0], {}, false, DType::f64)};
+           })
+      .sums(1200);
+  cases
+      .add("narrower", {random_input({30, 40})},
+           [](const Tensors& in) -> Tensors {
+             return {sum(in[0], {0}, false, DType::bf16), sum(in[0], {}, false, DType::i32)};
+           })
+      .sums(1200)
+      .no_gradient();
   speed_cases(cases, f);
 }
 
@@ -96,16 +110,22 @@ WS_CASES(mean) {
   const Reduction f = [](const Tensor& x, const Dims& d, bool k) { return mean(x, d, k); };
   reduction_cases(cases, kFloats, f, true);
   odd_cases(cases, f);
-  cases.add("nothing", {random_input({0, 4})}, [](const Tensors& in) -> Tensors { return {mean(in[0], {0})}; })
+  cases
+      .add("nothing", {random_input({0, 4})},
+           [](const Tensors& in) -> Tensors { return {mean(in[0], {0})}; })
       .no_gradient();
   for (DType t : kTypes)
     if (!is_float(t))
-      cases.add("of " + std::string(name_of(t)), {random_input({30, 4}, t)},
-                [](const Tensors& in) -> Tensors { return {mean(in[0], {0}, false, DType::f32)}; })
+      cases
+          .add("of " + std::string(name_of(t)), {random_input({30, 4}, t)},
+               [](const Tensors& in) -> Tensors { return {mean(in[0], {0}, false, DType::f32)}; })
           .sums(30);
-  cases.add("wider", {random_input({30, 40}, DType::bf16)}, [](const Tensors& in) -> Tensors {
-         return {mean(in[0], {0}, false, DType::f32), mean(in[0], {}, false, DType::f64)};
-       }).sums(30);
+  cases
+      .add("wider", {random_input({30, 40}, DType::bf16)},
+           [](const Tensors& in) -> Tensors {
+             return {mean(in[0], {0}, false, DType::f32), mean(in[0], {}, false, DType::f64)};
+           })
+      .sums(30);
   speed_cases(cases, f);
 }
 
@@ -114,21 +134,32 @@ WS_CASES(prod) {
   for (DType t : kTypes)
     for (Layout layout : kLayouts)
       for (int d : {0, 1})
-        cases.add(std::string(name_of(t)) + " layout " + std::to_string(static_cast<int>(layout)) + " over " +
-                      std::to_string(d),
-                  {random_input({5, 7}, t, is_float(t) ? Fill::positive : Fill::normal).with(layout)},
-                  [d](const Tensors& in) -> Tensors { return {prod(in[0], {d})}; })
+        cases
+            .add(
+                std::string(name_of(t)) + " layout " + std::to_string(static_cast<int>(layout)) +
+                    " over " + std::to_string(d),
+                {random_input({5, 7}, t, is_float(t) ? Fill::positive : Fill::normal).with(layout)},
+                [d](const Tensors& in) -> Tensors { return {prod(in[0], {d})}; })
             .sums(40)
             .f64();
-  cases.add("keepdim", {random_input({5, 7})}, [](const Tensors& in) -> Tensors { return {prod(in[0], {0, 1}, true)}; })
+  cases
+      .add("keepdim", {random_input({5, 7})},
+           [](const Tensors& in) -> Tensors {
+             return {prod(in[0], {0, 1}, true)};
+           })
       .f64();
   cases.add("zeros", {ids_input({40, 3}, -1, 3, DType::f32)},
             [](const Tensors& in) -> Tensors { return {prod(in[0], {1})}; });
   CaseInput zeros = ids_input({40, 3}, -1, 3, DType::f64);
   zeros.gradient = true;
-  cases.add("zeros with gradient", {zeros}, [](const Tensors& in) -> Tensors { return {prod(in[0], {1})}; }).f64();
-  cases.add("nothing", {random_input({0, 4})}, [](const Tensors& in) -> Tensors { return {prod(in[0], {0})}; });
-  cases.add("0-d", {random_input({})}, [](const Tensors& in) -> Tensors { return {prod(in[0])}; }).f64();
+  cases
+      .add("zeros with gradient", {zeros},
+           [](const Tensors& in) -> Tensors { return {prod(in[0], {1})}; })
+      .f64();
+  cases.add("nothing", {random_input({0, 4})},
+            [](const Tensors& in) -> Tensors { return {prod(in[0], {0})}; });
+  cases.add("0-d", {random_input({})}, [](const Tensors& in) -> Tensors { return {prod(in[0])}; })
+      .f64();
 }
 
 WS_CASES(var) {
@@ -137,14 +168,18 @@ WS_CASES(var) {
     return var(x, d, one ? 0 : 1, k);
   };
   reduction_cases(cases, kFloats, f, true);
-  cases.add("odd", {random_input({70, 70}, DType::f32, Fill::odd)},
-            [](const Tensors& in) -> Tensors { return {var(in[0], {1})}; })
+  cases
+      .add("odd", {random_input({70, 70}, DType::f32, Fill::odd)},
+           [](const Tensors& in) -> Tensors { return {var(in[0], {1})}; })
       .no_gradient();
-  cases.add("one of one", {random_input({3, 1})}, [](const Tensors& in) -> Tensors { return {var(in[0], {1})}; })
+  cases
+      .add("one of one", {random_input({3, 1})},
+           [](const Tensors& in) -> Tensors { return {var(in[0], {1})}; })
       .no_gradient();
-  cases.add("far from zero", {random_input({3, 1000}).scaled(1e-2)}, [](const Tensors& in) -> Tensors {
-         return {var(in[0], {1}, 0)};
-       }).f64();
+  cases
+      .add("far from zero", {random_input({3, 1000}).scaled(1e-2)},
+           [](const Tensors& in) -> Tensors { return {var(in[0], {1}, 0)}; })
+      .f64();
   speed_cases(cases, f);
 }
 
@@ -152,8 +187,11 @@ WS_CASES(amax) {
   const Reduction f = [](const Tensor& x, const Dims& d, bool k) { return amax(x, d, k); };
   reduction_cases(cases, kTypes, f, false);
   odd_cases(cases, f);
-  cases.add("gradient", {random_input({9, 30}, DType::f64)},
-            [](const Tensors& in) -> Tensors { return {amax(in[0], {1}), amax(in[0], {0}, true)}; })
+  cases
+      .add("gradient", {random_input({9, 30}, DType::f64)},
+           [](const Tensors& in) -> Tensors {
+             return {amax(in[0], {1}), amax(in[0], {0}, true)};
+           })
       .f64();
   speed_cases(cases, f);
 }
@@ -162,8 +200,11 @@ WS_CASES(amin) {
   const Reduction f = [](const Tensor& x, const Dims& d, bool k) { return amin(x, d, k); };
   reduction_cases(cases, kTypes, f, false);
   odd_cases(cases, f);
-  cases.add("gradient", {random_input({9, 30}, DType::f64)},
-            [](const Tensors& in) -> Tensors { return {amin(in[0], {1}), amin(in[0], {0}, true)}; })
+  cases
+      .add("gradient", {random_input({9, 30}, DType::f64)},
+           [](const Tensors& in) -> Tensors {
+             return {amin(in[0], {1}), amin(in[0], {0}, true)};
+           })
       .f64();
 }
 
@@ -180,27 +221,32 @@ WS_CASES(all) {
   reduction_cases(cases, kTypes, f, false);
   odd_cases(cases, f);
   cases.add("few are zero", {ids_input({300, 40}, 0, 80, DType::i16)},
-            [](const Tensors& in) -> Tensors { return {all(in[0], {1}), all(in[0], {0})}; });
+            [](const Tensors& in) -> Tensors {
+              return {all(in[0], {1}), all(in[0], {0})};
+            });
 }
 
 namespace {
 
 // Over one dimension or all elements; ties on purpose.
-void place_cases(CaseList& cases, const std::function<Tensors(const Tensor&, std::optional<int>)>& f) {
+void place_cases(CaseList& cases,
+                 const std::function<Tensors(const Tensor&, std::optional<int>)>& f) {
   const auto add = [&](std::string name, const CaseInput& input, std::optional<int> dim) {
-    cases.add(std::move(name), {input}, [=](const Tensors& in) { return f(in[0], dim); }).no_gradient();
+    cases.add(std::move(name), {input}, [=](const Tensors& in) { return f(in[0], dim); })
+        .no_gradient();
   };
   for (DType t : kTypes)
     for (Layout layout : kLayouts)
       for (int d : {0, 1, 2})
-        add(std::string(name_of(t)) + " layout " + std::to_string(static_cast<int>(layout)) + " over " +
-                std::to_string(d),
+        add(std::string(name_of(t)) + " layout " + std::to_string(static_cast<int>(layout)) +
+                " over " + std::to_string(d),
             random_input({3, 5, 37}, t).with(layout), d);
   for (DType t : {DType::f64, DType::f32, DType::bf16})
     for (int d : {0, 1})
       add("odd " + std::string(name_of(t)) + " over " + std::to_string(d),
           random_input({70, 75}, t, Fill::odd), d);
-  for (const Shape& shape : {Shape{70001}, Shape{1300, 19}, Shape{3, 1100}, Shape{700, 3}, Shape{2, 5000}}) {
+  for (const Shape& shape :
+       {Shape{70001}, Shape{1300, 19}, Shape{3, 1100}, Shape{700, 3}, Shape{2, 5000}}) {
     add("whole " + shape.text(), random_input(shape).with(Layout::gaps), {});
     add("ties " + shape.text(), ids_input(shape, 0, 4, DType::bf16), 0);
     add("ties last " + shape.text(), ids_input(shape, 0, 4, DType::f32), -1);
@@ -222,7 +268,8 @@ WS_CASES(argmax) {
 }
 
 WS_CASES(argmin) {
-  place_cases(cases, [](const Tensor& x, std::optional<int> dim) -> Tensors { return {argmin(x, dim)}; });
+  place_cases(cases,
+              [](const Tensor& x, std::optional<int> dim) -> Tensors { return {argmin(x, dim)}; });
 }
 
 WS_CASES(max) {
@@ -231,8 +278,9 @@ WS_CASES(max) {
     return {values, at};
   });
   for (int d : {0, 1})
-    cases.add("gradient " + std::to_string(d), {random_input({9, 30}, DType::f64)},
-              [d](const Tensors& in) -> Tensors { return {std::get<0>(max(in[0], d, true))}; })
+    cases
+        .add("gradient " + std::to_string(d), {random_input({9, 30}, DType::f64)},
+             [d](const Tensors& in) -> Tensors { return {std::get<0>(max(in[0], d, true))}; })
         .f64();
 }
 
@@ -241,8 +289,9 @@ WS_CASES(min) {
     const auto [values, at] = min(x, dim.value_or(0), true);
     return {values, at};
   });
-  cases.add("gradient", {random_input({9, 30}, DType::f64)},
-            [](const Tensors& in) -> Tensors { return {std::get<0>(min(in[0], 1))}; })
+  cases
+      .add("gradient", {random_input({9, 30}, DType::f64)},
+           [](const Tensors& in) -> Tensors { return {std::get<0>(min(in[0], 1))}; })
       .f64();
 }
 

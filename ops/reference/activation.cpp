@@ -10,7 +10,8 @@ void swiglu(const Call& call) {
   Values y(Values(call.out[0]).shape);
   const int64_t width = y.extent(-1);
   for (int64_t i = 0; i < y.size(); ++i) {
-    const double gate = x[i / width * 2 * width + i % width], up = x[i / width * 2 * width + width + i % width];
+    const double gate = x[i / width * 2 * width + i % width],
+                 up = x[i / width * 2 * width + width + i % width];
     y[i] = gate / (1 + std::exp(-gate)) * up;
   }
   y.write(call.out[0]);

@@ -14,12 +14,23 @@ struct Problem {
   double scale;
 
   Problem(const View& q_, const View& k_, const View& v_, const View& lengths_, const Call& call)
-      : q(q_), k(k_), v(v_), lengths(lengths_), B(q.extent(0)), T(q.extent(1)), S(k.extent(1)),
-        H(q.extent(2)), Hk(k.extent(2)), D(q.extent(3)), causal(call.attr[0].i != 0),
+      : q(q_),
+        k(k_),
+        v(v_),
+        lengths(lengths_),
+        B(q.extent(0)),
+        T(q.extent(1)),
+        S(k.extent(1)),
+        H(q.extent(2)),
+        Hk(k.extent(2)),
+        D(q.extent(3)),
+        causal(call.attr[0].i != 0),
         scale(call.attr[1].f != 0 ? call.attr[1].f : 1 / std::sqrt(static_cast<double>(D))) {}
 
   int64_t query(int64_t b, int64_t t, int64_t h) const { return ((b * T + t) * H + h) * D; }
-  int64_t key(int64_t b, int64_t s, int64_t h) const { return ((b * S + s) * Hk + h / (H / Hk)) * D; }
+  int64_t key(int64_t b, int64_t s, int64_t h) const {
+    return ((b * S + s) * Hk + h / (H / Hk)) * D;
+  }
   int64_t seen(int64_t b, int64_t t) const {
     const int64_t valid = lengths.size() ? static_cast<int64_t>(lengths[b]) : S;
     return std::max<int64_t>(0, causal ? std::min(valid, t + 1 + valid - T) : valid);

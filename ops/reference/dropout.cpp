@@ -7,7 +7,8 @@ namespace {
 void dropout(const Call& call) {
   Values x(call.in[0]);
   const double p = call.attr[0].f;
-  const auto seed = static_cast<uint64_t>(call.attr[1].i), offset = static_cast<uint64_t>(call.attr[2].i);
+  const auto seed = static_cast<uint64_t>(call.attr[1].i),
+             offset = static_cast<uint64_t>(call.attr[2].i);
   for (int64_t i = 0; i < x.size(); ++i) {
     const uint64_t e = offset + static_cast<uint64_t>(i);
     const uint32_t word = philox(seed, e / 64 * 16 + e % 16, 0)[e / 16 % 4];

@@ -4,8 +4,8 @@
 namespace wellspring::reference {
 namespace {
 
-// Calls f(place in a tensor of shape `from`, place in `shape`) for all places of `shape`, with the index
-// along `dim` replaced by index_of(place, index along dim).
+// Calls f(place in a tensor of shape `from`, place in `shape`) for all places of `shape`, with the
+// index along `dim` replaced by index_of(place, index along dim).
 template <class IndexOf, class F>
 void for_places(const Shape& shape, const Shape& from, int dim, IndexOf index_of, F f) {
   const Shape steps = contiguous_strides(from);
@@ -30,9 +30,9 @@ void pick(const Call& call, bool by_place) {
   const int dim = static_cast<int>(call.attr[0].i);
   const Values x(call.in[0]), index(call.in[1]);
   Values y(shape_of(call.out[0]));
-  for_places(y.shape, x.shape, dim,
-             [&](int64_t k, int64_t at) { return whole(index[by_place ? k : at]); },
-             [&](int64_t place, int64_t k) { y[k] = x[place]; });
+  for_places(
+      y.shape, x.shape, dim, [&](int64_t k, int64_t at) { return whole(index[by_place ? k : at]); },
+      [&](int64_t place, int64_t k) { y[k] = x[place]; });
   y.write(call.out[0]);
 }
 void index_select(const Call& call) { pick(call, false); }
@@ -44,9 +44,10 @@ void add(const Call& call, bool by_place) {
   const int dim = static_cast<int>(call.attr[0].i);
   Values x(call.out[0]);
   const Values index(call.in[0]), source(call.in[1]);
-  for_places(source.shape, x.shape, dim,
-             [&](int64_t k, int64_t at) { return whole(index[by_place ? k : at]); },
-             [&](int64_t place, int64_t k) { x[place] += source[k]; });
+  for_places(
+      source.shape, x.shape, dim,
+      [&](int64_t k, int64_t at) { return whole(index[by_place ? k : at]); },
+      [&](int64_t place, int64_t k) { x[place] += source[k]; });
   x.write(call.out[0]);
 }
 void index_add(const Call& call) { add(call, false); }

@@ -16,10 +16,11 @@ double log_sum_exp(const double* x, int64_t width) {
 }
 
 // (softmax(row) - onehot) * factor, zeros for an ignored row.
-void gradient_of_row(const double* x, double lse, int64_t width, double target, double ignore, double factor,
-                     double* d) {
+void gradient_of_row(const double* x, double lse, int64_t width, double target, double ignore,
+                     double factor, double* d) {
   for (int64_t i = 0; i < width; ++i)
-    d[i] = target == ignore ? 0 : (std::exp(x[i] - lse) - (static_cast<double>(i) == target)) * factor;
+    d[i] =
+        target == ignore ? 0 : (std::exp(x[i] - lse) - (static_cast<double>(i) == target)) * factor;
 }
 
 void cross_entropy(const Call& call) {

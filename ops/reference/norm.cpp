@@ -33,7 +33,8 @@ void norm(const Call& call) {
 
 template <bool Layer>
 void norm_backward(const Call& call) {
-  const Values dy(call.in[0]), x(call.in[1]), weight(call.in[2]), stats(call.in[3]), dsum(call.in[4]);
+  const Values dy(call.in[0]), x(call.in[1]), weight(call.in[2]), stats(call.in[3]),
+      dsum(call.in[4]);
   const int64_t width = x.extent(-1);
   Values dx(x.shape), dweight(Shape{width}), dbias(Shape{width});
   for (int64_t r = 0; r < x.rows(); ++r) {

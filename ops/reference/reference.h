@@ -1,6 +1,6 @@
 #pragma once
-// The slow, clear reference: one kernel for each name, with the Call convention of the real one, any
-// strides, every dtype read as f64, computed in f64 and rounded once. Registered from
+// The slow, clear reference: one kernel for each name, with the Call convention of the real one,
+// any strides, every dtype read as f64, computed in f64 and rounded once. Registered from
 // ops/reference/FAMILY.cpp:
 //
 //   void softmax(const Call& call) { ... }

@@ -13,7 +13,8 @@ void rotary(const Call& call) {
     const int64_t p = positions.size() ? static_cast<int64_t>(positions[bt]) : bt % T;
     for (int64_t i = 0; i < half; ++i) {
       const double a = x[row * D + i], b = x[row * D + half + i];
-      const double c = cos[p * half + i], s = call.attr[1].i ? -sin[p * half + i] : sin[p * half + i];
+      const double c = cos[p * half + i],
+                   s = call.attr[1].i ? -sin[p * half + i] : sin[p * half + i];
       y[row * D + i] = a * c - b * s;
       y[row * D + half + i] = b * c + a * s;
     }

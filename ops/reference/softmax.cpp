@@ -11,7 +11,8 @@ namespace {
 template <class F>
 void for_rows(const Shape& shape, int dim, F f) {
   if (shape.numel() == 0) return;
-  const int64_t n = shape.size() ? shape[dim] : 1, step = shape.size() ? contiguous_strides(shape)[dim] : 1;
+  const int64_t n = shape.size() ? shape[dim] : 1,
+                step = shape.size() ? contiguous_strides(shape)[dim] : 1;
   std::vector<int64_t> row(n);
   for (int64_t k = 0; k < shape.numel(); ++k) {
     if (k / step % n) continue;

@@ -1,7 +1,8 @@
-// Attention, forward: blocks of 48 queries (as lanes) against blocks of 128 keys at fixed positions, with
-// the softmax kept online, so that no T x S matrix is ever stored. The scores come out transposed,
-// [key][query]: a query's maximum and sum are then sums of vectors, and its probabilities are the vectors
-// that the product with V needs. A query's bits depend on its own row and the keys alone.
+// Attention, forward: blocks of 48 queries (as lanes) against blocks of 128 keys at fixed
+// positions, with the softmax kept online, so that no T x S matrix is ever stored. The scores come
+// out transposed, [key][query]: a query's maximum and sum are then sums of vectors, and its
+// probabilities are the vectors that the product with V needs. A query's bits depend on its own row
+// and the keys alone.
 
 #include "chips/cpu/kernels/attention_decode.h"
 #include "chips/cpu/kernels/attention_problem.h"
@@ -12,55 +13,61 @@ constexpr int64_t kKeys = 128;  // keys of a block
 
 // Everything that one block of queries works on.
 struct ForwardBlock {
-  const float* k;   // [keys][ldk] rows, words along D
-  const float* v;   // [keys across][ldv]
+  const float* k;  // [keys][ldk] rows, words along D
+  const float* v;  // [keys across][ldv]
   int64_t ldk, ldv, words;
-  int64_t width;    // D rounded up to 8
-  int64_t keys;     // that this block sees
-  int64_t first;    // the first key that some lane does not see
-  float* q;         // [words][48]
-  float* s;         // [128][48] scores, then probabilities (or pairs of them)
-  float* o;         // [width][48]
-  float* inverse;   // [48] 1 / sum of the probabilities
-  float c;          // scale * log2 e
+  int64_t width;                       // D rounded up to 8
+  int64_t keys;                        // that this block sees
+  int64_t first;                       // the first key that some lane does not see
+  float* q;                            // [words][48]
+  float* s;                            // [128][48] scores, then probabilities (or pairs of them)
+  float* o;                            // [width][48]
+  float* inverse;                      // [48] 1 / sum of the probabilities
+  float c;                             // scale * log2 e
   alignas(64) int32_t last[kQueries];  // the last key that each lane sees
 };
 
-// How many of the `rows` keys from `key` on the lanes [lane, lane + lanes) need: the last lane sees the most.
-WS_INLINE int64_t rows_seen(const ForwardBlock& w, int64_t key, int64_t rows, int64_t lane, int64_t lanes) {
+// How many of the `rows` keys from `key` on the lanes [lane, lane + lanes) need: the last lane sees
+// the most.
+WS_INLINE int64_t rows_seen(const ForwardBlock& w, int64_t key, int64_t rows, int64_t lane,
+                            int64_t lanes) {
   const int64_t seen = w.last[lane + lanes - 1] + int64_t{1} - key;
   return seen >= rows ? rows : seen <= 0 ? 0 : round_up(seen, kRows);
 }
 
-// Scores of one block of keys; the maximum of each lane joins `top`. Keys that a lane does not see: -inf.
+// Scores of one block of keys; the maximum of each lane joins `top`. Keys that a lane does not see:
+// -inf.
 template <bool Pairs>
-WS_INLINE void score_keys(const ForwardBlock& w, int64_t key, int64_t rows, int64_t lanes, float* top) {
+WS_INLINE void score_keys(const ForwardBlock& w, int64_t key, int64_t rows, int64_t lanes,
+                          float* top) {
   const auto seen = [=, &w](int64_t n, int64_t group) { return rows_seen(w, key, rows, n, group); };
-  cut_tiles(lanes, seen, [=, &w](int64_t r, int64_t n, auto tile) __attribute__((always_inline)) {
-    constexpr int M = tile.kM, V = tile.kV;
-    wf acc[M][V] = {};
-    multiply_tile<Pairs, false>(acc, w.k + (key + r) * w.ldk, w.ldk, w.q + n, kQueries, w.words);
-    if (key + r + M > w.first) {
-      const wf none = splat_wide(-__builtin_inff());
+  cut_tiles(
+      lanes, seen, [ =, &w ](int64_t r, int64_t n, auto tile) __attribute__((always_inline)) {
+        constexpr int M = tile.kM, V = tile.kV;
+        wf acc[M][V] = {};
+        multiply_tile<Pairs, false>(acc, w.k + (key + r) * w.ldk, w.ldk, w.q + n, kQueries,
+                                    w.words);
+        if (key + r + M > w.first) {
+          const wf none = splat_wide(-__builtin_inff());
 #pragma GCC unroll 3
-      for (int v = 0; v < V; ++v) {
-        const wi last = *reinterpret_cast<const wi*>(w.last + n + v * kWide);
+          for (int v = 0; v < V; ++v) {
+            const wi last = *reinterpret_cast<const wi*>(w.last + n + v * kWide);
 #pragma GCC unroll 8
-        for (int m = 0; m < M; ++m)
-          acc[m][v] = select_wide(last >= static_cast<int32_t>(key + r + m), acc[m][v], none);
-      }
-    }
+            for (int m = 0; m < M; ++m)
+              acc[m][v] = select_wide(last >= static_cast<int32_t>(key + r + m), acc[m][v], none);
+          }
+        }
 #pragma GCC unroll 3
-    for (int v = 0; v < V; ++v) {
-      wf high = load_wide(top + n + v * kWide);
+        for (int v = 0; v < V; ++v) {
+          wf high = load_wide(top + n + v * kWide);
 #pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) {
-        high = max_wide(acc[m][v], high);
-        store_wide(w.s + (r + m) * kQueries + n + v * kWide, acc[m][v]);
-      }
-      store_wide(top + n + v * kWide, high);
-    }
-  });
+          for (int m = 0; m < M; ++m) {
+            high = max_wide(acc[m][v], high);
+            store_wide(w.s + (r + m) * kQueries + n + v * kWide, acc[m][v]);
+          }
+          store_wide(top + n + v * kWide, high);
+        }
+      });
 }
 
 // Turns scores of V native vectors of lanes into probabilities relative to 2^-shift and sums them.
@@ -101,30 +108,34 @@ WS_INLINE void add_values_of_block(const ForwardBlock& w, int64_t key, int64_t r
   const float* values = w.v + (Pairs ? key / 2 : key) * w.ldv;
   const bool first = key == 0;
   const auto all = [&w](int64_t, int64_t) { return w.width; };
-  cut_tiles(lanes, all, [=, &w](int64_t d, int64_t n, auto tile) __attribute__((always_inline)) {
-    constexpr int M = tile.kM, V = tile.kV;
-    const int64_t seen = rows_seen(w, key, rows, n, V * kWide);
-    wf acc[M][V] = {};
-    multiply_tile<Pairs, true>(acc, values + d, w.ldv, w.s + n, kQueries, Pairs ? seen / 2 : seen);
-    float* o = w.o + d * kQueries + n;
+  cut_tiles(
+      lanes, all, [ =, &w ](int64_t d, int64_t n, auto tile) __attribute__((always_inline)) {
+        constexpr int M = tile.kM, V = tile.kV;
+        const int64_t seen = rows_seen(w, key, rows, n, V * kWide);
+        wf acc[M][V] = {};
+        multiply_tile<Pairs, true>(acc, values + d, w.ldv, w.s + n, kQueries,
+                                   Pairs ? seen / 2 : seen);
+        float* o = w.o + d * kQueries + n;
 #pragma GCC unroll 3
-    for (int v = 0; v < V; ++v) {
-      const wf scale = load_wide(alpha + n + v * kWide);
+        for (int v = 0; v < V; ++v) {
+          const wf scale = load_wide(alpha + n + v * kWide);
 #pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) {
-        float* at = o + m * kQueries + v * kWide;
-        store_wide(at, first ? acc[m][v] : load_wide(at) * scale + acc[m][v]);
-      }
-    }
-  });
+          for (int m = 0; m < M; ++m) {
+            float* at = o + m * kQueries + v * kWide;
+            store_wide(at, first ? acc[m][v] : load_wide(at) * scale + acc[m][v]);
+          }
+        }
+      });
 }
 
-// One block of queries with NV * 16 lanes: o, the inverse sums, and lse (natural logarithm) per lane.
+// One block of queries with NV * 16 lanes: o, the inverse sums, and lse (natural logarithm) per
+// lane.
 template <bool Pairs, int NV>
 __attribute__((noinline)) void attend(ForwardBlock& w, float* lse) {
   constexpr int kCount = NV * kLanes;
   const wf none = splat_wide(-__builtin_inff());
-  alignas(64) float top[kCount], high[kCount], shift[kCount], alpha[kCount], block[kCount], sum[kCount];
+  alignas(64) float top[kCount], high[kCount], shift[kCount], alpha[kCount], block[kCount],
+      sum[kCount];
   for (int i = 0; i < kCount; ++i) top[i] = -__builtin_inff(), sum[i] = 0;
   for (int64_t key = 0; key < w.keys; key += kKeys) {
     const int64_t left = w.keys - key;
@@ -132,7 +143,8 @@ __attribute__((noinline)) void attend(ForwardBlock& w, float* lse) {
     std::memcpy(high, top, sizeof high);
     score_keys<Pairs>(w, key, rows, kCount, high);
     for (int i = 0; i < kCount; i += kWide) {
-      // Lanes that have seen nothing but -inf: shift by 0, so that exp2(-inf) = 0 is their probability.
+      // Lanes that have seen nothing but -inf: shift by 0, so that exp2(-inf) = 0 is their
+      // probability.
       const wf now = load_wide(high + i), to = select_wide(now == none, wf{}, now) * -w.c;
       store_wide(shift + i, to);
       store_wide(alpha + i, exp2_tile<false>(load_wide(top + i) * w.c + to));
@@ -184,7 +196,9 @@ void attend_queries(const Problem& p, ForwardBlock& w, int64_t b, int64_t h, int
 }
 
 // Blocks of a range of queries: 48 each, but 32 + 32 rather than 48 + 16 at the end.
-inline int64_t next_block(int64_t left) { return left == 64 ? 32 : left < kQueries ? left : kQueries; }
+inline int64_t next_block(int64_t left) {
+  return left == 64 ? 32 : left < kQueries ? left : kQueries;
+}
 
 template <class T>
 void forward(const Problem& p, const View& out, const View& lse) {
@@ -194,11 +208,13 @@ void forward(const Problem& p, const View& out, const View& lse) {
   const int64_t most = (p.T + 4 * kQueries - 1) / (4 * kQueries);
   if (pairs >= 16 || most <= 1) shares = 1;
   if (shares > most) shares = most;
-  // Shares are cut over (head of the group, block of queries), so that each packs K and V for itself.
+  // Shares are cut over (head of the group, block of queries), so that each packs K and V for
+  // itself.
   const int64_t blocks = (p.T + kQueries - 1) / kQueries;
   const Rows o = rows_of(out);
   parallel_for(pairs * shares, [&](int64_t tile) {
-    const int64_t share = shares - 1 - tile / pairs;  // of causal shares the last have the most keys
+    const int64_t share =
+        shares - 1 - tile / pairs;  // of causal shares the last have the most keys
     const int64_t b = tile % pairs / p.Hk, hk = tile % pairs % p.Hk;
     const int64_t from = blocks * share / shares, to = blocks * (share + 1) / shares;
     if (from == to) return;
@@ -243,7 +259,8 @@ void attention(const Call& call) {
   const View& lse = call.outs > 1 ? call.out[1] : none;
   if (p.B == 0 || p.T == 0 || p.H == 0 || p.D == 0) return;
   if (q.dtype == DType::f32)
-    p.T <= kDecodeQueries ? decode<float>(p, call.out[0], lse) : forward<float>(p, call.out[0], lse);
+    p.T <= kDecodeQueries ? decode<float>(p, call.out[0], lse)
+                          : forward<float>(p, call.out[0], lse);
   else if (q.dtype == DType::bf16)
     p.T <= kDecodeQueries ? decode<bf16_t>(p, call.out[0], lse)
                           : forward<bf16_t>(p, call.out[0], lse);

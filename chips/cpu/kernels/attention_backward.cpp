@@ -1,7 +1,8 @@
-// Attention, backward: probabilities are computed again from lse, so no T x S matrix is stored. A tile is a
-// key head of a batch row with a share of its keys: dk and dv grow in scratch over the heads of the group
-// and the blocks of queries, dq over the blocks of keys. With few heads the keys are cut into shares, whose
-// partial dq are added in order. Shares and orders follow from the shape alone.
+// Attention, backward: probabilities are computed again from lse, so no T x S matrix is stored. A
+// tile is a key head of a batch row with a share of its keys: dk and dv grow in scratch over the
+// heads of the group and the blocks of queries, dq over the blocks of keys. With few heads the keys
+// are cut into shares, whose partial dq are added in order. Shares and orders follow from the shape
+// alone.
 
 #include "chips/cpu/kernels/attention_problem.h"
 
@@ -25,9 +26,9 @@ struct QueryBlock {
 };
 
 struct KeyBlocks {
-  float *k, *v;    // [keys][ldk]
-  float* k_across; // [keys across][ldd]
-  float *dk, *dv;  // [keys][ldd]
+  float *k, *v;     // [keys][ldk]
+  float* k_across;  // [keys across][ldd]
+  float *dk, *dv;   // [keys][ldd]
 };
 
 struct Work {
@@ -41,55 +42,62 @@ template <bool Pairs>
 WS_INLINE void differentiate(const Work& w, const KeyBlocks& kb, const QueryBlock& qb, int64_t key,
                              int64_t local, int64_t rows, int64_t lanes, bool masked) {
   const auto all = [=](int64_t, int64_t) { return rows; };
-  cut_tiles(lanes, all, [=, &w, &kb, &qb](int64_t r, int64_t n, auto tile) __attribute__((always_inline)) {
-    constexpr int M = tile.kM, V = tile.kV;
-    alignas(64) float p[M * V * kWide];
-    {
-      wf acc[M][V] = {};
-      multiply_tile<Pairs, false>(acc, kb.k + (local + r) * w.ldk, w.ldk, qb.q + n, kQueries, w.words);
+  cut_tiles(
+      lanes, all,
+      [ =, &w, &kb, &qb ](int64_t r, int64_t n, auto tile) __attribute__((always_inline)) {
+        constexpr int M = tile.kM, V = tile.kV;
+        alignas(64) float p[M * V * kWide];
+        {
+          wf acc[M][V] = {};
+          multiply_tile<Pairs, false>(acc, kb.k + (local + r) * w.ldk, w.ldk, qb.q + n, kQueries,
+                                      w.words);
 #pragma GCC unroll 3
-      for (int v = 0; v < V; ++v) {
-        const wf lse = load_wide(qb.lse + n + v * kWide);
-        const wi last = *reinterpret_cast<const wi*>(qb.last + n + v * kWide);
+          for (int v = 0; v < V; ++v) {
+            const wf lse = load_wide(qb.lse + n + v * kWide);
+            const wi last = *reinterpret_cast<const wi*>(qb.last + n + v * kWide);
 #pragma GCC unroll 8
-        for (int m = 0; m < M; ++m) {
-          wf e = exp2_tile<Pairs>(acc[m][v] * w.c - lse);
-          if (masked) e = select_wide(last >= static_cast<int32_t>(key + r + m), e, wf{});
-          store_wide(p + (m * V + v) * kWide, e);
+            for (int m = 0; m < M; ++m) {
+              wf e = exp2_tile<Pairs>(acc[m][v] * w.c - lse);
+              if (masked) e = select_wide(last >= static_cast<int32_t>(key + r + m), e, wf{});
+              store_wide(p + (m * V + v) * kWide, e);
+            }
+          }
         }
-      }
-    }
-    wf acc[M][V] = {};
-    multiply_tile<Pairs, false>(acc, kb.v + (local + r) * w.ldk, w.ldk, qb.out + n, kQueries, w.words);
+        wf acc[M][V] = {};
+        multiply_tile<Pairs, false>(acc, kb.v + (local + r) * w.ldk, w.ldk, qb.out + n, kQueries,
+                                    w.words);
 #pragma GCC unroll 3
-    for (int v = 0; v < V; ++v) {
-      const wf delta = load_wide(qb.delta + n + v * kWide);
+        for (int v = 0; v < V; ++v) {
+          const wf delta = load_wide(qb.delta + n + v * kWide);
 #pragma GCC unroll 4
-      for (int m = 0; m < M; m += 2) {
-        const wf p0 = load_wide(p + (m * V + v) * kWide), p1 = load_wide(p + ((m + 1) * V + v) * kWide);
-        const wf d0 = p0 * (acc[m][v] - delta), d1 = p1 * (acc[m + 1][v] - delta);
-        const int64_t lane = n + v * kWide, at = (r + m) * kQueries + lane;
-        if constexpr (Pairs) {
+          for (int m = 0; m < M; m += 2) {
+            const wf p0 = load_wide(p + (m * V + v) * kWide),
+                     p1 = load_wide(p + ((m + 1) * V + v) * kWide);
+            const wf d0 = p0 * (acc[m][v] - delta), d1 = p1 * (acc[m + 1][v] - delta);
+            const int64_t lane = n + v * kWide, at = (r + m) * kQueries + lane;
+            if constexpr (Pairs) {
 #if WS_BF16_PAIRS
-          // Along the queries a row of bf16 is a row of pairs as it is: 24 words, at a stride of 48.
-          const auto put = [&](float* to, __m512i two) {
-            bf16_t* row = reinterpret_cast<bf16_t*>(to + (r + m) * kQueries) + lane;
-            _mm256_store_si256((__m256i*)row, _mm512_castsi512_si256(two));
-            _mm256_store_si256((__m256i*)(row + 2 * kQueries), _mm512_extracti64x4_epi64(two, 1));
-          };
-          put(w.p, (__m512i)_mm512_cvtne2ps_pbh((__m512)p1, (__m512)p0));
-          __m512i rounded;
-          const wf pair = pair_words(d0, d1, &rounded);
-          put(w.ds, rounded);
-          store_wide(w.ds_across + (r + m) / 2 * kQueries + lane, pair);
+              // Along the queries a row of bf16 is a row of pairs as it is: 24 words, at a stride
+              // of 48.
+              const auto put = [&](float* to, __m512i two) {
+                bf16_t* row = reinterpret_cast<bf16_t*>(to + (r + m) * kQueries) + lane;
+                _mm256_store_si256((__m256i*)row, _mm512_castsi512_si256(two));
+                _mm256_store_si256((__m256i*)(row + 2 * kQueries),
+                                   _mm512_extracti64x4_epi64(two, 1));
+              };
+              put(w.p, (__m512i)_mm512_cvtne2ps_pbh((__m512)p1, (__m512)p0));
+              __m512i rounded;
+              const wf pair = pair_words(d0, d1, &rounded);
+              put(w.ds, rounded);
+              store_wide(w.ds_across + (r + m) / 2 * kQueries + lane, pair);
 #endif
-        } else {
-          store_wide(w.p + at, p0), store_wide(w.p + at + kQueries, p1);
-          store_wide(w.ds + at, d0), store_wide(w.ds + at + kQueries, d1);
+            } else {
+              store_wide(w.p + at, p0), store_wide(w.p + at + kQueries, p1);
+              store_wide(w.ds + at, d0), store_wide(w.ds + at + kQueries, d1);
+            }
+          }
         }
-      }
-    }
-  });
+      });
 }
 
 template <bool Pairs, int NV>
@@ -106,8 +114,8 @@ __attribute__((noinline)) void block_pair(const Work& w, const KeyBlocks& kb, co
                            w.ldd, Pairs ? rows / 2 : rows);
 }
 
-// A block of keys against a block of queries, less what no query of it sees: whole groups of 16 queries at
-// its beginning and of 8 keys at its end.
+// A block of keys against a block of queries, less what no query of it sees: whole groups of 16
+// queries at its beginning and of 8 keys at its end.
 template <bool Pairs>
 void visible_pair(const Problem& p, const Work& w, const KeyBlocks& kb, QueryBlock qb, int64_t b,
                   int64_t q0, int64_t key, int64_t local, int64_t rows) {
@@ -155,7 +163,8 @@ void pack_queries(const Problem& p, const Gradients& g, const Work& w, int64_t b
       sums[r] = vf{};
       if (i + r >= n) continue;
       const T *x = out + (i + r) * g.out.time, *y = o + (i + r) * g.o.time;
-      for (int64_t d = 0; d < p.D; d += kLanes) sums[r] = fma(load_row(x + d, p.D - d), load_row(y + d, p.D - d), sums[r]);
+      for (int64_t d = 0; d < p.D; d += kLanes)
+        sums[r] = fma(load_row(x + d, p.D - d), load_row(y + d, p.D - d), sums[r]);
     }
     transpose16(sums);
 #pragma GCC unroll 4

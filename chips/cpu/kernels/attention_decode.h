@@ -1,7 +1,7 @@
 #pragma once
-// Attention of a few queries to many keys (decoding from a KV cache): bound by reading K and V once. Keys
-// are split at fixed positions, splits are worked on in parallel and merged in their order, so the result
-// depends neither on the batch nor on the cache's capacity.
+// Attention of a few queries to many keys (decoding from a KV cache): bound by reading K and V
+// once. Keys are split at fixed positions, splits are worked on in parallel and merged in their
+// order, so the result depends neither on the batch nor on the cache's capacity.
 
 #include "chips/cpu/kernels/attention_problem.h"
 
@@ -21,10 +21,11 @@ WS_INLINE wf dot_words(wf acc, wf a, wf b) {
 
 // Scores of 16 keys (`n` of them real) with NQ packed queries: s[query][256].
 template <class T, int NQ>
-WS_INLINE void score16(const T* k, int64_t stride, int64_t n, const float* q, int64_t ldq, int64_t d,
-                       float* s) {
+WS_INLINE void score16(const T* k, int64_t stride, int64_t n, const float* q, int64_t ldq,
+                       int64_t d, float* s) {
   constexpr int64_t kElements = kPairs<T> ? 2 * kWide : kWide;
-  constexpr int kAtOnce = NQ == 1 || kWide == 16 ? 4 : 2;  // keys whose sums are in registers together
+  constexpr int kAtOnce =
+      NQ == 1 || kWide == 16 ? 4 : 2;  // keys whose sums are in registers together
   alignas(64) float sums[NQ][16 * kWide];
   for (int64_t i = 0; i < 16; i += kAtOnce) {
     wf acc[kAtOnce][NQ] = {};
@@ -66,11 +67,11 @@ WS_INLINE void score16(const T* k, int64_t stride, int64_t n, const float* q, in
     }
 }
 
-// o[query][0 .. V native vectors) = or, unless `first`, += sum over keys of p[query][key] v[key], for NQ
-// queries.
+// o[query][0 .. V native vectors) = or, unless `first`, += sum over keys of p[query][key] v[key],
+// for NQ queries.
 template <class T, int NQ, int V>
-WS_INLINE void add_values(const T* v, int64_t stride, int64_t n, const float* p, float* o, int64_t ldo,
-                          bool first) {
+WS_INLINE void add_values(const T* v, int64_t stride, int64_t n, const float* p, float* o,
+                          int64_t ldo, bool first) {
   wf acc[NQ][V] = {};
   if (!first) {
 #pragma GCC unroll 4
@@ -109,7 +110,8 @@ struct Split {
 };
 
 template <class T, int NQ>
-__attribute__((noinline)) void split_scores(const Problem& p, const Split& w, const T* k, int64_t i) {
+__attribute__((noinline)) void split_scores(const Problem& p, const Split& w, const T* k,
+                                            int64_t i) {
   for (int64_t j = 0; j < w.n; j += 16) {
     for (int64_t r = j + 16; r < j + 32 && r < w.n; ++r) prefetch_row(k + r * p.k.time, p.D);
     score16<T, NQ>(k + j * p.k.time, p.k.time, w.n - j < 16 ? w.n - j : 16, w.q + i * w.ldq, w.ldq,
@@ -117,10 +119,14 @@ __attribute__((noinline)) void split_scores(const Problem& p, const Split& w, co
   }
 }
 
-// Sixteen keys at a time, so that their rows are read as they lie, whole, and only once from memory.
+// Sixteen keys at a time, so that their rows are read as they lie, whole, and only once from
+// memory.
 template <class T, int NQ>
-__attribute__((noinline)) void split_values(const Problem& p, const Split& w, const T* v, int64_t i) {
-  constexpr int kMany = kWide == 16 ? 4 : NQ == 1 ? 8 : 2;  // native vectors whose sums fit registers
+__attribute__((noinline)) void split_values(const Problem& p, const Split& w, const T* v,
+                                            int64_t i) {
+  constexpr int kMany = kWide == 16 ? 4
+                        : NQ == 1   ? 8
+                                    : 2;  // native vectors whose sums fit registers
   const float* s = w.s + i * kSplit;
   float* o = w.o + i * w.ldo;
   const int64_t whole = p.D / kLanes * kLanes, stride = p.v.time;
@@ -150,8 +156,8 @@ WS_INLINE Partial exponentiate_row(float* s, int64_t n, int64_t seen, float c) {
   for (int l = 0; l < kLanes; ++l) lane[l] = l;
   vf high = none;
   for (int64_t j = 0; j < n; j += kLanes) {
-    const vf x = select(lane + static_cast<int32_t>(j) < static_cast<int32_t>(seen), load(s + j) * c,
-                        none);
+    const vf x =
+        select(lane + static_cast<int32_t>(j) < static_cast<int32_t>(seen), load(s + j) * c, none);
     store(s + j, x);
     high = vmax(x, high);
   }
@@ -167,8 +173,8 @@ WS_INLINE Partial exponentiate_row(float* s, int64_t n, int64_t seen, float c) {
 }
 
 template <class T>
-void decode_split(const Problem& p, int64_t b, int64_t hk, int64_t split, Partial* partial, float* o,
-                  int64_t ldo) {
+void decode_split(const Problem& p, int64_t b, int64_t hk, int64_t split, Partial* partial,
+                  float* o, int64_t ldo) {
   const int64_t queries = p.group * p.T, key0 = split * kSplit;
   const int64_t end = p.last_key(b, p.T - 1) + 1;
   Split w;
@@ -215,8 +221,7 @@ void decode_merge(const Problem& p, int64_t b, int64_t t, int64_t h, int64_t spl
   for (int64_t d = 0; d < p.D; d += kLanes)
     store_row(to + d, splits ? load(o + d) * inverse : vf{}, p.D - d);
   if (lse.defined())
-    static_cast<float*>(
-        lse.data)[b * lse.strides[0] + h * lse.strides[1] + t * lse.strides[2]] =
+    static_cast<float*>(lse.data)[b * lse.strides[0] + h * lse.strides[1] + t * lse.strides[2]] =
         sum == 0 ? -__builtin_inff() : (top + std::log2(sum)) * kLn2;
 }
 
@@ -239,7 +244,8 @@ void decode(const Problem& p, const View& out, const View& lse) {
     const int64_t used = (p.last_key(b, p.T - 1) + kSplit) / kSplit;
     for (int64_t i = 0; i < queries; ++i)
       decode_merge<T>(p, b, i % p.T, hk * p.group + i / p.T, used < 0 ? 0 : used,
-                      partial + first + i, queries, o + (first + i) * ldo, queries * ldo, rows, lse);
+                      partial + first + i, queries, o + (first + i) * ldo, queries * ldo, rows,
+                      lse);
   });
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// Packing of strided q, k, v, gradient rows into the layouts of attention_tile.h, and back. Rows past the
-// end and elements past the head width become zeros, so that tiles need no tails.
+// Packing of strided q, k, v, gradient rows into the layouts of attention_tile.h, and back. Rows
+// past the end and elements past the head width become zeros, so that tiles need no tails.
 
 #include <utility>
 
@@ -67,8 +67,10 @@ WS_INLINE wf widen_wide(const T* p) {
 // load_whole_words and load_words for a native vector.
 template <class T>
 WS_INLINE wf load_words_wide(const T* p) {
-  if constexpr (kPairs<T>) return widen_wide(reinterpret_cast<const float*>(p));
-  else return widen_wide(p);
+  if constexpr (kPairs<T>)
+    return widen_wide(reinterpret_cast<const float*>(p));
+  else
+    return widen_wide(p);
 }
 template <class T>
 WS_INLINE wf load_words_wide(const T* row, int64_t i, int64_t d) {
@@ -80,8 +82,8 @@ WS_INLINE wf load_words_wide(const T* row, int64_t i, int64_t d) {
   return load_words_wide(b);
 }
 
-// Rows as they are: out[rows_to][ld], words along D; zeros from `rows` on and past the width. ld is a
-// multiple of 16.
+// Rows as they are: out[rows_to][ld], words along D; zeros from `rows` on and past the width. ld is
+// a multiple of 16.
 template <class T>
 void pack_rows(const T* in, int64_t stride, int64_t rows, int64_t rows_to, int64_t d, float* out,
                int64_t ld) {
@@ -91,7 +93,8 @@ void pack_rows(const T* in, int64_t stride, int64_t rows, int64_t rows_to, int64
     const T* row = in + r * stride;
     if (r + kAhead < rows) prefetch_row(row + kAhead * stride, d);
     if (whole && r < rows) {
-      for (int64_t w = 0; w < ld; w += kLanes) store(out + w, load_whole_words(row + w * kElements));
+      for (int64_t w = 0; w < ld; w += kLanes)
+        store(out + w, load_whole_words(row + w * kElements));
     } else {
       for (int64_t w = 0; w < ld; w += kLanes)
         store(out + w, r < rows ? load_words(row, w * kElements, d) : vf{});
@@ -99,8 +102,8 @@ void pack_rows(const T* in, int64_t stride, int64_t rows, int64_t rows_to, int64
   }
 }
 
-// Rows for a contraction over rows: out[words_across(rows_to)][ld], ld a multiple of 16 >= D; a word is
-// an element, or the pair of two successive rows.
+// Rows for a contraction over rows: out[words_across(rows_to)][ld], ld a multiple of 16 >= D; a
+// word is an element, or the pair of two successive rows.
 template <class T>
 void pack_across(const T* in, int64_t stride, int64_t rows, int64_t rows_to, int64_t d, float* out,
                  int64_t ld) {
@@ -173,8 +176,8 @@ WS_INLINE void transpose16(vf (&x)[16]) {
   }
 }
 
-// Rows as lanes: out[words_along(d)][ld], lane r = row r, for `lanes` (a multiple of 16) lanes; zeros from
-// `rows` on. `flip` is xored into every word (the sign bits, to negate).
+// Rows as lanes: out[words_along(d)][ld], lane r = row r, for `lanes` (a multiple of 16) lanes;
+// zeros from `rows` on. `flip` is xored into every word (the sign bits, to negate).
 template <class T>
 void pack_lanes(const T* in, int64_t stride, int64_t rows, int64_t lanes, int64_t d, uint32_t flip,
                 float* out, int64_t ld) {
@@ -221,8 +224,8 @@ WS_INLINE vf load_row(const T* p, int64_t n) {
   return n >= kLanes ? load(p) : load_part(p, static_cast<int>(n));
 }
 
-// The reverse of pack_lanes for results: x[d][ld] with rows as lanes, times `scale` per lane, to `rows`
-// rows of T. x has room for d rounded up to 16 rows.
+// The reverse of pack_lanes for results: x[d][ld] with rows as lanes, times `scale` per lane, to
+// `rows` rows of T. x has room for d rounded up to 16 rows.
 template <class T>
 void unpack_lanes(const float* x, int64_t ld, const float* scale, int64_t rows, int64_t d, T* out,
                   int64_t stride) {

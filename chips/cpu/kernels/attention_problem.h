@@ -68,7 +68,8 @@ inline Problem problem_of(const View& q, const View& k, const View& v, const Vie
   return p;
 }
 
-// Hands out 64-byte aligned pieces of one scratch buffer. Run it once without memory to get the size.
+// Hands out 64-byte aligned pieces of one scratch buffer. Run it once without memory to get the
+// size.
 struct Carver {
   void* base;
   size_t used = 0;

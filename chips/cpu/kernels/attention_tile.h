@@ -1,9 +1,10 @@
 #pragma once
-// Register tiles of attention: C = A B, where an element of A is broadcast and a row of B is a vector. Both
-// hold 32-bit words: an f32, or a pair of bf16 that are neighbours along the contraction (one vdpbf16ps
-// step). A tile has as many rows and vectors of the machine's own width as its registers hold, with room for
-// a row of B and an element of A; sums run along the contraction alone, so the tile's size does not show in
-// the bits. Include inside kernel sources only.
+// Register tiles of attention: C = A B, where an element of A is broadcast and a row of B is a
+// vector. Both hold 32-bit words: an f32, or a pair of bf16 that are neighbours along the
+// contraction (one vdpbf16ps step). A tile has as many rows and vectors of the machine's own width
+// as its registers hold, with room for a row of B and an element of A; sums run along the
+// contraction alone, so the tile's size does not show in the bits. Include inside kernel sources
+// only.
 
 #include "chips/cpu/simd.h"
 
@@ -18,8 +19,9 @@ WS_KERNELS_BEGIN
 
 constexpr int kRows = 8;  // blocks of keys and widths are padded to it
 
-// Floats of the machine's own vector, and the register tile: 8 x 3 of 32 registers, 6 x 2 of 16 where an
-// element of A is a memory operand's broadcast, 4 x 2 where a product takes a register of its own.
+// Floats of the machine's own vector, and the register tile: 8 x 3 of 32 registers, 6 x 2 of 16
+// where an element of A is a memory operand's broadcast, 4 x 2 where a product takes a register of
+// its own.
 #if defined(__AVX512F__)
 constexpr int kWide = 16, kTileRows = 8, kTileVectors = 3;
 #elif defined(__AVX2__)
@@ -56,8 +58,9 @@ WS_INLINE wf max_wide(wf a, wf b) {
 #endif
 }
 
-// 2^x for x <= 127 (far below -126: 0; -inf: 0; NaN stays): a polynomial over the fraction, scaled by the
-// whole part. `Short` has a relative error of 2.6e-6, for results that are rounded to bf16; else 1.6e-7.
+// 2^x for x <= 127 (far below -126: 0; -inf: 0; NaN stays): a polynomial over the fraction, scaled
+// by the whole part. `Short` has a relative error of 2.6e-6, for results that are rounded to bf16;
+// else 1.6e-7.
 template <bool Short>
 WS_INLINE wf exp2_tile(wf x) {
 #if defined(__AVX512F__)
@@ -78,8 +81,8 @@ WS_INLINE wf exp2_tile(wf x) {
   }
   return (wf)_mm512_scalef_ps((__m512)p, (__m512)x);
 #else
-  // Adding 1.5 * 2^23 + 127 rounds to a whole number n and leaves n + 127 in the low bits: the exponent of
-  // 2^n once shifted, and 0 for n = -127. The fraction lies in [-1/2, 1/2].
+  // Adding 1.5 * 2^23 + 127 rounds to a whole number n and leaves n + 127 in the low bits: the
+  // exponent of 2^n once shifted, and 0 for n = -127. The fraction lies in [-1/2, 1/2].
   static_assert(!Short);
   const wf least = splat_wide(-127.0f), most = splat_wide(127.0f), magic = splat_wide(12583039.0f);
   x = max_wide(least, x);
@@ -102,10 +105,11 @@ WS_INLINE vf exp2_lanes(vf x) {
   return y;
 }
 
-// acc[m][v] += sum over k of A(m, k) B[k][v], with A(m, k) = a[m * lda + k] or, KMajor, a[k * lda + m].
+// acc[m][v] += sum over k of A(m, k) B[k][v], with A(m, k) = a[m * lda + k] or, KMajor, a[k * lda +
+// m].
 template <bool Pairs, bool KMajor, int M, int V>
-WS_INLINE void multiply_tile(wf (&acc)[M][V], const float* a, int64_t lda, const float* b, int64_t ldb,
-                             int64_t k_words) {
+WS_INLINE void multiply_tile(wf (&acc)[M][V], const float* a, int64_t lda, const float* b,
+                             int64_t ldb, int64_t k_words) {
   const float* row[M];
   if constexpr (!KMajor) {
 #pragma GCC unroll 8
@@ -134,10 +138,11 @@ WS_INLINE void multiply_tile(wf (&acc)[M][V], const float* a, int64_t lda, const
   }
 }
 
-// Cuts rows by `lanes` (a multiple of 16) into register tiles and calls body(row, lane, Tile<M, V>) for each:
-// M rows from `row`, V native vectors from `lane`. A group of lanes has rows_of(lane, lanes of the group) rows, a
-// multiple of 8 and the most in the last group. With small tiles the groups go inside, so that a row of A is
-// read once; a tile may then pass the end of its group's rows.
+// Cuts rows by `lanes` (a multiple of 16) into register tiles and calls body(row, lane, Tile<M, V>)
+// for each: M rows from `row`, V native vectors from `lane`. A group of lanes has rows_of(lane,
+// lanes of the group) rows, a multiple of 8 and the most in the last group. With small tiles the
+// groups go inside, so that a row of A is read once; a tile may then pass the end of its group's
+// rows.
 template <int M, int V>
 struct Tile {
   static constexpr int kM = M, kV = V;
@@ -156,10 +161,12 @@ template <class RowsOf, class Body>
 WS_INLINE void cut_tiles(int64_t lanes, const RowsOf& rows_of, const Body& body) {
   if constexpr (kTileVectors == 2) {
     constexpr int64_t kGroup = 2 * kWide;
-    cut_rows<2>(rows_of(lanes - kGroup, kGroup), 0, [=](int64_t r, int64_t, auto tile) __attribute__((always_inline)) {
-      for (int64_t n = 0; n < lanes; n += kGroup)
-        if (r < rows_of(n, kGroup)) body(r, n, tile);
-    });
+    cut_rows<2>(
+        rows_of(lanes - kGroup, kGroup),
+        0, [=](int64_t r, int64_t, auto tile) __attribute__((always_inline)) {
+          for (int64_t n = 0; n < lanes; n += kGroup)
+            if (r < rows_of(n, kGroup)) body(r, n, tile);
+        });
   } else {
     for (int64_t n = 0; n < lanes;) {
       const int64_t left = (lanes - n) / kWide;
@@ -182,22 +189,23 @@ __attribute__((noinline)) void add_product(float* c, int64_t ldc, const float* a
                                            const float* b, int64_t ldb, int64_t rows, int64_t lanes,
                                            int64_t k_words) {
   const auto all = [=](int64_t, int64_t) { return rows; };
-  cut_tiles(lanes, all, [=](int64_t m, int64_t n, auto tile) __attribute__((always_inline)) {
-    constexpr int M = tile.kM, V = tile.kV;
-    float* to = c + m * ldc + n;
-    wf acc[M][V];
+  cut_tiles(
+      lanes, all, [=](int64_t m, int64_t n, auto tile) __attribute__((always_inline)) {
+        constexpr int M = tile.kM, V = tile.kV;
+        float* to = c + m * ldc + n;
+        wf acc[M][V];
 #pragma GCC unroll 8
-    for (int i = 0; i < M; ++i) {
+        for (int i = 0; i < M; ++i) {
 #pragma GCC unroll 3
-      for (int v = 0; v < V; ++v) acc[i][v] = load_wide(to + i * ldc + v * kWide);
-    }
-    multiply_tile<Pairs, KMajor>(acc, KMajor ? a + m : a + m * lda, lda, b + n, ldb, k_words);
+          for (int v = 0; v < V; ++v) acc[i][v] = load_wide(to + i * ldc + v * kWide);
+        }
+        multiply_tile<Pairs, KMajor>(acc, KMajor ? a + m : a + m * lda, lda, b + n, ldb, k_words);
 #pragma GCC unroll 8
-    for (int i = 0; i < M; ++i) {
+        for (int i = 0; i < M; ++i) {
 #pragma GCC unroll 3
-      for (int v = 0; v < V; ++v) store_wide(to + i * ldc + v * kWide, acc[i][v]);
-    }
-  });
+          for (int v = 0; v < V; ++v) store_wide(to + i * ldc + v * kWide, acc[i][v]);
+        }
+      });
 }
 
 // Two rows of f32 as one row of bf16 pairs (low half: the first row).
@@ -205,9 +213,9 @@ __attribute__((noinline)) void add_product(float* c, int64_t ldc, const float* a
 WS_INLINE vf pair_words(vf low, vf high, __m512i* rounded) {
   const __m512i h = (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
   *rounded = h;
-  alignas(64) static constexpr uint16_t kOrder[32] = {
-      0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
-      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  alignas(64) static constexpr uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                      21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                      11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
   return (vf)_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), h);
 }
 #endif

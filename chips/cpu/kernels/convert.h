@@ -1,6 +1,6 @@
 #pragma once
-// Rows of any dtype as f32, f64 or i64 ("wide" values) and back: what a conversion between two dtypes
-// and a kernel that takes every dtype are made of.
+// Rows of any dtype as f32, f64 or i64 ("wide" values) and back: what a conversion between two
+// dtypes and a kernel that takes every dtype are made of.
 
 #include <cstring>
 
@@ -16,17 +16,28 @@ struct bool_t {  // a byte that is read as 0 or 1
 template <class F>
 WS_INLINE bool with_type(DType t, F&& f) {
   switch (t) {
-    case DType::f64: return f(double{}), true;
-    case DType::f32: return f(float{}), true;
-    case DType::bf16: return f(bf16_t{}), true;
-    case DType::f16: return f(f16_t{}), true;
-    case DType::i64: return f(int64_t{}), true;
-    case DType::i32: return f(int32_t{}), true;
-    case DType::i16: return f(int16_t{}), true;
-    case DType::i8: return f(int8_t{}), true;
-    case DType::u8: return f(uint8_t{}), true;
-    case DType::boolean: return f(bool_t{}), true;
-    case DType::c64: return false;
+    case DType::f64:
+      return f(double{}), true;
+    case DType::f32:
+      return f(float{}), true;
+    case DType::bf16:
+      return f(bf16_t{}), true;
+    case DType::f16:
+      return f(f16_t{}), true;
+    case DType::i64:
+      return f(int64_t{}), true;
+    case DType::i32:
+      return f(int32_t{}), true;
+    case DType::i16:
+      return f(int16_t{}), true;
+    case DType::i8:
+      return f(int8_t{}), true;
+    case DType::u8:
+      return f(uint8_t{}), true;
+    case DType::boolean:
+      return f(bool_t{}), true;
+    case DType::c64:
+      return false;
   }
   return false;
 }
@@ -66,7 +77,8 @@ WS_INLINE T from_wide(W v) {
     return static_cast<T>(truncate(static_cast<double>(v)));
 }
 
-// n values from p, `stride` elements apart, as W: in `buffer`, or in place when they are so already.
+// n values from p, `stride` elements apart, as W: in `buffer`, or in place when they are so
+// already.
 template <class W, class T>
 const W* load_row(const char* p, int64_t stride, int64_t n, W* buffer) {
   const T* x = reinterpret_cast<const T*>(p);
@@ -83,8 +95,8 @@ const W* load_row(const char* p, int64_t stride, int64_t n, W* buffer) {
 #if defined(__F16C__)
     if constexpr (same_type<W, float> && same_type<T, f16_t>)
       for (; k + 8 <= n; k += 8)
-        _mm256_storeu_ps(buffer + k, _mm256_cvtph_ps(_mm_loadu_si128(
-                                         reinterpret_cast<const __m128i*>(x + k))));
+        _mm256_storeu_ps(buffer + k,
+                         _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x + k))));
 #endif
     for (; k < n; ++k) buffer[k] = to_wide<W>(x[k]);
     return buffer;

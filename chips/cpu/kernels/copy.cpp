@@ -29,14 +29,22 @@ Converter make_converter(DType to, DType from) {
   Converter c;
   if (to == from) {
     switch (size_of(to)) {
-      case 1: c.kind = Converter::Kind::raw1; break;
-      case 2: c.kind = Converter::Kind::raw2; break;
-      case 4: c.kind = Converter::Kind::raw4; break;
-      default: c.kind = Converter::Kind::raw8;
+      case 1:
+        c.kind = Converter::Kind::raw1;
+        break;
+      case 2:
+        c.kind = Converter::Kind::raw2;
+        break;
+      case 4:
+        c.kind = Converter::Kind::raw4;
+        break;
+      default:
+        c.kind = Converter::Kind::raw8;
     }
     return c;
   }
-  if (is_complex(to) || is_complex(from)) cpu::kernel_refuses("copy", "conversion of complex values");
+  if (is_complex(to) || is_complex(from))
+    cpu::kernel_refuses("copy", "conversion of complex values");
   if (fits_f32(to) && fits_f32(from)) {
     c.kind = Converter::Kind::f32, c.direct = to == DType::f32;
     c.load_f32 = loader<float>(from), c.store_f32 = storer<float>(to);
@@ -67,8 +75,8 @@ WS_INLINE void move_row(char* out, int64_t o, const char* in, int64_t i, int64_t
 }
 
 template <class W>
-WS_INLINE void convert(LoadRow<W> load_from, StoreRow<W> store_to, bool direct, char* out, int64_t o,
-                       const char* in, int64_t i, int64_t n) {
+WS_INLINE void convert(LoadRow<W> load_from, StoreRow<W> store_to, bool direct, char* out,
+                       int64_t o, const char* in, int64_t i, int64_t n) {
   alignas(64) W buffer[kChunk];
   W* target = direct && o == 1 ? reinterpret_cast<W*>(out) : buffer;
   const W* v = load_from(in, i, n, target);
@@ -76,12 +84,17 @@ WS_INLINE void convert(LoadRow<W> load_from, StoreRow<W> store_to, bool direct, 
 }
 
 // At most kChunk elements, unless raw.
-WS_INLINE void copy_row(const Converter& c, char* out, int64_t o, const char* in, int64_t i, int64_t n) {
+WS_INLINE void copy_row(const Converter& c, char* out, int64_t o, const char* in, int64_t i,
+                        int64_t n) {
   switch (c.kind) {
-    case Converter::Kind::raw1: return move_row<uint8_t>(out, o, in, i, n);
-    case Converter::Kind::raw2: return move_row<uint16_t>(out, o, in, i, n);
-    case Converter::Kind::raw4: return move_row<uint32_t>(out, o, in, i, n);
-    case Converter::Kind::raw8: return move_row<uint64_t>(out, o, in, i, n);
+    case Converter::Kind::raw1:
+      return move_row<uint8_t>(out, o, in, i, n);
+    case Converter::Kind::raw2:
+      return move_row<uint16_t>(out, o, in, i, n);
+    case Converter::Kind::raw4:
+      return move_row<uint32_t>(out, o, in, i, n);
+    case Converter::Kind::raw8:
+      return move_row<uint64_t>(out, o, in, i, n);
     case Converter::Kind::f32:
       return convert<float>(c.load_f32, c.store_f32, c.direct, out, o, in, i, n);
     case Converter::Kind::f64:
@@ -96,8 +109,9 @@ void copy_rows(const PairPlan& p, const Converter& c) {
   const bool raw = c.kind <= Converter::Kind::raw8;
   const bool streaming = o == 1 && n * p.out_size >= 256 && p.count * p.out_size >= kStreamBytes;
   if (!streaming) {
-    for_each_row(p, raw && o == 1 && i == 1 ? INT64_MAX / 2 : kChunk,
-                 [&](char* y, const char* x, int64_t k) { copy_row(c, y, o, x, i, k); }, [] {});
+    for_each_row(
+        p, raw && o == 1 && i == 1 ? INT64_MAX / 2 : kChunk,
+        [&](char* y, const char* x, int64_t k) { copy_row(c, y, o, x, i, k); }, [] {});
     return;
   }
   const auto row = [&](char* y, const char* x, int64_t k) {
@@ -112,7 +126,8 @@ void copy_rows(const PairPlan& p, const Converter& c) {
   for_each_row(p, raw && i == 1 ? INT64_MAX / 2 : kChunk, row, stream_done);
 }
 
-// The dimension along which `in` has successive elements while `out` has them along the last; -1: none.
+// The dimension along which `in` has successive elements while `out` has them along the last; -1:
+// none.
 int exchanged(const PairPlan& p) {
   const int last = p.dims - 1;
   if (p.o[last] != 1 || p.i[last] == 1 || p.n[last] < 8) return -1;
@@ -128,7 +143,8 @@ void copy_exchanged(PairPlan p, const Converter& c, int across) {
   const int last = p.dims - 1;
   const int64_t ni = p.n[across], nj = p.n[last], out_ld = p.o[across], in_ld = p.i[last];
   // The other dimensions stay for the walk.
-  for (int k = across; k + 1 < p.dims; ++k) p.n[k] = p.n[k + 1], p.o[k] = p.o[k + 1], p.i[k] = p.i[k + 1];
+  for (int k = across; k + 1 < p.dims; ++k)
+    p.n[k] = p.n[k + 1], p.o[k] = p.o[k + 1], p.i[k] = p.i[k + 1];
   const int outer = p.dims - 2;
   const int64_t ti = (ni + kTileI - 1) / kTileI, tj = (nj + kTileJ - 1) / kTileJ;
   const bool raw = c.kind <= Converter::Kind::raw8;
@@ -138,7 +154,8 @@ void copy_exchanged(PairPlan p, const Converter& c, int across) {
   parallel_for(p.count / (ni * nj) * ti * tj, [&](int64_t t) {
     const PairWalk w(p, outer, t / (ti * tj));
     const int64_t i = t / tj % ti * kTileI, j = t % tj * kTileJ;
-    const int64_t wide = ni - i < kTileI ? ni - i : kTileI, high = nj - j < kTileJ ? nj - j : kTileJ;
+    const int64_t wide = ni - i < kTileI ? ni - i : kTileI,
+                  high = nj - j < kTileJ ? nj - j : kTileJ;
     U* out = reinterpret_cast<U*>(w.out) + i * out_ld + j;
     const char* in = w.in + (j * in_ld + i) * p.in_size;
     if (raw) {
@@ -150,7 +167,8 @@ void copy_exchanged(PairPlan p, const Converter& c, int across) {
         for (int64_t k = 0; k < rows; ++k)
           for (int64_t x = 0; x < wide; x += kChunk)
             copy_row(c, reinterpret_cast<char*>(panel + k * kTileI + x), 1,
-                     in + ((r + k) * in_ld + x) * p.in_size, 1, wide - x < kChunk ? wide - x : kChunk);
+                     in + ((r + k) * in_ld + x) * p.in_size, 1,
+                     wide - x < kChunk ? wide - x : kChunk);
         transpose_tile(out + r, out_ld, panel, kTileI, wide, rows, streaming);
       }
     }
@@ -167,10 +185,14 @@ void copy(const Call& call) {
   const int across = exchanged(p);
   if (across < 0) return copy_rows(p, c);
   switch (p.out_size) {
-    case 1: return copy_exchanged<uint8_t>(p, c, across);
-    case 2: return copy_exchanged<uint16_t>(p, c, across);
-    case 4: return copy_exchanged<uint32_t>(p, c, across);
-    default: return copy_exchanged<uint64_t>(p, c, across);
+    case 1:
+      return copy_exchanged<uint8_t>(p, c, across);
+    case 2:
+      return copy_exchanged<uint16_t>(p, c, across);
+    case 4:
+      return copy_exchanged<uint32_t>(p, c, across);
+    default:
+      return copy_exchanged<uint64_t>(p, c, across);
   }
 }
 WS_KERNEL("copy", copy)
@@ -192,13 +214,16 @@ void accumulate_as(const View& sum, const View& more) {
   const StoreRow<W> put = storer<W>(sum.dtype);
   const PairPlan p = plan_pair(sum, more.data, more.dtype, more.strides);
   const int64_t o = p.o[p.dims - 1], i = p.i[p.dims - 1];
-  for_each_row(p, kChunk, [&](char* y, const char* x, int64_t n) {
-    alignas(64) W a[kChunk], b[kChunk];
-    const W* u = load_sum(y, o, n, a);
-    const W* v = load_more(x, i, n, b);
-    for (int64_t k = 0; k < n; ++k) a[k] = u[k] + v[k];
-    put(y, o, n, a);
-  }, [] {});
+  for_each_row(
+      p, kChunk,
+      [&](char* y, const char* x, int64_t n) {
+        alignas(64) W a[kChunk], b[kChunk];
+        const W* u = load_sum(y, o, n, a);
+        const W* v = load_more(x, i, n, b);
+        for (int64_t k = 0; k < n; ++k) a[k] = u[k] + v[k];
+        put(y, o, n, a);
+      },
+      [] {});
 }
 
 // out += in, for gradients.

@@ -1,13 +1,14 @@
 #pragma once
-// The geometry of elementwise work on a pair of views of one shape: dimensions sorted so that the last
-// has the smallest step in `out`, seamless ones merged, and the rest cut into tiles by shape alone.
+// The geometry of elementwise work on a pair of views of one shape: dimensions sorted so that the
+// last has the smallest step in `out`, seamless ones merged, and the rest cut into tiles by shape
+// alone.
 
 #include "chips/cpu/simd.h"
 
 WS_KERNELS_BEGIN
 
 struct PairPlan {
-  int dims = 0;               // at least 1
+  int dims = 0;                                   // at least 1
   int64_t n[kMaxDims], o[kMaxDims], i[kMaxDims];  // extents; strides in elements (o >= 0)
   char* out;
   const char* in;
@@ -16,7 +17,8 @@ struct PairPlan {
 };
 
 // in_strides may be null: then every element reads the same place.
-inline PairPlan plan_pair(const View& out, const void* in, DType in_type, const int64_t* in_strides) {
+inline PairPlan plan_pair(const View& out, const void* in, DType in_type,
+                          const int64_t* in_strides) {
   PairPlan p;
   p.out = static_cast<char*>(out.data), p.in = static_cast<const char*>(in);
   p.out_size = static_cast<int64_t>(size_of(out.dtype));
@@ -72,8 +74,8 @@ struct PairWalk {
   }
 };
 
-// Calls row(out, in, n) for pieces of the last dimension that cover everything, in parallel, and done()
-// at the end of each tile. n is at most `most`, pieces start at multiples of it.
+// Calls row(out, in, n) for pieces of the last dimension that cover everything, in parallel, and
+// done() at the end of each tile. n is at most `most`, pieces start at multiples of it.
 template <class Row, class Done>
 void for_each_row(const PairPlan& p, int64_t most, Row row, Done done) {
   if (p.count == 0) return;

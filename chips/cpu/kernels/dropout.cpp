@@ -1,5 +1,6 @@
-// dropout: out {y}, in {x}, attr {p, seed, offset}; the derivative is the same kernel on the gradient. The
-// mask's definition stands in ops/schema/dropout.yaml: 64 successive places take one call of philox16.
+// dropout: out {y}, in {x}, attr {p, seed, offset}; the derivative is the same kernel on the
+// gradient. The mask's definition stands in ops/schema/dropout.yaml: 64 successive places take one
+// call of philox16.
 
 #include "chips/cpu/kernels/philox.h"
 #include "chips/cpu/kernels/rows.h"
@@ -25,7 +26,8 @@ WS_INLINE void drop_group(const Drop& d, uint64_t group, const T* x, T* y) {
 
 // Elements [begin, end) of a tensor whose element 0 has the place `offset`.
 template <class T>
-WS_INLINE void drop_range(const Drop& d, uint64_t offset, const T* x, T* y, int64_t begin, int64_t end) {
+WS_INLINE void drop_range(const Drop& d, uint64_t offset, const T* x, T* y, int64_t begin,
+                          int64_t end) {
   while (begin < end) {
     const uint64_t place = offset + static_cast<uint64_t>(begin);
     const int lead = static_cast<int>(place % kPlaces);
@@ -48,7 +50,8 @@ void dropout_of(const Drop& d, uint64_t offset, const Rows& x, const Rows& y) {
   const int64_t count = x.count * x.width;
   parallel_for(tiles_of(count, kTile), [&](int64_t tile) {
     const int64_t end = (tile + 1) * kTile < count ? (tile + 1) * kTile : count;
-    drop_range(d, offset, reinterpret_cast<const T*>(x.data), reinterpret_cast<T*>(y.data), tile * kTile, end);
+    drop_range(d, offset, reinterpret_cast<const T*>(x.data), reinterpret_cast<T*>(y.data),
+               tile * kTile, end);
   });
 }
 

@@ -1,7 +1,7 @@
 // embedding: out {y [.., D]}, in {weight [V, D], ids [..]}: rows of the weight, converted.
-// embedding_backward: out {grad f32 [V, D]}, in {dy [.., D], ids}, attr {accumulate}: the rows of dy added
-// up by id. The ids are sorted by counting, so that each row of the table is written once, by one tile, in
-// the order of the ids.
+// embedding_backward: out {grad f32 [V, D]}, in {dy [.., D], ids}, attr {accumulate}: the rows of
+// dy added up by id. The ids are sorted by counting, so that each row of the table is written once,
+// by one tile, in the order of the ids.
 
 #include "chips/cpu/kernels/rows.h"
 #include "chips/cpu/kernels/stream.h"
@@ -16,18 +16,21 @@ struct Ids {
   }
 };
 inline Ids ids_of(const char* kernel, const View& v) {
-  if (v.dtype != DType::i64 && v.dtype != DType::i32) cpu::kernel_refuses(kernel, "ids are i32 or i64");
+  if (v.dtype != DType::i64 && v.dtype != DType::i32)
+    cpu::kernel_refuses(kernel, "ids are i32 or i64");
   return {v.data, v.dtype == DType::i64};
 }
 
 void embedding(const Call& call) {
-  const Rows y = packed_rows("embedding", call.out[0]), weight = packed_rows("embedding", call.in[0]);
+  const Rows y = packed_rows("embedding", call.out[0]),
+             weight = packed_rows("embedding", call.in[0]);
   const Ids ids = ids_of("embedding", call.in[1]);
   const int64_t width = y.width;
   each_row(y.count, width, [&](int64_t row) {
     const int64_t id = ids[row];
     if (y.half == weight.half) {
-      std::memcpy(y.data + row * y.bytes(), weight.data + id * y.bytes(), static_cast<size_t>(y.bytes()));
+      std::memcpy(y.data + row * y.bytes(), weight.data + id * y.bytes(),
+                  static_cast<size_t>(y.bytes()));
     } else if (weight.half) {
       weight.read(id, y.floats(row));
     } else {
@@ -37,12 +40,14 @@ void embedding(const Call& call) {
 }
 WS_KERNEL("embedding", embedding)
 
-// Where the places of each id stand in `order`: id v has order[start[v]] ... order[start[v + 1] - 1].
+// Where the places of each id stand in `order`: id v has order[start[v]] ... order[start[v + 1] -
+// 1].
 struct ById {
   int32_t *start, *order;
 };
 inline ById sort_by_id(const Ids& ids, int64_t count, int64_t rows) {
-  auto* memory = static_cast<int32_t*>(cpu::scratch(0, static_cast<size_t>(rows + 2 + count) * sizeof(int32_t)));
+  auto* memory = static_cast<int32_t*>(
+      cpu::scratch(0, static_cast<size_t>(rows + 2 + count) * sizeof(int32_t)));
   const ById by{memory, memory + rows + 2};
   std::memset(by.start, 0, static_cast<size_t>(rows + 2) * sizeof(int32_t));
   for (int64_t i = 0; i < count; ++i) ++by.start[ids[i] + 2];
@@ -78,7 +83,8 @@ void embedding_backward(const Call& call) {
   const bool accumulate = call.attr[0].i != 0;
   if (grad.half) cpu::kernel_refuses("embedding_backward", "the gradient is f32");
   const int64_t width = grad.width;
-  const bool past_caches = grad.count * width * 4 > kStreamBytes && width % kLanes == 0 && is_line(grad.data);
+  const bool past_caches =
+      grad.count * width * 4 > kStreamBytes && width % kLanes == 0 && is_line(grad.data);
   const ById by = sort_by_id(ids, dy.width ? dy.count : 0, grad.count);
   const int64_t per = rows_per_tile(width);
   parallel_for(tiles_of(grad.count, per), [&](int64_t tile) {

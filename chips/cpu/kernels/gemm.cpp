@@ -1,5 +1,5 @@
-// The matrix product: blocks of K, chunks of M and N whose packed panels fit into the shared cache, and tiles
-// of C that the team works on. All sizes follow from the shape alone.
+// The matrix product: blocks of K, chunks of M and N whose packed panels fit into the shared cache,
+// and tiles of C that the team works on. All sizes follow from the shape alone.
 #include "chips/cpu/kernels/gemm.h"
 
 #include <type_traits>
@@ -8,13 +8,13 @@
 
 WS_KERNELS_BEGIN
 
-constexpr int64_t kMostBlock = 384;        // elements of K in a block: a panel of B stays in L1
-constexpr int64_t kMostDepth = 4096;       // elements of K packed at once
-constexpr int64_t kChunkWords = 2 << 20;   // packed words of an operand at once
+constexpr int64_t kMostBlock = 384;       // elements of K in a block: a panel of B stays in L1
+constexpr int64_t kMostDepth = 4096;      // elements of K packed at once
+constexpr int64_t kChunkWords = 2 << 20;  // packed words of an operand at once
 constexpr int64_t kTileRows = 144, kTileColumns = 256;  // greatest tile
-constexpr int64_t kTilesOfThread = 8;      // tiles to have for each thread when the work is enough
-constexpr int64_t kLeastWork = 1 << 17;    // multiply-adds of a tile
-constexpr int64_t kFewRows = 96;           // up to here each panel of B is packed by its only user
+constexpr int64_t kTilesOfThread = 8;    // tiles to have for each thread when the work is enough
+constexpr int64_t kLeastWork = 1 << 17;  // multiply-adds of a tile
+constexpr int64_t kFewRows = 96;         // up to here each panel of B is packed by its only user
 
 WS_INLINE int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
 WS_INLINE int64_t round_to(int64_t n, int64_t to) { return ceil_div(n, to) * to; }
@@ -40,7 +40,8 @@ template <class Op, int P, class In>
 void pack_as(const Operand& o, int64_t lane, int64_t panels, int64_t k, int64_t count,
              int64_t panel_words, typename Op::Sum* out) {
   const Lanes<In> source{static_cast<const In*>(o.data), o.lane_stride, o.k_stride};
-  // Lanes that are neighbours share cache lines, so few steps of all panels go before the next steps.
+  // Lanes that are neighbours share cache lines, so few steps of all panels go before the next
+  // steps.
   const int64_t run = o.k_stride == 1 ? count : 64;
   for (int64_t at = 0; at < count; at += run)
     for (int64_t p = 0; p < panels; ++p) {
@@ -130,11 +131,18 @@ struct Product {
 
   // out = partial + product + bias of one register tile.
   template <class To>
-  void step(const Sum* pa, const Sum* pb, const Sum* next, int64_t words, const Sum* part, int64_t part_row,
-            int64_t part_col, To* out, int64_t row, int64_t col, const Sum* with_bias, int64_t rows,
-            int64_t cols) const {
-    Target<Sum, To> t{part, part_row, part_col, out, row, col, with_bias,
-                      static_cast<int>(rows), static_cast<int>(cols)};
+  void step(const Sum* pa, const Sum* pb, const Sum* next, int64_t words, const Sum* part,
+            int64_t part_row, int64_t part_col, To* out, int64_t row, int64_t col,
+            const Sum* with_bias, int64_t rows, int64_t cols) const {
+    Target<Sum, To> t{part,
+                      part_row,
+                      part_col,
+                      out,
+                      row,
+                      col,
+                      with_bias,
+                      static_cast<int>(rows),
+                      static_cast<int>(cols)};
     micro<Op>(pa, pb, next, words, t);
   }
 
@@ -172,8 +180,8 @@ struct Product {
             step(pa, pb, next, words, first ? nullptr : p, part_row, part_col,
                  c + r * g.c_row + j * g.c_col, g.c_row, g.c_col, with_bias, high, here);
           else
-            step(pa, pb, next, words, first ? nullptr : p, part_row, part_col, p, part_row, part_col,
-                 with_bias, high, here);
+            step(pa, pb, next, words, first ? nullptr : p, part_row, part_col, p, part_row,
+                 part_col, with_bias, high, here);
         }
       }
     }
@@ -237,8 +245,7 @@ struct Product {
           pack_chunk(with_a, with_b);
           choose_tile();
           const int64_t down = ceil_div(mb, mt), across = ceil_div(nb, nt);
-          parallel_for(down * across,
-                       [&](int64_t t) { tile(t % down * mt, t / down * nt); });
+          parallel_for(down * across, [&](int64_t t) { tile(t % down * mt, t / down * nt); });
         }
       }
     }
@@ -255,27 +262,27 @@ WS_KERNELS_END
 namespace wellspring {
 namespace WS_CONCAT(isa_, WS_ISA) {
 
-void gemm(const Gemm& given) {
-  Gemm g = given;
-  if (g.m <= 0 || g.n <= 0) return;
-  // Rows of C should be rows in memory, and the vectors go along the longer side.
-  const bool by_columns = g.c_row == 1 && g.c_col != 1;
-  if (!g.bias && (by_columns || (g.n < 8 && g.n < g.m))) {
-    g = given;
-    g.m = given.n, g.n = given.m;
-    g.a = given.b, g.a_row = given.b_col, g.a_col = given.b_row, g.a_type = given.b_type;
-    g.b = given.a, g.b_row = given.a_col, g.b_col = given.a_row, g.b_type = given.a_type;
-    g.c_row = given.c_col, g.c_col = given.c_row;
+  void gemm(const Gemm& given) {
+    Gemm g = given;
+    if (g.m <= 0 || g.n <= 0) return;
+    // Rows of C should be rows in memory, and the vectors go along the longer side.
+    const bool by_columns = g.c_row == 1 && g.c_col != 1;
+    if (!g.bias && (by_columns || (g.n < 8 && g.n < g.m))) {
+      g = given;
+      g.m = given.n, g.n = given.m;
+      g.a = given.b, g.a_row = given.b_col, g.a_col = given.b_row, g.a_type = given.b_type;
+      g.b = given.a, g.b_row = given.a_col, g.b_col = given.a_row, g.b_type = given.a_type;
+      g.c_row = given.c_col, g.c_col = given.c_row;
+    }
+    const bool narrow_out = g.c_type == DType::bf16;
+    if (g.accumulate && narrow_out) cpu::kernel_refuses("matmul", "it accumulates into f32 or f64");
+    if (g.c_type == DType::f64) return multiply<Plain<double>, double>(g);
+    if (g.a_type == DType::bf16 && g.b_type == DType::bf16 && (WS_PAIR_PRODUCTS || g.force_pairs)) {
+      using Op = Pairs<WS_PAIR_PRODUCTS>;
+      return narrow_out ? multiply<Op, bf16_t>(g) : multiply<Op, float>(g);
+    }
+    narrow_out ? multiply<Plain<float>, bf16_t>(g) : multiply<Plain<float>, float>(g);
   }
-  const bool narrow_out = g.c_type == DType::bf16;
-  if (g.accumulate && narrow_out) cpu::kernel_refuses("matmul", "it accumulates into f32 or f64");
-  if (g.c_type == DType::f64) return multiply<Plain<double>, double>(g);
-  if (g.a_type == DType::bf16 && g.b_type == DType::bf16 && (WS_PAIR_PRODUCTS || g.force_pairs)) {
-    using Op = Pairs<WS_PAIR_PRODUCTS>;
-    return narrow_out ? multiply<Op, bf16_t>(g) : multiply<Op, float>(g);
-  }
-  narrow_out ? multiply<Plain<float>, bf16_t>(g) : multiply<Plain<float>, float>(g);
-}
 
-}  // namespace of the instruction set
+}  // namespace )
 }  // namespace wellspring

@@ -1,6 +1,7 @@
 #pragma once
-// The register tile of the matrix product: kMr rows by two native vectors of C, from packed panels, and
-// what happens to it afterwards (partial sums, bias, conversion). Include inside kernel sources only.
+// The register tile of the matrix product: kMr rows by two native vectors of C, from packed panels,
+// and what happens to it afterwards (partial sums, bias, conversion). Include inside kernel sources
+// only.
 
 #include "chips/cpu/simd.h"
 
@@ -48,8 +49,8 @@ struct Plain {
   static WS_INLINE native<T> add(native<T> sum, T a, native<T> b) { return sum + a * b; }
 };
 
-// bf16 pairs in 32-bit words (low half: the first). Native: one instruction a step; else two products
-// in f32, for tests of everything around it.
+// bf16 pairs in 32-bit words (low half: the first). Native: one instruction a step; else two
+// products in f32, for tests of everything around it.
 template <bool Native>
 struct Pairs {
   using Sum = float;
@@ -136,8 +137,8 @@ WS_INLINE void finish(const native<typename Op::Sum> (&acc)[kMr][2],
     }
 }
 
-// One register tile: a is [words][kMr], b [words][kNr], both packed. `next` is fetched meanwhile, as many words
-// as b has: the panel of B that comes after this one.
+// One register tile: a is [words][kMr], b [words][kNr], both packed. `next` is fetched meanwhile,
+// as many words as b has: the panel of B that comes after this one.
 template <class Op, class Out>
 __attribute__((noinline)) void micro(const typename Op::Sum* a, const typename Op::Sum* b,
                                      const typename Op::Sum* next, int64_t words,

@@ -1,6 +1,7 @@
 #pragma once
-// Packing of an operand into panels: P lanes (rows of A, columns of B) side by side, word by word along K,
-// with zeros for lanes past the matrix and for half a pair past K. Include inside kernel sources only.
+// Packing of an operand into panels: P lanes (rows of A, columns of B) side by side, word by word
+// along K, with zeros for lanes past the matrix and for half a pair past K. Include inside kernel
+// sources only.
 
 #include "chips/cpu/kernels/gemm_micro.h"
 
@@ -139,8 +140,8 @@ WS_INLINE void pack_words(const In* const (&row)[8], int64_t k, int64_t left, fl
     if (Whole || i < words) store_lanes<N>(out + i * P, x[i]);
 }
 
-// Places L0 ... of the panel, up to eight, each lane with its elements side by side in memory. Lanes past the
-// matrix repeat the first: nobody reads their results.
+// Places L0 ... of the panel, up to eight, each lane with its elements side by side in memory.
+// Lanes past the matrix repeat the first: nobody reads their results.
 template <class Op, int P, int L0, class In>
 WS_INLINE void pack_eight(const Lanes<In>& s, int64_t lanes, int64_t count, float* out) {
   constexpr int kHere = P - L0 < 8 ? P - L0 : 8;

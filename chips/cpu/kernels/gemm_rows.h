@@ -1,7 +1,8 @@
 #pragma once
-// Products of one to four rows with a weight that is stored along K (decoding): bound by reading the weight
-// once. Blocks of 8 x 8 words are transposed in registers, so that each lane adds up one column of C in
-// the order of the register tiles and gets their bits. Include inside kernel sources only.
+// Products of one to four rows with a weight that is stored along K (decoding): bound by reading
+// the weight once. Blocks of 8 x 8 words are transposed in registers, so that each lane adds up one
+// column of C in the order of the register tiles and gets their bits. Include inside kernel sources
+// only.
 
 #include "chips/cpu/kernels/gemm.h"
 #include "chips/cpu/kernels/gemm_pack.h"
@@ -10,7 +11,8 @@ WS_KERNELS_BEGIN
 
 #if defined(__AVX2__)
 constexpr int64_t kStreamRows = 4;
-// Rows of the weight at once: of sixteen a power of two apart the lines push one another out of the first cache.
+// Rows of the weight at once: of sixteen a power of two apart the lines push one another out of the
+// first cache.
 constexpr int kColumns = 8;
 
 // sum += the elements of one transposed word per lane times their partners in x.
@@ -25,8 +27,10 @@ WS_INLINE __m256 add_word(__m256 sum, __m256 word, const float* x) {
 #endif
     const __m256i both = (__m256i)word;
     const __m256 low = (__m256)_mm256_slli_epi32(both, 16);
-    const __m256 high = (__m256)_mm256_and_si256(both, _mm256_set1_epi32(static_cast<int>(0xffff0000u)));
-    if constexpr (Op::kStep == 2) {  // pairs where the processor has none, in the order of Pairs::add
+    const __m256 high =
+        (__m256)_mm256_and_si256(both, _mm256_set1_epi32(static_cast<int>(0xffff0000u)));
+    if constexpr (Op::kStep ==
+                  2) {  // pairs where the processor has none, in the order of Pairs::add
       const uint32_t pair = std::bit_cast<uint32_t>(*x);
       sum = _mm256_fmadd_ps(_mm256_set1_ps(std::bit_cast<float>(pair << 16)), low, sum);
       return _mm256_fmadd_ps(_mm256_set1_ps(std::bit_cast<float>(pair & 0xffff0000u)), high, sum);
@@ -36,11 +40,13 @@ WS_INLINE __m256 add_word(__m256 sum, __m256 word, const float* x) {
   }
 }
 
-// Eight words along K of each of eight rows. `left` elements remain (Whole: at least eight words of them).
+// Eight words along K of each of eight rows. `left` elements remain (Whole: at least eight words of
+// them).
 template <class Op, class In, int M, bool Whole>
-WS_INLINE void stream_words(__m256 (&acc)[M], const In* const (&row)[kColumns], int64_t k, int64_t left,
-                            int64_t ahead, const float* x, int64_t x_row) {
-  constexpr int kPerWord = sizeof(In) == 2 && Op::kStep == 1 ? 2 : 1;  // words of x for one of these
+WS_INLINE void stream_words(__m256 (&acc)[M], const In* const (&row)[kColumns], int64_t k,
+                            int64_t left, int64_t ahead, const float* x, int64_t x_row) {
+  constexpr int kPerWord =
+      sizeof(In) == 2 && Op::kStep == 1 ? 2 : 1;  // words of x for one of these
   __m256 t[8];
 #pragma GCC unroll 8
   for (int l = 0; l < 8; ++l) {
@@ -52,14 +58,15 @@ WS_INLINE void stream_words(__m256 (&acc)[M], const In* const (&row)[kColumns], 
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) {
 #pragma GCC unroll 4
-    for (int m = 0; m < M; ++m) acc[m] = add_word<Op, In>(acc[m], t[i], x + m * x_row + i * kPerWord);
+    for (int m = 0; m < M; ++m)
+      acc[m] = add_word<Op, In>(acc[m], t[i], x + m * x_row + i * kPerWord);
   }
 }
 
 // Elements [k, k + count) of eight rows of the weight: sums[m][row]. x[m] holds the words of row m.
 template <class Op, class In, int M>
-WS_INLINE void stream_block(const In* const (&row)[kColumns], int64_t k, int64_t count, int64_t ahead,
-                            const float* x, int64_t x_row, float* sums) {
+WS_INLINE void stream_block(const In* const (&row)[kColumns], int64_t k, int64_t count,
+                            int64_t ahead, const float* x, int64_t x_row, float* sums) {
   constexpr int64_t kElements = 32 / sizeof(In);  // of eight words in memory
   __m256 acc[M];
 #pragma GCC unroll 4
@@ -75,8 +82,8 @@ WS_INLINE void stream_block(const In* const (&row)[kColumns], int64_t k, int64_t
 
 // Columns [from, to) of C for M rows.
 template <class Op, class In, class Out, int M>
-__attribute__((noinline)) void stream(const Gemm& g, int64_t block_length, const float* x, int64_t x_row,
-                                      const float* bias, int64_t from, int64_t to) {
+__attribute__((noinline)) void stream(const Gemm& g, int64_t block_length, const float* x,
+                                      int64_t x_row, const float* bias, int64_t from, int64_t to) {
   for (int64_t n = from; n < to; n += kColumns) {
     const int64_t rows = to - n < kColumns ? to - n : kColumns;
     const In* row[kColumns];
@@ -118,7 +125,8 @@ void widen_rows(const Gemm& g, int64_t x_row, float* x) {
 }
 
 template <class Op, class Out>
-using Stream = void (*)(const Gemm&, int64_t, const float*, int64_t, const float*, int64_t, int64_t);
+using Stream = void (*)(const Gemm&, int64_t, const float*, int64_t, const float*, int64_t,
+                        int64_t);
 template <class Op, class In, class Out>
 Stream<Op, Out> stream_of(int64_t m) {
   constexpr Stream<Op, Out> all[kStreamRows] = {stream<Op, In, Out, 1>, stream<Op, In, Out, 2>,
@@ -137,7 +145,8 @@ void multiply_rows(const Gemm& g, int64_t block_length, const float* bias) {
     widen_rows<Op, bf16_t>(g, x_row, x);
     run = stream_of<Op, bf16_t, Out>(g.m);
   } else {
-    g.a_type == DType::f32 ? widen_rows<Op, float>(g, x_row, x) : widen_rows<Op, bf16_t>(g, x_row, x);
+    g.a_type == DType::f32 ? widen_rows<Op, float>(g, x_row, x)
+                           : widen_rows<Op, bf16_t>(g, x_row, x);
     run = g.b_type == DType::f32 ? stream_of<Op, float, Out>(g.m) : stream_of<Op, bf16_t, Out>(g.m);
   }
   const int64_t row_bytes = g.k * static_cast<int64_t>(size_of(g.b_type)) + 1;

@@ -1,5 +1,5 @@
-// Picking by index. What is added twice to one place is added in the order of the index: work is cut
-// along the other dimensions alone.
+// Picking by index. What is added twice to one place is added in the order of the index: work is
+// cut along the other dimensions alone.
 
 #include "chips/cpu/kernels/convert.h"
 #include "chips/cpu/kernels/reduce_plan.h"
@@ -17,10 +17,14 @@ WS_INLINE int64_t index_at(const View& index, int64_t at) {
 template <class F>
 WS_INLINE void with_size(size_t size, F&& f) {
   switch (size) {
-    case 1: return f(uint8_t{});
-    case 2: return f(uint16_t{});
-    case 4: return f(uint32_t{});
-    default: return f(uint64_t{});
+    case 1:
+      return f(uint8_t{});
+    case 2:
+      return f(uint16_t{});
+    case 4:
+      return f(uint32_t{});
+    default:
+      return f(uint64_t{});
   }
 }
 
@@ -46,13 +50,16 @@ void select_slices(const Call& call, int dim) {
     U* to = out + (t / tiles * count + begin) * inner;
     for (int64_t k = begin; k < end; ++k, to += inner) {
       const U* slice = from + index_at(index, k * index.strides[0]) * step;
-      if (inner == 1) *to = *slice;
-      else std::memcpy(to, slice, static_cast<size_t>(inner) * sizeof(U));
+      if (inner == 1)
+        *to = *slice;
+      else
+        std::memcpy(to, slice, static_cast<size_t>(inner) * sizeof(U));
     }
   });
 }
 
-// out [..., count, ...] row-major; in x (elements after `dim` successive), index [count]. attr: dim.
+// out [..., count, ...] row-major; in x (elements after `dim` successive), index [count]. attr:
+// dim.
 void index_select(const Call& call) {
   const int dim = static_cast<int>(call.attr[0].i);
   with_size(size_of(call.in[0].dtype), [&]<class U>(U) { select_slices<U>(call, dim); });
@@ -61,15 +68,20 @@ WS_KERNEL("index_select", index_select)
 
 template <class T>
 WS_INLINE T added(T a, T b) {
-  if constexpr (same_type<T, bf16_t>) return to_bf16(to_float(a) + to_float(b));
-  else if constexpr (same_type<T, f16_t>) return to_f16(to_float(a) + to_float(b));
-  else return a + b;
+  if constexpr (same_type<T, bf16_t>)
+    return to_bf16(to_float(a) + to_float(b));
+  else if constexpr (same_type<T, f16_t>)
+    return to_f16(to_float(a) + to_float(b));
+  else
+    return a + b;
 }
 
-// out x, in place; in index, source: element [..., k, ...] of source goes to x [..., index, ...]. With
-// index of the source's shape (scatter_add) or 1-d along `dim` (index_add): `index_strides` says which.
+// out x, in place; in index, source: element [..., k, ...] of source goes to x [..., index, ...].
+// With index of the source's shape (scatter_add) or 1-d along `dim` (index_add): `index_strides`
+// says which.
 template <class T>
-void add_at(const View& x, const View& index, const int64_t* index_strides, const View& source, int dim) {
+void add_at(const View& x, const View& index, const int64_t* index_strides, const View& source,
+            int dim) {
   // Lines along dim; the innermost other dimension is walked inside, in strips.
   int inner = -1;
   for (int k = source.dims - 1; k >= 0 && inner < 0; --k)
@@ -80,7 +92,8 @@ void add_at(const View& x, const View& index, const int64_t* index_strides, cons
   for (int k = 0; k < source.dims; ++k) {
     if (k == dim || k == inner) continue;
     to.n[to.dims] = from.n[to.dims] = at.n[to.dims] = source.shape[k];
-    to.i[to.dims] = x.strides[k], from.i[to.dims] = source.strides[k], at.i[to.dims] = index_strides[k];
+    to.i[to.dims] = x.strides[k], from.i[to.dims] = source.strides[k],
+    at.i[to.dims] = index_strides[k];
     to.o[to.dims] = from.o[to.dims] = at.o[to.dims] = 0;
     to.count *= source.shape[k];
     ++to.dims, ++from.dims, ++at.dims;
@@ -90,8 +103,10 @@ void add_at(const View& x, const View& index, const int64_t* index_strides, cons
   const int64_t sx = inner < 0 ? 0 : x.strides[inner], ss = inner < 0 ? 0 : source.strides[inner];
   const int64_t si = inner < 0 ? 0 : index_strides[inner];
   parallel_for(to.count * strips, [&](int64_t t) {
-    const GroupWalk a(to, to.dims, t / strips), b(from, from.dims, t / strips), c(at, at.dims, t / strips);
-    const int64_t begin = t % strips * kStrip, end = begin + kStrip < width ? begin + kStrip : width;
+    const GroupWalk a(to, to.dims, t / strips), b(from, from.dims, t / strips),
+        c(at, at.dims, t / strips);
+    const int64_t begin = t % strips * kStrip,
+                  end = begin + kStrip < width ? begin + kStrip : width;
     for (int64_t k = 0; k < n; ++k) {
       const T* s = static_cast<const T*>(source.data) + b.in + k * source.strides[dim];
       T* y = static_cast<T*>(x.data) + a.in;
@@ -118,7 +133,8 @@ void add_with(const char* name, const Call& call, const int64_t* index_strides) 
   if (!is_float(x.dtype) || source.dtype != x.dtype)
     cpu::kernel_refuses(name, "x and source are floating and of one dtype");
   with_type(x.dtype, [&]<class T>(T) {
-    if constexpr (same_type<T, double> || same_type<T, float> || same_type<T, bf16_t> || same_type<T, f16_t>)
+    if constexpr (same_type<T, double> || same_type<T, float> || same_type<T, bf16_t> ||
+                  same_type<T, f16_t>)
       add_at<T>(x, call.in[0], index_strides, source, static_cast<int>(call.attr[0].i));
   });
 }
@@ -151,7 +167,8 @@ void gather_as(const Call& call, int dim) {
   from.dims = at.dims = last;
   const int64_t n = index.shape[last], rows = from.count;
   if (n * rows == 0) return;
-  const int64_t step = x.strides[dim], sx = dim == last ? 0 : x.strides[last], si = index.strides[last];
+  const int64_t step = x.strides[dim], sx = dim == last ? 0 : x.strides[last],
+                si = index.strides[last];
   const int64_t cuts = (n + kTileElements - 1) / kTileElements, share = 1 + (kTileElements - 1) / n;
   U* out = static_cast<U*>(call.out[0].data);
   parallel_for((rows + share - 1) / share * cuts, [&](int64_t t) {
@@ -174,8 +191,10 @@ void gather_as(const Call& call, int dim) {
 void gather(const Call& call) {
   const int dim = static_cast<int>(call.attr[0].i);
   with_size(size_of(call.in[0].dtype), [&]<class U>(U) {
-    if (call.in[1].dtype == DType::i64) gather_as<U, int64_t>(call, dim);
-    else gather_as<U, int32_t>(call, dim);
+    if (call.in[1].dtype == DType::i64)
+      gather_as<U, int64_t>(call, dim);
+    else
+      gather_as<U, int32_t>(call, dim);
   });
 }
 WS_KERNEL("gather", gather)

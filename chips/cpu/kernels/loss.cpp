@@ -1,8 +1,8 @@
 // Cross-entropy of rows. N rows, V columns; targets [N] are i32 or i64.
 //   cross_entropy: out {losses f32 [N], lse f32 [N], gradient [N, V]}, in {logits [N, V], targets},
 //     attr {logit scale, gradient's factor, ignore_index}. lse (log of the sum of exponentials) and
-//     gradient may be undefined. A gradient has the logits' own memory and f32 rows: row n is overwritten, from
-//     its begin, with (softmax - onehot) * factor in f32 or bf16.
+//     gradient may be undefined. A gradient has the logits' own memory and f32 rows: row n is
+//     overwritten, from its begin, with (softmax - onehot) * factor in f32 or bf16.
 //   cross_entropy_backward: out {dlogits}, in {logits, targets, lse}, attr {factor, ignore_index}.
 //   nll_loss: out {losses}, in {log probabilities, targets}, attr {ignore_index}.
 //   nll_loss_backward: out {d [N, V]}, in {targets}, attr {value at the targets, ignore_index}.
@@ -23,7 +23,9 @@ struct Targets {
     return wide ? static_cast<const int64_t*>(data)[i] : static_cast<const int32_t*>(data)[i];
   }
 };
-inline Targets targets_of(const View& v, int64_t ignore) { return {v.data, v.dtype == DType::i64, ignore}; }
+inline Targets targets_of(const View& v, int64_t ignore) {
+  return {v.data, v.dtype == DType::i64, ignore};
+}
 
 WS_INLINE float value_of(float v) { return v; }
 WS_INLINE float value_of(bf16_t v) { return to_float(v); }
@@ -74,7 +76,8 @@ template <class T, class G, bool Gradient>
 void cross_entropy_of(const Call& call) {
   const View &logits = call.in[0], &lse = call.out[1];
   const int64_t width = logits.shape[1];
-  const auto scale = static_cast<float>(call.attr[0].f), factor = static_cast<float>(call.attr[1].f);
+  const auto scale = static_cast<float>(call.attr[0].f),
+             factor = static_cast<float>(call.attr[1].f);
   const Targets targets = targets_of(call.in[1], call.attr[2].i);
   auto* losses = static_cast<float*>(call.out[0].data);
   each_row(logits.shape[0], width, [&](int64_t row) {
@@ -101,7 +104,8 @@ void cross_entropy(const Call& call) {
     cpu::kernel_refuses("cross_entropy", "the logits are no rows");
   const bool half = logits.dtype == DType::bf16;
   if (gradient.defined()) {
-    if (gradient.data != logits.data || half) cpu::kernel_refuses("cross_entropy", "the gradient is not in f32 logits");
+    if (gradient.data != logits.data || half)
+      cpu::kernel_refuses("cross_entropy", "the gradient is not in f32 logits");
     return gradient.dtype == DType::bf16 ? cross_entropy_of<float, bf16_t, true>(call)
                                          : cross_entropy_of<float, float, true>(call);
   }
@@ -125,7 +129,9 @@ void cross_entropy_backward_of(const Call& call) {
       std::memset(to, 0, static_cast<size_t>(width) * sizeof(T));
       return;
     }
-    each_vector(width, [&](int64_t i, int n) { store_n(to + i, vexp(load_n(x + i, n) - lse[row]) * factor, n); });
+    each_vector(width, [&](int64_t i, int n) {
+      store_n(to + i, vexp(load_n(x + i, n) - lse[row]) * factor, n);
+    });
     const double p = std::exp(static_cast<double>(value_of(x[target])) - lse[row]);
     put_value(to + target, static_cast<float>((p - 1) * factor));
   });
@@ -143,7 +149,8 @@ void nll_loss(const Call& call) {
   auto* losses = static_cast<float*>(call.out[0].data);
   for (int64_t row = 0; row < x.count; ++row) {
     const int64_t t = targets[row];
-    losses[row] = t == targets.ignore ? 0 : -(x.half ? to_float(x.halves(row)[t]) : x.floats(row)[t]);
+    losses[row] =
+        t == targets.ignore ? 0 : -(x.half ? to_float(x.halves(row)[t]) : x.floats(row)[t]);
   }
 }
 WS_KERNEL("nll_loss", nll_loss)
@@ -169,7 +176,8 @@ void scale_of(const Rows& y, const Rows& x, float factor) {
   T* to = reinterpret_cast<T*>(y.data);
   parallel_for(tiles_of(count, kTile), [&](int64_t tile) {
     const int64_t at = tile * kTile, n = count - at < kTile ? count - at : kTile;
-    each_vector(n, [&](int64_t i, int m) { store_n(to + at + i, load_n(from + at + i, m) * factor, m); });
+    each_vector(
+        n, [&](int64_t i, int m) { store_n(to + at + i, load_n(from + at + i, m) * factor, m); });
   });
 }
 

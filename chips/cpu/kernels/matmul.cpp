@@ -5,7 +5,8 @@
 
 WS_KERNELS_BEGIN
 
-constexpr int64_t kSmallProduct = 1 << 20;  // multiply-adds below which a batch is cut, not its members
+constexpr int64_t kSmallProduct =
+    1 << 20;  // multiply-adds below which a batch is cut, not its members
 
 int64_t extent(const View& v, int from_end) { return v.shape[v.dims - from_end]; }
 int64_t stride(const View& v, int from_end) { return v.strides[v.dims - from_end]; }
@@ -51,8 +52,10 @@ Batch batch_of(const Call& call, Gemm& g) {
       cpu::kernel_refuses("matmul", "the batch extents differ");
     if (n == 1) continue;
     joins = joins && b.strides[d] == 0;
-    if (joins && g.m == 1) g.a_row = a.strides[d], g.c_row = c.strides[d], g.m = n;
-    else if (joins && a.strides[d] == g.m * g.a_row && c.strides[d] == g.m * g.c_row) g.m *= n;
+    if (joins && g.m == 1)
+      g.a_row = a.strides[d], g.c_row = c.strides[d], g.m = n;
+    else if (joins && a.strides[d] == g.m * g.a_row && c.strides[d] == g.m * g.c_row)
+      g.m *= n;
     else {
       joins = false;
       batch.shape[batch.dims] = n, batch.a[batch.dims] = a.strides[d];
@@ -134,7 +137,8 @@ void sum_columns(const View& x, const View& out) {
   parallel_for(down * across, [&](int64_t tile) {
     const int64_t m = tile / across * kSumRows, n = tile % across * kSumColumns;
     add_rows<In>(x, m, m + kSumRows < rows ? m + kSumRows : rows, n,
-                 n + kSumColumns < columns ? n + kSumColumns : columns, sums + tile / across * columns);
+                 n + kSumColumns < columns ? n + kSumColumns : columns,
+                 sums + tile / across * columns);
   });
   for (int64_t n = 0; n < columns; ++n) {
     Sum sum = 0;

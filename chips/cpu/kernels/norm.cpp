@@ -1,6 +1,7 @@
 // RMS and layer normalisation of rows, forward, with the addition to the residual before it.
 //   out {y, stats, sum}, in {x, weight, bias, residual}, attr {eps}
-// stats f32 [rows, 1 or 2] receives rstd, or mean and rstd; stats, sum and residual may be undefined.
+// stats f32 [rows, 1 or 2] receives rstd, or mean and rstd; stats, sum and residual may be
+// undefined.
 
 #include <cmath>
 
@@ -33,7 +34,8 @@ WS_INLINE const float* add_row(const Rows& residual, const Rows& x, const Rows& 
   const float* a = residual.read(row, row_buffer(1, width));
   const float* b = x.read(row, row_buffer(2, width));
   float* s = sum.target(row, row_buffer(0, width));
-  each_vector(width, [&](int64_t i, int m) { store_n(s + i, load_n(a + i, m) + load_n(b + i, m), m); });
+  each_vector(width,
+              [&](int64_t i, int m) { store_n(s + i, load_n(a + i, m) + load_n(b + i, m), m); });
   sum.finish(row, s);
   return sum.read(row, row_buffer(0, width));
 }
@@ -55,7 +57,8 @@ WS_INLINE void norm(const char* name, const Call& call) {
     float* to = y.target(row, row_buffer(1, width));
     each_vector(width, [&](int64_t i, int m) {
       const vf w = load_n(weight + i, m), e = load_n(v + i, m);
-      store_n(to + i, Layer ? fma((e - s.mean) * s.rstd, w, load_n(bias + i, m)) : e * s.rstd * w, m);
+      store_n(to + i, Layer ? fma((e - s.mean) * s.rstd, w, load_n(bias + i, m)) : e * s.rstd * w,
+              m);
     });
     y.finish(row, to);
   });

@@ -1,8 +1,8 @@
 // RMS and layer normalisation, backward.
 //   out {dx, dx2, dweight, dbias}, in {dy, x, weight, stats, dsum}
-// dx2 is dx once more, in another dtype; dsum is added to dx. All but dx, dy, x, weight and stats may be
-// undefined. With h = (x - mean) rstd and g = dy weight: dx = rstd (g - mean(g) - h mean(g h)) + dsum,
-// where RMS has neither mean nor mean(g).
+// dx2 is dx once more, in another dtype; dsum is added to dx. All but dx, dy, x, weight and stats
+// may be undefined. With h = (x - mean) rstd and g = dy weight: dx = rstd (g - mean(g) - h mean(g
+// h)) + dsum, where RMS has neither mean nor mean(g).
 
 #include "chips/cpu/kernels/rows.h"
 
@@ -16,8 +16,8 @@ struct NormGradient {
 
 // Adds one row to the partial sums of the weights' gradients, and gives mean(g) and mean(g h).
 template <bool Layer>
-WS_INLINE void reduce_row(const NormGradient& p, const float* x, const float* dy, float mean, float rstd,
-                          float* mean_g, float* mean_gh) {
+WS_INLINE void reduce_row(const NormGradient& p, const float* x, const float* dy, float mean,
+                          float rstd, float* mean_g, float* mean_gh) {
   const int64_t width = p.x.width;
   const auto normal = [&](int64_t i, int m) { return (load_n(x + i, m) - mean) * rstd; };
   *mean_gh = row_sum(width, [&](int64_t i, int m) {
@@ -29,14 +29,16 @@ WS_INLINE void reduce_row(const NormGradient& p, const float* x, const float* dy
   *mean_gh /= static_cast<float>(width);
   *mean_g = 0;
   if constexpr (Layer)
-    *mean_g = row_sum(width, [&](int64_t i, int m) { return load_n(dy + i, m) * load_n(p.weight + i, m); }) /
+    *mean_g = row_sum(width, [&](int64_t i,
+                                 int m) { return load_n(dy + i, m) * load_n(p.weight + i, m); }) /
               static_cast<float>(width);
 }
 
 template <bool Layer>
 WS_INLINE void backward_row(const NormGradient& p, int64_t row) {
   const int64_t width = p.x.width;
-  const float mean = Layer ? p.stats[2 * row] : 0, rstd = Layer ? p.stats[2 * row + 1] : p.stats[row];
+  const float mean = Layer ? p.stats[2 * row] : 0,
+              rstd = Layer ? p.stats[2 * row + 1] : p.stats[row];
   const float* x = p.x.read(row, row_buffer(1, width));
   const float* dy = p.dy.read(row, row_buffer(2, width));
   float mean_g, mean_gh;
@@ -48,13 +50,15 @@ WS_INLINE void backward_row(const NormGradient& p, int64_t row) {
     return ((g - mean_g) - h * mean_gh) * rstd;
   };
   if (more)
-    each_vector(width, [&](int64_t i, int m) { store_n(dx + i, gradient(i, m) + load_n(more + i, m), m); });
+    each_vector(
+        width, [&](int64_t i, int m) { store_n(dx + i, gradient(i, m) + load_n(more + i, m), m); });
   else
     each_vector(width, [&](int64_t i, int m) { store_n(dx + i, gradient(i, m), m); });
   p.dx.finish(row, dx);
   if (!p.dx2) return;
   if (p.dx2.half) return p.dx2.finish(row, dx);
-  each_vector(width, [&](int64_t i, int m) { store_n(p.dx2.floats(row) + i, load_n(dx + i, m), m); });
+  each_vector(width,
+              [&](int64_t i, int m) { store_n(p.dx2.floats(row) + i, load_n(dx + i, m), m); });
 }
 
 // Adds the tiles' partial sums [tiles][width] in tile order.
@@ -95,7 +99,8 @@ WS_INLINE void norm_backward(const char* name, const Call& call) {
     const int64_t end = (tile + 1) * per < rows ? (tile + 1) * per : rows;
     for (int64_t row = tile * per; row < end; ++row) backward_row<Layer>(mine, row);
   });
-  if (call.out[2].defined()) add_partials(partials, tiles, width, static_cast<float*>(call.out[2].data));
+  if (call.out[2].defined())
+    add_partials(partials, tiles, width, static_cast<float*>(call.out[2].data));
   if (Layer && call.out[3].defined())
     add_partials(partials + all, tiles, width, static_cast<float*>(call.out[3].data));
 }

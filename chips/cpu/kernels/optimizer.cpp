@@ -1,5 +1,5 @@
-// adamw: out {master, m, v, compute copy or none}, in {grad}, attr {lr, beta1, beta2, eps, weight decay,
-// step, gradient's factor}: one pass over all of them. sum_squares: out {f64 0-d}, in {x}.
+// adamw: out {master, m, v, compute copy or none}, in {grad}, attr {lr, beta1, beta2, eps, weight
+// decay, step, gradient's factor}: one pass over all of them. sum_squares: out {f64 0-d}, in {x}.
 
 #include <cmath>
 
@@ -14,7 +14,8 @@ struct Adamw {
 };
 
 inline Adamw adamw_of(const Attr* attr) {
-  const double lr = attr[0].f, beta1 = attr[1].f, beta2 = attr[2].f, step = static_cast<double>(attr[5].i);
+  const double lr = attr[0].f, beta1 = attr[1].f, beta2 = attr[2].f,
+               step = static_cast<double>(attr[5].i);
   return {static_cast<float>(1 - lr * attr[4].f),
           static_cast<float>(1 - beta1),
           static_cast<float>(beta2),
@@ -26,8 +27,8 @@ inline Adamw adamw_of(const Attr* attr) {
 }
 
 template <bool Copies>
-WS_INLINE void adamw_range(const Adamw& a, float* p, const float* grad, float* m, float* v, bf16_t* copy,
-                           int64_t count) {
+WS_INLINE void adamw_range(const Adamw& a, float* p, const float* grad, float* m, float* v,
+                           bf16_t* copy, int64_t count) {
   each_vector(count, [&](int64_t i, int n) {
     const vf g = load_n(grad + i, n) * a.grad_scale;
     const vf m0 = load_n(m + i, n), m1 = fma(g - m0, splat(a.beta1_rest), m0);
@@ -61,8 +62,8 @@ WS_KERNEL("adamw", adamw)
 typedef float vf4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef double vd4 __attribute__((vector_size(32)));
 
-// Adds the squares of 16 floats to four running sums, in f64, so that neither those of large numbers overflow
-// nor those of small ones get lost.
+// Adds the squares of 16 floats to four running sums, in f64, so that neither those of large
+// numbers overflow nor those of small ones get lost.
 WS_INLINE void add_squares(const float* x, vd4 (&sum)[4]) {
 #pragma GCC unroll 4
   for (int q = 0; q < 4; ++q) {
@@ -89,7 +90,8 @@ WS_INLINE double squares_of(const T* x, int64_t count) {
 void sum_squares(const Call& call) {
   const Rows x = packed_rows("sum_squares", call.in[0]);
   const int64_t count = x.count * x.width, tiles = tiles_of(count, kElements);
-  auto* partial = static_cast<double*>(cpu::scratch(0, static_cast<size_t>(tiles + 1) * sizeof(double)));
+  auto* partial =
+      static_cast<double*>(cpu::scratch(0, static_cast<size_t>(tiles + 1) * sizeof(double)));
   parallel_for(tiles, [&](int64_t tile) {
     const int64_t at = tile * kElements, n = count - at < kElements ? count - at : kElements;
     partial[tile] = x.half ? squares_of(x.halves(0) + at, n) : squares_of(x.floats(0) + at, n);

@@ -1,6 +1,6 @@
-// Kernel "multiply_add_peak" (out flops f64 [threads]; attr steps, pairs): multiply-adds in registers alone,
-// on as many tiles as out has elements, each of which gets the operations that its tile did. What a matrix
-// product cannot exceed.
+// Kernel "multiply_add_peak" (out flops f64 [threads]; attr steps, pairs): multiply-adds in
+// registers alone, on as many tiles as out has elements, each of which gets the operations that its
+// tile did. What a matrix product cannot exceed.
 #include "chips/cpu/kernels/gemm_micro.h"
 
 WS_KERNELS_BEGIN
@@ -34,7 +34,8 @@ void multiply_add_peak(const Call& call) {
   parallel_for(out.shape[0], [&](int64_t tile) {
     const bool pairs = WS_PAIR_PRODUCTS && call.attr[1].i != 0;
     static_cast<double*>(out.data)[tile * out.strides[0]] =
-        pairs ? add_up<Pairs<WS_PAIR_PRODUCTS>>(call.attr[0].i) : add_up<Plain<float>>(call.attr[0].i);
+        pairs ? add_up<Pairs<WS_PAIR_PRODUCTS>>(call.attr[0].i)
+              : add_up<Plain<float>>(call.attr[0].i);
   });
 }
 WS_KERNEL("multiply_add_peak", multiply_add_peak)

@@ -22,7 +22,8 @@ WS_INLINE void multiply(vu x, uint32_t by, vu* low, vu* high) {
 #pragma GCC unroll 2
   for (int i = 0; i < 2; ++i) {
     const auto from = (__m256i)x.part[i];
-    const __m256i even = _mm256_mul_epu32(from, b), odd = _mm256_mul_epu32(_mm256_srli_epi64(from, 32), b);
+    const __m256i even = _mm256_mul_epu32(from, b),
+                  odd = _mm256_mul_epu32(_mm256_srli_epi64(from, 32), b);
     low->part[i] = (vu::Native)_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
     high->part[i] = (vu::Native)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
   }
@@ -37,7 +38,8 @@ WS_INLINE void multiply(vu x, uint32_t by, vu* low, vu* high) {
 // Ten rounds under `key` at the counters first ... first + 15; first is a multiple of 16.
 WS_INLINE Philox philox16(uint64_t key, uint64_t first) {
   const vu lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  vu c0 = lanes + static_cast<uint32_t>(first), c1 = vu{} + static_cast<uint32_t>(first >> 32), c2 = {}, c3 = {};
+  vu c0 = lanes + static_cast<uint32_t>(first), c1 = vu{} + static_cast<uint32_t>(first >> 32),
+     c2 = {}, c3 = {};
   auto k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
 #pragma GCC unroll 10
   for (int round = 0; round < 10; ++round) {

@@ -1,5 +1,5 @@
-// Reductions of any list of dimensions: sum, mean, prod, var, amax, amin, any, all. The output has the
-// input's dimensions, extent 1 where reduced, and is row-major.
+// Reductions of any list of dimensions: sum, mean, prod, var, amax, amin, any, all. The output has
+// the input's dimensions, extent 1 where reduced, and is row-major.
 
 #include "chips/cpu/kernels/reduce_fold.h"
 #include "chips/cpu/kernels/reduce_ops.h"
@@ -27,9 +27,12 @@ void reduce(const Call& call, Finish finish) {
   const auto run = [&]<class W>(W) {
     if (p.kept.count) write_results(out, fold<F<W>>(p, x, nullptr), p.kept.count, finish);
   };
-  if (x.dtype == DType::f64) run(double{});
-  else if (is_float(x.dtype)) run(float{});
-  else run(int64_t{});
+  if (x.dtype == DType::f64)
+    run(double{});
+  else if (is_float(x.dtype))
+    run(float{});
+  else
+    run(int64_t{});
 }
 
 constexpr auto kSame = [](auto v) { return v; };
@@ -64,8 +67,10 @@ void mean_as(const View& out, const View& x) {
 
 void reduce_mean(const Call& call) {
   if (!is_float(call.in[0].dtype)) cpu::kernel_refuses("reduce_mean", "integers have no mean");
-  if (call.in[0].dtype == DType::f64) mean_as<double>(call.out[0], call.in[0]);
-  else mean_as<float>(call.out[0], call.in[0]);
+  if (call.in[0].dtype == DType::f64)
+    mean_as<double>(call.out[0], call.in[0]);
+  else
+    mean_as<float>(call.out[0], call.in[0]);
 }
 WS_KERNEL("reduce_mean", reduce_mean)
 
@@ -83,8 +88,10 @@ void var_as(const View& out, const View& x, int64_t correction) {
 
 void reduce_var(const Call& call) {
   if (!is_float(call.in[0].dtype)) cpu::kernel_refuses("reduce_var", "integers have no variance");
-  if (call.in[0].dtype == DType::f64) var_as<double>(call.out[0], call.in[0], call.attr[0].i);
-  else var_as<float>(call.out[0], call.in[0], call.attr[0].i);
+  if (call.in[0].dtype == DType::f64)
+    var_as<double>(call.out[0], call.in[0], call.attr[0].i);
+  else
+    var_as<float>(call.out[0], call.in[0], call.attr[0].i);
 }
 WS_KERNEL("reduce_var", reduce_var)
 

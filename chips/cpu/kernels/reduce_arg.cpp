@@ -1,6 +1,6 @@
 // argmax, argmin over one dimension (or none): the place of the first element that none beats, NaN
-// beating all. Values are folded first, a block at a time; the place is looked for only in a block that
-// brought a better one.
+// beating all. Values are folded first, a block at a time; the place is looked for only in a block
+// that brought a better one.
 
 #include "chips/cpu/kernels/reduce_fold.h"
 #include "chips/cpu/kernels/reduce_ops.h"
@@ -89,13 +89,15 @@ void best_across(const FoldWork<F>& w, int64_t outputs, Found<typename F::W>* fo
   using I = decltype(V{} > V{});
   constexpr int64_t L = Vector<W>::kCount, C = kFoldColumns<W>;
   const DimGroup& kept = w.p.kept;
-  const int64_t n = kept.n[kept.dims - 1], step = kept.i[kept.dims - 1], place = kept.o[kept.dims - 1];
+  const int64_t n = kept.n[kept.dims - 1], step = kept.i[kept.dims - 1],
+                place = kept.o[kept.dims - 1];
   const int64_t strips = (n + C - 1) / C, outer = kept.count / n, rows = w.p.reduced.count;
   parallel_for(outer * strips * w.pieces, [&](int64_t t) {
     const int64_t piece = t % w.pieces, strip = t / w.pieces % strips * C;
     const GroupWalk o(kept, kept.dims - 1, t / w.pieces / strips);
     const int64_t width = n - strip < C ? n - strip : C;
-    const int64_t first = piece * kFoldRows, last = first + kFoldRows < rows ? first + kFoldRows : rows;
+    const int64_t first = piece * kFoldRows,
+                  last = first + kFoldRows < rows ? first + kFoldRows : rows;
     alignas(64) W buffer[C], best[C];
     alignas(64) I places[C / L];
     for (int64_t r = first; r < last; ++r) {
@@ -131,15 +133,18 @@ void find(const Call& call) {
   const ReducePlan p = plan_reduce(call.out[0], x);
   const int64_t outputs = p.kept.count, count = p.reduced.count;
   if (outputs == 0) return;
-  if (p.reduced.dims != 1 || count == 0) cpu::kernel_refuses("reduce_arg", "one dimension at a time");
+  if (p.reduced.dims != 1 || count == 0)
+    cpu::kernel_refuses("reduce_arg", "one dimension at a time");
   FoldWork<F> w{p, static_cast<const char*>(x.data), static_cast<int64_t>(size_of(x.dtype)),
                 loader<W>(x.dtype), nullptr};
   const int64_t piece = p.along_rows ? kFoldPiece : kFoldRows;
   w.pieces = (count + piece - 1) / piece;
   auto* found = static_cast<Found<W>*>(
       cpu::scratch(6, static_cast<size_t>(w.pieces * outputs) * sizeof(Found<W>)));
-  if (p.along_rows) best_along<F>(w, outputs, found);
-  else best_across<F>(w, outputs, found);
+  if (p.along_rows)
+    best_along<F>(w, outputs, found);
+  else
+    best_across<F>(w, outputs, found);
   int64_t* out = static_cast<int64_t*>(call.out[0].data);
   for (int64_t k = 0; k < outputs; ++k) {
     Found<W> best = found[k];
@@ -153,9 +158,12 @@ template <bool Max>
 void find_best(const Call& call) {
   const DType t = call.in[0].dtype;
   if (is_complex(t)) cpu::kernel_refuses("reduce_arg", "complex values");
-  if (t == DType::f64) find<BestOf<double, Max>>(call);
-  else if (is_float(t)) find<BestOf<float, Max>>(call);
-  else find<BestOf<int64_t, Max>>(call);
+  if (t == DType::f64)
+    find<BestOf<double, Max>>(call);
+  else if (is_float(t))
+    find<BestOf<float, Max>>(call);
+  else
+    find<BestOf<int64_t, Max>>(call);
 }
 
 void reduce_argmax(const Call& call) { find_best<true>(call); }

@@ -1,7 +1,7 @@
 #pragma once
-// Folding a view into partial results, one for each output and piece of what it reduces; pieces are cut
-// by shape alone and joined in pairs, so that the rounding error of a sum grows with the logarithm of
-// its length. A Fold says what is done:
+// Folding a view into partial results, one for each output and piece of what it reduces; pieces are
+// cut by shape alone and joined in pairs, so that the rounding error of a sum grows with the
+// logarithm of its length. A Fold says what is done:
 //   using W                      accumulates in float, double or int64_t
 //   static V none()              joins without effect; V is one register of W
 //   static V map(V x, V center)  what of an element is joined
@@ -38,10 +38,10 @@ WS_INLINE void store_v(W* p, typename Vector<W>::type v) {
   *reinterpret_cast<typename Vector<W>::loose*>(p) = v;
 }
 
-constexpr int64_t kFoldRow = 2048;        // elements that one set of lanes folds
-constexpr int64_t kFoldPiece = 1 << 15;   // elements of a piece along rows
-constexpr int64_t kFoldRows = 512;        // rows of a piece across them
-constexpr int64_t kFoldGroup = 64;        // of which so many are folded by one set of lanes
+constexpr int64_t kFoldRow = 2048;       // elements that one set of lanes folds
+constexpr int64_t kFoldPiece = 1 << 15;  // elements of a piece along rows
+constexpr int64_t kFoldRows = 512;       // rows of a piece across them
+constexpr int64_t kFoldGroup = 64;       // of which so many are folded by one set of lanes
 template <class W>
 constexpr int64_t kFoldColumns = 4096 / static_cast<int64_t>(sizeof(W));
 
@@ -101,8 +101,8 @@ struct FoldWork {
 
 // Elements [begin, end) of the rows [row, row + rows) of the reduced group, for one output.
 template <class F>
-typename F::W fold_rows(const FoldWork<F>& w, int64_t base, int64_t row, int64_t rows, int64_t begin,
-                        int64_t end, typename F::W center) {
+typename F::W fold_rows(const FoldWork<F>& w, int64_t base, int64_t row, int64_t rows,
+                        int64_t begin, int64_t end, typename F::W center) {
   using W = typename F::W;
   const DimGroup& g = w.p.reduced;
   const int64_t step = g.i[g.dims - 1];
@@ -151,7 +151,8 @@ WS_INLINE void fold_columns(W* a, const W* const (&row)[4], int rows, int64_t n,
   };
   if (rows == 4)
     for (int64_t k = 0; k < n; k += L)
-      store_v(a + k, F::join(load_v(a + k), F::join(F::join(at(0, k), at(1, k)), F::join(at(2, k), at(3, k)))));
+      store_v(a + k, F::join(load_v(a + k),
+                             F::join(F::join(at(0, k), at(1, k)), F::join(at(2, k), at(3, k)))));
   else
     for (int r = 0; r < rows; ++r)
       for (int64_t k = 0; k < n; k += L) store_v(a + k, F::join(load_v(a + k), at(r, k)));
@@ -163,13 +164,15 @@ void fold_across(const FoldWork<F>& w, int64_t outputs) {
   using W = typename F::W;
   constexpr int64_t L = Vector<W>::kCount, C = kFoldColumns<W>;
   const DimGroup& kept = w.p.kept;
-  const int64_t n = kept.n[kept.dims - 1], step = kept.i[kept.dims - 1], place = kept.o[kept.dims - 1];
+  const int64_t n = kept.n[kept.dims - 1], step = kept.i[kept.dims - 1],
+                place = kept.o[kept.dims - 1];
   const int64_t strips = (n + C - 1) / C, outer = kept.count / n, rows = w.p.reduced.count;
   parallel_for(outer * strips * w.pieces, [&](int64_t t) {
     const int64_t piece = t % w.pieces, strip = t / w.pieces % strips * C;
     const GroupWalk o(kept, kept.dims - 1, t / w.pieces / strips);
     const int64_t width = n - strip < C ? n - strip : C, padded = (width + L - 1) / L * L;
-    const int64_t first = piece * kFoldRows, last = first + kFoldRows < rows ? first + kFoldRows : rows;
+    const int64_t first = piece * kFoldRows,
+                  last = first + kFoldRows < rows ? first + kFoldRows : rows;
     alignas(64) W buffer[4][C], sums[2][C], center[C];
     const bool whole = padded == width;
     for (int64_t k = 0; k < padded; k += L) store_v(sums[1] + k, F::none());
@@ -187,7 +190,8 @@ void fold_across(const FoldWork<F>& w, int64_t outputs) {
         const int high = end - r < 4 ? static_cast<int>(end - r) : 4;
         const W* row[4] = {};
         for (int k = 0; k < high; ++k, walk.next()) {
-          row[k] = w.load(w.data + (o.in + walk.in + strip * step) * w.size, step, width, buffer[k]);
+          row[k] =
+              w.load(w.data + (o.in + walk.in + strip * step) * w.size, step, width, buffer[k]);
           if (!whole && row[k] != buffer[k]) {  // whole vectors must be readable
             std::memcpy(buffer[k], row[k], static_cast<size_t>(width) * sizeof(W));
             row[k] = buffer[k];
@@ -203,8 +207,8 @@ void fold_across(const FoldWork<F>& w, int64_t outputs) {
   });
 }
 
-// Folds everything; returns the results, one for each output, in scratch memory (slot 6) that the next
-// fold reuses.
+// Folds everything; returns the results, one for each output, in scratch memory (slot 6) that the
+// next fold reuses.
 template <class F>
 typename F::W* fold(const ReducePlan& p, const View& x, const typename F::W* center) {
   using W = typename F::W;
@@ -215,17 +219,23 @@ typename F::W* fold(const ReducePlan& p, const View& x, const typename F::W* cen
   if (!w.load) cpu::kernel_refuses("reduce", "complex values");
   if (count > 0) {
     const int64_t n = p.reduced.n[p.reduced.dims - 1];
-    if (!p.along_rows) w.pieces = (count + kFoldRows - 1) / kFoldRows;
-    else if (n > kFoldPiece) w.pieces = count / n * ((n + kFoldPiece - 1) / kFoldPiece);
-    else w.pieces = (count / n + kFoldPiece / n - 1) / (kFoldPiece / n);
+    if (!p.along_rows)
+      w.pieces = (count + kFoldRows - 1) / kFoldRows;
+    else if (n > kFoldPiece)
+      w.pieces = count / n * ((n + kFoldPiece - 1) / kFoldPiece);
+    else
+      w.pieces = (count / n + kFoldPiece / n - 1) / (kFoldPiece / n);
   }
-  w.partial = static_cast<W*>(cpu::scratch(6, static_cast<size_t>((w.pieces * outputs + L)) * sizeof(W)));
+  w.partial =
+      static_cast<W*>(cpu::scratch(6, static_cast<size_t>((w.pieces * outputs + L)) * sizeof(W)));
   if (count == 0) {
     for (int64_t k = 0; k < outputs; ++k) w.partial[k] = F::none()[0];
     return w.partial;
   }
-  if (p.along_rows) fold_along<F>(w, outputs);
-  else fold_across<F>(w, outputs);
+  if (p.along_rows)
+    fold_along<F>(w, outputs);
+  else
+    fold_across<F>(w, outputs);
   // Pairs of pieces, then pairs of pairs.
   constexpr int64_t kBlock = 1024;
   if (w.pieces > 1)

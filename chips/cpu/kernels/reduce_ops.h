@@ -41,9 +41,11 @@ struct Product {
 };
 
 template <class T>
-constexpr T kLowest = same_type<T, int64_t> ? static_cast<T>(INT64_MIN) : static_cast<T>(-__builtin_inf());
+constexpr T kLowest = same_type<T, int64_t> ? static_cast<T>(INT64_MIN)
+                                            : static_cast<T>(-__builtin_inf());
 template <class T>
-constexpr T kHighest = same_type<T, int64_t> ? static_cast<T>(INT64_MAX) : static_cast<T>(__builtin_inf());
+constexpr T kHighest = same_type<T, int64_t> ? static_cast<T>(INT64_MAX)
+                                             : static_cast<T>(__builtin_inf());
 
 // NaN wins.
 template <class T>

@@ -1,7 +1,7 @@
 #pragma once
-// The geometry of a reduction: the input's dimensions in two groups, kept and reduced, each sorted so
-// that the last has the smallest step, seamless ones merged. A dimension is reduced where the output
-// has extent 1.
+// The geometry of a reduction: the input's dimensions in two groups, kept and reduced, each sorted
+// so that the last has the smallest step, seamless ones merged. A dimension is reduced where the
+// output has extent 1.
 
 #include "chips/cpu/simd.h"
 
@@ -9,7 +9,7 @@ WS_KERNELS_BEGIN
 
 struct DimGroup {
   int dims = 0;
-  int64_t count = 1;  // product of the extents
+  int64_t count = 1;                                          // product of the extents
   int64_t n[kMaxDims + 1], i[kMaxDims + 1], o[kMaxDims + 1];  // extents, steps of input and output
 };
 
@@ -43,7 +43,8 @@ struct ReducePlan {
   bool along_rows;  // the last reduced dimension is read along; else the last kept one
 };
 
-// `out` has x's dimensions, with extent 1 where they are reduced. kept.o are places of a row-major out.
+// `out` has x's dimensions, with extent 1 where they are reduced. kept.o are places of a row-major
+// out.
 inline ReducePlan plan_reduce(const View& out, const View& x) {
   ReducePlan p;
   int64_t place[kMaxDims + 1];
@@ -57,12 +58,15 @@ inline ReducePlan plan_reduce(const View& out, const View& x) {
   }
   merge_dims(p.kept), merge_dims(p.reduced);
   const int64_t kn = p.kept.n[p.kept.dims - 1], rn = p.reduced.n[p.reduced.dims - 1];
-  p.along_rows = p.reduced.count != 1 && (p.kept.count == 1 || step_size(p.reduced.i[p.reduced.dims - 1]) <
-                                                               step_size(p.kept.i[p.kept.dims - 1]));
+  p.along_rows =
+      p.reduced.count != 1 && (p.kept.count == 1 || step_size(p.reduced.i[p.reduced.dims - 1]) <
+                                                        step_size(p.kept.i[p.kept.dims - 1]));
   // Reading along a few elements only wastes more than gathering along many.
   constexpr int64_t kFew = 16, kMany = 64;
-  if (p.along_rows && rn < kFew && kn >= kMany) p.along_rows = false;
-  else if (!p.along_rows && kn < kFew && rn >= kMany) p.along_rows = true;
+  if (p.along_rows && rn < kFew && kn >= kMany)
+    p.along_rows = false;
+  else if (!p.along_rows && kn < kFew && rn >= kMany)
+    p.along_rows = true;
   return p;
 }
 

@@ -13,7 +13,8 @@ void reduce_prod_backward(const Call& call) {
   const View& g = call.in[1];
   const LoadRow<double> load_x = loader<double>(x.dtype), load_g = loader<double>(g.dtype);
   const StoreRow<double> put = storer<double>(dx.dtype);
-  // Two plans over the same dimensions give the places of x and dx; unmerged, so that they walk alike.
+  // Two plans over the same dimensions give the places of x and dx; unmerged, so that they walk
+  // alike.
   DimGroup kept, reduced, kept_dx, reduced_dx;
   int64_t place = 1, step = 1;
   for (int k = x.dims - 1; k >= 0; --k) {
@@ -26,7 +27,8 @@ void reduce_prod_backward(const Call& call) {
     step *= x.shape[k], place *= g.shape[k];
   }
   if (kept.count == 0 || reduced.count == 0) return;
-  const int64_t size = static_cast<int64_t>(size_of(x.dtype)), size_dx = static_cast<int64_t>(size_of(dx.dtype));
+  const int64_t size = static_cast<int64_t>(size_of(x.dtype)),
+                size_dx = static_cast<int64_t>(size_of(dx.dtype));
   const int64_t size_g = static_cast<int64_t>(size_of(g.dtype));
   const auto value = [&](int64_t at) {
     double v;
@@ -43,8 +45,10 @@ void reduce_prod_backward(const Call& call) {
       GroupWalk r(reduced, reduced.dims, 0), s(reduced_dx, reduced_dx.dims, 0);
       for (int64_t e = 0; e < reduced.count; ++e, r.next()) {
         const double v = value(o.in + r.in);
-        if (v == 0) ++zeros;
-        else product *= v;
+        if (v == 0)
+          ++zeros;
+        else
+          product *= v;
       }
       product *= *load_g(static_cast<const char*>(g.data) + o.out * size_g, 1, 1, &scale);
       GroupWalk again(reduced, reduced.dims, 0);

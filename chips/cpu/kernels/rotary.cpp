@@ -1,13 +1,14 @@
-// rotary: out {y}, in {x, cos, sin, positions}, attr {heads, inverse}. x and y [B, T, H, D] with a last
-// stride of 1, y may be x; cos and sin f32 [P, D/2]; positions i32 [B, T] or undefined. `inverse`
-// turns the other way, which is the derivative. Heads from `heads` on are copied.
+// rotary: out {y}, in {x, cos, sin, positions}, attr {heads, inverse}. x and y [B, T, H, D] with a
+// last stride of 1, y may be x; cos and sin f32 [P, D/2]; positions i32 [B, T] or undefined.
+// `inverse` turns the other way, which is the derivative. Heads from `heads` on are copied.
 
 #include "chips/cpu/kernels/rows.h"
 
 WS_KERNELS_BEGIN
 
 template <class T>
-WS_INLINE void rotate(const T* x, T* y, const float* cos, const float* sin, float sign, int64_t half) {
+WS_INLINE void rotate(const T* x, T* y, const float* cos, const float* sin, float sign,
+                      int64_t half) {
   each_vector(half, [&](int64_t i, int n) {
     const vf a = load_n(x + i, n), b = load_n(x + half + i, n);
     const vf c = load_n(cos + i, n), s = load_n(sin + i, n) * sign;
@@ -25,9 +26,10 @@ void rotary_of(const Call& call) {
   const float sign = call.attr[1].i ? -1.0f : 1.0f;
   each_row(B * T_, H * D, [&](int64_t row) {
     const int64_t b = row / T_, t = row % T_;
-    const int64_t p = positions ? static_cast<const int32_t*>(positions->data)[b * positions->strides[0] +
-                                                                              t * positions->strides[1]]
-                                : t;
+    const int64_t p =
+        positions ? static_cast<const int32_t*>(
+                        positions->data)[b * positions->strides[0] + t * positions->strides[1]]
+                  : t;
     const float* c = static_cast<const float*>(cos.data) + p * (D / 2);
     const float* s = static_cast<const float*>(sin.data) + p * (D / 2);
     const T* from = static_cast<const T*>(x.data) + b * x.strides[0] + t * x.strides[1];

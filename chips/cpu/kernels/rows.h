@@ -1,6 +1,7 @@
 #pragma once
-// Packed rows of f32 or bf16, worked on as f32: an f32 row is used where it lies, a bf16 row is widened
-// into a buffer and narrowed back. So a kernel over rows is one loop over floats for every dtype.
+// Packed rows of f32 or bf16, worked on as f32: an f32 row is used where it lies, a bf16 row is
+// widened into a buffer and narrowed back. So a kernel over rows is one loop over floats for every
+// dtype.
 
 #include "chips/cpu/simd.h"
 
@@ -90,7 +91,9 @@ inline int64_t rows_per_tile(int64_t width) {
   const int64_t n = 16384 / (width > 0 ? width : 1);
   return n > 1 ? n : 1;
 }
-inline int64_t tiles_of(int64_t count, int64_t per_tile) { return (count + per_tile - 1) / per_tile; }
+inline int64_t tiles_of(int64_t count, int64_t per_tile) {
+  return (count + per_tile - 1) / per_tile;
+}
 
 /// Calls f(row) for every row, in parallel.
 template <class F>

@@ -1,5 +1,6 @@
-// softmax and log_softmax of packed tensors seen as [outer, n, inner], over n; and their derivatives.
-// inner 1: a row at a time. Else strips of `inner`, a row of 16 or more columns at a time.
+// softmax and log_softmax of packed tensors seen as [outer, n, inner], over n; and their
+// derivatives. inner 1: a row at a time. Else strips of `inner`, a row of 16 or more columns at a
+// time.
 
 #include <cmath>
 
@@ -113,7 +114,8 @@ struct SoftmaxWork {
     parallel_for(outer * count, [&](int64_t t) {
       const int64_t c = t % count * kStrip;
       W* buffer = static_cast<W*>(cpu::scratch(0, static_cast<size_t>(2 * n * kStrip) * sizeof(W)));
-      f(t / count * n * inner + c, inner - c < kStrip ? inner - c : kStrip, buffer, buffer + n * kStrip);
+      f(t / count * n * inner + c, inner - c < kStrip ? inner - c : kStrip, buffer,
+        buffer + n * kStrip);
     });
   }
 };
@@ -127,28 +129,32 @@ void softmax_row(const SoftmaxWork<W>& w, int64_t at, W* a, W* b) {
   const W* x = w.row(0, at, w.n, a);
   W* y = w.target(at, b);
   V top = V{} + kNone<W>;
-  for_vectors<W>(w.n, kNone<W>, nullptr, [&](V v) { return top = Wide<W>::greater(v, top); }, x);
+  for_vectors<W>(
+      w.n, kNone<W>, nullptr, [&](V v) { return top = Wide<W>::greater(v, top); }, x);
   const W shift = Wide<W>::greatest(top);
   // Sums of blocks, so that the error does not grow with the length of the row.
   V total{};
   for (int64_t k = 0; k < w.n; k += kFoldRow) {
     V sum{};
-    for_vectors<W>(w.n - k < kFoldRow ? w.n - k : kFoldRow, kNone<W>, Log ? nullptr : y + k,
-                   [&](V v) {
-                     const V e = Wide<W>::exp(v - shift);
-                     sum += e;
-                     return e;
-                   },
-                   x + k);
+    for_vectors<W>(
+        w.n - k < kFoldRow ? w.n - k : kFoldRow, kNone<W>, Log ? nullptr : y + k,
+        [&](V v) {
+          const V e = Wide<W>::exp(v - shift);
+          sum += e;
+          return e;
+        },
+        x + k);
     total += sum;
   }
   const W sum = Wide<W>::sum(total);
   if constexpr (Log) {
     const W log_sum = std::log(sum);
-    for_vectors<W>(w.n, 0, y, [&](V v) { return (v - shift) - log_sum; }, x);
+    for_vectors<W>(
+        w.n, 0, y, [&](V v) { return (v - shift) - log_sum; }, x);
   } else {
     const W inverse = 1 / sum;
-    for_vectors<W>(w.n, 0, y, [&](V v) { return v * inverse; }, y);
+    for_vectors<W>(
+        w.n, 0, y, [&](V v) { return v * inverse; }, y);
   }
   w.finish(at, w.n, y);
 }
@@ -159,7 +165,8 @@ void softmax_strip(const SoftmaxWork<W>& w, int64_t at, int64_t width, W* a) {
   constexpr int64_t L = Wide<W>::kCount, S = SoftmaxWork<W>::kStrip;
   const int64_t padded = (width + L - 1) / L * L;
   alignas(64) W top[S], sum[S], row[S] = {};
-  for (int64_t k = 0; k < padded; k += L) Wide<W>::store(top + k, V{} + kNone<W>), Wide<W>::store(sum + k, V{});
+  for (int64_t k = 0; k < padded; k += L)
+    Wide<W>::store(top + k, V{} + kNone<W>), Wide<W>::store(sum + k, V{});
   for (int64_t r = 0; r < w.n; ++r) {
     const W* x = w.row(0, at + r * w.inner, width, row);
     W* copy = a + r * S;
@@ -178,7 +185,8 @@ void softmax_strip(const SoftmaxWork<W>& w, int64_t at, int64_t width, W* a) {
         if (!Log) Wide<W>::store(a + r * S + k, e);
         Wide<W>::store(part + k, Wide<W>::load(part + k) + e);
       }
-    for (int64_t k = 0; k < padded; k += L) Wide<W>::store(sum + k, Wide<W>::load(sum + k) + Wide<W>::load(part + k));
+    for (int64_t k = 0; k < padded; k += L)
+      Wide<W>::store(sum + k, Wide<W>::load(sum + k) + Wide<W>::load(part + k));
   }
   for (int64_t k = 0; k < padded; ++k) sum[k] = Log ? std::log(sum[k]) : 1 / sum[k];
   for (int64_t r = 0; r < w.n; ++r) {
@@ -201,12 +209,14 @@ void backward_row(const SoftmaxWork<W>& w, int64_t at, W* a, W* b, W* c) {
   V total{};
   for (int64_t k = 0; k < w.n; k += kFoldRow) {
     V sum{};
-    for_vectors<W>(w.n - k < kFoldRow ? w.n - k : kFoldRow, 0, nullptr,
-                   [&](V p, V q) { return sum += Log ? q : p * q; }, y + k, g + k);
+    for_vectors<W>(
+        w.n - k < kFoldRow ? w.n - k : kFoldRow, 0, nullptr,
+        [&](V p, V q) { return sum += Log ? q : p * q; }, y + k, g + k);
     total += sum;
   }
   const W sum = Wide<W>::sum(total);
-  for_vectors<W>(w.n, 0, d, [&](V p, V q) { return Log ? q - Wide<W>::exp(p) * sum : p * (q - sum); }, y, g);
+  for_vectors<W>(
+      w.n, 0, d, [&](V p, V q) { return Log ? q - Wide<W>::exp(p) * sum : p * (q - sum); }, y, g);
   w.finish(at, w.n, d);
 }
 
@@ -230,12 +240,14 @@ void backward_strip(const SoftmaxWork<W>& w, int64_t at, int64_t width, W* a, W*
         Wide<W>::store(part + k, Wide<W>::load(part + k) + (Log ? q : p * q));
       }
     }
-    for (int64_t k = 0; k < padded; k += L) Wide<W>::store(sum + k, Wide<W>::load(sum + k) + Wide<W>::load(part + k));
+    for (int64_t k = 0; k < padded; k += L)
+      Wide<W>::store(sum + k, Wide<W>::load(sum + k) + Wide<W>::load(part + k));
   }
   for (int64_t r = 0; r < w.n; ++r) {
     W* y = a + r * S;
     for (int64_t k = 0; k < padded; k += L) {
-      const V p = Wide<W>::load(y + k), q = Wide<W>::load(b + r * S + k), s = Wide<W>::load(sum + k);
+      const V p = Wide<W>::load(y + k), q = Wide<W>::load(b + r * S + k),
+              s = Wide<W>::load(sum + k);
       Wide<W>::store(y + k, Log ? q - Wide<W>::exp(p) * s : p * (q - s));
     }
     w.put(w.out + (at + r * w.inner) * w.out_size, 1, width, y);
@@ -246,16 +258,21 @@ template <class W, bool Log>
 void forward_as(const Call& call) {
   const SoftmaxWork<W> w(call);
   if (w.outer * w.n * w.inner == 0) return;
-  if (w.inner == 1) w.rows([&](int64_t at, W* a, W* b, W*) { softmax_row<W, Log>(w, at, a, b); });
-  else w.strips([&](int64_t at, int64_t width, W* a, W*) { softmax_strip<W, Log>(w, at, width, a); });
+  if (w.inner == 1)
+    w.rows([&](int64_t at, W* a, W* b, W*) { softmax_row<W, Log>(w, at, a, b); });
+  else
+    w.strips([&](int64_t at, int64_t width, W* a, W*) { softmax_strip<W, Log>(w, at, width, a); });
 }
 
 template <class W, bool Log>
 void backward_as(const Call& call) {
   const SoftmaxWork<W> w(call);
   if (w.outer * w.n * w.inner == 0) return;
-  if (w.inner == 1) w.rows([&](int64_t at, W* a, W* b, W* c) { backward_row<W, Log>(w, at, a, b, c); });
-  else w.strips([&](int64_t at, int64_t width, W* a, W* b) { backward_strip<W, Log>(w, at, width, a, b); });
+  if (w.inner == 1)
+    w.rows([&](int64_t at, W* a, W* b, W* c) { backward_row<W, Log>(w, at, a, b, c); });
+  else
+    w.strips(
+        [&](int64_t at, int64_t width, W* a, W* b) { backward_strip<W, Log>(w, at, width, a, b); });
 }
 
 // In f64 when an operand is f64.

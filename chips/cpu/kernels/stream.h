@@ -1,5 +1,6 @@
 #pragma once
-// Stores past the caches, for results that do not fit in them: no line is read before it is written.
+// Stores past the caches, for results that do not fit in them: no line is read before it is
+// written.
 
 #include <cstring>
 

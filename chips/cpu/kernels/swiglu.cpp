@@ -1,4 +1,5 @@
-// swiglu: out {y [.., F]}, in {gate_up [.., 2F]};  swiglu_backward: out {dgate_up}, in {dy, gate_up}.
+// swiglu: out {y [.., F]}, in {gate_up [.., 2F]};  swiglu_backward: out {dgate_up}, in {dy,
+// gate_up}.
 
 #include "chips/cpu/kernels/rows.h"
 
@@ -44,8 +45,10 @@ void swiglu(const Call& call) {
 
 void swiglu_backward(const Call& call) {
   const Rows d = packed_rows("swiglu_backward", call.out[0]);
-  const Rows dy = packed_rows("swiglu_backward", call.in[0]), x = packed_rows("swiglu_backward", call.in[1]);
-  if (d.half != x.half || dy.half != x.half) cpu::kernel_refuses("swiglu_backward", "the dtypes differ");
+  const Rows dy = packed_rows("swiglu_backward", call.in[0]),
+             x = packed_rows("swiglu_backward", call.in[1]);
+  if (d.half != x.half || dy.half != x.half)
+    cpu::kernel_refuses("swiglu_backward", "the dtypes differ");
   x.half ? swiglu_backward_of<bf16_t>(d, dy, x) : swiglu_backward_of<float>(d, dy, x);
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// out[i][j] = in[j][i], both with successive elements along their last index, in blocks whose lines of
-// 64 bytes are written whole.
+// out[i][j] = in[j][i], both with successive elements along their last index, in blocks whose lines
+// of 64 bytes are written whole.
 
 #include "chips/cpu/kernels/stream.h"
 
