@@ -103,9 +103,9 @@ void write_report(const std::string& run_folder, const std::vector<Sample>& samp
 
   std::string name = html_escape(base_name(run_folder));
   std::string html =
-      str("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Run ", name,
+      str("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>", name,
           "</title><meta name=\"viewport\" content=\"width=device-width\"><style>", kStyle,
-          "</style></head><body><h1>Run ", name, "</h1>\n", figures.html(), extra,
+          "</style></head><body><h1>", name, "</h1>\n", figures.html(), extra,
           "<h2>Curves</h2><div class=\"charts\">\n");
   html +=
       svg_chart("Loss", "step", "nats a token",

@@ -27,6 +27,14 @@
   }                    \
   }                    \
   }
+/// The same without the anonymous namespace: for a function that other kernel sources of the set
+/// call.
+#define WS_SHARED_BEGIN  \
+  namespace wellspring { \
+  namespace WS_CONCAT(isa_, WS_ISA) {
+#define WS_SHARED_END \
+  }                   \
+  }
 
 /// Puts a kernel into the table of its instruction set (a linker section, so no code runs at load):
 ///   WS_KERNEL("softmax", softmax)

@@ -259,30 +259,28 @@ void multiply(const Gemm& g) {
 
 WS_KERNELS_END
 
-namespace wellspring {
-namespace WS_CONCAT(isa_, WS_ISA) {
+WS_SHARED_BEGIN
 
-  void gemm(const Gemm& given) {
-    Gemm g = given;
-    if (g.m <= 0 || g.n <= 0) return;
-    // Rows of C should be rows in memory, and the vectors go along the longer side.
-    const bool by_columns = g.c_row == 1 && g.c_col != 1;
-    if (!g.bias && (by_columns || (g.n < 8 && g.n < g.m))) {
-      g = given;
-      g.m = given.n, g.n = given.m;
-      g.a = given.b, g.a_row = given.b_col, g.a_col = given.b_row, g.a_type = given.b_type;
-      g.b = given.a, g.b_row = given.a_col, g.b_col = given.a_row, g.b_type = given.a_type;
-      g.c_row = given.c_col, g.c_col = given.c_row;
-    }
-    const bool narrow_out = g.c_type == DType::bf16;
-    if (g.accumulate && narrow_out) cpu::kernel_refuses("matmul", "it accumulates into f32 or f64");
-    if (g.c_type == DType::f64) return multiply<Plain<double>, double>(g);
-    if (g.a_type == DType::bf16 && g.b_type == DType::bf16 && (WS_PAIR_PRODUCTS || g.force_pairs)) {
-      using Op = Pairs<WS_PAIR_PRODUCTS>;
-      return narrow_out ? multiply<Op, bf16_t>(g) : multiply<Op, float>(g);
-    }
-    narrow_out ? multiply<Plain<float>, bf16_t>(g) : multiply<Plain<float>, float>(g);
+void gemm(const Gemm& given) {
+  Gemm g = given;
+  if (g.m <= 0 || g.n <= 0) return;
+  // Rows of C should be rows in memory, and the vectors go along the longer side.
+  const bool by_columns = g.c_row == 1 && g.c_col != 1;
+  if (!g.bias && (by_columns || (g.n < 8 && g.n < g.m))) {
+    g = given;
+    g.m = given.n, g.n = given.m;
+    g.a = given.b, g.a_row = given.b_col, g.a_col = given.b_row, g.a_type = given.b_type;
+    g.b = given.a, g.b_row = given.a_col, g.b_col = given.a_row, g.b_type = given.a_type;
+    g.c_row = given.c_col, g.c_col = given.c_row;
   }
+  const bool narrow_out = g.c_type == DType::bf16;
+  if (g.accumulate && narrow_out) cpu::kernel_refuses("matmul", "it accumulates into f32 or f64");
+  if (g.c_type == DType::f64) return multiply<Plain<double>, double>(g);
+  if (g.a_type == DType::bf16 && g.b_type == DType::bf16 && (WS_PAIR_PRODUCTS || g.force_pairs)) {
+    using Op = Pairs<WS_PAIR_PRODUCTS>;
+    return narrow_out ? multiply<Op, bf16_t>(g) : multiply<Op, float>(g);
+  }
+  narrow_out ? multiply<Plain<float>, bf16_t>(g) : multiply<Plain<float>, float>(g);
+}
 
-}  // namespace )
-}  // namespace wellspring
+WS_SHARED_END

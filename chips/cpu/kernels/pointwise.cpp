@@ -309,27 +309,27 @@ void result(const Plan& plan, const Chunk& c, int o, PointwiseRow& row, Buffers&
 
 WS_KERNELS_END
 
-namespace wellspring::WS_CONCAT(isa_, WS_ISA) {
+WS_SHARED_BEGIN
 
-  void run_pointwise(const Call& call, const Pointwise& kernel) {
-    Plan plan;
-    plan.kernel = &kernel;
-    make_plan(plan, call);
-    if (plan.space.total == 0) return;
-    const int64_t tiles = (plan.chunks + plan.chunks_per_tile - 1) / plan.chunks_per_tile;
-    parallel_for(tiles, [&](int64_t tile) {
-      Buffers buffers;
-      const int64_t first = tile * plan.chunks_per_tile;
-      for (int64_t i = first; i < plan.chunks && i < first + plan.chunks_per_tile; ++i) {
-        const Chunk chunk = chunk_at(plan, i);
-        PointwiseRow row{};
-        for (int s = 0; s < kPointwiseSlots; ++s)
-          if (plan.slots >> s & 1) fetch(plan, chunk, s, buffers, row);
-        for (int o = 0; o < kernel.outs; ++o)
-          if (plan.place[kernel.ins + o].data) result(plan, chunk, o, row, buffers);
-      }
-      stream_done();
-    });
-  }
+void run_pointwise(const Call& call, const Pointwise& kernel) {
+  Plan plan;
+  plan.kernel = &kernel;
+  make_plan(plan, call);
+  if (plan.space.total == 0) return;
+  const int64_t tiles = (plan.chunks + plan.chunks_per_tile - 1) / plan.chunks_per_tile;
+  parallel_for(tiles, [&](int64_t tile) {
+    Buffers buffers;
+    const int64_t first = tile * plan.chunks_per_tile;
+    for (int64_t i = first; i < plan.chunks && i < first + plan.chunks_per_tile; ++i) {
+      const Chunk chunk = chunk_at(plan, i);
+      PointwiseRow row{};
+      for (int s = 0; s < kPointwiseSlots; ++s)
+        if (plan.slots >> s & 1) fetch(plan, chunk, s, buffers, row);
+      for (int o = 0; o < kernel.outs; ++o)
+        if (plan.place[kernel.ins + o].data) result(plan, chunk, o, row, buffers);
+    }
+    stream_done();
+  });
+}
 
-}  // namespace wellspring::WS_CONCAT(isa_,WS_ISA)
+WS_SHARED_END

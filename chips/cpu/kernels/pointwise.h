@@ -5,37 +5,37 @@
 
 #include "chips/cpu/vector_math.h"
 
-namespace wellspring::WS_CONCAT(isa_, WS_ISA) {
+WS_SHARED_BEGIN
 
-  // Slots of a kernel: its inputs, then its parameters.
-  constexpr int kPointwiseSlots = 6;
+// Slots of a kernel: its inputs, then its parameters.
+constexpr int kPointwiseSlots = 6;
 
-  // One row: whole vectors, n elements. A slot's pointer moves by step[slot] elements (1, or 0 for
-  // one repeated vector).
-  struct PointwiseRow {
-    int64_t n;
-    const void* in[kPointwiseSlots];
-    int64_t step[kPointwiseSlots];
-    void* out;
-  };
+// One row: whole vectors, n elements. A slot's pointer moves by step[slot] elements (1, or 0 for
+// one repeated vector).
+struct PointwiseRow {
+  int64_t n;
+  const void* in[kPointwiseSlots];
+  int64_t step[kPointwiseSlots];
+  void* out;
+};
 
-  struct PointwiseResultLoop {
-    uint32_t slots = 0;                        // bits of the slots that it reads
-    void (*row[3])(const PointwiseRow&) = {};  // computing in f32, f64, i64; null: not offered
-  };
+struct PointwiseResultLoop {
+  uint32_t slots = 0;                        // bits of the slots that it reads
+  void (*row[3])(const PointwiseRow&) = {};  // computing in f32, f64, i64; null: not offered
+};
 
-  // Call: outs as `loops` (undefined ones are not wanted); ins of any shape that broadcasts to the
-  // outs' and any dtype, undefined where the operand is a number; attrs: compute dtype, parameters,
-  // then one value for each input (as f64 or i64, by the compute dtype).
-  struct Pointwise {
-    const char* name;
-    int ins, params, outs;
-    bool truth;  // rows give bytes 0 and 1
-    PointwiseResultLoop loops[3];
-  };
-  void run_pointwise(const Call& call, const Pointwise& kernel);
+// Call: outs as `loops` (undefined ones are not wanted); ins of any shape that broadcasts to the
+// outs' and any dtype, undefined where the operand is a number; attrs: compute dtype, parameters,
+// then one value for each input (as f64 or i64, by the compute dtype).
+struct Pointwise {
+  const char* name;
+  int ins, params, outs;
+  bool truth;  // rows give bytes 0 and 1
+  PointwiseResultLoop loops[3];
+};
+void run_pointwise(const Call& call, const Pointwise& kernel);
 
-}  // namespace wellspring::WS_CONCAT(isa_,WS_ISA)
+WS_SHARED_END
 
 WS_KERNELS_BEGIN
 
