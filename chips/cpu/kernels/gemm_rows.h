@@ -11,9 +11,12 @@ WS_KERNELS_BEGIN
 
 #if defined(__AVX2__)
 constexpr int64_t kStreamRows = 4;
-// Rows of the weight at once: of sixteen a power of two apart the lines push one another out of the
-// first cache.
-constexpr int kColumns = 8;
+constexpr int kLanes = 8;  // rows of the weight whose words are transposed together
+// Such groups at once. Each sum is a chain of dependent additions, so one row of A needs several to
+// hide their latency. A group's whole cache lines are used before the next group's are touched: of
+// sixteen rows a power of two apart the lines would push one another out of the first cache.
+template <int M>
+constexpr int kGroups = M == 1 ? 2 : 1;
 
 // sum += the elements of one transposed word per lane times their partners in x.
 template <class Op, class In>
@@ -43,8 +46,8 @@ WS_INLINE __m256 add_word(__m256 sum, __m256 word, const float* x) {
 // Eight words along K of each of eight rows. `left` elements remain (Whole: at least eight words of
 // them).
 template <class Op, class In, int M, bool Whole>
-WS_INLINE void stream_words(__m256 (&acc)[M], const In* const (&row)[kColumns], int64_t k,
-                            int64_t left, int64_t ahead, const float* x, int64_t x_row) {
+WS_INLINE void stream_words(__m256 (&acc)[M], const In* const* row, int64_t k, int64_t left,
+                            int64_t ahead, const float* x, int64_t x_row) {
   constexpr int kPerWord =
       sizeof(In) == 2 && Op::kStep == 1 ? 2 : 1;  // words of x for one of these
   __m256 t[8];
@@ -63,27 +66,45 @@ WS_INLINE void stream_words(__m256 (&acc)[M], const In* const (&row)[kColumns], 
   }
 }
 
-// Elements [k, k + count) of eight rows of the weight: sums[m][row]. x[m] holds the words of row m.
+// Elements [k, k + count) of the rows of all groups: sums[m][row]. x[m] holds the words of row m.
 template <class Op, class In, int M>
-WS_INLINE void stream_block(const In* const (&row)[kColumns], int64_t k, int64_t count,
-                            int64_t ahead, const float* x, int64_t x_row, float* sums) {
+WS_INLINE void stream_block(const In* const* row, int64_t k, int64_t count, int64_t ahead,
+                            const float* x, int64_t x_row, float* sums) {
+  constexpr int G = kGroups<M>;
   constexpr int64_t kElements = 32 / sizeof(In);  // of eight words in memory
-  __m256 acc[M];
+  __m256 acc[G][M];
+  for (int g = 0; g < G; ++g)
 #pragma GCC unroll 4
-  for (int m = 0; m < M; ++m) acc[m] = _mm256_setzero_ps();
+    for (int m = 0; m < M; ++m) acc[g][m] = _mm256_setzero_ps();
   const int64_t end = k + count;
   x += k / Op::kStep;
-  for (; k + kElements <= end; k += kElements, x += kElements / Op::kStep)
-    stream_words<Op, In, M, true>(acc, row, k, kElements, ahead, x, x_row);
-  if (k < end) stream_words<Op, In, M, false>(acc, row, k, end - k, ahead, x, x_row);
+  constexpr int64_t kX = kElements / Op::kStep;
+  for (; k + 2 * kElements <= end; k += 2 * kElements, x += 2 * kX)
+#pragma GCC unroll 2
+    for (int g = 0; g < G; ++g) {
+      const In* const* rows = row + g * kLanes;
+      stream_words<Op, In, M, true>(acc[g], rows, k, kElements, ahead, x, x_row);
+      stream_words<Op, In, M, true>(acc[g], rows, k + kElements, kElements, ahead, x + kX, x_row);
+    }
+  for (; k < end; k += kElements, x += kX)
+#pragma GCC unroll 2
+    for (int g = 0; g < G; ++g) {
+      const In* const* rows = row + g * kLanes;
+      if (k + kElements <= end)
+        stream_words<Op, In, M, true>(acc[g], rows, k, kElements, ahead, x, x_row);
+      else
+        stream_words<Op, In, M, false>(acc[g], rows, k, end - k, ahead, x, x_row);
+    }
+  for (int g = 0; g < G; ++g)
 #pragma GCC unroll 4
-  for (int m = 0; m < M; ++m) _mm256_storeu_ps(sums + m * kColumns, acc[m]);
+    for (int m = 0; m < M; ++m) _mm256_storeu_ps(sums + (m * G + g) * kLanes, acc[g][m]);
 }
 
 // Columns [from, to) of C for M rows.
 template <class Op, class In, class Out, int M>
 __attribute__((noinline)) void stream(const Gemm& g, int64_t block_length, const float* x,
                                       int64_t x_row, const float* bias, int64_t from, int64_t to) {
+  constexpr int kColumns = kLanes * kGroups<M>;
   for (int64_t n = from; n < to; n += kColumns) {
     const int64_t rows = to - n < kColumns ? to - n : kColumns;
     const In* row[kColumns];
