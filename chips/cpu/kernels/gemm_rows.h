@@ -11,7 +11,7 @@ WS_KERNELS_BEGIN
 
 #if defined(__AVX2__)
 constexpr int64_t kStreamRows = 4;
-constexpr int kLanes = 8;  // rows of the weight whose words are transposed together
+constexpr int kWordRows = 8;  // rows of the weight whose words are transposed together
 // Such groups at once. Each sum is a chain of dependent additions, so one row of A needs several to
 // hide their latency. A group's whole cache lines are used before the next group's are touched: of
 // sixteen rows a power of two apart the lines would push one another out of the first cache.
@@ -82,14 +82,14 @@ WS_INLINE void stream_block(const In* const* row, int64_t k, int64_t count, int6
   for (; k + 2 * kElements <= end; k += 2 * kElements, x += 2 * kX)
 #pragma GCC unroll 2
     for (int g = 0; g < G; ++g) {
-      const In* const* rows = row + g * kLanes;
+      const In* const* rows = row + g * kWordRows;
       stream_words<Op, In, M, true>(acc[g], rows, k, kElements, ahead, x, x_row);
       stream_words<Op, In, M, true>(acc[g], rows, k + kElements, kElements, ahead, x + kX, x_row);
     }
   for (; k < end; k += kElements, x += kX)
 #pragma GCC unroll 2
     for (int g = 0; g < G; ++g) {
-      const In* const* rows = row + g * kLanes;
+      const In* const* rows = row + g * kWordRows;
       if (k + kElements <= end)
         stream_words<Op, In, M, true>(acc[g], rows, k, kElements, ahead, x, x_row);
       else
@@ -97,14 +97,14 @@ WS_INLINE void stream_block(const In* const* row, int64_t k, int64_t count, int6
     }
   for (int g = 0; g < G; ++g)
 #pragma GCC unroll 4
-    for (int m = 0; m < M; ++m) _mm256_storeu_ps(sums + (m * G + g) * kLanes, acc[g][m]);
+    for (int m = 0; m < M; ++m) _mm256_storeu_ps(sums + (m * G + g) * kWordRows, acc[g][m]);
 }
 
 // Columns [from, to) of C for M rows.
 template <class Op, class In, class Out, int M>
 __attribute__((noinline)) void stream(const Gemm& g, int64_t block_length, const float* x,
                                       int64_t x_row, const float* bias, int64_t from, int64_t to) {
-  constexpr int kColumns = kLanes * kGroups<M>;
+  constexpr int kColumns = kWordRows * kGroups<M>;
   for (int64_t n = from; n < to; n += kColumns) {
     const int64_t rows = to - n < kColumns ? to - n : kColumns;
     const In* row[kColumns];
