@@ -13,8 +13,8 @@ namespace wellspring {
 namespace {
 
 template <class F>
-std::string error_of(F f, Fault fault = Fault::config) {
-  return testing::error_of(f, fault);
+std::string config_error(F f, Fault fault = Fault::config) {
+  return error_of(f, fault);
 }
 
 const char kRun[] = R"(# a run
@@ -32,7 +32,7 @@ data:
 )";
 
 std::string parse_error(const std::string& text) {
-  return error_of([&] { Config::parse(text, "run.yaml"); });
+  return config_error([&] { Config::parse(text, "run.yaml"); });
 }
 
 TEST(Config, TypedValues) {
@@ -61,35 +61,36 @@ TEST(Config, ErrorsNameTheLineAndTheNearestKey) {
   Config c = Config::parse("train:\n  lerning_rate: 1\n  steps: fast\n", "run.yaml");
   Config train = c["train"];
   train.number("learning_rate", 3e-4);
-  EXPECT_EQ(error_of([&] { train.integer("steps"); }),
+  EXPECT_EQ(config_error([&] { train.integer("steps"); }),
             "run.yaml:3: 'train.steps' is 'fast': want a whole number");
   EXPECT_EQ(
-      error_of([&] { c.check_all_used(); }),
+      config_error([&] { c.check_all_used(); }),
       "run.yaml:2: unknown key 'lerning_rate' in 'train': did you mean 'learning_rate'? Known: "
       "learning_rate, steps");
-  EXPECT_EQ(error_of([&] { train.text("out"); }), "run.yaml:1: 'out' is missing in 'train'");
+  EXPECT_EQ(config_error([&] { train.text("out"); }), "run.yaml:1: 'out' is missing in 'train'");
   Config typed = Config::parse("model:\n  widht: 3\n", "run.yaml");
-  EXPECT_EQ(error_of([&] { typed["model"].integer("width"); }),
+  EXPECT_EQ(config_error([&] { typed["model"].integer("width"); }),
             "run.yaml:2: unknown key 'widht' in 'model': did you mean 'width'?");
-  EXPECT_EQ(error_of([&] { c.text("train"); }), "run.yaml:1: 'train' is a map: want a text");
-  EXPECT_EQ(error_of([&] { train["steps"]; }), "run.yaml:3: 'train.steps' is 'fast': want a map");
-  EXPECT_EQ(error_of([&] { train.texts("steps"); }),
+  EXPECT_EQ(config_error([&] { c.text("train"); }), "run.yaml:1: 'train' is a map: want a text");
+  EXPECT_EQ(config_error([&] { train["steps"]; }),
+            "run.yaml:3: 'train.steps' is 'fast': want a map");
+  EXPECT_EQ(config_error([&] { train.texts("steps"); }),
             "run.yaml:3: 'train.steps' is 'fast': want a list, for example [a, b]");
-  EXPECT_EQ(error_of([&] { train.boolean("steps"); }),
+  EXPECT_EQ(config_error([&] { train.boolean("steps"); }),
             "run.yaml:3: 'train.steps' is 'fast': want true or false");
-  EXPECT_EQ(error_of([&] {
+  EXPECT_EQ(config_error([&] {
               train.choice("steps", {"few", "fist"}, "few");
             }),
             "run.yaml:3 (train.steps): 'fast' is not one of few, fist: did you mean 'fist'?");
   EXPECT_EQ(train.choice("kind", {"adamw", "sgd"}, "adamw"), "adamw");
-  EXPECT_EQ(error_of([&] { Config::parse("n: \"3\"", "x").integer("n"); }),
+  EXPECT_EQ(config_error([&] { Config::parse("n: \"3\"", "x").integer("n"); }),
             "x:1: 'n' is '3': want a whole number");
 }
 
 TEST(Config, AUnaskedMapIsUnknown) {
   Config c = Config::parse("a: 1\nextra:\n  b: 2\n", "run.yaml");
   c.integer("a");
-  EXPECT_EQ(error_of([&] { c.check_all_used(); }),
+  EXPECT_EQ(config_error([&] { c.check_all_used(); }),
             "run.yaml:2: unknown key 'extra' in the top level. Known: a");
 }
 
@@ -109,7 +110,7 @@ TEST(Config, BadYaml) {
   EXPECT_NE(parse_error("a: *nowhere"), "no error");
   EXPECT_NE(parse_error(std::string(100000, '[')), "no error");
   EXPECT_NE(parse_error("? [a]\n: b\n"), "no error");
-  EXPECT_EQ(error_of([] { Config::read("/nowhere.yaml"); }, Fault::io),
+  EXPECT_EQ(config_error([] { Config::read("/nowhere.yaml"); }, Fault::io),
             "cannot read /nowhere.yaml: No such file or directory");
   EXPECT_TRUE(Config::parse("", "x").keys().empty());
   EXPECT_TRUE(Config::parse("# only a comment\n", "x").keys().empty());
@@ -145,12 +146,12 @@ TEST(Config, SetOverridesAndMakesMaps) {
   EXPECT_EQ(c["data"].items("sources")[0].integer("weight"), 5);
   EXPECT_EQ(c.text("model"), "x=y");
   c.set("train.lr=fast");
-  EXPECT_EQ(error_of([&] { c["train"].number("lr"); }),
+  EXPECT_EQ(config_error([&] { c["train"].number("lr"); }),
             "--set train.lr=fast: 'train.lr' is 'fast': want a number");
-  EXPECT_NE(error_of([&] { c.set("train"); }, Fault::usage), "no error");
-  EXPECT_NE(error_of([&] { c.set("model.x=1"); }, Fault::usage), "no error");
-  EXPECT_NE(error_of([&] { c.set("data.sources.7.x=1"); }, Fault::usage), "no error");
-  EXPECT_NE(error_of([&] { c.set("a..b=1"); }, Fault::usage), "no error");
+  EXPECT_NE(config_error([&] { c.set("train"); }, Fault::usage), "no error");
+  EXPECT_NE(config_error([&] { c.set("model.x=1"); }, Fault::usage), "no error");
+  EXPECT_NE(config_error([&] { c.set("data.sources.7.x=1"); }, Fault::usage), "no error");
+  EXPECT_NE(config_error([&] { c.set("a..b=1"); }, Fault::usage), "no error");
 }
 
 TEST(Config, DefaultsStandInTheResolvedTree) {
@@ -189,7 +190,7 @@ TEST(Config, YamlRoundTripOfTexts) {
   const std::string most(160, '\x01');
   Config c = Config::parse(to_text(Json{{most, 1}}), "x");
   EXPECT_EQ(to_text(Config::parse(c.to_yaml(), "written").to_json()), to_text(c.to_json()));
-  EXPECT_NE(error_of([&] {
+  EXPECT_NE(config_error([&] {
               Config::parse(to_text(Json{{most + "x", 1}}), "x");
             }).find("a key of 161 bytes"),
             std::string::npos);

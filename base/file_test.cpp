@@ -16,8 +16,8 @@ namespace wellspring {
 namespace {
 
 template <class F>
-std::string error_of(F f, Fault fault = Fault::io) {
-  return testing::error_of(f, fault);
+std::string io_error(F f, Fault fault = Fault::io) {
+  return error_of(f, fault);
 }
 
 TEST(File, WriteReadMapAppend) {
@@ -82,14 +82,14 @@ TEST(File, FullDiskLeavesTheOldFile) {
 }
 
 TEST(File, ErrorsNameThePath) {
-  EXPECT_EQ(error_of([] { read_file("/nowhere/x"); }),
+  EXPECT_EQ(io_error([] { read_file("/nowhere/x"); }),
             "cannot read /nowhere/x: No such file or directory");
-  EXPECT_EQ(error_of([] { MappedFile("/tmp"); }), "cannot read /tmp: Is a directory");
-  EXPECT_EQ(error_of([] { list_directory("/nowhere"); }),
+  EXPECT_EQ(io_error([] { MappedFile("/tmp"); }), "cannot read /tmp: Is a directory");
+  EXPECT_EQ(io_error([] { list_directory("/nowhere"); }),
             "cannot list folder /nowhere: No such file or directory");
-  EXPECT_NE(error_of([] { write_file_atomic("/nowhere/x", ""); }).find("/nowhere/x"),
+  EXPECT_NE(io_error([] { write_file_atomic("/nowhere/x", ""); }).find("/nowhere/x"),
             std::string::npos);
-  EXPECT_NE(error_of([] { make_directories("/proc/x/y"); }).find("/proc/x/y"), std::string::npos);
+  EXPECT_NE(io_error([] { make_directories("/proc/x/y"); }).find("/proc/x/y"), std::string::npos);
 }
 
 TEST(File, FoldersAndRename) {

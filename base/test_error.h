@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 
-namespace wellspring::testing {
+namespace wellspring {
 
 /// The message of the Error that f() throws; the test fails when it throws none, or one of another
 /// fault.
@@ -23,4 +23,4 @@ std::string error_of(F&& f, Fault fault = Fault::usage) {
   return "no error";
 }
 
-}  // namespace wellspring::testing
+}  // namespace wellspring

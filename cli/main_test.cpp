@@ -7,16 +7,10 @@
 #include "base/file.h"
 #include "base/process.h"
 #include "base/text.h"
+#include "cli/test_program.h"
 
 namespace wellspring {
 namespace {
-
-std::string program() {
-  if (const char* path = std::getenv("WELLSPRING_BINARY")) return path;
-  char self[4096];
-  ssize_t n = ::readlink("/proc/self/exe", self, sizeof self);
-  return join_path(parent_path(std::string(self, static_cast<size_t>(n))), "../bin/wellspring");
-}
 
 ProcessResult run(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), program());

@@ -11,6 +11,14 @@ function(ws_sources out)
   set(${out} ${all} PARENT_SCOPE)
 endfunction()
 
+# ws_together(TARGET): most of compiling is reading headers, so sources are compiled several at once.
+# Their anonymous namespaces then meet: a name may stand in one of them only.
+function(ws_together target)
+  if(WELLSPRING_UNITY)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 6)
+  endif()
+endfunction()
+
 # ws_test(FOLDER LIBRARY...): builds FOLDER_test from FOLDER/*_test.cpp and registers it with ctest.
 function(ws_test folder)
   if(NOT WELLSPRING_TESTS)
@@ -25,6 +33,9 @@ function(ws_test folder)
   target_link_libraries(${name}_test PRIVATE ${ARGN} GTest::gtest GTest::gtest_main)
   if(NOT WELLSPRING_SANITIZE AND NOT name STREQUAL "text")
     target_compile_options(${name}_test PRIVATE -O0)  # what they call is optimised; a quarter less to compile
+  endif()
+  if(NOT name STREQUAL "ops")  # its files use the same short names, each for itself
+    ws_together(${name}_test)
   endif()
   set_target_properties(${name}_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name}_test WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})

@@ -11,8 +11,6 @@
 namespace wellspring {
 namespace {
 
-using testing::error_of;
-
 class DocumentsTest : public ::testing::Test {
  protected:
   std::string put(const std::string& name, const std::string& content) {

@@ -12,8 +12,6 @@
 namespace wellspring {
 namespace {
 
-using testing::error_of;
-
 class LoaderTest : public ::testing::Test {
  protected:
   LoaderTest() {
@@ -23,8 +21,8 @@ class LoaderTest : public ::testing::Test {
       for (int i = 0; i < n; ++i) out.push_back(static_cast<int64_t>(random.below(60)));
       return out;
     };
-    testing::write_dataset(data_, {{"a", 100, {lengths(20), lengths(31)}, {5, 17, 3}},
-                                   {"b", 20000, {lengths(40)}, {9}}});
+    write_dataset(data_, {{"a", 100, {lengths(20), lengths(31)}, {5, 17, 3}},
+                          {"b", 20000, {lengths(40)}, {9}}});
   }
   TemporaryFolder folder_;
   std::string data_ = join_path(folder_.path(), "data");

@@ -13,8 +13,6 @@
 namespace wellspring {
 namespace {
 
-using testing::error_of;
-
 class PrepareTest : public ::testing::Test {
  protected:
   PrepareTest() {

@@ -13,8 +13,6 @@
 namespace wellspring {
 namespace {
 
-using testing::error_of;
-
 class ShardTest : public ::testing::Test {
  protected:
   TemporaryFolder folder_;
@@ -38,7 +36,7 @@ class ShardTest : public ::testing::Test {
 
 TEST_F(ShardTest, RoundTrip) {
   for (int64_t vocab : {60000, 65536, 65537, 200000}) {
-    testing::write_shard(path_, "s", 10, {5, 0, 7}, vocab);
+    write_shard(path_, "s", 10, {5, 0, 7}, vocab);
     Shard shard(path_);
     shard.verify();
     EXPECT_EQ(shard.header().token_bytes, vocab <= 65536 ? 2u : 4u);
@@ -57,21 +55,21 @@ TEST_F(ShardTest, RoundTrip) {
 }
 
 TEST_F(ShardTest, NoDocuments) {
-  testing::write_shard(path_, "s", 10, {});
+  write_shard(path_, "s", 10, {});
   Shard shard(path_);
   shard.verify();
   EXPECT_EQ(shard.documents(), 0);
 }
 
 TEST_F(ShardTest, EveryHeaderBitFlippedIsFound) {
-  testing::write_shard(path_, "s", 10, {5, 7});
+  write_shard(path_, "s", 10, {5, 7});
   for (size_t at = 0; at < sizeof(ShardHeader); ++at)
     for (int bit : {0, 7})
       broken([&](std::string& s) { s[at] = static_cast<char>(s[at] ^ (1 << bit)); });
 }
 
 TEST_F(ShardTest, FieldsAreNamed) {
-  testing::write_shard(path_, "s", 10, {5, 7});
+  write_shard(path_, "s", 10, {5, 7});
   auto flip = [&](size_t at, bool mend = true) {
     return broken([&](std::string& s) { s[at] = static_cast<char>(s[at] ^ 0x40); }, mend);
   };
@@ -107,7 +105,7 @@ TEST_F(ShardTest, FieldsAreNamed) {
 }
 
 TEST_F(ShardTest, EveryTruncationIsFound) {
-  testing::write_shard(path_, "s", 10, {5, 7});
+  write_shard(path_, "s", 10, {5, 7});
   const size_t size = read_file(path_).size();
   for (size_t n = 0; n < size; ++n) broken([&](std::string& s) { s.resize(n); });
   broken([&](std::string& s) { s += '\0'; });

@@ -12,8 +12,6 @@
 namespace wellspring {
 namespace {
 
-using testing::error_of;
-
 std::string sample(size_t n) {
   Random random(5);
   std::string s;

@@ -11,7 +11,7 @@
 #include "base/text.h"
 #include "data/dataset.h"
 
-namespace wellspring::testing {
+namespace wellspring {
 
 /// Document d of a source holds tokens base + d * 100, + 1, ... ; its length is lengths[d].
 inline SplitCounts write_shard(const std::string& path, const std::string& source, int32_t base,
@@ -66,4 +66,4 @@ inline void write_dataset(const std::string& folder, const std::vector<MadeSourc
   write_file_atomic(join_path(folder, "dataset.json"), to_text(to_json(info), 2));
 }
 
-}  // namespace wellspring::testing
+}  // namespace wellspring

@@ -16,8 +16,6 @@
 namespace wellspring {
 namespace {
 
-using testing::error_of;
-
 Device fake_device(int index = 0) { return {fake::chip(), static_cast<uint8_t>(index)}; }
 Queue& fake_queue(int index = 0) { return fake::queues[index]; }
 

@@ -10,8 +10,6 @@
 namespace wellspring {
 namespace {
 
-using testing::error_of;
-
 TEST(MatmulOperator, NamesBothShapesOfWhatDoesNotFit) {
   const Tensor a = Tensor::zeros({2, 3}), b = Tensor::zeros({4, 5});
   const std::string text = error_of([&] { matmul(a, b); });

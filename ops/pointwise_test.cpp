@@ -15,8 +15,6 @@
 namespace wellspring {
 namespace {
 
-using testing::error_of;
-
 Tensor of(DType t, const Shape& shape = {2}) { return Tensor::full(shape, 1, t); }
 
 #define EXPECT_TELLS(call, part) \

@@ -11,8 +11,6 @@
 namespace wellspring {
 namespace {
 
-using testing::error_of;
-
 Tensor row(std::vector<float> values, DType dtype = DType::f32) {
   return Tensor::from(values, {static_cast<int64_t>(values.size())}, dtype);
 }

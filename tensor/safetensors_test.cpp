@@ -20,7 +20,7 @@ std::string file_of(const std::string& header, size_t data_bytes, int64_t claime
   return out + header + std::string(data_bytes, 'x');
 }
 
-std::string error_of(const std::string& bytes) {
+std::string refusal(const std::string& bytes) {
   auto owner = std::make_shared<std::string>(bytes);
   try {
     Safetensors file(owner->data(), owner->size(), owner, "w.safetensors");
@@ -104,7 +104,7 @@ TEST(Safetensors, MalformedFilesAreRefused) {
       {file_of(R"({"__metadata__":{"a":1}})", 0), "is not text"},
   };
   for (const Case& c : cases)
-    EXPECT_NE(error_of(c.bytes).find(c.why), std::string::npos) << error_of(c.bytes);
+    EXPECT_NE(refusal(c.bytes).find(c.why), std::string::npos) << refusal(c.bytes);
 }
 
 TEST(Safetensors, ManyTensorsAreReadInTime) {
@@ -122,8 +122,8 @@ TEST(Safetensors, EveryCutIsRefused) {
   std::string path = folder.path() + "/a.safetensors";
   write_safetensors(path, {{"a", Tensor::zeros({3, 5})}, {"b", Tensor::zeros({7}, DType::bf16)}});
   std::string whole = read_file(path);
-  for (size_t cut = 0; cut < whole.size(); ++cut) EXPECT_NE(error_of(whole.substr(0, cut)), "");
-  EXPECT_EQ(error_of(whole), "");
+  for (size_t cut = 0; cut < whole.size(); ++cut) EXPECT_NE(refusal(whole.substr(0, cut)), "");
+  EXPECT_EQ(refusal(whole), "");
 }
 
 TEST(Safetensors, Shards) {

@@ -101,7 +101,11 @@ void write_report(const std::string& run_folder, const std::vector<Sample>& samp
       figures.add(key,
                   value.is_string() ? value.get<std::string>() : human_count(value.get<double>()));
 
-  std::string name = html_escape(base_name(run_folder));
+  // With the folder that it lies in: many runs are called "run".
+  const std::string parent = base_name(parent_path(run_folder));
+  const bool named = !parent.empty() && parent != "." && parent != "..";
+  std::string name = base_name(run_folder);
+  name = html_escape(named ? join_path(parent, name) : name);
   std::string html =
       str("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>", name,
           "</title><meta name=\"viewport\" content=\"width=device-width\"><style>", kStyle,

@@ -26,8 +26,6 @@
 namespace wellspring {
 namespace {
 
-using testing::error_of;
-
 DecoderConfig small_model(double dropout = 0) {
   DecoderConfig c;
   c.vocab = 257, c.width = 64, c.layers = 2, c.heads = c.kv_heads = 2, c.head_width = 32;

@@ -6,7 +6,7 @@
 
 #include "base/random.h"
 #include "base/threads.h"
-#include "chips/cpu/cpu.h"
+#include "chips/cpu/test_kernels.h"
 #include "tensor/tensor.h"
 
 namespace wellspring {
@@ -18,34 +18,6 @@ struct Case {
   double scale = 0;
   std::vector<int32_t> lengths = {};
 };
-
-Kernel find_kernel(cpu::Isa isa, const char* name) {
-  for (const NamedKernel& k : cpu::kernels_of(isa))
-    if (!std::strcmp(k.name, name)) return k.kernel;
-  return nullptr;
-}
-
-void call(Kernel kernel, std::vector<Tensor> outs, std::vector<Tensor> ins,
-          std::vector<Attr> attrs) {
-  std::vector<View> o, i;
-  for (const Tensor& t : outs) o.push_back(t.defined() ? t.view() : View{});
-  for (const Tensor& t : ins) i.push_back(t.defined() ? t.view() : View{});
-  Call c;
-  c.out = o.data(), c.in = i.data(), c.attr = attrs.data();
-  c.outs = static_cast<int>(o.size()), c.ins = static_cast<int>(i.size());
-  c.attrs = static_cast<int>(attrs.size());
-  kernel(c);
-}
-
-Tensor random_tensor(const Shape& shape, DType dtype, uint64_t seed) {
-  std::vector<float> x(shape.numel());
-  uint64_t s = seed * 0x9e3779b97f4a7c15ull + 1;
-  for (float& v : x) {
-    s ^= s << 13, s ^= s >> 7, s ^= s << 17;
-    v = static_cast<float>(static_cast<double>(s >> 11) / (1ull << 52)) * 1.5f - 1.5f;
-  }
-  return Tensor::from(x, shape, dtype);
-}
 
 struct Naive {
   std::vector<double> o, lse, dq, dk, dv;
@@ -124,13 +96,13 @@ struct Inputs {
 Inputs inputs_of(const Case& c, DType dtype, uint64_t seed) {
   Inputs in;
   if (c.T != c.S) {
-    in.q = random_tensor({c.B, c.T, c.H, c.D}, dtype, seed);
-    in.k = random_tensor({c.B, c.S, c.Hk, c.D}, dtype, seed + 1);
-    in.v = random_tensor({c.B, c.S, c.Hk, c.D}, dtype, seed + 2);
+    in.q = random_tensor({c.B, c.T, c.H, c.D}, dtype, seed, -1.5f, 1.5f);
+    in.k = random_tensor({c.B, c.S, c.Hk, c.D}, dtype, seed + 1, -1.5f, 1.5f);
+    in.v = random_tensor({c.B, c.S, c.Hk, c.D}, dtype, seed + 2, -1.5f, 1.5f);
     return in;
   }
   const int64_t heads = c.H + 2 * c.Hk;
-  in.packed = random_tensor({c.B, c.T, heads, c.D}, dtype, seed);
+  in.packed = random_tensor({c.B, c.T, heads, c.D}, dtype, seed, -1.5f, 1.5f);
   const Shape strides = in.packed.strides();
   const auto part = [&](int64_t from, int64_t n) {
     return in.packed.as_strided({c.B, c.T, n, c.D}, strides, from * c.D);
@@ -150,7 +122,7 @@ void check(cpu::Isa isa, const Case& c, DType dtype) {
   Tensor lengths;
   if (!c.lengths.empty()) lengths = Tensor::from(c.lengths, {c.B});
   call(find_kernel(isa, "attention"), {o, lse}, {in.q, in.k, in.v, lengths}, {c.causal, c.scale});
-  const Tensor out = random_tensor({c.B, c.T, c.H, c.D}, dtype, 99);
+  const Tensor out = random_tensor({c.B, c.T, c.H, c.D}, dtype, 99, -1.5f, 1.5f);
   const Naive want = naive(c, in.q, in.k, in.v, out);
   expect_near("o", o, want.o, wide ? 3e-6 : 1.2e-2);
   expect_near("lse", lse, want.lse, wide ? 2e-6 : 2e-4);
@@ -213,7 +185,7 @@ std::string bits(const Case& c, DType dtype, int team) {
   const Inputs in = inputs_of(c, dtype, 3);
   const Tensor o = Tensor::empty({c.B, c.T, c.H, c.D}, dtype), lse = Tensor::empty({c.B, c.H, c.T});
   call(find_kernel(isa, "attention"), {o, lse}, {in.q, in.k, in.v, Tensor()}, {c.causal, c.scale});
-  const Tensor out = random_tensor({c.B, c.T, c.H, c.D}, dtype, 99);
+  const Tensor out = random_tensor({c.B, c.T, c.H, c.D}, dtype, 99, -1.5f, 1.5f);
   const Tensor dq = Tensor::empty(in.q.shape(), dtype), dk = Tensor::empty(in.k.shape(), dtype),
                dv = Tensor::empty(in.v.shape(), dtype);
   call(find_kernel(isa, "attention_backward"), {dq, dk, dv}, {out, in.q, in.k, in.v, o, lse},
@@ -255,9 +227,9 @@ TEST(Attention, SameBitsForAnyBatchAndCache) {
   const Kernel kernel = find_kernel(cpu::best_isa(), "attention");
   for (DType dtype : {DType::f32, DType::bf16})
     for (int64_t T : {1, 30}) {
-      const Tensor q = random_tensor({2, T, 4, 64}, dtype, 1);
-      const Tensor k = random_tensor({2, 700, 2, 64}, dtype, 2),
-                   v = random_tensor({2, 700, 2, 64}, dtype, 3);
+      const Tensor q = random_tensor({2, T, 4, 64}, dtype, 1, -1.5f, 1.5f);
+      const Tensor k = random_tensor({2, 700, 2, 64}, dtype, 2, -1.5f, 1.5f),
+                   v = random_tensor({2, 700, 2, 64}, dtype, 3, -1.5f, 1.5f);
       const Tensor o = Tensor::empty(q.shape(), dtype);
       call(kernel, {o}, {q, k, v, Tensor::from(std::vector<int32_t>{700, 400}, {2})}, {true, 0.0});
       // The second row alone, with a cache of just its length, and NaN after it.
@@ -283,9 +255,9 @@ TEST(Attention, TakesInfinityAndNan) {
   for (DType dtype : {DType::f32, DType::bf16})
     for (double bad : {-HUGE_VAL, HUGE_VAL, std::nan("")})
       for (int64_t T : {1, 20}) {
-        const Tensor q = random_tensor({1, T, 1, 64}, dtype, 1),
-                     k = random_tensor({1, T, 1, 64}, dtype, 2);
-        const Tensor v = random_tensor({1, T, 1, 64}, dtype, 3),
+        const Tensor q = random_tensor({1, T, 1, 64}, dtype, 1, -1.5f, 1.5f),
+                     k = random_tensor({1, T, 1, 64}, dtype, 2, -1.5f, 1.5f);
+        const Tensor v = random_tensor({1, T, 1, 64}, dtype, 3, -1.5f, 1.5f),
                      o = Tensor::empty(q.shape(), dtype);
         const Tensor lse = Tensor::empty({1, 1, T});
         const Tensor last = q.as_strided({1}, {1}, T * 64 - 1);

@@ -7,38 +7,19 @@
 
 #include "base/error.h"
 #include "base/threads.h"
-#include "chips/cpu/cpu.h"
+#include "chips/cpu/test_kernels.h"
 #include "tensor/tensor.h"
 
 namespace wellspring {
 namespace {
 
-Kernel find_kernel(cpu::Isa isa, const char* name) {
-  for (const NamedKernel& k : cpu::kernels_of(isa))
-    if (!std::strcmp(k.name, name)) return k.kernel;
-  return nullptr;
-}
-
 void call(Kernel kernel, const Tensor& out, const std::vector<Tensor>& ins,
           bool accumulate = false) {
-  std::vector<View> in;
-  for (const Tensor& t : ins) in.push_back(t.defined() ? t.view() : View{});
-  const View o = out.view();
-  const Attr attr = accumulate;
-  Call c;
-  c.out = &o, c.in = in.data(), c.attr = &attr;
-  c.outs = 1, c.ins = static_cast<int>(in.size()), c.attrs = 1;
-  kernel(c);
+  call(kernel, std::vector<Tensor>{out}, ins, std::vector<Attr>{Attr(accumulate)});
 }
 
 Tensor random_tensor(const Shape& shape, DType dtype, uint64_t seed) {
-  std::vector<float> x(shape.numel());
-  uint64_t s = seed * 0x9e3779b97f4a7c15ull + 1;
-  for (float& v : x) {
-    s ^= s << 13, s ^= s >> 7, s ^= s << 17;
-    v = static_cast<float>(static_cast<double>(s >> 11) / (1ull << 52)) - 1;
-  }
-  return Tensor::from(x, shape, dtype);
+  return random_tensor(shape, dtype, seed, -1, 1);
 }
 
 Tensor turned(const Tensor& t) {

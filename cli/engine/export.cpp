@@ -11,12 +11,12 @@
 namespace wellspring {
 namespace {
 
-struct Options {
+struct ExportOptions {
   std::string model, out, dtype = "f32", as = "same";
   int64_t shard_mb = 0;
 };
 
-void check(const Options& o) {
+void check(const ExportOptions& o) {
   const auto dtype = parse_dtype(o.dtype);
   if (dtype != DType::f32 && dtype != DType::bf16 && dtype != DType::f16)
     throw Error(Fault::usage, str("--dtype is '", o.dtype, "'; expected f32, bf16 or f16"));
@@ -28,7 +28,7 @@ void check(const Options& o) {
     throw Error(Fault::usage, str(o.out, " already holds a model; give another --out"));
 }
 
-int export_model(const Options& o) {
+int export_model(const ExportOptions& o) {
   check(o);
   const std::string folder = find_model_folder(o.model);
   const auto model = load_decoder(folder, DType::f32);
@@ -49,7 +49,7 @@ int export_model(const Options& o) {
 
 extern "C" int wellspring_command_export(int argc, char** argv) {
   using namespace wellspring;
-  Options o;
+  ExportOptions o;
   Args args("wellspring export",
             "Write a model as a Hugging Face folder that other programs load.");
   args.positional("MODEL", &o.model, "model folder, or run folder (its newest checkpoint)");

@@ -19,7 +19,7 @@
 namespace wellspring {
 namespace {
 
-struct Options {
+struct GenerateOptions {
   std::string model, prompt, ids, dtype = "bf16", dump;
   std::vector<std::string> stops;
   SamplingOptions sampling;
@@ -45,7 +45,7 @@ void dump_logits(const Decoder& model, const std::vector<int32_t>& prompt,
   write_safetensors(path, {{"ids", ids}, {"logits", model.logits(ids)}});
 }
 
-int generate(const Options& o) {
+int generate(const GenerateOptions& o) {
   const std::string folder = find_model_folder(o.model);
   std::shared_ptr<const Decoder> model = load_decoder(folder, *parse_dtype(o.dtype));
   std::unique_ptr<ModelText> text;
@@ -120,7 +120,7 @@ int generate(const Options& o) {
 
 extern "C" int wellspring_command_generate(int argc, char** argv) {
   using namespace wellspring;
-  Options o;
+  GenerateOptions o;
   Args args("wellspring generate", "Continue a prompt with a model.");
   args.positional("MODEL", &o.model, "model folder, or run folder (its newest checkpoint)");
   args.option("--prompt", &o.prompt, "TEXT", "what to continue");
