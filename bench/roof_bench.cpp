@@ -2,7 +2,7 @@
 // lines "f32|bf16|read|copy seconds" from standard input and answers each with the rate that all of
 // the process's threads reach together: multiply-adds in flop/s (bf16: of the best instructions for
 // bf16 factors, which without AVX512-BF16 are those of f32), reading of DRAM, and copying (read +
-// written) in byte/s.
+// written) in byte/s. Of multiply-adds the best pass counts, of memory the median one.
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -27,16 +27,17 @@ double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-double best_seconds(double budget, const std::function<void()>& f) {
+// Of repeated calls for `budget` seconds, in order.
+std::vector<double> seconds_of(double budget, const std::function<void()>& f) {
   f();
-  double best = 1e30;
-  int times = 0;
-  for (const double end = now() + budget; now() < end || times < 3; ++times) {
+  std::vector<double> times;
+  for (const double end = now() + budget; now() < end || times.size() < 3;) {
     const double begin = now();
     f();
-    best = std::min(best, now() - begin);
+    times.push_back(now() - begin);
   }
-  return best;
+  std::sort(times.begin(), times.end());
+  return times;
 }
 
 // Each returns the flops done. Twelve sums in registers are more than latency x units needs.
@@ -78,8 +79,9 @@ double multiply_rate(bool bf16, double budget) {
   const Peak peak = peak_of(bf16);
   if (!peak) return 0;
   std::vector<double> done(threads());
-  const double time = best_seconds(
-      budget, [&] { parallel_for(threads(), [&](int64_t tile) { done[tile] = peak(1 << 18); }); });
+  const double time = seconds_of(budget, [&] {
+    parallel_for(threads(), [&](int64_t tile) { done[tile] = peak(1 << 18); });
+  })[0];
   double flops = 0;
   for (const double d : done) flops += d;
   return flops / time;
@@ -94,7 +96,8 @@ double memory_rate(bool copy, double budget) {
   std::memset(from, 1, kPart * kParts);
   if (copy) std::memset(to, 1, kPart * kParts);
   std::vector<uint64_t> sums(kParts);
-  const double time = best_seconds(budget, [&] {
+  // The median: others use the same memory, and what is compared with it cannot pick its moment.
+  const std::vector<double> times = seconds_of(budget, [&] {
     parallel_for(kParts, [&](int64_t part) {
       typedef uint64_t wide __attribute__((vector_size(16)));
       const wide* p = reinterpret_cast<const wide*>(from + part * kPart);
@@ -111,6 +114,7 @@ double memory_rate(bool copy, double budget) {
       sums[part] = sum[0][0] + sum[0][1];
     });
   });
+  const double time = times[times.size() / 2];
   uint64_t total = 0;
   for (const uint64_t s : sums) total += s;
   std::free(from);

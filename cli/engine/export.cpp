@@ -16,7 +16,7 @@ struct ExportOptions {
   int64_t shard_mb = 0;
 };
 
-void check(const ExportOptions& o) {
+void check_export(const ExportOptions& o) {
   const auto dtype = parse_dtype(o.dtype);
   if (dtype != DType::f32 && dtype != DType::bf16 && dtype != DType::f16)
     throw Error(Fault::usage, str("--dtype is '", o.dtype, "'; expected f32, bf16 or f16"));
@@ -29,7 +29,7 @@ void check(const ExportOptions& o) {
 }
 
 int export_model(const ExportOptions& o) {
-  check(o);
+  check_export(o);
   const std::string folder = find_model_folder(o.model);
   const auto model = load_decoder(folder, DType::f32);
   SaveOptions save;
