@@ -2,7 +2,7 @@
 
 #include "ops/embedding.h"
 
-#include "base/error.h"
+#include "base/index_error.h"
 #include "base/text.h"
 #include "ops/packed.h"
 #include "tensor/autograd.h"
@@ -23,8 +23,8 @@ template <class T>
 void check_range(const T* ids, const Shape& shape, int64_t rows) {
   for (int64_t i = 0, n = shape.numel(); i < n; ++i)
     if (ids[i] < 0 || ids[i] >= rows)
-      throw Error(Fault::usage, str("embedding: id ", ids[i], " at ", place_of(i, shape),
-                                    " is outside the table of ", rows, " rows"));
+      throw IndexError(str("embedding: id ", ids[i], " at ", place_of(i, shape),
+                           " is outside the table of ", rows, " rows"));
 }
 
 void check_ids(const Tensor& ids, int64_t rows) {

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/index_error.h"
 #include "base/text.h"
 #include "ops/dims.h"
 #include "ops/reduce.h"
@@ -203,7 +204,8 @@ Tensor select(const Tensor& x, int dim, int64_t index) {
   const int d = dim_of("select", x, dim);
   const int64_t n = x.shape()[d], at = index < 0 ? index + n : index;
   if (at < 0 || at >= n)
-    fail("select", x, str("index ", index, " of dimension ", d, " is out of range"));
+    throw IndexError(
+        str("select of ", x.text(), ": index ", index, " of dimension ", d, " is out of range"));
   return make_view("select", x, without(x.shape(), d), without(x.strides(), d),
                    x.offset() + at * x.strides()[d], [from = x.shape(), d, at](const Tensor& g) {
                      return spread(unsqueeze(g, d), from, {d, at, 1, 1});
@@ -227,7 +229,8 @@ Tensor expand(const Tensor& x, const Shape& shape) {
 
 Tensor unsqueeze(const Tensor& x, int dim) {
   const int n = x.dims() + 1, d = dim < 0 ? dim + n : dim;
-  if (d < 0 || d >= n) fail("unsqueeze", x, str("dimension ", dim, " is out of range"));
+  if (d < 0 || d >= n)
+    throw IndexError(str("unsqueeze of ", x.text(), ": dimension ", dim, " is out of range"));
   const int64_t stride = d < x.dims() ? x.shape()[d] * x.strides()[d] : 1;
   return make_view("unsqueeze", x, inserted(x.shape(), d, 1), inserted(x.strides(), d, stride),
                    x.offset(), [d](const Tensor& g) { return squeeze(g, d); });

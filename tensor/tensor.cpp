@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/index_error.h"
 #include "base/text.h"
 #include "tensor/allocator.h"
 #include "tensor/host_copy.h"
@@ -140,7 +141,7 @@ Tensor Tensor::wrap(void* data, const Shape& shape, DType dtype,
 int64_t Tensor::size(int dim) const {
   int n = dims();
   if (dim < -n || dim >= n)
-    throw Error(Fault::usage, str("dimension ", dim, " is out of range for ", text()));
+    throw IndexError(str("dimension ", dim, " is out of range for ", text()));
   return shape()[dim < 0 ? dim + n : dim];
 }
 

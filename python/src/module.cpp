@@ -1,0 +1,128 @@
+// The module wellspring._core: errors, threads, memory, switches; the other parts stand beside it.
+
+#include "python/src/module.h"
+
+#include <nanobind/stl/pair.h>
+
+#include "base/index_error.h"
+#include "base/threads.h"
+#include "ops/registry.h"
+#include "python/src/casters.h"
+#include "tensor/allocator.h"
+#include "tensor/autograd.h"
+#include "tensor/dispatch.h"
+
+namespace wellspring::python {
+namespace {
+
+// By whose fault it is, as PyTorch's exceptions: shapes and dtypes RuntimeError, places that do not
+// exist IndexError, files OSError, content ValueError.
+PyObject* exception_of(const Error& e) {
+  if (dynamic_cast<const IndexError*>(&e)) return PyExc_IndexError;
+  switch (e.fault()) {
+    case Fault::io:
+      return PyExc_OSError;
+    case Fault::data:
+    case Fault::config:
+      return PyExc_ValueError;
+    case Fault::internal:
+      return PyExc_SystemError;
+    default:
+      return PyExc_RuntimeError;
+  }
+}
+
+// `with wellspring.no_grad():`.
+class GradScope {
+ public:
+  GradScope() = default;
+  GradScope(const GradScope&) = delete;
+  GradScope& operator=(const GradScope&) = delete;
+  void enter() { scope_.emplace_back(std::make_unique<NoGrad>()); }
+  void leave() { scope_.pop_back(); }
+
+ private:
+  std::vector<std::unique_ptr<NoGrad>> scope_;
+};
+
+nb::list operator_list() {
+  nb::list all;
+  for (const OperatorInfo& op : operators()) {
+    nb::dict d;
+    const std::pair<const char*, std::string_view> fields[] = {
+        {"name", op.name},       {"family", op.family},     {"cpp", op.declarations},
+        {"aten", op.aten},       {"pytorch", op.pytorch},   {"dtypes", op.dtypes},
+        {"kernels", op.kernels}, {"gradient", op.gradient}, {"doc", op.doc}};
+    for (const auto& [key, value] : fields) d[key] = nb::str(value.data(), value.size());
+    all.append(d);
+  }
+  return all;
+}
+
+}  // namespace
+
+void bind_errors(nb::module_&) {
+  nb::register_exception_translator([](const std::exception_ptr& p, void*) {
+    try {
+      std::rethrow_exception(p);
+    } catch (const Error& e) {
+      PyErr_SetString(exception_of(e), e.what());
+    }
+  });
+}
+
+void bind_runtime(nb::module_& m) {
+  m.attr("__version__") = WELLSPRING_VERSION;
+  m.def("set_threads", &set_threads, nb::arg("n"),
+        "Sets the number of threads that kernels run on. The bits of results do not depend on it.");
+  m.def("get_threads", &threads, "The number of threads that kernels run on.");
+  nb::class_<GradScope>(m, "no_grad", "Scope without recording: `with wellspring.no_grad(): ...`.")
+      .def(nb::init<>())
+      .def(
+          "__enter__", [](GradScope& s) -> GradScope& { return s.enter(), s; },
+          nb::rv_policy::reference)
+      .def("__exit__", [](GradScope& s, nb::args) { s.leave(); });
+  m.def("is_grad_enabled", &grad_enabled, "Whether operators record for backward().");
+  m.def("operators", &operator_list,
+        "Every operator as a dict: name, family, declarations, ATen names, dtypes, gradient, doc.");
+  m.def(
+      "kernel_hits",
+      [] {
+        nb::list rows;
+        for (const KernelHits& h : kernel_hits())
+          rows.append(nb::make_tuple(h.kernel, h.chip, h.ran, h.calls));
+        return rows;
+      },
+      "What ran since the start: (kernel, chip, set of kernels, calls).");
+  m.def("switch_kernel", &switch_kernel, nb::arg("chip"), nb::arg("kernel"), nb::arg("on"),
+        "Takes a chip's kernel out, or puts it back; the slow reference stands in.");
+  m.def(
+      "memory",
+      [](Device device) {
+        const MemoryFigures f = memory_figures(device);
+        nb::dict d;
+        d["in_use"] = f.in_use, d["peak"] = f.peak, d["reserved"] = f.reserved;
+        return d;
+      },
+      nb::arg("device") = Device{},
+      "Bytes of tensors: in use, their peak, reserved from the system.");
+  m.def("empty_cache", &empty_cache, nb::arg("device") = Device{},
+        "Gives memory that no tensor uses back to the system.");
+}
+
+}  // namespace wellspring::python
+
+NB_MODULE(_core, m) {
+  using namespace wellspring::python;
+  m.doc() = "Wellspring's tensors and operators.";
+  nanobind::set_leak_warnings(false);  // modules of a process that ends by a signal
+  bind_errors(m);
+  bind_dtypes(m);
+  bind_tensor(m);
+  bind_exchange(m);
+  bind_indexing(m);
+  bind_operators(m);
+  bind_runtime(m);
+  bind_files(m);
+  bind_torch(m);
+}

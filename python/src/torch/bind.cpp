@@ -1,0 +1,113 @@
+// Installing and removing kernels inside PyTorch; what python/wellspring/torch.py calls.
+
+#include "python/src/casters.h"
+
+#include <dlfcn.h>
+#include <malloc.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <map>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "python/src/module.h"
+#include "python/src/torch/use.h"
+
+namespace wellspring::python {
+namespace {
+
+const std::vector<Entry>& entries() {
+  static const auto& all = *[] {
+    auto* list = new std::vector<Entry>;
+    for (auto* add : {add_pointwise, add_matmul, add_norm, add_softmax, add_loss, add_attention,
+                      add_reduce, add_copy, add_optimizer})
+      add(list);
+    return list;
+  }();
+  return all;
+}
+
+std::map<std::string, void*>& installed() {
+  static auto& all = *new std::map<std::string, void*>;
+  return all;
+}
+
+void load_bridge(const std::string& path) {
+  void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library)
+    throw Error(Fault::missing, str("the bridge to PyTorch cannot be loaded: ", ::dlerror()));
+  using Get = const Bridge* (*)();
+  const auto get = reinterpret_cast<Get>(::dlsym(library, "wellspring_torch_bridge"));
+  if (!get || get()->version != torch_bridge::kBridgeVersion)
+    throw Error(Fault::missing, str(path, " is of another version of Wellspring; remove it"));
+  set_bridge(get());
+}
+
+nb::list names() {
+  nb::list all;
+  for (const Entry& e : entries()) all.append(nb::make_tuple(e.name, e.random));
+  return all;
+}
+
+// Installs what is wanted and not there; returns the names that are in place afterwards.
+nb::list install(const std::vector<std::string>& wanted) {
+  nb::list there;
+  for (const Entry& e : entries()) {
+    if (std::ranges::find(wanted, e.name) == wanted.end()) continue;
+    void*& r = installed()[e.name];
+    if (!r) r = bridge().install(e.name.c_str(), "CPU", e.arguments, e.kernel, e.data);
+    if (r)
+      there.append(e.name);
+    else
+      installed().erase(e.name);
+  }
+  return there;
+}
+
+void remove(const std::vector<std::string>& which) {
+  for (const std::string& name : which)
+    if (auto it = installed().find(name); it != installed().end()) {
+      bridge().remove(it->second);
+      installed().erase(it);
+    }
+}
+
+nb::list counters() {
+  nb::list rows;
+  for (const auto& [name, r] : installed()) {
+    const torch_bridge::Counters c = bridge().counters(r);
+    rows.append(nb::make_tuple(name, c.ours, c.theirs, c.seconds));
+  }
+  return rows;
+}
+
+// glibc gives blocks of 128 KB and more back to the system, so that each is touched for the first
+// time again and again; kept, they are reused.
+bool keep_memory(bool keep) {
+  constexpr int kMostMaps = 65536, kTrim = 128 * 1024;
+  return mallopt(M_MMAP_MAX, keep ? 0 : kMostMaps) == 1 &&
+         mallopt(M_TRIM_THRESHOLD, keep ? 2147483647 : kTrim) == 1 &&
+         mallopt(M_TOP_PAD, keep ? 64 << 20 : kTrim) == 1;
+}
+
+}  // namespace
+
+void bind_torch(nb::module_& m) {
+  nb::module_ t = m.def_submodule("_torch");
+  t.def("load", &load_bridge);
+  t.def("torch_version", [] { return std::string(bridge().torch_version); });
+  t.def("names", &names);
+  t.def("install",
+        [](nb::handle wanted) { return install(nb::cast<std::vector<std::string>>(wanted)); });
+  t.def("remove", [](nb::handle which) { remove(nb::cast<std::vector<std::string>>(which)); });
+  t.def("counters", &counters);
+  t.def("reset", [] {
+    for (const auto& [name, r] : installed()) bridge().reset(r);
+  });
+  t.def("set_timing", [](bool on) { bridge().set_timing(on); });
+  t.def("set_bypass", [](bool on) { bridge().set_bypass(on); });
+  t.def("keep_memory", &keep_memory);
+}
+
+}  // namespace wellspring::python

@@ -1,0 +1,132 @@
+#include "python/src/torch/use.h"
+
+#include "base/threads.h"
+
+namespace wellspring::python {
+namespace {
+
+using namespace torch_bridge;
+const Bridge* g_bridge = nullptr;
+
+// Bytes that a tensor's elements lie in, from its first element.
+struct Extent {
+  const char *begin, *end;
+};
+Extent extent_of(const TensorArg& t) {
+  const auto size = static_cast<int64_t>(size_of(*dtype_of(t.type)));
+  int64_t last = 0;
+  for (int d = 0; d < t.dims; ++d) last += (t.sizes[d] - 1) * t.strides[d];
+  const char* begin = static_cast<const char*>(t.data);
+  return {begin, begin + (t.numel ? (last + 1) * size : 0)};
+}
+
+}  // namespace
+
+const Bridge& bridge() { return *g_bridge; }
+void set_bridge(const Bridge* b) { g_bridge = b; }
+
+std::optional<DType> dtype_of(int8_t t) {
+  switch (t) {
+    case kF32:
+      return DType::f32;
+    case kBF16:
+      return DType::bf16;
+    case kF64:
+      return DType::f64;
+    case kF16:
+      return DType::f16;
+    case kI64:
+      return DType::i64;
+    case kI32:
+      return DType::i32;
+    case kI16:
+      return DType::i16;
+    case kI8:
+      return DType::i8;
+    case kU8:
+      return DType::u8;
+    case kBool:
+      return DType::boolean;
+    default:
+      return std::nullopt;
+  }
+}
+
+int8_t torch_type(DType dtype) {
+  constexpr int8_t types[kDTypeCount] = {kF64, kF32, kBF16, kF16,  kI64, kI32,
+                                         kI16, kI8,  kU8,   kBool, kC64};
+  return types[static_cast<int>(dtype)];
+}
+
+bool takes(const TensorArg& t) {
+  return t.handle && t.plain && t.dims <= kMaxDims && dtype_of(t.type).has_value();
+}
+const TensorArg* taken(const Arg& a) {
+  return a.kind == Kind::tensor && takes(a.tensor) ? &a.tensor : nullptr;
+}
+
+bool is_contiguous(const TensorArg& t) {
+  int64_t expected = 1;
+  for (int d = t.dims - 1; d >= 0; --d) {
+    if (t.sizes[d] != 1 && t.strides[d] != expected) return false;
+    expected *= t.sizes[d];
+  }
+  return true;
+}
+
+bool same_sizes(const TensorArg& a, const TensorArg& b) {
+  return a.dims == b.dims && std::equal(a.sizes, a.sizes + a.dims, b.sizes);
+}
+
+bool may_overlap(const TensorArg& a, const TensorArg& b) {
+  if (a.storage != b.storage) return false;
+  const Extent x = extent_of(a), y = extent_of(b);
+  return x.begin < y.end && y.begin < x.end;
+}
+
+bool same_place(const TensorArg& a, const TensorArg& b) {
+  return a.data == b.data && a.type == b.type && same_sizes(a, b) &&
+         std::equal(a.strides, a.strides + a.dims, b.strides);
+}
+
+OwnView packed_view(void* data, DType dtype, std::initializer_list<int64_t> sizes) {
+  OwnView v;
+  v.data = data, v.dtype = dtype;
+  for (int64_t s : sizes) v.add(s, 1);
+  for (int d = v.dims - 2; d >= 0; --d) v.strides[d] = v.strides[d + 1] * v.sizes[d + 1];
+  return v;
+}
+
+TensorArg make_result(Frame& f, std::span<const int64_t> sizes, int8_t type,
+                      const int64_t* strides) {
+  const TensorArg t =
+      bridge().empty(sizes.data(), strides, static_cast<int32_t>(sizes.size()), type);
+  f.results[f.result_count++] = t.handle;
+  return t;
+}
+
+void run_kernel(const KernelRef& kernel, std::span<const View> outs, std::span<const View> ins,
+                std::span<const Attr> attrs) {
+  if (const int n = bridge().threads(); n != threads() && n > 0) set_threads(n);
+  KernelEntry& entry = kernel.on(0);
+  entry.hits.fetch_add(1, std::memory_order_relaxed);
+  Call call;
+  call.out = outs.data(), call.outs = static_cast<int>(outs.size());
+  call.in = ins.data(), call.ins = static_cast<int>(ins.size());
+  call.attr = attrs.data(), call.attrs = static_cast<int>(attrs.size());
+  entry.own(call);
+}
+
+void run_kernel(const KernelRef& kernel, std::initializer_list<View> outs,
+                std::initializer_list<View> ins, std::initializer_list<Attr> attrs) {
+  run_kernel(kernel, std::span(outs.begin(), outs.size()), std::span(ins.begin(), ins.size()),
+             std::span(attrs.begin(), attrs.size()));
+}
+
+std::optional<double> number_of(const Arg& a) {
+  if (a.kind == Kind::real) return a.f;
+  if (a.kind == Kind::integer || a.kind == Kind::boolean) return static_cast<double>(a.i);
+  return std::nullopt;
+}
+
+}  // namespace wellspring::python

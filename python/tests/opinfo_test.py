@@ -1,0 +1,173 @@
+#!/usr/bin/python3
+"""PyTorch's own samples of its operators (OpInfo) with our kernels enabled: results, gradients, out=, strided inputs.
+
+    opinfo_test.py [--all] [NAME...]     all samples of every operator that reaches one of ours; default: a few each
+
+An operator takes part when one of our kernels answers a call of it. EXCEPTIONS says which do not, and why.
+"""
+import os
+import sys
+import unittest
+import warnings
+
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+import peers
+
+peers.need("torch", "numpy", "expecttest")
+import torch
+from torch.testing._internal.common_methods_invocations import op_db
+
+import wellspring.torch as wt
+
+ALL = "--all" in sys.argv
+NAMES = [a for a in sys.argv[1:] if not a.startswith("-") and not os.path.isdir(a)]
+SAMPLES = 10**6 if ALL else 4  # of an operator and dtype
+# OpInfo's name: why its samples are not compared.
+EXCEPTIONS = {
+    "empty_like": "its values are undefined", "empty": "its values are undefined",
+    "new_empty": "its values are undefined", "empty_strided": "its values are undefined",
+    "new_empty_strided": "its values are undefined", "empty_permuted": "its values are undefined",
+    "linalg.lstsq": "a singular vector's sign is free", "svd": "a singular vector's sign is free",
+    "linalg.svd": "a singular vector's sign is free", "linalg.eigh": "an eigenvector's sign is free",
+    "linalg.eig": "an eigenvector's scale is free", "pca_lowrank": "random", "svd_lowrank": "random",
+    "to_sparse": "its result is sparse", "sparse.sampled_addmm": "its result is sparse",
+    "ops.aten._safe_softmax.default": "no derivative to compare",
+    "nn.functional.dropout": "random", "nn.functional.dropout2d": "random", "nn.functional.dropout3d": "random",
+    "nn.functional.alpha_dropout": "random", "nn.functional.feature_alpha_dropout": "random",
+    "nn.functional.rrelu": "random", "nn.functional.fractional_max_pool2d": "random",
+    "nn.functional.fractional_max_pool3d": "random", "nn.functional.gumbel_softmax": "random",
+}
+# The few that quick runs look at; one for each way in which our kernels are reached.
+QUICK = """add sub mul div exp tanh sigmoid erf sin cos abs neg sqrt rsqrt reciprocal eq lt where maximum
+    nn.functional.gelu nn.functional.silu nn.functional.relu mm addmm bmm baddbmm matmul nn.functional.linear
+    nn.functional.layer_norm native_layer_norm softmax log_softmax nn.functional.embedding nn.functional.nll_loss
+    nn.functional.cross_entropy sum mean amax amin cat clone contiguous addcmul addcdiv log log1p expm1 floor
+    nn.functional.scaled_dot_product_attention var std norm einsum to""".split()
+TOLERANCES = {torch.float32: (2e-4, 2e-5), torch.bfloat16: (4e-2, 4e-2), torch.float64: (1e-7, 1e-9), torch.int64: (0, 0)}
+
+
+def tensors_in(value):
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, (list, tuple)):
+        return [t for v in value for t in tensors_in(v)]
+    return [t for v in value.values() for t in tensors_in(v)] if isinstance(value, dict) else []
+
+
+def copied(value):
+    """A sample's argument with tensors of its own."""
+    if isinstance(value, torch.Tensor):
+        with torch.no_grad():
+            fresh = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype).copy_(value) \
+                if value.layout == torch.strided and value.device.type == "cpu" and not value.is_conj() \
+                and all(s > 0 or n <= 1 for s, n in zip(value.stride(), value.shape)) else value.detach().clone()
+        return fresh.requires_grad_(value.requires_grad)
+    if isinstance(value, (list, tuple)):
+        made = [copied(v) for v in value]
+        return type(value)(made) if not hasattr(value, "_fields") else type(value)(*made)
+    return {k: copied(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def attempt(op, sample, with_gradient):
+    """(results and gradients, None) or (None, what was raised)."""
+    x, args, kwargs = copied(sample.input), copied(sample.args), copied(sample.kwargs)
+    leaves = [t for t in tensors_in([x, args, kwargs]) if t.requires_grad]
+    torch.manual_seed(7)
+    try:
+        result = op(x, *args, **kwargs)
+    except Exception as e:  # noqa: BLE001: both sides raise the same
+        return None, type(e)
+    results = [t for t in tensors_in(sample.output_process_fn_grad(result) if sample.output_process_fn_grad else result)]
+    found = [t.detach() for t in results]
+    chosen = [r for r in results if r.requires_grad and r.is_floating_point()]
+    if with_gradient and chosen and leaves:
+        torch.manual_seed(8)
+        try:
+            grads = torch.autograd.grad(chosen, leaves, [torch.randn(r.shape).to(r.dtype) for r in chosen], allow_unused=True)
+        except Exception as e:  # noqa: BLE001
+            return found, type(e)
+        found += [g for g in grads if g is not None]
+    return found, None
+
+
+def both(function):
+    with wt.use():
+        ours = function()
+    return ours, function()
+
+
+class OpInfo(unittest.TestCase):
+    def compare(self, what, ours, theirs, dtype):
+        self.assertEqual(ours[1], theirs[1], what)
+        self.assertEqual(ours[0] is None, theirs[0] is None, what)
+        if ours[0] is None:
+            return
+        self.assertEqual(len(ours[0]), len(theirs[0]), what)
+        rtol, atol = TOLERANCES[dtype]
+        for a, b in zip(ours[0], theirs[0]):
+            self.assertEqual((a.dtype, a.shape), (b.dtype, b.shape), what)
+            if a.layout == torch.strided and a.numel():
+                self.assertEqual(a.stride(), b.stride(), what)
+            torch.testing.assert_close(a, b, rtol=rtol, atol=atol, equal_nan=True, msg=lambda m: f"{what}: {m}")
+
+    def check_out(self, what, op, sample, dtype):
+        def run():
+            x, args, kwargs = copied(sample.input), copied(sample.args), copied(sample.kwargs)
+            with torch.no_grad():
+                out = torch.full_like(op(x, *args, **kwargs), 3)
+                returned = op(x, *args, **kwargs, out=out)
+            self.assertIs(returned, out)
+            return [out], None
+        try:
+            theirs = run()
+        except Exception:  # noqa: BLE001: it has no such form
+            return
+        with wt.use():
+            ours = run()
+        self.compare(what + " out=", ours, theirs, dtype)
+
+    def check(self, info):
+        reached = False
+        for dtype in (torch.float32, torch.bfloat16, torch.float64, torch.int64):
+            if dtype not in info.dtypes:
+                continue
+            gradient = info.supports_autograd and dtype in info.dtypesBackward if hasattr(info, "dtypesBackward") else info.supports_autograd
+            samples = info.sample_inputs("cpu", dtype, requires_grad=gradient and dtype.is_floating_point)
+            for i, sample in enumerate(samples):
+                if i >= SAMPLES:
+                    break
+                wt.enable()
+                wt.reset()
+                ours = attempt(info.op, sample, gradient)
+                reached |= any(c["ours"] for c in wt.counts().values())
+                wt.disable()
+                what = f"{info.name} {info.variant_test_name} {dtype} sample {i}"
+                self.compare(what, ours, attempt(info.op, sample, gradient), dtype)
+                strided = sample.noncontiguous() if isinstance(sample.input, (torch.Tensor, list, tuple)) else None
+                if strided is not None:
+                    self.compare(what + " strided", *both(lambda: attempt(info.op, strided, gradient)), dtype)
+                if info.supports_out and isinstance(sample.input, torch.Tensor):
+                    self.check_out(what, info.op, sample, dtype)
+        return reached
+
+
+def add(info):
+    def test(self):
+        torch.manual_seed(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if not self.check(info):
+                self.skipTest("no kernel of ours is reached")
+    name = (info.name + ("_" + info.variant_test_name if info.variant_test_name else "")).replace(".", "_")
+    setattr(OpInfo, f"test_{name}", test)
+
+
+for entry in op_db:
+    if entry.name in EXCEPTIONS:
+        continue
+    if (NAMES and entry.name in NAMES) or (not NAMES and (ALL or entry.name in QUICK)):
+        add(entry)
+
+if __name__ == "__main__":
+    sys.argv = sys.argv[:1]
+    peers.main()

@@ -1,0 +1,156 @@
+"""Wellspring's kernels inside PyTorch: a model that is not changed runs the same, and faster.
+
+    import wellspring.torch as wt
+    wt.enable()                                    # all operators
+    with wt.use(include=["mm", "addmm"]): ...      # these alone, inside the block
+    with wt.use(exclude=["softmax"]): ...          # what is on, without these
+    wt.report()                                    # which operator, how often by whom
+    wt.disable()                                   # PyTorch as it was
+
+A kernel is put on the operators that PyTorch dispatches on the CPU. What it does not take (another dtype, a
+layout, a mask) goes to PyTorch's own kernel, which stays underneath; report() counts both. Switches hold for
+the whole process, and for its children: forked ones have them, and a new Python that imports this module takes
+them from the environment (WELLSPRING_TORCH). Random operators stay PyTorch's unless random=True.
+"""
+
+import difflib
+import fnmatch
+import json
+import os
+
+import torch
+
+from . import _core
+from .bridge import build
+
+VARIABLE = "WELLSPRING_TORCH"
+_inside = _core._torch
+_state = None  # the settings that hold, or None
+
+
+def _load():
+    found = build.find_torch()
+    version = torch.__version__.split("+")[0]
+    _inside.load(build.bridge_for(version, found[1] if found else os.path.dirname(torch.__file__)))
+
+
+_load()
+_RANDOM = dict(_inside.names())  # every operator: whether it draws random numbers
+
+
+def _spellings(name):
+    """Names under which a user may mean "aten::_softmax_backward_data" or "aten::add_.Tensor"."""
+    plain = name.removeprefix("aten::")
+    base = plain.split(".")[0]
+    bare = base.strip("_")
+    family = bare.removesuffix("_data").removesuffix("_backward").removesuffix("_dense").removesuffix("_forward")
+    return {name, plain, base, bare, family, family.removeprefix("native_")}
+
+
+def operators():
+    """The operators that Wellspring answers inside PyTorch, by their full names."""
+    return sorted(_RANDOM)
+
+
+def _select(include, exclude, random):
+    """Full names of what the lists mean. A name covers all its overloads, forms in place and derivatives."""
+    spelled = {name: _spellings(name) for name in _RANDOM}
+
+    def matching(pattern):
+        found = {n for n, s in spelled.items() if any(fnmatch.fnmatchcase(x, pattern) for x in s)}
+        if not found:
+            near = difflib.get_close_matches(pattern, {x for s in spelled.values() for x in s}, 1)
+            raise ValueError(f"no operator '{pattern}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+        return found
+
+    for names in (include, exclude):
+        if isinstance(names, str):
+            raise TypeError(f"a list of names is wanted, not the text '{names}'")
+    wanted = set(_RANDOM) if include is None else set().union(*map(matching, include))
+    wanted = wanted.difference(*map(matching, exclude or ()))
+    return {n for n in wanted if random or not _RANDOM[n]}
+
+
+def _apply(settings):
+    """Installs exactly what the settings name, and tells child processes."""
+    global _state
+    wanted = _select(settings["include"], settings["exclude"], settings["random"]) if settings else set()
+    _inside.remove([name for name in _RANDOM if name not in wanted])
+    _inside.install(sorted(wanted))
+    _inside.keep_memory(bool(settings and settings["keep_memory"]))
+    _state = settings
+    if settings:
+        os.environ[VARIABLE] = json.dumps(settings)
+    else:
+        os.environ.pop(VARIABLE, None)
+
+
+def enable(include=None, exclude=(), *, random=False, keep_memory=True):
+    """Turns kernels on: of all operators, or of `include`, without `exclude`; names or patterns ("add*").
+
+    random: random operators, too (then seeds give other numbers than PyTorch's). keep_memory: the C library
+    keeps freed memory for the next tensor instead of giving it back, which makes large tensors much cheaper."""
+    _apply({"include": None if include is None else list(include), "exclude": list(exclude or ()),
+            "random": bool(random), "keep_memory": bool(keep_memory)})
+
+
+def disable():
+    """PyTorch as it was before."""
+    _apply(None)
+
+
+class use:
+    """A scope: `with wt.use(include=[...], exclude=[...]):`. On leaving it, what held before holds again."""
+
+    def __init__(self, include=None, exclude=(), *, random=False, keep_memory=True):
+        self._arguments = (include, exclude, random, keep_memory)
+
+    def __enter__(self):
+        self._before = _state
+        include, exclude, random, keep_memory = self._arguments
+        if include is None and _state and _state["include"] is not None:
+            include = _state["include"]
+        enable(include, exclude, random=random, keep_memory=keep_memory)
+        return self
+
+    def __exit__(self, *_):
+        _apply(self._before)
+
+
+def is_enabled():
+    """Whether any kernel of ours is on."""
+    return _state is not None
+
+
+def counts():
+    """{operator: {"ours": calls, "pytorch": calls, "seconds": in ours when timed}} since the start or reset()."""
+    return {name: {"ours": ours, "pytorch": theirs, "seconds": seconds}
+            for name, ours, theirs, seconds in _inside.counters()}
+
+
+def reset():
+    """Counts from zero again."""
+    _inside.reset()
+
+
+def timing(on=True):
+    """Whether the seconds inside our kernels are measured (about 50 ns a call)."""
+    _inside.set_timing(bool(on))
+
+
+def report(as_json=False):
+    """What ran since the start: a table (returned, and printed unless as_json) of the operators that were called."""
+    rows = {n: c for n, c in counts().items() if c["ours"] or c["pytorch"]}
+    if as_json:
+        return json.dumps({"enabled": is_enabled(), "settings": _state, "operators": rows,
+                           "kernels": [dict(zip(("kernel", "chip", "ran", "calls"), r)) for r in _core.kernel_hits()]})
+    lines = [f"{'operator':56} {'wellspring':>10} {'pytorch':>10} {'seconds':>9}"]
+    for name, c in sorted(rows.items(), key=lambda r: -(r[1]["ours"] + r[1]["pytorch"])):
+        lines.append(f"{name:56} {c['ours']:>10} {c['pytorch']:>10} {c['seconds']:>9.3f}")
+    text = "\n".join(lines) if rows else "no operator of ours was called"
+    print(text)
+    return text
+
+
+if os.environ.get(VARIABLE):
+    _apply(json.loads(os.environ[VARIABLE]))
