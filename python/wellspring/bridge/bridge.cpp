@@ -12,7 +12,7 @@
 #include <mutex>
 #include <vector>
 
-#include "bridge.h"
+#include <bridge.h>  // beside this file; whoever compiles it names the folder
 
 namespace wellspring::torch_bridge {
 namespace {

@@ -48,7 +48,7 @@ def compile_bridge(version, folder):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     fresh = f"{path}.{os.getpid()}"
     print(f"wellspring: compiling the bridge for PyTorch {version}, once ...", file=sys.stderr, flush=True)
-    command = [compiler, "-O1", "-std=c++20", "-fPIC", "-shared", "-fvisibility=hidden", f"-I{folder}/include",
+    command = [compiler, "-O1", "-std=c++20", "-fPIC", "-shared", "-fvisibility=hidden", f"-I{HERE}", f"-I{folder}/include",
                f"-I{folder}/include/torch/csrc/api/include",
                os.path.join(HERE, "bridge.cpp"), "-o", fresh, f"{folder}/lib/libtorch_cpu.so", f"{folder}/lib/libc10.so"]
     done = subprocess.run(command, capture_output=True, text=True)
