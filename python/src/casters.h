@@ -122,6 +122,7 @@ struct type_caster<std::vector<wellspring::Tensor>> {
     const Py_ssize_t n = PySequence_Fast_GET_SIZE(source.ptr());
     for (Py_ssize_t i = 0; i < n; ++i) {
       make_caster<wellspring::Tensor> one;
+      if (PySequence_Fast_GET_ITEM(source.ptr(), i) == Py_None) return false;
       if (!one.from_python(PySequence_Fast_GET_ITEM(source.ptr(), i), flags, cleanup)) return false;
       value.push_back(static_cast<wellspring::Tensor&>(one));
     }

@@ -112,7 +112,7 @@ void read_nested(nb::handle h, int depth, Nested* n) {
     return;
   }
   Scalar s = 0;
-  if (const Tensor* t = nullptr; nb::try_cast(h, t) && t && t->numel() == 1) {
+  if (const Tensor* t = nullptr; nb::try_cast(h, t) && t->defined() && t->numel() == 1) {
     s = is_float(t->dtype()) ? Scalar(t->item()) : Scalar(t->to_vector<int64_t>()[0]);
   } else if (!scalar_from(h, &s)) {
     throw nb::type_error(str("tensor(): cannot read ", nb::type_name(h.type()).c_str(),
@@ -134,7 +134,7 @@ Tensor packed_as(const Tensor& source, DType dtype, Device device) {
 
 Tensor make_tensor(nb::handle data, std::optional<DType> dtype, Device device, bool requires_grad) {
   Tensor result;
-  if (const Tensor* t = nullptr; nb::try_cast(data, t) && t) {
+  if (const Tensor* t = nullptr; nb::try_cast(data, t) && t->defined()) {
     result = packed_as(*t, dtype.value_or(t->dtype()), device);
   } else if (nb::hasattr(data, "__dlpack__") && !PyList_Check(data.ptr())) {
     const Tensor shared = from_array(nb::cast<Array>(data));

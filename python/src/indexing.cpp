@@ -41,7 +41,7 @@ struct Reader {
       refuse(str("too many indices for ", x.text()));
     } else if (PySlice_Check(item.ptr())) {
       x = sliced(x, dim++, item);
-    } else if (const Tensor* t = nullptr; nb::try_cast(item, t) && t) {
+    } else if (const Tensor* t = nullptr; nb::try_cast(item, t) && t->defined()) {
       take_tensor(*t);
     } else if (PyList_Check(item.ptr())) {
       std::vector<int64_t> list;
@@ -105,7 +105,7 @@ void set(const Tensor& x, nb::handle key, nb::handle value) {
   if (reader.copies)
     throw nb::type_error("assignment through an index tensor: use index_put_ or scatter");
   Scalar number = 0;
-  if (const Tensor* t = nullptr; nb::try_cast(value, t) && t)
+  if (const Tensor* t = nullptr; nb::try_cast(value, t) && t->defined())
     copy_(reader.x, *t);
   else if (scalar_from(value, &number))
     fill_(reader.x, number.kind == Scalar::Kind::real ? number.f : static_cast<double>(number.i));

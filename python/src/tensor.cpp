@@ -50,7 +50,8 @@ nb::object reversed(const Tensor& self, nb::handle other, F f) {
 // self OP other for a tensor or a number.
 template <class F>
 nb::object combined(const Tensor& self, nb::handle other, F f) {
-  if (const Tensor* t = nullptr; nb::try_cast(other, t) && t) return nb::cast(f(self, *t));
+  if (const Tensor* t = nullptr; nb::try_cast(other, t) && t->defined())
+    return nb::cast(f(self, *t));
   Scalar number = 0;
   if (scalar_from(other, &number)) return nb::cast(f(self, number));
   return nb::borrow(Py_NotImplemented);
@@ -60,7 +61,7 @@ nb::object combined(const Tensor& self, nb::handle other, F f) {
 template <class F>
 nb::object in_place(nb::handle self, nb::handle other, F f) {
   const Tensor& x = nb::cast<const Tensor&>(self);
-  if (const Tensor* t = nullptr; nb::try_cast(other, t) && t) {
+  if (const Tensor* t = nullptr; nb::try_cast(other, t) && t->defined()) {
     f(x, *t);
   } else {
     Scalar number = 0;
@@ -125,7 +126,7 @@ void bind_arithmetic(nb::class_<Tensor>& c) {
 #undef WS_REVERSED
 #undef WS_IN_PLACE
   c.def("__matmul__", [](const Tensor& a, nb::handle b) -> nb::object {
-    if (const Tensor* t = nullptr; nb::try_cast(b, t) && t) {
+    if (const Tensor* t = nullptr; nb::try_cast(b, t) && t->defined()) {
       Tensor result;
       {
         nb::gil_scoped_release free;

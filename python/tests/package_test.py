@@ -164,8 +164,10 @@ class Operators(unittest.TestCase):
             ws.embedding(a, ws.tensor([1]))
         with self.assertRaises(TypeError):
             ws.exp("text")
-        with self.assertRaises(TypeError):
-            ws.exp(None)
+        for call in (lambda: ws.exp(None), lambda: a + None, lambda: ws.tensor(None), lambda: ws.cat([a, None])):
+            with self.assertRaises(TypeError):
+                call()
+        self.assertFalse(a == None)  # noqa: E711
 
 
 class Process(unittest.TestCase):

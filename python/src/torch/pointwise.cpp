@@ -318,6 +318,7 @@ void add_pointwise(std::vector<Entry>* all) {
     add(n.torch + std::string(".out"), 4, {op, nullptr, {0, 1}, 2, 3, -1, n.integers});
   }
   add("where.self", 3, {find("where"), nullptr, {0, 1, 2}, -1, -1, -1, Integers::all});
+  add("masked_fill_.Scalar", 3, {find("where"), nullptr, {1, 2, 0}, -1, 0, -1, Integers::all});
   add("gelu", 2, {find("gelu_erf"), find("gelu_tanh"), {0}, -1, -1, 1, Integers::none});
   add("addcmul.out", 5, {find("addcmul"), nullptr, {0, 1, 2}, 3, 4, -1, Integers::none});
   add("addcmul", 4, {find("addcmul"), nullptr, {0, 1, 2}, 3, -1, -1, Integers::none});
