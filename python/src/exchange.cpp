@@ -179,7 +179,7 @@ nb::object tolist(const Tensor& t) {
 }  // namespace
 
 void bind_exchange(nb::module_& m) {
-  m.def("tensor", &make_tensor, nb::arg("data"), nb::arg("dtype").none() = nb::none(),
+  m.def("tensor", &make_tensor, nb::arg("data").none(), nb::arg("dtype").none() = nb::none(),
         nb::arg("device") = Device{}, nb::arg("requires_grad") = false,
         "A new tensor with the values of numbers, nested lists, an array or a tensor.");
   m.def("from_dlpack", &from_array, nb::arg("array"),

@@ -117,8 +117,10 @@ void set(const Tensor& x, nb::handle key, nb::handle value) {
 
 void bind_indexing(nb::module_&) {
   nb::handle c = tensor_class();
-  nb::cpp_function_def(&get, nb::scope(c), nb::name("__getitem__"), nb::is_method());
-  nb::cpp_function_def(&set, nb::scope(c), nb::name("__setitem__"), nb::is_method());
+  nb::cpp_function_def(&get, nb::scope(c), nb::name("__getitem__"), nb::is_method(),
+                       nb::arg("key").none());
+  nb::cpp_function_def(&set, nb::scope(c), nb::name("__setitem__"), nb::is_method(),
+                       nb::arg("key").none(), nb::arg("value"));
 }
 
 }  // namespace wellspring::python

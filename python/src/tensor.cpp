@@ -90,18 +90,27 @@ nb::object item(const Tensor& t) {
 nb::object optional(const Tensor& t) { return t.defined() ? nb::cast(t) : nb::none(); }
 
 void bind_arithmetic(nb::class_<Tensor>& c) {
-#define WS_BINARY(NAME, FUNCTION)                                                       \
-  c.def("__" NAME "__", [](const Tensor& a, nb::handle b) {                             \
-    return combined(a, b, [](const auto& x, const auto& y) { return FUNCTION(x, y); }); \
-  });
-#define WS_REVERSED(NAME, FUNCTION)                                                         \
-  c.def("__r" NAME "__", [](const Tensor& a, nb::handle b) {                                \
-    return reversed(a, b, [](const Scalar& x, const Tensor& y) { return FUNCTION(x, y); }); \
-  });
-#define WS_IN_PLACE(NAME, FUNCTION)                                                \
-  c.def("__i" NAME "__", [](nb::handle a, nb::handle b) {                          \
-    return in_place(a, b, [](const Tensor& x, const auto& y) { FUNCTION(x, y); }); \
-  });
+#define WS_BINARY(NAME, FUNCTION)                                                           \
+  c.def(                                                                                    \
+      "__" NAME "__",                                                                       \
+      [](const Tensor& a, nb::handle b) {                                                   \
+        return combined(a, b, [](const auto& x, const auto& y) { return FUNCTION(x, y); }); \
+      },                                                                                    \
+      nb::arg("other").none());
+#define WS_REVERSED(NAME, FUNCTION)                                                             \
+  c.def(                                                                                        \
+      "__r" NAME "__",                                                                          \
+      [](const Tensor& a, nb::handle b) {                                                       \
+        return reversed(a, b, [](const Scalar& x, const Tensor& y) { return FUNCTION(x, y); }); \
+      },                                                                                        \
+      nb::arg("other").none());
+#define WS_IN_PLACE(NAME, FUNCTION)                                                    \
+  c.def(                                                                               \
+      "__i" NAME "__",                                                                 \
+      [](nb::handle a, nb::handle b) {                                                 \
+        return in_place(a, b, [](const Tensor& x, const auto& y) { FUNCTION(x, y); }); \
+      },                                                                               \
+      nb::arg("other").none());
   WS_BINARY("add", add)
   WS_BINARY("sub", sub)
   WS_BINARY("mul", mul)
@@ -125,17 +134,20 @@ void bind_arithmetic(nb::class_<Tensor>& c) {
 #undef WS_BINARY
 #undef WS_REVERSED
 #undef WS_IN_PLACE
-  c.def("__matmul__", [](const Tensor& a, nb::handle b) -> nb::object {
-    if (const Tensor* t = nullptr; nb::try_cast(b, t) && t->defined()) {
-      Tensor result;
-      {
-        nb::gil_scoped_release free;
-        result = matmul(a, *t);
-      }
-      return nb::cast(result);
-    }
-    return nb::borrow(Py_NotImplemented);
-  });
+  c.def(
+      "__matmul__",
+      [](const Tensor& a, nb::handle b) -> nb::object {
+        if (const Tensor* t = nullptr; nb::try_cast(b, t) && t->defined()) {
+          Tensor result;
+          {
+            nb::gil_scoped_release free;
+            result = matmul(a, *t);
+          }
+          return nb::cast(result);
+        }
+        return nb::borrow(Py_NotImplemented);
+      },
+      nb::arg("other").none());
   c.def("__neg__", [](const Tensor& a) { return neg(a); });
   c.def("__abs__", [](const Tensor& a) { return abs(a); });
   c.def("__invert__", [](const Tensor& a) {

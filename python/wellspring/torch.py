@@ -63,9 +63,6 @@ def _select(include, exclude, random):
             raise ValueError(f"no operator '{pattern}'" + (f"; did you mean '{near[0]}'?" if near else ""))
         return found
 
-    for names in (include, exclude):
-        if isinstance(names, str):
-            raise TypeError(f"a list of names is wanted, not the text '{names}'")
     wanted = set(_RANDOM) if include is None else set().union(*map(matching, include))
     wanted = wanted.difference(*map(matching, exclude or ()))
     return {n for n in wanted if random or not _RANDOM[n]}
@@ -90,6 +87,9 @@ def enable(include=None, exclude=(), *, random=False, keep_memory=True):
 
     random: random operators, too (then seeds give other numbers than PyTorch's). keep_memory: the C library
     keeps freed memory for the next tensor instead of giving it back, which makes large tensors much cheaper."""
+    for names in (include, exclude):
+        if isinstance(names, str):
+            raise TypeError(f"a list of names is wanted, not the text '{names}'")
     _apply({"include": None if include is None else list(include), "exclude": list(exclude or ()),
             "random": bool(random), "keep_memory": bool(keep_memory)})
 

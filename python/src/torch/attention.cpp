@@ -31,13 +31,6 @@ bool takes_heads(const TensorArg* q, const TensorArg* k, const TensorArg* v, boo
   return true;
 }
 
-// [B, H, T, D] in memory as [B, T, H, D], which the next projection reads as rows.
-TensorArg make_rows(Frame& f, const TensorArg& like) {
-  const int64_t h = like.sizes[1], t = like.sizes[2], d = like.sizes[3];
-  const int64_t strides[4] = {h * t * d, d, h * d, 1};
-  return make_result(f, {like.sizes, 4}, like.type, strides);
-}
-
 double scale_of(const Arg& a, const TensorArg& q) {
   return number_of(a).value_or(1 / std::sqrt(static_cast<double>(q.sizes[3])));
 }
@@ -50,7 +43,8 @@ bool forward(Frame& f) {
     return false;
   const double scale = scale_of(f.args[6], *q);
   if (scale == 0 || !std::isfinite(scale)) return false;
-  const TensorArg o = make_rows(f, *q), lse = make_result(f, {q->sizes, 3}, torch_bridge::kF32);
+  const TensorArg o = make_ordered_like(f, *q),
+                  lse = make_result(f, {q->sizes, 3}, torch_bridge::kF32);
   const OwnView to = turned(o), x = turned(*q), y = turned(*k), z = turned(*v);
   run_kernel(kForward, {to.view(), view_of(lse)}, {x.view(), y.view(), z.view(), View{}},
              {causal, scale});
@@ -72,7 +66,8 @@ bool backward(Frame& f) {
   if (q->sizes[3] > 1 && (g->strides[3] != 1 || o->strides[3] != 1)) return false;
   const double scale = scale_of(f.args[9], *q);
   if (scale == 0 || !std::isfinite(scale)) return false;
-  const TensorArg dq = make_rows(f, *q), dk = make_rows(f, *k), dv = make_rows(f, *v);
+  const TensorArg dq = make_ordered_like(f, *q), dk = make_ordered_like(f, *k),
+                  dv = make_ordered_like(f, *v);
   const OwnView views[] = {turned(dq), turned(dk), turned(dv), turned(*g),
                            turned(*q), turned(*k), turned(*v), turned(*o)};
   run_kernel(kBackward, {views[0].view(), views[1].view(), views[2].view()},

@@ -53,6 +53,7 @@ bool product(Frame& f) {
         return false;
     }
   }
+  if (self && !bias && dtype_of(*a) != DType::f32) return false;  // sums are kept in f32 alone
   TensorArg c;
   if (use.out >= 0) {
     const TensorArg* target = taken(f.args[use.out]);

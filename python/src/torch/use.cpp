@@ -1,5 +1,7 @@
 #include "python/src/torch/use.h"
 
+#include <algorithm>
+
 #include "base/threads.h"
 
 namespace wellspring::python {
@@ -103,6 +105,16 @@ TensorArg make_result(Frame& f, std::span<const int64_t> sizes, int8_t type,
       bridge().empty(sizes.data(), strides, static_cast<int32_t>(sizes.size()), type);
   f.results[f.result_count++] = t.handle;
   return t;
+}
+
+TensorArg make_ordered_like(Frame& f, const TensorArg& t) {
+  int order[kMaxDims];
+  int64_t strides[kMaxDims], next = 1;
+  for (int d = 0; d < t.dims; ++d) order[d] = d;
+  std::stable_sort(order, order + t.dims,
+                   [&](int a, int b) { return t.strides[a] > t.strides[b]; });
+  for (int i = t.dims - 1; i >= 0; --i) strides[order[i]] = next, next *= t.sizes[order[i]];
+  return make_result(f, {t.sizes, static_cast<size_t>(t.dims)}, t.type, strides);
 }
 
 void run_kernel(const KernelRef& kernel, std::span<const View> outs, std::span<const View> ins,

@@ -76,6 +76,9 @@ TensorArg make_result(Frame& f, std::span<const int64_t> sizes, int8_t type,
 inline TensorArg make_like(Frame& f, const TensorArg& t) {
   return make_result(f, {t.sizes, static_cast<size_t>(t.dims)}, t.type);
 }
+/// A new tensor of t's sizes whose dimensions lie in memory in the order of t's, without gaps: what
+/// PyTorch's empty_like() gives.
+TensorArg make_ordered_like(Frame& f, const TensorArg& t);
 /// Argument i of the call is the next result; -1: an undefined tensor.
 inline void give_back(Frame& f, int argument) { f.result_args[f.result_count++] = argument; }
 
