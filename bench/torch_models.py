@@ -51,7 +51,7 @@ def measure(bench, wt, name, dtype):
     def timed(run, on):
         def side(budget):
             with wt.use() if on else contextlib.nullcontext():
-                return common.median_seconds(run, budget, least=1 if bench.args.quick else 3)
+                return common.median_seconds(run, budget, least=1 if bench.args.quick else 2)
         return side
 
     def forward():
@@ -62,7 +62,7 @@ def measure(bench, wt, name, dtype):
         with wt.use():
             ours = forward()
         agreement = common.distance(ours[0].float(), forward()[0].float())
-        times = bench.turns(count=1 if bench.args.quick else 3, torch=timed(forward, False), ours=timed(forward, True))
+        times = bench.turns(count=1 if bench.args.quick else 2, torch=timed(forward, False), ours=timed(forward, True))
         bench.row(f"{title} forward{suffix}", "tokens/s", tokens / times["ours"], tokens / times["torch"],
                   "torch eager", goal, agreement=agreement, tolerance=2e-2 if dtype == torch.bfloat16 else 1e-5)
     if not bench.wants(title + " training step"):
@@ -88,7 +88,7 @@ def measure(bench, wt, name, dtype):
         ours = gradients()
     agreement = common.distance(ours, gradients())
     del ours
-    times = bench.turns(count=1 if bench.args.quick else 3, torch=timed(step, False), ours=timed(step, True))
+    times = bench.turns(count=1 if bench.args.quick else 2, torch=timed(step, False), ours=timed(step, True))
     bench.row(f"{title} training step{suffix}", "tokens/s", tokens / times["ours"], tokens / times["torch"],
               "torch eager", goal, agreement=agreement, tolerance=5e-2 if dtype == torch.bfloat16 else 1e-4)
 

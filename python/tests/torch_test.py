@@ -114,6 +114,8 @@ class Inside(unittest.TestCase):
         x, w, b = random(5, 7, 96, grad=True), random(96, grad=True), random(96, grad=True)
         self.same(lambda x, w, b: F.layer_norm(x, (96,), w, b), x, w, b,
                   uses=["native_layer_norm", "native_layer_norm_backward"])
+        self.same(lambda x, w, b: F.layer_norm(x.bfloat16(), (96,), w.bfloat16(), b.bfloat16()), x, w, b,
+                  uses=["native_layer_norm", "native_layer_norm_backward"], dtype=torch.bfloat16)
         self.same(lambda x: F.layer_norm(x, (7, 96)), x)
         for dim in (-1, 0, 1):
             self.same(lambda x: F.softmax(x, dim), x, uses=["_softmax", "_softmax_backward_data"])

@@ -1,4 +1,5 @@
-// native_layer_norm and its derivative.
+// native_layer_norm and its derivative. The kernels' weights, statistics and their gradients are
+// f32; PyTorch's may be bf16, and are converted, a row of them at most.
 
 #include "python/src/torch/use.h"
 
@@ -6,6 +7,7 @@ namespace wellspring::python {
 namespace {
 
 KernelRef kLayer("layer_norm"), kLayerBackward("layer_norm_backward");
+using torch_bridge::kBF16;
 using torch_bridge::kF32;
 
 // x as [rows, width] over the normalised dimensions; nothing when the kernels do not take it.
@@ -15,7 +17,7 @@ struct Rows {
 };
 std::optional<Rows> rows_of(const TensorArg* x, const Arg& shape) {
   if (!x || shape.kind != Kind::ints || shape.count < 1 || shape.count > x->dims || x->numel == 0 ||
-      !is_contiguous(*x) || (dtype_of(*x) != DType::f32 && dtype_of(*x) != DType::bf16))
+      !is_contiguous(*x) || (x->type != kF32 && x->type != kBF16))
     return std::nullopt;
   Rows r;
   r.leading = x->dims - static_cast<int>(shape.count);
@@ -27,30 +29,53 @@ std::optional<Rows> rows_of(const TensorArg* x, const Arg& shape) {
   return r;
 }
 
-bool is_weight(const TensorArg* w, int64_t width) {
-  return w && w->type == kF32 && w->numel == width && is_contiguous(*w);
+// Weights as PyTorch has them: of the rows' type, or f32 for bf16 rows.
+bool is_vector(const TensorArg* w, int64_t count, const TensorArg& x) {
+  return w && w->numel == count && is_contiguous(*w) && (w->type == kF32 || w->type == x.type);
+}
+
+float value_at(const TensorArg& t, int64_t i) {
+  return t.type == kF32 ? static_cast<const float*>(t.data)[i]
+                        : to_float(static_cast<const bf16_t*>(t.data)[i]);
+}
+void put(const TensorArg& t, int64_t i, float v) {
+  if (t.type == kF32)
+    static_cast<float*>(t.data)[i] = v;
+  else
+    static_cast<bf16_t*>(t.data)[i] = to_bf16(v);
+}
+std::vector<float> values_of(const TensorArg& t) {
+  std::vector<float> all(static_cast<size_t>(t.numel));
+  for (int64_t i = 0; i < t.numel; ++i) all[static_cast<size_t>(i)] = value_at(t, i);
+  return all;
+}
+OwnView floats(std::vector<float>& v) {
+  return packed_view(v.data(), DType::f32, {static_cast<int64_t>(v.size())});
 }
 
 bool forward(Frame& f) {  // input, normalized_shape, weight, bias, eps
   const TensorArg *x = taken(f.args[0]), *weight = taken(f.args[2]), *bias = taken(f.args[3]);
   const auto rows = rows_of(x, f.args[1]);
-  if (!rows || !is_weight(weight, rows->width) || !is_weight(bias, rows->width)) return false;
+  if (!rows || !is_vector(weight, rows->width, *x) || !is_vector(bias, rows->width, *x) ||
+      weight->type != bias->type)
+    return false;
   const TensorArg y = make_like(f, *x);
   int64_t sizes[kMaxDims];
   for (int d = 0; d < x->dims; ++d) sizes[d] = d < rows->leading ? x->sizes[d] : 1;
   const std::span<const int64_t> shape(sizes, static_cast<size_t>(x->dims));
-  const TensorArg mean = make_result(f, shape, kF32), rstd = make_result(f, shape, kF32);
-  std::vector<float> both(static_cast<size_t>(2 * rows->count));
+  const TensorArg mean = make_result(f, shape, weight->type),
+                  rstd = make_result(f, shape, weight->type);
+  std::vector<float> both(static_cast<size_t>(2 * rows->count)), w = values_of(*weight),
+                                                                 b = values_of(*bias);
   const OwnView in = packed_view(x->data, dtype_of(*x), {rows->count, rows->width}),
                 out = packed_view(y.data, dtype_of(y), {rows->count, rows->width}),
-                stats = packed_view(both.data(), DType::f32, {rows->count, 2}),
-                w = packed_view(weight->data, DType::f32, {rows->width}),
-                b = packed_view(bias->data, DType::f32, {rows->width});
-  run_kernel(kLayer, {out.view(), stats.view(), View{}}, {in.view(), w.view(), b.view(), View{}},
-             {*number_of(f.args[4])});
+                stats = packed_view(both.data(), DType::f32, {rows->count, 2});
+  const OwnView scale = floats(w), shift = floats(b);
+  run_kernel(kLayer, {out.view(), stats.view(), View{}},
+             {in.view(), scale.view(), shift.view(), View{}}, {*number_of(f.args[4])});
   for (int64_t i = 0; i < rows->count; ++i) {
-    static_cast<float*>(mean.data)[i] = both[static_cast<size_t>(2 * i)];
-    static_cast<float*>(rstd.data)[i] = both[static_cast<size_t>(2 * i + 1)];
+    put(mean, i, both[static_cast<size_t>(2 * i)]);
+    put(rstd, i, both[static_cast<size_t>(2 * i + 1)]);
   }
   return true;
 }
@@ -62,34 +87,38 @@ bool backward(Frame& f) {
   const auto rows = rows_of(x, f.args[2]);
   const Arg& mask = f.args[7];
   if (!rows || !dy || dy->type != x->type || !is_contiguous(*dy) ||
-      !is_weight(weight, rows->width) || !is_weight(mean, rows->count) ||
-      !is_weight(rstd, rows->count) || mask.kind != Kind::ints || mask.count != 3 || !mask.ints[0])
+      !is_vector(weight, rows->width, *x) || !is_vector(mean, rows->count, *x) ||
+      !is_vector(rstd, rows->count, *x) || mask.kind != Kind::ints || mask.count != 3 ||
+      !mask.ints[0] || dy->numel != x->numel)
     return false;
-  std::vector<float> both(static_cast<size_t>(2 * rows->count));
+  std::vector<float> both(static_cast<size_t>(2 * rows->count)), w = values_of(*weight), sums[2];
   for (int64_t i = 0; i < rows->count; ++i) {
-    both[static_cast<size_t>(2 * i)] = static_cast<const float*>(mean->data)[i];
-    both[static_cast<size_t>(2 * i + 1)] = static_cast<const float*>(rstd->data)[i];
+    both[static_cast<size_t>(2 * i)] = value_at(*mean, i);
+    both[static_cast<size_t>(2 * i + 1)] = value_at(*rstd, i);
   }
+  const auto matrix = [&](const TensorArg& t) {
+    return packed_view(t.data, dtype_of(t), {rows->count, rows->width});
+  };
   const TensorArg dx = make_like(f, *x);
-  View grads[2];
-  OwnView kept[2];
+  TensorArg grads[2];
+  OwnView targets[2];
   for (int i : {0, 1}) {
     if (!mask.ints[1 + i]) {
       give_back(f, -1);
       continue;
     }
-    const TensorArg g = make_like(f, *weight);
-    kept[i] = packed_view(g.data, DType::f32, {rows->width});
-    grads[i] = kept[i].view();
+    grads[i] = make_like(f, *weight);
+    sums[i].resize(static_cast<size_t>(rows->width));
+    targets[i] = floats(sums[i]);
   }
-  const auto matrix = [&](const TensorArg& t) {
-    return packed_view(t.data, dtype_of(t), {rows->count, rows->width});
-  };
+  const auto target = [&](int i) { return grads[i].handle ? targets[i].view() : View{}; };
   const OwnView in = matrix(*x), out = matrix(dx), gradient = matrix(*dy),
-                stats = packed_view(both.data(), DType::f32, {rows->count, 2}),
-                w = packed_view(weight->data, DType::f32, {rows->width});
-  run_kernel(kLayerBackward, {out.view(), View{}, grads[0], grads[1]},
-             {gradient.view(), in.view(), w.view(), stats.view(), View{}});
+                stats = packed_view(both.data(), DType::f32, {rows->count, 2}), scale = floats(w);
+  run_kernel(kLayerBackward, {out.view(), View{}, target(0), target(1)},
+             {gradient.view(), in.view(), scale.view(), stats.view(), View{}});
+  for (int i : {0, 1})
+    for (int64_t k = 0; grads[i].handle && k < rows->width; ++k)
+      put(grads[i], k, sums[i][static_cast<size_t>(k)]);
   return true;
 }
 
