@@ -25,6 +25,7 @@ std::optional<Rows> rows_of(const TensorArg* x, const Arg& shape) {
     if (shape.ints[i] != x->sizes[r.leading + i]) return std::nullopt;
     r.width *= shape.ints[i];
   }
+  if (r.width < 2) return std::nullopt;  // all of its results are rounding errors
   r.count = x->numel / r.width;
   return r;
 }
