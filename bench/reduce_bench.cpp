@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "bench/inputs.h"
 #include "bench/timing.h"
 #include "ops/index.h"
 #include "ops/reduce.h"
@@ -21,27 +22,6 @@
 
 namespace wellspring {
 namespace {
-
-uint32_t hash_of(uint32_t i, uint32_t n) {
-  uint32_t h = (i + n * 0x9e3779b9u) * 2654435761u;
-  h = (h ^ (h >> 15)) * 2246822519u;
-  return h ^ (h >> 13);
-}
-
-// Element i of input n: a hash to [-2, 2).
-Tensor input(const Shape& shape, DType dtype, uint32_t n) {
-  std::vector<float> x(shape.numel());
-  for (size_t i = 0; i < x.size(); ++i)
-    x[i] = static_cast<float>(hash_of(static_cast<uint32_t>(i), n) >> 8) / 4194304.0f - 2;
-  return Tensor::from(x, shape, dtype);
-}
-
-// Hashes to [0, most).
-Tensor places(const Shape& shape, int64_t most) {
-  std::vector<int64_t> x(shape.numel());
-  for (size_t i = 0; i < x.size(); ++i) x[i] = hash_of(static_cast<uint32_t>(i), 9) % most;
-  return Tensor::from(x, shape);
-}
 
 struct Inputs {
   Tensor x, y, places, list;
@@ -88,8 +68,8 @@ double answer(std::istringstream& line) {
   const auto found = kCases.find(what);
   WS_CHECK(dtype && !output.empty() && (back || found != kCases.end()),
            "unknown case, or too few words");
-  const Inputs in{input({n, n}, *dtype, 0), input({n, n}, *dtype, 1), places({n, n}, n),
-                  places({n}, n)};
+  const Inputs in{hashed_input({n, n}, *dtype, 0), hashed_input({n, n}, *dtype, 1),
+                  hashed_places({n, n}, n), hashed_places({n}, n)};
   Tensor result;
   double time;
   if (back) {

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "ops/dims.h"
+#include "ops/pointwise_call.h"
 #include "ops/shape.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
@@ -93,43 +94,68 @@ const Tensor& copy_(const Tensor& x, const Tensor& source) {
   return x;
 }
 
-const Tensor& fill_(const Tensor& x, double value) {
+const Tensor& fill_(const Tensor& x, Scalar value) {
   check_target("fill_", x);
   if (is_complex(x.dtype()))
     throw Error(Fault::usage, str("fill_ of ", x.text(), ": complex tensors are not filled"));
   const bool recorded = should_record({&x});
   mark_in_place("fill_", x, recorded);
-  launch(kFill, {x}, {}, {value});
+  launch(kFill, {x}, {}, {value.f});
   if (recorded) record_overwritten("fill_", x);
   return x;
+}
+
+const Tensor& fill_(const Tensor& x, const Tensor& value) {
+  if (value.dims() != 0)
+    throw Error(Fault::usage,
+                str("fill_ of ", x.text(), ": the value ", value.text(), " must be 0-d"));
+  return copy_(x, value);
 }
 
 const Tensor& zero_(const Tensor& x) { return fill_(x, 0); }
 
 Tensor cat(std::span<const Tensor> parts, int dim) {
   if (parts.empty()) throw Error(Fault::usage, "cat of no tensors");
-  const Tensor& first = parts[0];
-  if (first.dims() == 0) throw Error(Fault::usage, "cat of 0-d tensors: use stack()");
+  // A part of shape [0] fits everywhere, as in PyTorch; it only counts for the dtype.
+  const auto counts = [](const Tensor& t) { return t.dims() != 1 || t.numel() != 0; };
+  Tensors inputs;
+  std::vector<Operand> operands;
+  for (const Tensor& t : parts) {
+    if (t.dims() == 0) throw Error(Fault::usage, "cat of 0-d tensors: use stack()");
+    if (counts(t)) inputs.push_back(t);
+    operands.emplace_back(t);
+  }
+  if (inputs.empty()) inputs.push_back(parts[0]);
+  const Tensor& first = inputs[0];
   const int d = dim_of("cat", first, dim);
+  bool alike = true;
+  for (const Tensor& t : parts) alike &= t.dtype() == first.dtype();
+  const DType dtype = alike ? first.dtype() : promoted_dtype(operands);
   Shape shape = first.shape();
   shape[d] = 0;
-  for (const Tensor& t : parts) {
+  for (const Tensor& t : inputs) {
     Shape rest = t.shape();
     if (t.dims() > d) rest[d] = shape[d];
-    if (!(rest == shape) || t.dtype() != first.dtype())
+    if (!(rest == shape) || is_complex(t.dtype()) != is_complex(dtype))
       throw Error(Fault::usage, str("cat along dimension ", d, ": ", first.text(), " and ",
                                     t.text(), " do not fit"));
     shape[d] += t.shape()[d];
   }
-  const Tensor y = Tensor::empty(shape, first.dtype(), first.device());
-  Tensors inputs(parts.begin(), parts.end());
+  const Tensor y = Tensor::empty(shape, dtype, first.device());
   std::vector<int64_t> sizes;
-  for (const Tensor& t : parts) sizes.push_back(t.shape()[d]);
+  std::vector<DType> dtypes;
+  for (const Tensor& t : inputs) sizes.push_back(t.shape()[d]), dtypes.push_back(t.dtype());
   const Tensors targets = split(y, std::span<const int64_t>(sizes), d);
   for (size_t i = 0; i < inputs.size(); ++i) launch(kCopy, {targets[i]}, {inputs[i]});
-  if (should_record(parts))
-    record("cat", std::move(inputs), {y}, [sizes, d](BackwardContext& c) -> Tensors {
-      return split(c.grad(), std::span<const int64_t>(sizes), d);
+  if (should_record(inputs))
+    record("cat", std::move(inputs), {y}, [sizes, dtypes, dtype, d](BackwardContext& c) -> Tensors {
+      Tensors back = split(c.grad(), std::span<const int64_t>(sizes), d);
+      for (size_t i = 0; i < back.size(); ++i)
+        if (!c.needs(static_cast<int>(i)))
+          back[i] = Tensor();
+        else if (dtypes[i] != dtype)
+          back[i] = to(back[i], dtypes[i]);
+      return back;
     });
   return y;
 }

@@ -178,6 +178,11 @@ void kernel_refuses(const char* kernel, const char* why) {
   throw Error(Fault::internal, str("CPU kernel '", kernel, "': ", why));
 }
 
+void bad_index(const char* kernel, int64_t index, int64_t extent, int dim) {
+  throw Error(Fault::usage, str(kernel, ": index ", index, " is out of range for dimension ", dim,
+                                " of extent ", extent));
+}
+
 const Chip& chip() {
   static const Chip table = {
       .name = "cpu",

@@ -67,6 +67,8 @@ WS_INLINE void move_row(char* out, int64_t o, const char* in, int64_t i, int64_t
   } else if (o == 1 && i == 0) {
     const U v = *x;
     for (int64_t k = 0; k < n; ++k) y[k] = v;
+  } else if (o == 1 && i == -1) {  // a known step, so that vectors are turned around
+    for (int64_t k = 0; k < n; ++k) y[k] = x[-k];
   } else if (o == 1) {
     for (int64_t k = 0; k < n; ++k) y[k] = x[k * i];
   } else {

@@ -1,31 +1,16 @@
-// Picking by index. What is added twice to one place is added in the order of the index: work is
-// cut along the other dimensions alone.
+// Reading by index.
 
-#include "chips/cpu/kernels/convert.h"
+#include "chips/cpu/kernels/indices.h"
 #include "chips/cpu/kernels/reduce_plan.h"
+#include "chips/cpu/kernels/stream.h"
 
 WS_KERNELS_BEGIN
 
 constexpr int64_t kTileElements = 1 << 15;
 
-WS_INLINE int64_t index_at(const View& index, int64_t at) {
-  return index.dtype == DType::i64 ? static_cast<const int64_t*>(index.data)[at]
-                                   : static_cast<const int32_t*>(index.data)[at];
-}
-
-// Calls f with an unsigned value of `size` bytes.
-template <class F>
-WS_INLINE void with_size(size_t size, F&& f) {
-  switch (size) {
-    case 1:
-      return f(uint8_t{});
-    case 2:
-      return f(uint16_t{});
-    case 4:
-      return f(uint32_t{});
-    default:
-      return f(uint64_t{});
-  }
+template <class U>
+WS_INLINE bool is_large(int64_t elements) {
+  return elements * static_cast<int64_t>(sizeof(U)) >= kStreamBytes;
 }
 
 // x [outer, N, inner] with `inner` successive elements, out [outer, count, inner] row-major.
@@ -43,18 +28,25 @@ void select_slices(const Call& call, int dim) {
   if (outer.count * count * inner == 0) return;
   const int64_t share = 1 + (kTileElements - 1) / inner, tiles = (count + share - 1) / share;
   U* out = static_cast<U*>(call.out[0].data);
+  const bool streaming = is_large<U>(outer.count * count * inner) && inner * sizeof(U) >= 256;
   parallel_for(outer.count * tiles, [&](int64_t t) {
     const GroupWalk o(outer, outer.dims, t / tiles);
     const int64_t begin = t % tiles * share, end = begin + share < count ? begin + share : count;
     const U* from = static_cast<const U*>(x.data) + o.in;
     U* to = out + (t / tiles * count + begin) * inner;
     for (int64_t k = begin; k < end; ++k, to += inner) {
-      const U* slice = from + index_at(index, k * index.strides[0]) * step;
+      const int64_t at = index_at(index, k * index.strides[0]);
+      check_place("index_select", at, x.shape[dim], dim);
+      const U* slice = from + at * step;
       if (inner == 1)
         *to = *slice;
+      else if (streaming)
+        stream_copy(reinterpret_cast<char*>(to), reinterpret_cast<const char*>(slice),
+                    inner * static_cast<int64_t>(sizeof(U)));
       else
         std::memcpy(to, slice, static_cast<size_t>(inner) * sizeof(U));
     }
+    stream_done();
   });
 }
 
@@ -65,91 +57,6 @@ void index_select(const Call& call) {
   with_size(size_of(call.in[0].dtype), [&]<class U>(U) { select_slices<U>(call, dim); });
 }
 WS_KERNEL("index_select", index_select)
-
-template <class T>
-WS_INLINE T added(T a, T b) {
-  if constexpr (same_type<T, bf16_t>)
-    return to_bf16(to_float(a) + to_float(b));
-  else if constexpr (same_type<T, f16_t>)
-    return to_f16(to_float(a) + to_float(b));
-  else
-    return a + b;
-}
-
-// out x, in place; in index, source: element [..., k, ...] of source goes to x [..., index, ...].
-// With index of the source's shape (scatter_add) or 1-d along `dim` (index_add): `index_strides`
-// says which.
-template <class T>
-void add_at(const View& x, const View& index, const int64_t* index_strides, const View& source,
-            int dim) {
-  // Lines along dim; the innermost other dimension is walked inside, in strips.
-  int inner = -1;
-  for (int k = source.dims - 1; k >= 0 && inner < 0; --k)
-    if (k != dim && source.shape[k] > 1) inner = k;
-  constexpr int64_t kStrip = 256;
-  const int64_t width = inner < 0 ? 1 : source.shape[inner], strips = (width + kStrip - 1) / kStrip;
-  DimGroup to, from, at;
-  for (int k = 0; k < source.dims; ++k) {
-    if (k == dim || k == inner) continue;
-    to.n[to.dims] = from.n[to.dims] = at.n[to.dims] = source.shape[k];
-    to.i[to.dims] = x.strides[k], from.i[to.dims] = source.strides[k],
-    at.i[to.dims] = index_strides[k];
-    to.o[to.dims] = from.o[to.dims] = at.o[to.dims] = 0;
-    to.count *= source.shape[k];
-    ++to.dims, ++from.dims, ++at.dims;
-  }
-  const int64_t n = source.shape[dim];
-  if (to.count * n * width == 0) return;
-  const int64_t sx = inner < 0 ? 0 : x.strides[inner], ss = inner < 0 ? 0 : source.strides[inner];
-  const int64_t si = inner < 0 ? 0 : index_strides[inner];
-  parallel_for(to.count * strips, [&](int64_t t) {
-    const GroupWalk a(to, to.dims, t / strips), b(from, from.dims, t / strips),
-        c(at, at.dims, t / strips);
-    const int64_t begin = t % strips * kStrip,
-                  end = begin + kStrip < width ? begin + kStrip : width;
-    for (int64_t k = 0; k < n; ++k) {
-      const T* s = static_cast<const T*>(source.data) + b.in + k * source.strides[dim];
-      T* y = static_cast<T*>(x.data) + a.in;
-      const int64_t place = c.in + k * index_strides[dim];
-      if (si == 0) {
-        y += index_at(index, place) * x.strides[dim];
-        if (sx == 1 && ss == 1)
-          for (int64_t j = begin; j < end; ++j) y[j] = added(y[j], s[j]);
-        else
-          for (int64_t j = begin; j < end; ++j) y[j * sx] = added(y[j * sx], s[j * ss]);
-      } else {
-        for (int64_t j = begin; j < end; ++j) {
-          T& v = y[j * sx + index_at(index, place + j * si) * x.strides[dim]];
-          v = added(v, s[j * ss]);
-        }
-      }
-    }
-  });
-}
-
-void add_with(const char* name, const Call& call, const int64_t* index_strides) {
-  const View& x = call.out[0];
-  const View& source = call.in[1];
-  if (!is_float(x.dtype) || source.dtype != x.dtype)
-    cpu::kernel_refuses(name, "x and source are floating and of one dtype");
-  with_type(x.dtype, [&]<class T>(T) {
-    if constexpr (same_type<T, double> || same_type<T, float> || same_type<T, bf16_t> ||
-                  same_type<T, f16_t>)
-      add_at<T>(x, call.in[0], index_strides, source, static_cast<int>(call.attr[0].i));
-  });
-}
-
-// out x; in index [count], source. attr: dim.
-void index_add(const Call& call) {
-  int64_t strides[kMaxDims] = {};
-  strides[call.attr[0].i] = call.in[0].strides[0];
-  add_with("index_add", call, strides);
-}
-WS_KERNEL("index_add", index_add)
-
-// out x; in index, source of its shape. attr: dim.
-void scatter_add(const Call& call) { add_with("scatter_add", call, call.in[0].strides); }
-WS_KERNEL("scatter_add", scatter_add)
 
 // out row-major of index's shape; in x, index. attr: dim.
 template <class U, class I>
@@ -171,6 +78,8 @@ void gather_as(const Call& call, int dim) {
                 si = index.strides[last];
   const int64_t cuts = (n + kTileElements - 1) / kTileElements, share = 1 + (kTileElements - 1) / n;
   U* out = static_cast<U*>(call.out[0].data);
+  constexpr int64_t kStaged = 512;
+  const bool streaming = is_large<U>(rows * n) && n >= kStaged;
   parallel_for((rows + share - 1) / share * cuts, [&](int64_t t) {
     const int64_t first = t / cuts * share, end = first + share < rows ? first + share : rows;
     const int64_t begin = t % cuts * kTileElements;
@@ -180,11 +89,30 @@ void gather_as(const Call& call, int dim) {
       const U* row = static_cast<const U*>(x.data) + a.in;
       const I* places = static_cast<const I*>(index.data) + b.in;
       U* y = out + r * n;
-      if (sx == 0 && si == 1)
-        for (int64_t j = begin; j < stop; ++j) y[j] = row[places[j] * step];
-      else
-        for (int64_t j = begin; j < stop; ++j) y[j] = row[places[j * si] * step + j * sx];
+      const auto place = [&](int64_t j) __attribute__((always_inline)) {
+        const int64_t at = places[j];
+        check_place("gather", at, x.shape[dim], dim);
+        return at * step;
+      };
+      const auto pick = [&](U* to, int64_t from, int64_t to_end) __attribute__((always_inline)) {
+        if (sx == 0 && si == 1)
+          for (int64_t j = from; j < to_end; ++j) to[j - from] = row[place(j)];
+        else
+          for (int64_t j = from; j < to_end; ++j) to[j - from] = row[place(j * si) + j * sx];
+      };
+      if (!streaming) {
+        pick(y + begin, begin, stop);
+        continue;
+      }
+      alignas(64) U staged[kStaged];
+      for (int64_t j = begin; j < stop; j += kStaged) {
+        const int64_t m = stop - j < kStaged ? stop - j : kStaged;
+        pick(staged, j, j + m);
+        stream_copy(reinterpret_cast<char*>(y + j), reinterpret_cast<const char*>(staged),
+                    m * static_cast<int64_t>(sizeof(U)));
+      }
     }
+    stream_done();
   });
 }
 
