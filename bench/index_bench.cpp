@@ -1,5 +1,5 @@
-// Times indexing, rearranging, creating, sorting, scanning and drawing for bench/index.py. Reads one
-// case per line from standard input:
+// Times indexing, rearranging, creating, sorting, scanning and drawing for bench/index.py. Reads
+// one case per line from standard input:
 //   WHAT f32|bf16 N seconds OUTPUT
 // and answers with the median seconds of a call on [N, N] tensors, having written the result of one
 // call to OUTPUT (as f32; "-" for none). The inputs follow from the element's index alone.
@@ -42,14 +42,29 @@ const std::map<std::string, Case> kCases{
     {"triu", [](const Inputs& in) { return triu(in.x); }},
     {"outer", [](const Inputs& in) { return outer(in.row, in.row); }},
     {"mv", [](const Inputs& in) { return mv(in.x, in.row); }},
-    {"flip", [](const Inputs& in) { return flip(in.x, {0, 1}); }},
+    {"flip",
+     [](const Inputs& in) {
+       return flip(in.x, {0, 1});
+     }},
     {"roll", [](const Inputs& in) { return roll(in.x, {100}, {1}); }},
-    {"repeat", [](const Inputs& in) { return repeat(narrow(in.x, 0, 0, in.n() / 4), {2, 2}); }},
+    {"repeat",
+     [](const Inputs& in) {
+       return repeat(narrow(in.x, 0, 0, in.n() / 4), {2, 2});
+     }},
     {"repeat_interleave",
      [](const Inputs& in) { return repeat_interleave(narrow(in.x, 0, 0, in.n() / 2), 2, 0); }},
-    {"pad", [](const Inputs& in) { return constant_pad_nd(in.x, {1, 1, 1, 1}); }},
-    {"pad_reflect", [](const Inputs& in) { return pad(unsqueeze(in.x, 0), {3, 3, 3, 3}, "reflect"); }},
-    {"hstack", [](const Inputs& in) { return hstack(Tensors{in.x, in.y}); }},
+    {"pad",
+     [](const Inputs& in) {
+       return constant_pad_nd(in.x, {1, 1, 1, 1});
+     }},
+    {"pad_reflect",
+     [](const Inputs& in) {
+       return pad(unsqueeze(in.x, 0), {3, 3, 3, 3}, "reflect");
+     }},
+    {"hstack",
+     [](const Inputs& in) {
+       return hstack(Tensors{in.x, in.y});
+     }},
     {"select_scatter", [](const Inputs& in) { return select_scatter(in.x, in.row, 0, 7); }},
     {"slice_scatter",
      [](const Inputs& in) {
@@ -87,11 +102,9 @@ const std::map<std::string, Case> kCases{
     {"randn", [](const Inputs& in) { return randn(in.shape(), in.dtype(), {}, 1); }},
     {"exponential",
      [](const Inputs& in) { return exponential_(empty(in.shape(), in.dtype()), 1, 1); }},
-    {"randint",
-     [](const Inputs& in) { return randint(0, 1000, in.shape(), DType::i64, {}, 1); }},
+    {"randint", [](const Inputs& in) { return randint(0, 1000, in.shape(), DType::i64, {}, 1); }},
     {"randperm", [](const Inputs& in) { return randperm(in.n() * in.n(), DType::i64, {}, 1); }},
-    {"multinomial",
-     [](const Inputs& in) { return multinomial(add(in.x, 2), 1, true, 1); }},
+    {"multinomial", [](const Inputs& in) { return multinomial(add(in.x, 2), 1, true, 1); }},
 };
 
 double answer(std::istringstream& line) {
@@ -103,12 +116,9 @@ double answer(std::istringstream& line) {
   const auto found = kCases.find(what);
   WS_CHECK(dtype && !output.empty() && found != kCases.end(), "unknown case, or too few words");
   const Tensor x = hashed_input({n, n}, *dtype, 0);
-  const Inputs in{x,
-                  hashed_input({n, n}, *dtype, 1),
-                  hashed_places({n, n}, n),
-                  hashed_places({n}, n),
-                  gt(x, 0),
-                  clone(select(x, 0, 3))};
+  const Inputs in{
+      x,        hashed_input({n, n}, *dtype, 1), hashed_places({n, n}, n), hashed_places({n}, n),
+      gt(x, 0), clone(select(x, 0, 3))};
   NoGrad none;
   Tensor result;
   const double time = median_seconds(seconds, [&] { result = found->second(in); });

@@ -93,13 +93,14 @@ Tensor rot90(const Tensor& x, int64_t k, const std::vector<int>& dims) {
 Tensor repeat(const Tensor& x, const std::vector<int64_t>& repeats) {
   const int n = static_cast<int>(repeats.size()), fresh = n - x.dims();
   if (fresh < 0) fail("repeat", x, str(n, " repeats for more dimensions"));
-  if (n > kMaxDims) fail("repeat", x, str(n, " repeats: a tensor has at most ", kMaxDims, " dimensions"));
+  if (n > kMaxDims)
+    fail("repeat", x, str(n, " repeats: a tensor has at most ", kMaxDims, " dimensions"));
   for (const int64_t r : repeats)
     if (r < 0) fail("repeat", x, str("cannot repeat ", r, " times"));
-  // Repeats of a dimension are a new one in front of it, through which an expanded view does not move.
+  // Repeats of a dimension are a new one in front of it, through which an expanded view does not
+  // move.
   int extra = 0;
-  for (int i = 0; i < n; ++i)
-    extra += repeats[i] != 1 && i >= fresh && x.shape()[i - fresh] != 1;
+  for (int i = 0; i < n; ++i) extra += repeats[i] != 1 && i >= fresh && x.shape()[i - fresh] != 1;
   if (n + extra > kMaxDims) {  // too many at once: the last half first
     std::vector<int64_t> last(repeats), first(repeats);
     for (int i = 0; i < n; ++i) (i < n / 2 ? last : first)[i] = 1;
@@ -181,7 +182,8 @@ Tensor windows(const Tensor& x, int d, int64_t size, int64_t step) {
 Tensor unfold(const Tensor& x, int dim, int64_t size, int64_t step) {
   const int d = dim_of("unfold", x, dim);
   const int64_t n = x.dims() ? x.shape()[d] : 1;
-  if (size < 0 || size > n) fail("unfold", x, str("windows of ", size, " in dimension ", d, " of extent ", n));
+  if (size < 0 || size > n)
+    fail("unfold", x, str("windows of ", size, " in dimension ", d, " of extent ", n));
   if (step < 1) fail("unfold", x, str("step ", step, " is below 1"));
   const Tensor y = windows(x, d, size, step);
   if (should_record({&x}))
@@ -305,10 +307,10 @@ namespace {
 
 Tensor diagonal_view(const Tensor& x, int64_t offset, int a, int b) {
   const int64_t rows = x.shape()[a], columns = x.shape()[b];
-  const int64_t length = std::max<int64_t>(
-      offset >= 0 ? std::min(rows, columns - std::min(offset, columns))
-                  : std::min(rows + std::max(offset, -rows), columns),
-      0);
+  const int64_t length =
+      std::max<int64_t>(offset >= 0 ? std::min(rows, columns - std::min(offset, columns))
+                                    : std::min(rows + std::max(offset, -rows), columns),
+                        0);
   Shape shape, strides;
   for (int i = 0; i < x.dims(); ++i)
     if (i != a && i != b) shape.push_back(x.shape()[i]), strides.push_back(x.strides()[i]);
@@ -351,8 +353,7 @@ Tensor diag_embed(const Tensor& x, int64_t offset, int dim1, int dim2) {
   if (a == b) fail("diag_embed", x, str("dimension ", dim1, " is named twice"));
   const int64_t side = x.size(-1) + std::abs(offset);
   Shape shape;
-  for (int i = 0, k = 0; i < n; ++i)
-    shape.push_back(i == a || i == b ? side : x.shape()[k++]);
+  for (int i = 0, k = 0; i < n; ++i) shape.push_back(i == a || i == b ? side : x.shape()[k++]);
   const Tensor y = Tensor::zeros(shape, x.dtype(), x.device());
   {
     NoGrad none;

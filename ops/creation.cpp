@@ -32,8 +32,7 @@ DType dtype_of(Scalar value) {
 }
 
 Tensor filled(const char* op, const Shape& shape, Scalar value, DType dtype, Device device) {
-  if (is_complex(dtype))
-    throw Error(Fault::usage, str(op, ": complex tensors are not filled"));
+  if (is_complex(dtype)) throw Error(Fault::usage, str(op, ": complex tensors are not filled"));
   const Tensor y = Tensor::empty(shape, dtype, device);
   if (y.numel() == 0) return y;
   // A whole number that f64 does not hold.

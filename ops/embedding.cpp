@@ -56,9 +56,10 @@ void check(const Tensor& weight, const Tensor& ids, DType dtype) {
 
 // Tables of other dtypes, by index_select and its derivative.
 Tensor picked_rows(const Tensor& weight, const Tensor& ids) {
-  if (weight.dims() != 2 || !ids.defined() || (ids.dtype() != DType::i32 && ids.dtype() != DType::i64))
-    throw Error(Fault::usage, str("embedding: weight ", weight.text(), " must be [rows, width], ids ",
-                                  ids.text(), " i32 or i64"));
+  if (weight.dims() != 2 || !ids.defined() ||
+      (ids.dtype() != DType::i32 && ids.dtype() != DType::i64))
+    throw Error(Fault::usage, str("embedding: weight ", weight.text(),
+                                  " must be [rows, width], ids ", ids.text(), " i32 or i64"));
   check_ids(ids, weight.size(0));
   Shape shape = ids.shape();
   shape.push_back(weight.size(1));

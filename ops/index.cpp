@@ -64,8 +64,13 @@ Tensor index_select(const Tensor& x, int dim, const Tensor& index) {
 const Tensor& index_add_(const Tensor& x, int dim, const Tensor& index, const Tensor& source,
                          double alpha) {
   const int d = dim_of("index_add_", x, dim);
-  if (x.dims() == 0) return copy_(x, view(index_add(as_line(x), 0, as_line(index), as_line(source), alpha), Shape{}));
-  if (alpha != 1) return index_add_(x, dim, index, mul(source, to(Tensor::full({}, alpha, DType::f64, x.device()), source.dtype())));
+  if (x.dims() == 0)
+    return copy_(x,
+                 view(index_add(as_line(x), 0, as_line(index), as_line(source), alpha), Shape{}));
+  if (alpha != 1)
+    return index_add_(
+        x, dim, index,
+        mul(source, to(Tensor::full({}, alpha, DType::f64, x.device()), source.dtype())));
   if (index.dims() == 0) return index_add_(x, dim, as_line(index), unsqueeze(source, d));
   check_list("index_add_", x, d, index);
   check_written("index_add_", x, source);

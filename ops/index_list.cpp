@@ -28,8 +28,8 @@ std::string text_of(std::span<const Tensor> indices) {
   throw Error(Fault::usage, str(op, " of ", x.text(), " by ", text_of(indices), ": ", why));
 }
 
-// Indices as the kernels take them: x seen with the indexed dimensions in front, and an i64 tensor of
-// one shape for each of them.
+// Indices as the kernels take them: x seen with the indexed dimensions in front, and an i64 tensor
+// of one shape for each of them.
 struct IndexPlan {
   Shape shape;              // of the indices
   Tensors indices;          // i64, row-major, of that shape
@@ -53,7 +53,9 @@ Tensors without_masks(const char* op, const Tensor& x, std::span<const Tensor> g
       for (int k = 0; k < t.dims(); ++k) {
         const int d = static_cast<int>(all.size()) + k;
         if (d >= x.dims() || t.shape()[k] != x.shape()[d])
-          fail(op, x, given, str("the mask's shape ", t.shape().text(), " does not fit at dimension ", all.size()));
+          fail(op, x, given,
+               str("the mask's shape ", t.shape().text(), " does not fit at dimension ",
+                   all.size()));
       }
       const Tensor places = nonzero(t.dims() ? t : unsqueeze(t, 0));
       if (t.dims() == 0) fail(op, x, given, "a mask needs a dimension");
@@ -115,7 +117,8 @@ IndexPlan plan_of(const char* op, const Tensor& x, std::span<const Tensor> given
 }
 
 void run(const char* op, const Tensor& x, std::span<const Tensor> given, const KernelRef& kernel,
-         const Tensor& out, const Tensor& in, const Tensors& indices, std::initializer_list<Attr> a) {
+         const Tensor& out, const Tensor& in, const Tensors& indices,
+         std::initializer_list<Attr> a) {
   Tensors ins{in};
   ins.insert(ins.end(), indices.begin(), indices.end());
   try {

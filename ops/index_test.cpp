@@ -45,7 +45,8 @@ void expect_refused(F f, std::initializer_list<const char*> words) {
 TEST(Indices, OutOfRangeNamesIndexAndExtent) {
   const Tensor x = Tensor::zeros({3, 4}), bad = whole({0, 7}), low = whole({-1, 0});
   const Tensor at = view(bad, {1, 2}), one = Tensor::full({1, 2}, 1);
-  expect_refused([&] { index_select(x, 1, bad); }, {"index 7", "dimension 1", "extent 4", "f32[3, 4]", "i64[2]"});
+  expect_refused([&] { index_select(x, 1, bad); },
+                 {"index 7", "dimension 1", "extent 4", "f32[3, 4]", "i64[2]"});
   expect_refused([&] { index_select(x, 0, low); }, {"index -1", "extent 3"});
   expect_refused([&] { gather(x, 1, at); }, {"index 7", "extent 4"});
   expect_refused([&] { scatter(x, 1, at, one); }, {"index 7", "extent 4"});
@@ -69,7 +70,8 @@ TEST(Indices, OutOfRangeNamesIndexAndExtent) {
 
 TEST(Indices, ShapesAndDtypesThatDoNotFit) {
   const Tensor x = Tensor::zeros({3, 4}), i = whole({0, 1});
-  const Tensor wide[] = {i, i, i}, apart[] = {i, whole({0, 1, 2})}, real_index[] = {Tensor::zeros({2})};
+  const Tensor wide[] = {i, i, i}, apart[] = {i, whole({0, 1, 2})},
+               real_index[] = {Tensor::zeros({2})};
   expect_refused([&] { index(x, wide); }, {"more indices", "i64[2], i64[2], i64[2]"});
   expect_refused([&] { index(x, apart); }, {"broadcast"});
   expect_refused([&] { index(x, real_index); }, {"i32, i64 or bool"});
@@ -77,16 +79,24 @@ TEST(Indices, ShapesAndDtypesThatDoNotFit) {
   expect_refused([&] { index(x, mask); }, {"mask", "[5]"});
   expect_refused([&] { index(x, {}); }, {"no index"});
   expect_refused([&] { index_put(x, std::span(&i, 1), Tensor::zeros({5})); }, {"f32[5]", "[2, 4]"});
-  expect_refused([&] { index_put(x, std::span(&i, 1), Tensor::zeros({4}, DType::i32)); }, {"one dtype"});
+  expect_refused([&] { index_put(x, std::span(&i, 1), Tensor::zeros({4}, DType::i32)); },
+                 {"one dtype"});
   expect_refused([&] { scatter(x, 0, i, x); }, {"dimensions"});
   expect_refused([&] { scatter(x, 0, view(i, {1, 2}), Tensor::zeros({1, 1})); }, {"smaller"});
   expect_refused([&] { scatter(x, 0, view(i, {1, 2}), x, "mean"); }, {"'add' or 'multiply'"});
   expect_refused([&] { scatter_reduce(x, 0, view(i, {1, 2}), x, "add"); }, {"'amin', not 'add'"});
   expect_refused([&] { index_copy(x, 0, i, Tensor::zeros({3, 4})); }, {"[2, 4]"});
   expect_refused([&] { select_scatter(x, x, 0, 0); }, {"[4]", "f32[3, 4]"});
-  expect_refused([&] { masked_scatter(x, Tensor::full({3, 4}, 1, DType::boolean), i); }, {"one dtype"});
-  expect_refused([&] { masked_scatter(x, Tensor::full({3, 4}, 1, DType::boolean), Tensor::zeros({5})); },
-                 {"12 places", "f32[5]"});
+  expect_refused(
+      [&] {
+        masked_scatter(x, Tensor::full({3, 4}, 1, DType::boolean), i);
+      },
+      {"one dtype"});
+  expect_refused(
+      [&] {
+        masked_scatter(x, Tensor::full({3, 4}, 1, DType::boolean), Tensor::zeros({5}));
+      },
+      {"12 places", "f32[5]"});
   expect_refused([&] { masked_select(x, i); }, {"bool"});
   expect_refused([&] { masked_fill(x, gt(x, 0), x); }, {"0-d"});
 }
@@ -96,7 +106,8 @@ TEST(Indices, WritesIntoOverlappingOrOwnMemory) {
   scatter_(x, 0, whole({4, 3, 2, 1, 0}), x);  // its own source
   EXPECT_EQ(x.to_vector<int64_t>(), (std::vector<int64_t>{5, 4, 3, 2, 1}));
   const Tensor at[] = {whole({0, 1})};
-  expect_refused([&] { index_put_(expand(real({1}), {3}), at, Tensor::zeros({})); }, {"share memory"});
+  expect_refused([&] { index_put_(expand(real({1}), {3}), at, Tensor::zeros({})); },
+                 {"share memory"});
   const Tensor leaf = Tensor::zeros({3}).set_requires_grad(true);
   expect_refused([&] { scatter_(leaf, 0, whole({1}), Tensor::zeros({1})); }, {"leaf"});
 }
@@ -108,14 +119,17 @@ TEST(Sorting, IsStableBothWays) {
   const float nan = NAN, inf = INFINITY;
   const Tensor odd = real({nan, 0.f, -0.f, inf, -nan, -inf, 1});
   EXPECT_EQ(argsort(odd).to_vector<int64_t>(), (std::vector<int64_t>{5, 1, 2, 6, 3, 0, 4}));
-  EXPECT_EQ(argsort(odd, 0, true).to_vector<int64_t>(), (std::vector<int64_t>{0, 4, 3, 6, 1, 2, 5}));
+  EXPECT_EQ(argsort(odd, 0, true).to_vector<int64_t>(),
+            (std::vector<int64_t>{0, 4, 3, 6, 1, 2, 5}));
   EXPECT_EQ(std::get<1>(topk(odd, 3)).to_vector<int64_t>(), (std::vector<int64_t>{0, 4, 3}));
-  EXPECT_EQ(std::get<1>(topk(odd, 3, 0, false)).to_vector<int64_t>(), (std::vector<int64_t>{5, 1, 2}));
+  EXPECT_EQ(std::get<1>(topk(odd, 3, 0, false)).to_vector<int64_t>(),
+            (std::vector<int64_t>{5, 1, 2}));
   // The sign of zero and of NaN stay with their elements.
   const auto sorted = std::get<0>(sort(odd)).to_vector<float>();
   EXPECT_FALSE(std::signbit(sorted[1]));
   EXPECT_TRUE(std::signbit(sorted[2]));
-  const int64_t least = std::numeric_limits<int64_t>::min(), most = std::numeric_limits<int64_t>::max();
+  const int64_t least = std::numeric_limits<int64_t>::min(),
+                most = std::numeric_limits<int64_t>::max();
   EXPECT_EQ(std::get<0>(sort(whole({0, most, least, -1}))).to_vector<int64_t>(),
             (std::vector<int64_t>{least, -1, 0, most}));
   EXPECT_EQ(std::get<1>(median(real({2, nan, 1, nan}), 0)).item(), 1);
@@ -175,7 +189,8 @@ TEST(Arranging, ResizeKeepsWhatWasThere) {
   const Tensor x = whole({1, 2, 3, 4}), view_of_it = narrow(x, 0, 0, 2);
   resize_(x, {2, 500000});
   EXPECT_EQ(x.shape(), (Shape{2, 500000}));
-  EXPECT_EQ(narrow(view(x, {-1}), 0, 0, 4).to_vector<int64_t>(), (std::vector<int64_t>{1, 2, 3, 4}));
+  EXPECT_EQ(narrow(view(x, {-1}), 0, 0, 4).to_vector<int64_t>(),
+            (std::vector<int64_t>{1, 2, 3, 4}));
   EXPECT_EQ(view_of_it.to_vector<int64_t>(), (std::vector<int64_t>{1, 2}));
   int64_t foreign[2] = {1, 2};
   const Tensor theirs = Tensor::wrap(foreign, {2}, DType::i64, std::make_shared<int>());
@@ -188,7 +203,8 @@ TEST(Arranging, ResizeKeepsWhatWasThere) {
 TEST(Scans, OfLongLinesAreExactInF64) {
   const Tensor ones = Tensor::full({300001}, 1);
   const auto sums = cumsum(ones, 0).to_vector<double>();
-  for (int64_t i : {0, 65535, 65536, 299999, 300000}) EXPECT_EQ(sums[i], static_cast<double>(i + 1));
+  for (int64_t i : {0, 65535, 65536, 299999, 300000})
+    EXPECT_EQ(sums[i], static_cast<double>(i + 1));
 }
 
 }  // namespace

@@ -95,14 +95,17 @@ int64_t origin(std::string_view mode, int64_t k, int64_t n) {
 Tensor pad(const Tensor& x, const std::vector<int64_t>& pad, std::string_view mode, Scalar value) {
   if (mode == "constant") return constant_pad_nd(x, pad, value);
   if (mode != "reflect" && mode != "replicate" && mode != "circular")
-    throw Error(Fault::usage,
-                str("pad: mode is 'constant', 'reflect', 'replicate' or 'circular', not '", mode, "'"));
+    throw Error(
+        Fault::usage,
+        str("pad: mode is 'constant', 'reflect', 'replicate' or 'circular', not '", mode, "'"));
   const auto border = borders(x, pad);
   Tensor y = x;
   for (int d = 0; d < x.dims(); ++d) {
     const auto [before, after] = border[d];
     if (!before && !after) continue;
-    const int64_t n = x.shape()[d], most = mode == "reflect" ? n - 1 : mode == "circular" ? n : INT64_MAX / 4;
+    const int64_t n = x.shape()[d], most = mode == "reflect"    ? n - 1
+                                           : mode == "circular" ? n
+                                                                : INT64_MAX / 4;
     if (n == 0 || before > most || after > most || n + before + after < 0)
       fail(x, pad, str("the border does not fit dimension ", d, " in mode '", mode, "'"));
     std::vector<int64_t> places;

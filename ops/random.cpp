@@ -159,7 +159,8 @@ Tensor normal(const Tensor& mean, double std, Seed seed, uint64_t offset) {
   check_float("normal", mean.dtype());
   check_std("normal", std);
   NoGrad none;
-  return add(mean, drawn(kNormal, mean.shape(), mean.dtype(), mean.device(), seed, offset, 0.0, std));
+  return add(mean,
+             drawn(kNormal, mean.shape(), mean.dtype(), mean.device(), seed, offset, 0.0, std));
 }
 Tensor normal(double mean, const Tensor& std, Seed seed, uint64_t offset) {
   check_float("normal", std.dtype());

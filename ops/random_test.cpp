@@ -1,5 +1,5 @@
-// What the draws are distributed like (seeds are fixed, so that a test passes always or never), what
-// they depend on, and what is refused.
+// What the draws are distributed like (seeds are fixed, so that a test passes always or never),
+// what they depend on, and what is refused.
 #include "ops/random.h"
 
 #include <gtest/gtest.h>
@@ -67,7 +67,8 @@ TEST(Random, UniformDrawsAreUniform) {
     std::vector<double> seen(values);
     for (const double v : rand({kDraws}, t, {}, 7).to_vector<double>())
       seen.at(static_cast<size_t>(v * static_cast<double>(values))) += 1;
-    const std::vector<double> expected(values, static_cast<double>(kDraws) / static_cast<double>(values));
+    const std::vector<double> expected(values,
+                                       static_cast<double>(kDraws) / static_cast<double>(values));
     EXPECT_LT(std::abs(chi_square(seen, expected)), 4) << name_of(t);
   }
 }
@@ -162,7 +163,8 @@ TEST(Random, DrawsAreFunctionsOfSeedAndPlace) {
   const Tensor all = randn({1000}, DType::f32, {}, 5, 64);
   // A part of a tensor begins where its place says, in whole groups.
   EXPECT_TRUE(same_bits(randn({100}, DType::f32, {}, 5, 64 + 640), narrow(all, 0, 640, 100)));
-  EXPECT_TRUE(same_bits(rand({100}, DType::f32, {}, 5, 77), narrow(rand({200}, DType::f32, {}, 5, 70), 0, 7, 100)));
+  EXPECT_TRUE(same_bits(rand({100}, DType::f32, {}, 5, 77),
+                        narrow(rand({200}, DType::f32, {}, 5, 70), 0, 7, 100)));
   EXPECT_FALSE(same_bits(randn({1000}, DType::f32, {}, 6, 64), all));
   // Any strides take the same draws.
   const Tensor x = Tensor::empty({30, 20});
@@ -190,11 +192,14 @@ TEST(Random, RefusesWhatMakesNoSense) {
   const auto complaint = [](auto f) { return error_of(f); };
   EXPECT_NE(complaint([] { rand({3}, DType::i32); }).find("floating, not i32"), std::string::npos);
   EXPECT_NE(complaint([] { rand({-3}); }).find("negative"), std::string::npos);
-  EXPECT_NE(complaint([] { uniform_(Tensor::empty({3}), 2, 1); }).find("interval"), std::string::npos);
+  EXPECT_NE(complaint([] { uniform_(Tensor::empty({3}), 2, 1); }).find("interval"),
+            std::string::npos);
   EXPECT_NE(complaint([] { normal_(Tensor::empty({3}), 0, -1); }).find("negative, but is -1"),
             std::string::npos);
-  EXPECT_NE(complaint([] { exponential_(Tensor::empty({3}), 0); }).find("above 0"), std::string::npos);
-  EXPECT_NE(complaint([] { bernoulli_(Tensor::empty({3}), 1.5); }).find("[0, 1]"), std::string::npos);
+  EXPECT_NE(complaint([] { exponential_(Tensor::empty({3}), 0); }).find("above 0"),
+            std::string::npos);
+  EXPECT_NE(complaint([] { bernoulli_(Tensor::empty({3}), 1.5); }).find("[0, 1]"),
+            std::string::npos);
   EXPECT_NE(complaint([] { bernoulli(Tensor::full({3}, -0.5)); }).find("-0.5"), std::string::npos);
   EXPECT_NE(complaint([] { randint(3, 3, {2}); }).find("[3, 3)"), std::string::npos);
   EXPECT_NE(complaint([] { randint(0, 300, {2}, DType::u8); }).find("u8 does not hold"),
@@ -204,12 +209,15 @@ TEST(Random, RefusesWhatMakesNoSense) {
             std::string::npos);
   const Tensor w = Tensor::from(std::vector<float>{1, 0, 2}, {3});
   EXPECT_NE(complaint([&] { multinomial(w, 4); }).find("there are only 3"), std::string::npos);
-  EXPECT_NE(complaint([&] { multinomial(w, 3); }).find("only 2 weights above 0"), std::string::npos);
+  EXPECT_NE(complaint([&] { multinomial(w, 3); }).find("only 2 weights above 0"),
+            std::string::npos);
   EXPECT_NE(complaint([&] { multinomial(Tensor::full({3}, -1), 1); }).find("from -1"),
             std::string::npos);
   EXPECT_NE(complaint([&] { multinomial(Tensor::full({3}, NAN), 1, true); }).find("finite"),
             std::string::npos);
-  EXPECT_NE(complaint([&] { multinomial(Tensor::zeros({2, 3}), 1); }).find("all 0"),
+  EXPECT_NE(complaint([&] {
+              multinomial(Tensor::zeros({2, 3}), 1);
+            }).find("all 0"),
             std::string::npos);
   const Tensor leaf = Tensor::zeros({3}).set_requires_grad(true);
   EXPECT_NE(complaint([&] { normal_(leaf); }).find("leaf"), std::string::npos);

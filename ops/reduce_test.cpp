@@ -84,8 +84,9 @@ TEST(Reduce, EqualOnesShareTheGradient) {
 
 TEST(Index, WrongArgumentsAreNamed) {
   const Tensor x = Tensor::full({2, 3}, 1), list = Tensor::from(std::vector<int32_t>{0, 2}, {2});
-  EXPECT_NE(complaint([&] { index_select(x, 0, list); }).find("index 2 is out of range for dimension 0"),
-            std::string::npos);
+  EXPECT_NE(
+      complaint([&] { index_select(x, 0, list); }).find("index 2 is out of range for dimension 0"),
+      std::string::npos);
   EXPECT_NE(complaint([&] { index_select(x, 1, mul(list, -1)); }).find("index -2 is out of range"),
             std::string::npos);
   EXPECT_NE(complaint([&] { index_select(x, 1, unsqueeze(list, 0)); }).find("1-d"),

@@ -62,9 +62,9 @@ DType result_type(const char* op, const Tensor& x, std::optional<DType> dtype) {
 }
 
 // The derivative of a running product y of x: sum over j >= k of g_j y_j / x_k, and where zeros are
-// among the factors by the products that leave one out. Zeros split a line: before the first one the
-// quotient holds; at it the product of what follows (up to the second) times what came before; after
-// it nothing.
+// among the factors by the products that leave one out. Zeros split a line: before the first one
+// the quotient holds; at it the product of what follows (up to the second) times what came before;
+// after it nothing.
 Tensor cumprod_back(const Tensor& g, const Tensor& x, int dim) {
   const Tensor y = cumprod(x, dim), zero = eq(x, 0);
   const Tensor zeros = cumsum(zero, dim);  // i64: how many there were
@@ -74,9 +74,9 @@ Tensor cumprod_back(const Tensor& g, const Tensor& x, int dim) {
   // With the first zero of each line taken for a 1, products up to the second zero are right.
   const Tensor first = logical_and(zero, eq(zeros, 1));
   const Tensor filled = where(first, Tensor::full({}, 1, x.dtype(), x.device()), x);
-  const Tensor after =
-      summed(where(ge(zeros, 1), mul(g, cumprod(filled, dim)), Tensor::zeros({}, g.dtype(), g.device())),
-             dim, g.dtype(), true);
+  const Tensor after = summed(
+      where(ge(zeros, 1), mul(g, cumprod(filled, dim)), Tensor::zeros({}, g.dtype(), g.device())),
+      dim, g.dtype(), true);
   const Tensor nothing = Tensor::zeros({}, g.dtype(), g.device());
   return where(eq(zeros, 0), quotient, where(first, after, nothing));
 }
@@ -131,8 +131,12 @@ Tensor cumprod(const Tensor& x, int dim, std::optional<DType> dtype) {
 
 const Tensor& cumprod_(const Tensor& x, int dim) { return copy_(x, cumprod(x, dim)); }
 
-std::tuple<Tensor, Tensor> cummax(const Tensor& x, int dim) { return extreme("cummax", kMax, x, dim); }
-std::tuple<Tensor, Tensor> cummin(const Tensor& x, int dim) { return extreme("cummin", kMin, x, dim); }
+std::tuple<Tensor, Tensor> cummax(const Tensor& x, int dim) {
+  return extreme("cummax", kMax, x, dim);
+}
+std::tuple<Tensor, Tensor> cummin(const Tensor& x, int dim) {
+  return extreme("cummin", kMin, x, dim);
+}
 
 Tensor logcumsumexp(const Tensor& x, int dim) {
   const int d = dim_of("logcumsumexp", x, dim);

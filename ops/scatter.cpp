@@ -62,8 +62,8 @@ Reduce reduce_of(const char* op, std::string_view name) {
   constexpr std::string_view kNames[] = {"sum", "prod", "mean", "amax", "amin"};
   for (int i = 0; i < 5; ++i)
     if (kNames[i] == name) return static_cast<Reduce>(i);
-  throw Error(Fault::usage, str(op, ": reduce is 'sum', 'prod', 'mean', 'amax' or 'amin', not '",
-                                name, "'"));
+  throw Error(Fault::usage,
+              str(op, ": reduce is 'sum', 'prod', 'mean', 'amax' or 'amin', not '", name, "'"));
 }
 
 // What a reduction begins with.
@@ -92,7 +92,8 @@ struct ReduceBack {
       case Reduce::sum:
         return {own(g, index), gather(g, dim, index)};
       case Reduce::mean: {
-        const Tensor count = to(clamp_min(ones_at(g, dim, index, include_self ? 1 : 0), 1), g.dtype());
+        const Tensor count =
+            to(clamp_min(ones_at(g, dim, index, include_self ? 1 : 0), 1), g.dtype());
         const Tensor share = div(g, count);
         return {own(share, index), gather(share, dim, index)};
       }
@@ -100,7 +101,8 @@ struct ReduceBack {
         return product(g, x, index, source);
       default: {
         // Equal ones share.
-        const Tensor self = include_self ? eq(x, y) : logical_and(eq(x, y), eq(ones_at(g, dim, index, 0), 0));
+        const Tensor self =
+            include_self ? eq(x, y) : logical_and(eq(x, y), eq(ones_at(g, dim, index, 0), 0));
         const Tensor hit = eq(source, gather(y, dim, index));
         Tensor count = to(self, g.dtype());
         scatter_add_(count, dim, index, to(hit, g.dtype()));
@@ -126,7 +128,8 @@ struct ReduceBack {
     launch(kProd, {rest}, {index, where(zero_s, one, source)}, {dim});
     scatter_add_(zeros, dim, index, to(zero_s, g.dtype()));
     const Tensor whole = mul(g, rest);
-    const Tensor if_none = where(eq(zeros, 0), whole, none), if_one = where(eq(zeros, 1), whole, none);
+    const Tensor if_none = where(eq(zeros, 0), whole, none),
+                 if_one = where(eq(zeros, 1), whole, none);
     const Tensor dx = where(zero_x, if_one, div(if_none, where(zero_x, one, x0)));
     const Tensor ds = where(zero_s, gather(if_one, dim, index),
                             div(gather(if_none, dim, index), where(zero_s, one, source)));
@@ -137,7 +140,8 @@ struct ReduceBack {
 const Tensor& put_by_place(const char* op, const Tensor& x, int dim, const Tensor& index,
                            const Tensor& source) {
   const int d = dim_of(op, x, dim);
-  if (x.dims() == 0) return copy_(x, view(scatter(as_line(x), 0, as_line(index), as_line(source)), Shape{}));
+  if (x.dims() == 0)
+    return copy_(x, view(scatter(as_line(x), 0, as_line(index), as_line(source)), Shape{}));
   check_places(op, x, d, index);
   check_written(op, x, source);
   const Tensor part = source_part(op, x, index, source);
@@ -259,8 +263,7 @@ const Tensor& put_by_slice(const char* op, const Tensor& x, int dim, const Tenso
   Shape shape = x.shape();
   shape[d] = index.numel();
   if (!(source.shape() == shape))
-    fail_index(op, x, index,
-               str("source must have shape ", shape.text(), ", not ", source.text()));
+    fail_index(op, x, index, str("source must have shape ", shape.text(), ", not ", source.text()));
   const bool recorded = should_record({&x, &source});
   const Tensor values = apart(x, source);
   mark_in_place(op, x, recorded);
@@ -289,7 +292,8 @@ Shape slices_shape(const char* op, const Tensor& x, int dim, const Tensor& index
 }  // namespace
 
 const Tensor& index_copy_(const Tensor& x, int dim, const Tensor& index, const Tensor& source) {
-  if (x.dims() == 0) return copy_(x, view(index_copy(as_line(x), dim, as_line(index), as_line(source)), Shape{}));
+  if (x.dims() == 0)
+    return copy_(x, view(index_copy(as_line(x), dim, as_line(index), as_line(source)), Shape{}));
   if (index.dims() == 0)
     return put_by_slice("index_copy_", x, dim, as_line(index),
                         unsqueeze(source, dim_of("index_copy_", x, dim)));
@@ -303,7 +307,8 @@ const Tensor& index_fill_(const Tensor& x, int dim, const Tensor& index, const T
   if (value.dims() != 0)
     throw Error(Fault::usage,
                 str("index_fill_ of ", x.text(), ": the value ", value.text(), " must be 0-d"));
-  if (x.dims() == 0) return copy_(x, view(index_fill(as_line(x), dim, as_line(index), value), Shape{}));
+  if (x.dims() == 0)
+    return copy_(x, view(index_fill(as_line(x), dim, as_line(index), value), Shape{}));
   const Tensor list = as_line(index);
   return put_by_slice("index_fill_", x, dim, list,
                       expand(to(value, x.dtype()), slices_shape("index_fill_", x, dim, list)));

@@ -1,4 +1,5 @@
-// Checks and derivatives of sorting and choosing. What rests on sorted tensors is in ops/sorted.cpp.
+// Checks and derivatives of sorting and choosing. What rests on sorted tensors is in
+// ops/sorted.cpp.
 
 #include "ops/sort.h"
 
@@ -81,8 +82,8 @@ Pair topk(const Tensor& x, int64_t k, int dim, bool largest, bool) {
   check_ordered("topk", x);
   const int64_t n = x.dims() ? x.shape()[d] : 1;
   if (k < 0 || k > n)
-    throw Error(Fault::usage, str("topk of ", x.text(), ": there are no ", k, " elements in dimension ",
-                                  d, " of extent ", n));
+    throw Error(Fault::usage, str("topk of ", x.text(), ": there are no ", k,
+                                  " elements in dimension ", d, " of extent ", n));
   const Tensor from = lines(x, d);
   Tensor values, places;
   if (k > n / 8 && n > 64) {
@@ -116,8 +117,8 @@ Pair kthvalue(const Tensor& x, int64_t k, int dim, bool keepdim) {
   const int d = dim_of("kthvalue", x, dim);
   const int64_t n = x.dims() ? x.shape()[d] : 1;
   if (k < 1 || k > n)
-    throw Error(Fault::usage, str("kthvalue of ", x.text(), ": k is ", k, ", dimension ", d,
-                                  " has extent ", n));
+    throw Error(Fault::usage,
+                str("kthvalue of ", x.text(), ": k is ", k, ", dimension ", d, " has extent ", n));
   const Tensor places = std::get<1>(topk(x.detach(), k, d, false));
   return chosen(x, d, x.dims() ? narrow(places, d, k - 1, 1) : places, keepdim);
 }

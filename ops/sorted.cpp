@@ -39,7 +39,8 @@ Tensor searchsorted(const Tensor& sorted, const Tensor& x, bool out_int32, bool 
   const Operand both[] = {sorted, x};
   const DType common = promoted_dtype(both);
   const Tensor lines = packed(to(sorted.detach(), common)), wanted = packed(to(x.detach(), common));
-  const int64_t n = sorted.size(-1), rows = sorted.dims() == 1 ? 1 : sorted.numel() / std::max<int64_t>(n, 1);
+  const int64_t n = sorted.size(-1),
+                rows = sorted.dims() == 1 ? 1 : sorted.numel() / std::max<int64_t>(n, 1);
   const Tensor y = Tensor::empty(x.shape(), out_int32 ? DType::i32 : DType::i64, x.device());
   if (y.numel() == 0) return y;
   if (n == 0) return zero_(y);
@@ -50,8 +51,8 @@ Tensor searchsorted(const Tensor& sorted, const Tensor& x, bool out_int32, bool 
 
 Tensor bucketize(const Tensor& x, const Tensor& boundaries, bool out_int32, bool right) {
   if (boundaries.dims() != 1)
-    throw Error(Fault::usage, str("bucketize of ", x.text(), ": boundaries ", boundaries.text(),
-                                  " must be 1-d"));
+    throw Error(Fault::usage,
+                str("bucketize of ", x.text(), ": boundaries ", boundaries.text(), " must be 1-d"));
   return searchsorted(boundaries, x, out_int32, right);
 }
 
@@ -63,7 +64,9 @@ struct Runs {
 };
 Runs runs_of(const Tensor& x) {
   const int64_t n = x.numel();
-  if (n == 0) return {x, Tensor::empty({0}, DType::i64, x.device()), Tensor::empty({0}, DType::i64, x.device())};
+  if (n == 0)
+    return {x, Tensor::empty({0}, DType::i64, x.device()),
+            Tensor::empty({0}, DType::i64, x.device())};
   const Tensor begins = Tensor::empty({n}, DType::boolean, x.device());
   fill_(narrow(begins, 0, 0, 1), 1);
   if (n > 1) ne_out(narrow(begins, 0, 1, n - 1), narrow(x, 0, 1, n - 1), narrow(x, 0, 0, n - 1));
@@ -71,8 +74,10 @@ Runs runs_of(const Tensor& x) {
   const int64_t runs = places.numel();
   const Tensor counts = Tensor::empty({runs}, DType::i64, x.device());
   if (runs > 1)
-    sub_out(narrow(counts, 0, 0, runs - 1), narrow(places, 0, 1, runs - 1), narrow(places, 0, 0, runs - 1));
-  sub_out(narrow(counts, 0, runs - 1, 1), Tensor::full({1}, static_cast<double>(n), DType::i64, x.device()),
+    sub_out(narrow(counts, 0, 0, runs - 1), narrow(places, 0, 1, runs - 1),
+            narrow(places, 0, 0, runs - 1));
+  sub_out(narrow(counts, 0, runs - 1, 1),
+          Tensor::full({1}, static_cast<double>(n), DType::i64, x.device()),
           narrow(places, 0, runs - 1, 1));
   return {index_select(x, 0, places), sub(cumsum(begins, 0), 1), counts};
 }
@@ -122,7 +127,9 @@ Tensor bincount(const Tensor& x, const Tensor& weights, int64_t minlength) {
     if (const double low = amin(wide).item(); low < 0) fail(str(low, " is negative"));
     length = std::max(length, static_cast<int64_t>(amax(wide).item()) + 1);
   }
-  const DType dtype = !weights.defined() ? DType::i64 : weights.dtype() == DType::f32 ? DType::f32 : DType::f64;
+  const DType dtype = !weights.defined()              ? DType::i64
+                      : weights.dtype() == DType::f32 ? DType::f32
+                                                      : DType::f64;
   const Tensor y = zeros({length}, dtype, x.device());
   if (x.numel() == 0) return y;
   const Tensor source = weights.defined() ? to(weights.detach(), dtype)

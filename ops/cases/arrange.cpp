@@ -16,8 +16,9 @@ using Run = Tensors (*)(const Tensor&);
 // Every dtype, every layout.
 void each(CaseList& cases, const Shape& shape, Run run, int64_t length = 1) {
   for (const DType t : kTypes)
-    cases.add(name_of(t).data(), {random_input(shape, t)},
-              [run](const Tensors& in) -> Tensors { return run(in[0]); })
+    cases
+        .add(name_of(t).data(), {random_input(shape, t)},
+             [run](const Tensors& in) -> Tensors { return run(in[0]); })
         .sums(length)
         .f64();
   for (int layout = 1; layout < 6; ++layout)
@@ -74,11 +75,15 @@ WS_CASES(repeat) {
                 repeat(x, {1, 0, 2})};
       },
       12);
-  some(cases, "0-d", {}, [](const Tensor& x) -> Tensors { return {repeat(x, {2, 3}), repeat(x, {})}; });
+  some(cases, "0-d", {}, [](const Tensor& x) -> Tensors {
+    return {repeat(x, {2, 3}), repeat(x, {})};
+  });
   some(cases, "many dimensions", {2, 2, 2, 1, 2, 2}, [](const Tensor& x) -> Tensors {
     return {repeat(x, {1, 2, 2, 2, 1, 2, 2, 2})};
   });
-  time_it(cases, [](const Tensor& x) -> Tensors { return {repeat(narrow(x, 0, 0, 1024), {2, 2})}; });
+  time_it(cases, [](const Tensor& x) -> Tensors {
+    return {repeat(narrow(x, 0, 0, 1024), {2, 2})};
+  });
 }
 WS_CASES(tile) {
   each(
@@ -105,17 +110,22 @@ WS_CASES(constant_pad_nd) {
             constant_pad_nd(x, {-2, 1, 0, -1}, 2), constant_pad_nd(x, {9, -8, -4, 5}),
             constant_pad_nd(x, {})};
   });
-  some(cases, "empty", {0, 3},
-       [](const Tensor& x) -> Tensors { return {constant_pad_nd(x, {1, 1, 2, 0}, 5)}; });
+  some(cases, "empty", {0, 3}, [](const Tensor& x) -> Tensors {
+    return {constant_pad_nd(x, {1, 1, 2, 0}, 5)};
+  });
   time_it(cases, [](const Tensor& x) -> Tensors { return {constant_pad_nd(x, {1, 1, 1, 1})}; });
 }
 WS_CASES(pad) {
   each(
       cases, {3, 4, 7},
       [](const Tensor& x) -> Tensors {
-        return {pad(x, {1, 2}), pad(x, {3, 2}, "reflect"), pad(x, {6, 0, 1, 3}, "reflect"),
-                pad(x, {8, 1, 0, 2}, "replicate"), pad(x, {7, 2, 3, 0}, "circular"),
-                pad(x, {0, 0}, "replicate"), pad(x, {-2, 1}, "replicate")};
+        return {pad(x, {1, 2}),
+                pad(x, {3, 2}, "reflect"),
+                pad(x, {6, 0, 1, 3}, "reflect"),
+                pad(x, {8, 1, 0, 2}, "replicate"),
+                pad(x, {7, 2, 3, 0}, "circular"),
+                pad(x, {0, 0}, "replicate"),
+                pad(x, {-2, 1}, "replicate")};
       },
       9);
   time_it(cases, [](const Tensor& x) -> Tensors { return {pad(x, {3, 3, 3, 3}, "reflect")}; });

@@ -25,7 +25,9 @@ void time_it(CaseList& cases, Run run) {
   for (const DType t : {DType::f32, DType::bf16})
     cases
         .time(std::string(name_of(t)) + " [4096, 4096]", {},
-              [=](const Tensors&) -> Tensors { return {run(Shape{4096, 4096}, t)}; })
+              [=](const Tensors&) -> Tensors {
+                return {run(Shape{4096, 4096}, t)};
+              })
         .moves(4096.0 * 4096 * static_cast<double>(size_of(t)));
 }
 
@@ -66,10 +68,11 @@ WS_CASES(ones_like) {
 }
 WS_CASES(fill) {
   for (const DType t : kTypes)
-    cases.add(name_of(t).data(), {random_input({5, 9}, t), random_input({}, t)},
-              [](const Tensors& in) -> Tensors {
-                return {fill(in[0].detach(), in[1]), fill(in[0].detach(), 1)};
-              })
+    cases
+        .add(name_of(t).data(), {random_input({5, 9}, t), random_input({}, t)},
+             [](const Tensors& in) -> Tensors {
+               return {fill(in[0].detach(), in[1]), fill(in[0].detach(), 1)};
+             })
         .no_gradient();
   cases.add("value", {random_input({5, 9}).constant(), random_input({})},
             [](const Tensors& in) -> Tensors { return {fill(in[0], in[1])}; });
@@ -78,8 +81,8 @@ WS_CASES(arange) {
   for (const DType t : kTypes) {
     if (t == DType::boolean) continue;
     cases.add(name_of(t).data(), {random_input({2}, t).constant()}, [t](const Tensors&) -> Tensors {
-      return {arange(100, t),         arange(3, 40, 3, t),  arange(40, 3, -7, t),
-              arange(5, 5, 1, t),     arange(0.5, 9, 0.75, t), arange(1.0, 0.0, -0.25, t)};
+      return {arange(100, t),     arange(3, 40, 3, t),     arange(40, 3, -7, t),
+              arange(5, 5, 1, t), arange(0.5, 9, 0.75, t), arange(1.0, 0.0, -0.25, t)};
     });
   }
   cases.add("by kind", {random_input({2}).constant()}, [](const Tensors&) -> Tensors {
@@ -129,8 +132,9 @@ void triangles(CaseList& cases, Run run) {
   for (const Layout l : {Layout::transposed, Layout::gaps, Layout::expanded, Layout::reversed})
     cases.add("layout " + std::to_string(static_cast<int>(l)), {random_input({3, 9, 20}).with(l)},
               [run](const Tensors& in) -> Tensors { return {run(in[0], 1)}; });
-  cases.add("odd", {random_input({20, 30}, DType::f32, Fill::odd)},
-            [run](const Tensors& in) -> Tensors { return {run(in[0], 0)}; })
+  cases
+      .add("odd", {random_input({20, 30}, DType::f32, Fill::odd)},
+           [run](const Tensors& in) -> Tensors { return {run(in[0], 0)}; })
       .no_gradient();
   for (const DType t : {DType::f32, DType::bf16})
     cases
@@ -143,15 +147,13 @@ void triangles(CaseList& cases, Run run) {
 
 WS_CASES(triu) {
   triangles(cases, [](const Tensor& x, int64_t k) { return triu(x, k); });
-  cases.add("in place", {random_input({4, 6})}, [](const Tensors& in) -> Tensors {
-    return {triu_(clone(in[0]), 1)};
-  });
+  cases.add("in place", {random_input({4, 6})},
+            [](const Tensors& in) -> Tensors { return {triu_(clone(in[0]), 1)}; });
 }
 WS_CASES(tril) {
   triangles(cases, [](const Tensor& x, int64_t k) { return tril(x, k); });
-  cases.add("in place", {random_input({4, 6})}, [](const Tensors& in) -> Tensors {
-    return {tril_(clone(in[0]), 1)};
-  });
+  cases.add("in place", {random_input({4, 6})},
+            [](const Tensors& in) -> Tensors { return {tril_(clone(in[0]), 1)}; });
 }
 WS_CASES(tril_indices) {
   for (const DType t : {DType::i64, DType::i32})
@@ -167,8 +169,9 @@ WS_CASES(triu_indices) {
 }
 WS_CASES(one_hot) {
   for (const DType t : {DType::i64, DType::i32})
-    cases.add(name_of(t).data(), {ids_input({5, 7}, 0, 9, t)},
-              [](const Tensors& in) -> Tensors { return {one_hot(in[0], 9), one_hot(in[0])}; });
+    cases.add(name_of(t).data(), {ids_input({5, 7}, 0, 9, t)}, [](const Tensors& in) -> Tensors {
+      return {one_hot(in[0], 9), one_hot(in[0])};
+    });
 }
 
 }  // namespace wellspring

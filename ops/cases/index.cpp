@@ -69,12 +69,11 @@ WS_CASES(index_select) {
 
 WS_CASES(index_add_) {
   layouts(kTypes, [&](std::string name, DType t, Layout layout, int d) {
-    OperatorCase& c = cases.add(name,
-                                {random_input(kShape, t), ids_input({9}, 0, kShape[d], DType::i64),
-                                 random_input(with(kShape, d, 9), t).with(layout)},
-                                [d](const Tensors& in) -> Tensors {
-                                  return {index_add(in[0], d, in[1], in[2])};
-                                });
+    OperatorCase& c = cases.add(
+        name,
+        {random_input(kShape, t), ids_input({9}, 0, kShape[d], DType::i64),
+         random_input(with(kShape, d, 9), t).with(layout)},
+        [d](const Tensors& in) -> Tensors { return {index_add(in[0], d, in[1], in[2])}; });
     round_often(c.sums(9), t);
   });
   cases
@@ -135,9 +134,7 @@ WS_CASES(scatter_add_) {
         name,
         {random_input(kShape, t), ids_input(shape, 0, kShape[d], d ? DType::i64 : DType::i32),
          random_input(shape, t).with(layout)},
-        [d](const Tensors& in) -> Tensors {
-          return {scatter_add(in[0], d, in[1], in[2])};
-        });
+        [d](const Tensors& in) -> Tensors { return {scatter_add(in[0], d, in[1], in[2])}; });
     round_often(c.sums(8), t);
   });
   cases
@@ -178,7 +175,6 @@ WS_CASES(masked_fill) {
       .f64();
 }
 
-
 namespace {
 
 // Index tensors of x [4, 6, 37] in different places; negative ones, masks, all.
@@ -211,7 +207,8 @@ WS_CASES(index) {
     for (int which = 0; which < 8; ++which)
       cases
           .add(std::string(name_of(t)) + " form " + std::to_string(which),
-               {random_input(kShape, t), ids_input({3, 6}, 0, 4), ids_input({3, 6}, 0, 6, DType::i64)},
+               {random_input(kShape, t), ids_input({3, 6}, 0, 4),
+                ids_input({3, 6}, 0, 6, DType::i64)},
                [which](const Tensors& in) -> Tensors {
                  return {index(in[0], places_of(which, in[1], in[2]))};
                })
@@ -233,7 +230,8 @@ WS_CASES(index) {
               return {index(in[0], std::span(&in[1], 1)), index(in[0], std::span(&in[2], 1))};
             });
   cases
-      .time("f32 rows of 768", {random_input({50257, 768}), ids_input({4096}, 0, 50257, DType::i64)},
+      .time("f32 rows of 768",
+            {random_input({50257, 768}), ids_input({4096}, 0, 50257, DType::i64)},
             [](const Tensors& in) -> Tensors { return {index(in[0], std::span(&in[1], 1))}; })
       .moves(8.0 * 4096 * 768);
 }
@@ -244,12 +242,11 @@ WS_CASES(index_put_) {
       for (const bool add : {false, true}) {
         OperatorCase& c = cases.add(
             std::string(name_of(t)) + " form " + std::to_string(which) + (add ? " added" : ""),
-            {random_input(kShape, t), ids_input({3, 6}, 0, 4),
-             ids_input({3, 6}, 0, 6, DType::i64), random_input(Shape{37}, t)},
+            {random_input(kShape, t), ids_input({3, 6}, 0, 4), ids_input({3, 6}, 0, 6, DType::i64),
+             random_input(Shape{37}, t)},
             [=](const Tensors& in) -> Tensors {
               const Tensors at = places_of(which, in[1], in[2]);
-              if (which == 0 || which == 1 || which == 3)
-                return {index_put(in[0], at, in[3], add)};
+              if (which == 0 || which == 1 || which == 3) return {index_put(in[0], at, in[3], add)};
               return {index_put(in[0], at, select(in[3], 0, 5), add)};
             });
         c.sums(900).f64();
@@ -289,9 +286,12 @@ WS_CASES(index_put_) {
 WS_CASES(take) {
   for (const DType t : kTypes)
     cases
-        .add(name_of(t).data(), {random_input({5, 7}, t).with(Layout::transposed),
-                                 ids_input({4, 9}, -35, 35, DType::i64), ids_input({}, 0, 35)},
-             [](const Tensors& in) -> Tensors { return {take(in[0], in[1]), take(in[0], in[2])}; })
+        .add(name_of(t).data(),
+             {random_input({5, 7}, t).with(Layout::transposed),
+              ids_input({4, 9}, -35, 35, DType::i64), ids_input({}, 0, 35)},
+             [](const Tensors& in) -> Tensors {
+               return {take(in[0], in[1]), take(in[0], in[2])};
+             })
         .sums(9)
         .f64();
 }
@@ -322,8 +322,9 @@ WS_CASES(put_) {
 WS_CASES(take_along_dim) {
   for (const DType t : kTypes)
     cases
-        .add(name_of(t).data(), {random_input({5, 1, 7}, t), ids_input({1, 4, 3}, 0, 7),
-                                 ids_input({9}, 0, 35, DType::i64)},
+        .add(name_of(t).data(),
+             {random_input({5, 1, 7}, t), ids_input({1, 4, 3}, 0, 7),
+              ids_input({9}, 0, 35, DType::i64)},
              [](const Tensors& in) -> Tensors {
                return {take_along_dim(in[0], in[1], -1), take_along_dim(in[0], in[2])};
              })

@@ -25,9 +25,8 @@ void draws(CaseList& cases, std::span<const DType> types, Draw draw) {
     const std::string type(name_of(t));
     const auto add = [&](const Shape& shape, uint64_t offset) {
       cases.add(type + " " + shape.text() + " at " + std::to_string(offset),
-                {drawn_input(shape, t, Fill::unit)}, [=](const Tensors& in) -> Tensors {
-                  return {draw(in[0], offset)};
-                });
+                {drawn_input(shape, t, Fill::unit)},
+                [=](const Tensors& in) -> Tensors { return {draw(in[0], offset)}; });
     };
     for (const uint64_t offset : {uint64_t{0}, uint64_t{5}, uint64_t{64}, kFar})
       for (const Shape& shape : {Shape{}, Shape{31}, Shape{64}, Shape{3, 50}}) add(shape, offset);
@@ -66,17 +65,14 @@ WS_CASES(rand) {
 WS_CASES(rand_like) {
   draws(cases, kFloats,
         [](const Tensor& x, uint64_t offset) { return rand_like(x, {}, kSeed, offset); });
-  cases.add("another dtype", {drawn_input({7, 9})}, [](const Tensors& in) -> Tensors {
-    return {rand_like(in[0], DType::f64, kSeed, 3)};
-  });
+  cases.add("another dtype", {drawn_input({7, 9})},
+            [](const Tensors& in) -> Tensors { return {rand_like(in[0], DType::f64, kSeed, 3)}; });
 }
 WS_CASES(uniform_) {
-  draws(cases, kFloats, in_place([](const Tensor& y, uint64_t offset) {
-          uniform_(y, -3, 5, kSeed, offset);
-        }));
-  cases.add("one number", {drawn_input({9})}, [](const Tensors& in) -> Tensors {
-    return {uniform_(clone(in[0]), 2, 2, kSeed)};
-  });
+  draws(cases, kFloats,
+        in_place([](const Tensor& y, uint64_t offset) { uniform_(y, -3, 5, kSeed, offset); }));
+  cases.add("one number", {drawn_input({9})},
+            [](const Tensors& in) -> Tensors { return {uniform_(clone(in[0]), 2, 2, kSeed)}; });
 }
 WS_CASES(randn) {
   draws(cases, kFloats, [](const Tensor& x, uint64_t offset) {
@@ -89,14 +85,12 @@ WS_CASES(randn_like) {
         [](const Tensor& x, uint64_t offset) { return randn_like(x, {}, kSeed, offset); });
 }
 WS_CASES(normal_) {
-  draws(cases, kFloats, in_place([](const Tensor& y, uint64_t offset) {
-          normal_(y, -3, 0.5, kSeed, offset);
-        }));
+  draws(cases, kFloats,
+        in_place([](const Tensor& y, uint64_t offset) { normal_(y, -3, 0.5, kSeed, offset); }));
 }
 WS_CASES(normal) {
-  draws(cases, kFloats, [](const Tensor& x, uint64_t offset) {
-    return normal(x, 0.25, kSeed, offset);
-  });
+  draws(cases, kFloats,
+        [](const Tensor& x, uint64_t offset) { return normal(x, 0.25, kSeed, offset); });
   for (const DType t : kFloats)
     cases.add(std::string(name_of(t)) + " forms",
               {drawn_input({5, 1}, t), drawn_input({7}, t, Fill::positive)},
@@ -111,12 +105,10 @@ WS_CASES(log_normal_) {
         }));
 }
 WS_CASES(exponential_) {
-  draws(cases, kFloats, in_place([](const Tensor& y, uint64_t offset) {
-          exponential_(y, 2.5, kSeed, offset);
-        }));
-  time_draws(cases, [](const Shape& s, DType t) {
-    return exponential_(Tensor::empty(s, t), 1, 1);
-  });
+  draws(cases, kFloats,
+        in_place([](const Tensor& y, uint64_t offset) { exponential_(y, 2.5, kSeed, offset); }));
+  time_draws(cases,
+             [](const Shape& s, DType t) { return exponential_(Tensor::empty(s, t), 1, 1); });
 }
 WS_CASES(bernoulli) {
   for (const DType t : kFloats)
@@ -127,9 +119,8 @@ WS_CASES(bernoulli) {
               });
 }
 WS_CASES(bernoulli_) {
-  draws(cases, kTypes, in_place([](const Tensor& y, uint64_t offset) {
-          bernoulli_(y, 0.3, kSeed, offset);
-        }));
+  draws(cases, kTypes,
+        in_place([](const Tensor& y, uint64_t offset) { bernoulli_(y, 0.3, kSeed, offset); }));
   cases.add("a tensor of p", {drawn_input({5, 9}, DType::i32), drawn_input({9})},
             [](const Tensors& in) -> Tensors {
               const Tensor p = rand({9}, DType::f32, {}, 3);
@@ -170,13 +161,13 @@ WS_CASES(multinomial) {
                   return {multinomial(in[0], 12, replacement, kSeed, 4),
                           multinomial(in[1], 5, replacement, kSeed)};
                 });
-  cases.add("zeros among the weights", {drawn_input({3, 20})},
-            [](const Tensors& in) -> Tensors {
-              const Tensor w = to(gt(in[0], 0), DType::f32);
-              return {multinomial(w, 100, true, kSeed), multinomial(w, 3, false, kSeed)};
-            });
-  cases.time("f32 [32, 50257], 1 of each", {drawn_input({32, 50257}, DType::f32, Fill::positive)},
-             [](const Tensors& in) -> Tensors { return {multinomial(in[0], 1, true, 1)}; })
+  cases.add("zeros among the weights", {drawn_input({3, 20})}, [](const Tensors& in) -> Tensors {
+    const Tensor w = to(gt(in[0], 0), DType::f32);
+    return {multinomial(w, 100, true, kSeed), multinomial(w, 3, false, kSeed)};
+  });
+  cases
+      .time("f32 [32, 50257], 1 of each", {drawn_input({32, 50257}, DType::f32, Fill::positive)},
+            [](const Tensors& in) -> Tensors { return {multinomial(in[0], 1, true, 1)}; })
       .moves(4.0 * 32 * 50257);
 }
 

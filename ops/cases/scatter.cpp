@@ -88,12 +88,15 @@ WS_CASES(scatter_reduce) {
                    [=](const Tensors& in) -> Tensors {
                      // Products and sums of what a byte holds.
                      const bool small = size_of(in[0].dtype()) == 1;
-                     const Tensor x = small ? ne(in[0], 3) : in[0], s = small ? ne(in[2], 2) : in[2];
-                     return {scatter_reduce(to(x, in[0].dtype()), d, in[1], to(s, in[0].dtype()), how,
-                                            self)};
+                     const Tensor x = small ? ne(in[0], 3) : in[0],
+                                  s = small ? ne(in[2], 2) : in[2];
+                     return {scatter_reduce(to(x, in[0].dtype()), d, in[1], to(s, in[0].dtype()),
+                                            how, self)};
                    })
               .sums(6)
-              .within(t == DType::bf16 ? 0.05 : -1, t == DType::bf16 ? 0.05 : t == DType::f16 ? 0.01 : -1)
+              .within(t == DType::bf16 ? 0.05 : -1, t == DType::bf16  ? 0.05
+                                                    : t == DType::f16 ? 0.01
+                                                                      : -1)
               .f64()
               .gradient = t == DType::f32 || t == DType::f64;
     }
@@ -123,11 +126,12 @@ WS_CASES(index_copy) {
                    return {index_copy(in[0], d, index, in[1])};
                  })
             .f64();
-  cases.add("the last stays", {random_input({5, 7}), random_input({3, 7})},
-            [](const Tensors& in) -> Tensors {
-              const Tensor index = Tensor::from(std::vector<int64_t>{2, 4, 2}, {3});
-              return {index_copy(in[0], 0, index, in[1])};
-            })
+  cases
+      .add("the last stays", {random_input({5, 7}), random_input({3, 7})},
+           [](const Tensors& in) -> Tensors {
+             const Tensor index = Tensor::from(std::vector<int64_t>{2, 4, 2}, {3});
+             return {index_copy(in[0], 0, index, in[1])};
+           })
       .no_gradient();
 }
 WS_CASES(index_fill) {
@@ -154,8 +158,9 @@ void parts(CaseList& cases, const Shape& part, Run run) {
              [run](const Tensors& in) -> Tensors { return {run(in[0], in[1])}; })
         .f64();
   cases
-      .add("layouts", {random_input({5, 6, 7}).with(Layout::transposed),
-                       random_input(part).with(Layout::expanded)},
+      .add("layouts",
+           {random_input({5, 6, 7}).with(Layout::transposed),
+            random_input(part).with(Layout::expanded)},
            [run](const Tensors& in) -> Tensors { return {run(in[0], in[1])}; })
       .f64();
 }
@@ -163,7 +168,8 @@ void parts(CaseList& cases, const Shape& part, Run run) {
 }  // namespace
 
 WS_CASES(select_scatter) {
-  parts(cases, {5, 7}, [](const Tensor& x, const Tensor& s) { return select_scatter(x, s, 1, -2); });
+  parts(cases, {5, 7},
+        [](const Tensor& x, const Tensor& s) { return select_scatter(x, s, 1, -2); });
   cases
       .time("f32 [4096, 4096]", {random_input({4096, 4096}), random_input({4096})},
             [](const Tensors& in) -> Tensors { return {select_scatter(in[0], in[1], 0, 7)}; })
@@ -201,16 +207,18 @@ void masks(CaseList& cases, Run run, bool gradient = true) {
 }  // namespace
 
 WS_CASES(nonzero) {
-  masks(cases,
-        [](const Tensor& x, const Tensor& m, const Tensor&) -> Tensors {
-          return {nonzero(x), nonzero(m), nonzero(mul(x, to(m, x.dtype())))};
-        },
-        false);
+  masks(
+      cases,
+      [](const Tensor& x, const Tensor& m, const Tensor&) -> Tensors {
+        return {nonzero(x), nonzero(m), nonzero(mul(x, to(m, x.dtype())))};
+      },
+      false);
   cases.add("three dimensions", {random_input({5, 6, 7}, DType::i32).with(Layout::transposed)},
             [](const Tensors& in) -> Tensors { return {nonzero(gt(in[0], 0))}; });
   for (const Shape& s : {Shape{1 << 24}, Shape{4096, 4096}})
-    cases.time("bool " + s.text(), {random_input(s, DType::boolean)},
-               [](const Tensors& in) -> Tensors { return {nonzero(in[0])}; })
+    cases
+        .time("bool " + s.text(), {random_input(s, DType::boolean)},
+              [](const Tensors& in) -> Tensors { return {nonzero(in[0])}; })
         .moves((1 << 24) * (1 + 4.0 * s.size()));
 }
 WS_CASES(masked_select) {
@@ -227,7 +235,8 @@ WS_CASES(masked_select) {
       .sums(6)
       .f64();
   cases
-      .time("f32 [4096, 4096]", {random_input({4096, 4096}), random_input({4096, 4096}, DType::boolean)},
+      .time("f32 [4096, 4096]",
+            {random_input({4096, 4096}), random_input({4096, 4096}, DType::boolean)},
             [](const Tensors& in) -> Tensors { return {masked_select(in[0], in[1])}; })
       .moves(7.0 * 4096 * 4096);
 }
@@ -236,8 +245,9 @@ WS_CASES(masked_scatter) {
     return {masked_scatter(x, m, s)};
   });
   cases
-      .add("broadcast", {random_input({5, 6, 7}).with(Layout::transposed),
-                         random_input({6, 1}, DType::boolean), random_input({300})},
+      .add("broadcast",
+           {random_input({5, 6, 7}).with(Layout::transposed), random_input({6, 1}, DType::boolean),
+            random_input({300})},
            [](const Tensors& in) -> Tensors { return {masked_scatter(in[0], in[1], in[2])}; })
       .f64();
 }

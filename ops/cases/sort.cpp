@@ -33,11 +33,13 @@ void choices(CaseList& cases, Choose choose, bool gradient = true) {
                  return all;
                })
           .f64();
-    cases.add(std::string(name_of(t)) + " odd", {random_input({4, 300}, t, Fill::odd)},
-              [=](const Tensors& in) -> Tensors { return choose(in[0], 1); })
+    cases
+        .add(std::string(name_of(t)) + " odd", {random_input({4, 300}, t, Fill::odd)},
+             [=](const Tensors& in) -> Tensors { return choose(in[0], 1); })
         .no_gradient();
-    cases.add(std::string(name_of(t)) + " long", {random_input({2, 3000}, t)},
-              [=](const Tensors& in) -> Tensors { return choose(in[0], 1); })
+    cases
+        .add(std::string(name_of(t)) + " long", {random_input({2, 3000}, t)},
+             [=](const Tensors& in) -> Tensors { return choose(in[0], 1); })
         .no_gradient();
   }
   cases.add("0-d", {input({}, DType::f32, true)},
@@ -55,8 +57,9 @@ WS_CASES(sort) {
     return all;
   });
   for (const DType t : {DType::f32, DType::i64, DType::bf16})
-    cases.add("alone " + std::string(name_of(t)), {random_input({600000}, t)},
-              [](const Tensors& in) -> Tensors { return list(sort(in[0], 0)); })
+    cases
+        .add("alone " + std::string(name_of(t)), {random_input({600000}, t)},
+             [](const Tensors& in) -> Tensors { return list(sort(in[0], 0)); })
         .no_gradient();
   for (const DType t : {DType::f32, DType::bf16, DType::i64, DType::u8})
     for (const int64_t n : {1024, 4096})
@@ -64,15 +67,18 @@ WS_CASES(sort) {
           .time(std::string(name_of(t)) + " " + Shape{n, n}.text(), {random_input({n, n}, t)},
                 [](const Tensors& in) -> Tensors { return list(sort(in[0])); })
           .moves(static_cast<double>(n * n) * (2.0 * static_cast<double>(size_of(t)) + 8));
-  cases.time("f32 [4096, 4096] dim 0", {random_input({4096, 4096})},
-             [](const Tensors& in) -> Tensors { return list(sort(in[0], 0)); })
+  cases
+      .time("f32 [4096, 4096] dim 0", {random_input({4096, 4096})},
+            [](const Tensors& in) -> Tensors { return list(sort(in[0], 0)); })
       .moves(4096.0 * 4096 * 16);
-  cases.time("f32 [16777216]", {random_input({1 << 24})},
-             [](const Tensors& in) -> Tensors { return list(sort(in[0])); })
+  cases
+      .time("f32 [16777216]", {random_input({1 << 24})},
+            [](const Tensors& in) -> Tensors { return list(sort(in[0])); })
       .moves((1 << 24) * 16.0);
 }
 WS_CASES(argsort) {
-  choices(cases, [](const Tensor& x, int d) -> Tensors { return {argsort(x, d)}; }, false);
+  choices(
+      cases, [](const Tensor& x, int d) -> Tensors { return {argsort(x, d)}; }, false);
 }
 WS_CASES(msort) {
   choices(cases, [](const Tensor& x, int) -> Tensors { return {msort(x)}; });
@@ -85,12 +91,13 @@ WS_CASES(topk) {
     for (const Tensor& r : list(topk(x, std::min<int64_t>(5, n), d, false))) all.push_back(r);
     return all;
   });
-  cases.add("pieces", {random_input({2, 300000}), random_input({1, 300000}, DType::i8)},
-            [](const Tensors& in) -> Tensors {
-              Tensors all = list(topk(in[0], 100));
-              for (const Tensor& r : list(topk(in[1], 7, 1, false))) all.push_back(r);
-              return all;
-            })
+  cases
+      .add("pieces", {random_input({2, 300000}), random_input({1, 300000}, DType::i8)},
+           [](const Tensors& in) -> Tensors {
+             Tensors all = list(topk(in[0], 100));
+             for (const Tensor& r : list(topk(in[1], 7, 1, false))) all.push_back(r);
+             return all;
+           })
       .no_gradient();
   for (const DType t : {DType::f32, DType::bf16})
     for (const int64_t n : {1024, 4096})
@@ -124,21 +131,23 @@ WS_CASES(searchsorted) {
                           searchsorted(select(s, 0, 2), in[1], true, right),
                           searchsorted(narrow(select(s, 0, 2), 0, 0, 0), in[1])};
                 });
-  cases.add("odd", {random_input({70}, DType::f32, Fill::odd).constant(), random_input({300}, DType::f32, Fill::odd).constant()},
-            [](const Tensors& in) -> Tensors {
-              return {searchsorted(std::get<0>(sort(in[0])), in[1])};
-            });
+  cases.add(
+      "odd",
+      {random_input({70}, DType::f32, Fill::odd).constant(),
+       random_input({300}, DType::f32, Fill::odd).constant()},
+      [](const Tensors& in) -> Tensors { return {searchsorted(std::get<0>(sort(in[0])), in[1])}; });
 }
 WS_CASES(bucketize) {
   for (const DType t : kTypes)
-    cases.add(name_of(t).data(), {random_input({5, 30}, t).constant(), random_input({9}, DType::f32).constant()},
-              [=](const Tensors& in) -> Tensors {
-                return {bucketize(in[0], std::get<0>(sort(in[1])))};
-              });
+    cases.add(
+        name_of(t).data(),
+        {random_input({5, 30}, t).constant(), random_input({9}, DType::f32).constant()},
+        [=](const Tensors& in) -> Tensors { return {bucketize(in[0], std::get<0>(sort(in[1])))}; });
 }
 WS_CASES(unique) {
   for (const DType t : kTypes)
-    cases.add(name_of(t).data(), {random_input({30, 10}, t).constant(), random_input({0}, t).constant()},
+    cases.add(name_of(t).data(),
+              {random_input({30, 10}, t).constant(), random_input({0}, t).constant()},
               [](const Tensors& in) -> Tensors {
                 const Tensor whole = is_float(in[0].dtype()) ? round(in[0]) : in[0];
                 auto [v, w, c] = unique(whole);
@@ -148,15 +157,18 @@ WS_CASES(unique) {
 }
 WS_CASES(unique_consecutive) {
   for (const DType t : kTypes)
-    cases.add(name_of(t).data(), {random_input({30, 10}, t).constant()}, [](const Tensors& in) -> Tensors {
-      const Tensor whole = is_float(in[0].dtype()) ? round(in[0]) : in[0];
-      auto [v, w, c] = unique_consecutive(whole);
-      return {v, w, c};
-    });
+    cases.add(name_of(t).data(), {random_input({30, 10}, t).constant()},
+              [](const Tensors& in) -> Tensors {
+                const Tensor whole = is_float(in[0].dtype()) ? round(in[0]) : in[0];
+                auto [v, w, c] = unique_consecutive(whole);
+                return {v, w, c};
+              });
 }
 WS_CASES(isin) {
   for (const DType t : kTypes)
-    cases.add(name_of(t).data(), {random_input({7, 20}, t).constant(), random_input({6}, t).constant(), random_input({0}, t).constant()},
+    cases.add(name_of(t).data(),
+              {random_input({7, 20}, t).constant(), random_input({6}, t).constant(),
+               random_input({0}, t).constant()},
               [](const Tensors& in) -> Tensors {
                 const bool real = is_float(in[0].dtype());
                 const Tensor a = real ? round(in[0]) : in[0], b = real ? round(in[1]) : in[1];
@@ -165,12 +177,14 @@ WS_CASES(isin) {
 }
 WS_CASES(bincount) {
   for (const DType t : {DType::i64, DType::i32, DType::i16, DType::i8, DType::u8})
-    cases.add(name_of(t).data(),
-              {ids_input({200}, 0, 9, t), random_input({200}).constant(), random_input({200}, DType::f64).constant()},
-              [](const Tensors& in) -> Tensors {
-                return {bincount(in[0]), bincount(in[0], {}, 20), bincount(in[0], in[1].detach()),
-                        bincount(in[0], in[2].detach())};
-              })
+    cases
+        .add(name_of(t).data(),
+             {ids_input({200}, 0, 9, t), random_input({200}).constant(),
+              random_input({200}, DType::f64).constant()},
+             [](const Tensors& in) -> Tensors {
+               return {bincount(in[0]), bincount(in[0], {}, 20), bincount(in[0], in[1].detach()),
+                       bincount(in[0], in[2].detach())};
+             })
         .sums(50)
         .no_gradient();
 }

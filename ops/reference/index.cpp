@@ -32,8 +32,8 @@ Shape shape_of(const View& v) {
 int64_t checked(double v, int64_t extent, int dim) {
   const auto at = static_cast<int64_t>(v);
   if (at < 0 || at >= extent)
-    throw Error(Fault::usage, str("index ", at, " is out of range for dimension ", dim,
-                                  " of extent ", extent));
+    throw Error(Fault::usage,
+                str("index ", at, " is out of range for dimension ", dim, " of extent ", extent));
   return at;
 }
 
@@ -115,9 +115,8 @@ void index_put(const Call& call) {
   Values x(call.out[0]);
   const Values values(call.in[0]);
   const bool add = call.attr[1].i != 0;
-  for_list(call, x.shape, [&](int64_t place, int64_t k) {
-    x[place] = add ? x[place] + values[k] : values[k];
-  });
+  for_list(call, x.shape,
+           [&](int64_t place, int64_t k) { x[place] = add ? x[place] + values[k] : values[k]; });
   x.write(call.out[0]);
 }
 WS_REFERENCE("index_put", index_put);

@@ -15,7 +15,8 @@ Shape shape_of(const View& v) {
 struct Words {
   uint64_t seed, offset;
   explicit Words(const Call& call)
-      : seed(static_cast<uint64_t>(call.attr[0].i)), offset(static_cast<uint64_t>(call.attr[1].i)) {}
+      : seed(static_cast<uint64_t>(call.attr[0].i)),
+        offset(static_cast<uint64_t>(call.attr[1].i)) {}
   // The word of a place, and the two of a wide one.
   uint32_t at(uint64_t place) const {
     return philox(seed, place / 64 * 16 + place % 16, 0)[place / 16 % 4];
@@ -32,9 +33,7 @@ struct Words {
 };
 
 // In (0, 1], as coarse as the kernels' f32 or f64.
-double above_zero(uint32_t word) {
-  return static_cast<float>(word >> 1) * 0x1p-31f + 0x1p-32f;
-}
+double above_zero(uint32_t word) { return static_cast<float>(word >> 1) * 0x1p-31f + 0x1p-32f; }
 double above_zero(uint64_t word) { return (static_cast<double>(word >> 12) + 0.5) * 0x1p-52; }
 
 bool is_wide(const Call& call) { return call.out[0].dtype == DType::f64; }
@@ -52,10 +51,10 @@ void random_uniform(const Call& call) {
   const DType t = call.out[0].dtype;
   const int bits = t == DType::bf16 ? 8 : t == DType::f16 ? 11 : 24;
   each(call, [&](int64_t i) {
-    const double u = is_wide(call)
-                         ? static_cast<double>(words.wide_at(words.wide_place(i)) >> 11) * 0x1p-53
-                         : static_cast<double>(words.at(words.place(i)) >> (32 - bits)) /
-                               std::pow(2.0, bits);
+    const double u =
+        is_wide(call)
+            ? static_cast<double>(words.wide_at(words.wide_place(i)) >> 11) * 0x1p-53
+            : static_cast<double>(words.at(words.place(i)) >> (32 - bits)) / std::pow(2.0, bits);
     const double v = from + u * (to - from);
     return v < to ? v : from;
   });

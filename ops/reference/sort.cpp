@@ -48,7 +48,8 @@ void searchsorted(const Call& call) {
   for (int64_t k = 0; k < x.size(); ++k) {
     const int64_t row = sorted.shape[0] == 1 ? 0 : k / m;
     int64_t at = 0;
-    while (at < n && (right ? !below(x[k], sorted[row * n + at]) : below(sorted[row * n + at], x[k])))
+    while (at < n &&
+           (right ? !below(x[k], sorted[row * n + at]) : below(sorted[row * n + at], x[k])))
       ++at;
     y[k] = static_cast<double>(at);
   }

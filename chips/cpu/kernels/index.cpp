@@ -94,7 +94,7 @@ void gather_as(const Call& call, int dim) {
         check_place("gather", at, x.shape[dim], dim);
         return at * step;
       };
-      const auto pick = [&](U* to, int64_t from, int64_t to_end) __attribute__((always_inline)) {
+      const auto pick = [&](U * to, int64_t from, int64_t to_end) __attribute__((always_inline)) {
         if (sx == 0 && si == 1)
           for (int64_t j = from; j < to_end; ++j) to[j - from] = row[place(j)];
         else

@@ -1,6 +1,6 @@
-// Reading and writing by several index tensors at once. The first m dimensions of x (any strides) are
-// indexed by m row-major i64 tensors of B elements (negative ones count from the end); the others,
-// `inner`, are taken whole. attr 0: m.
+// Reading and writing by several index tensors at once. The first m dimensions of x (any strides)
+// are indexed by m row-major i64 tensors of B elements (negative ones count from the end); the
+// others, `inner`, are taken whole. attr 0: m.
 
 #include "chips/cpu/kernels/convert.h"
 #include "chips/cpu/kernels/indices.h"
@@ -35,7 +35,8 @@ struct IndexList {
   }
 };
 
-// Dimensions first ... of x, with the strides of another tensor that has them from `other_first` on.
+// Dimensions first ... of x, with the strides of another tensor that has them from `other_first`
+// on.
 DimGroup inner_of(const View& x, int first, const View& other, int other_first) {
   DimGroup g;
   for (int k = first; k < x.dims; ++k) {

@@ -47,8 +47,8 @@ template <class F>
 void each_tile(const View& x, const View& counts, F&& f) {
   const int64_t count = elements_of(x), tiles = counts.shape[0];
   const auto* n = static_cast<const int64_t*>(counts.data);
-  auto* before = static_cast<int64_t*>(
-      cpu::scratch(6, static_cast<size_t>(tiles) * sizeof(int64_t)));
+  auto* before =
+      static_cast<int64_t*>(cpu::scratch(6, static_cast<size_t>(tiles) * sizeof(int64_t)));
   int64_t sum = 0;
   for (int64_t t = 0; t < tiles; ++t) before[t] = sum, sum += n[t];
   parallel_for(tiles, [&](int64_t t) {
@@ -119,8 +119,8 @@ void masked_select(const Call& call) {
 }
 WS_KERNEL("masked_select", masked_select)
 
-// out x; in source, bool mask of the shape of x, counts of the mask. The places of the mask take the
-// elements of source in their order.
+// out x; in source, bool mask of the shape of x, counts of the mask. The places of the mask take
+// the elements of source in their order.
 void masked_scatter(const Call& call) {
   const auto* mask = static_cast<const uint8_t*>(call.in[1].data);
   with_size(size_of(call.out[0].dtype), [&]<class U>(U) {

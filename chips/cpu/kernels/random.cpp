@@ -27,8 +27,8 @@ WS_INLINE int64_t count_of(const View& v) {
   return n;
 }
 
-// All elements of y: make(words, W[N]) gives the N of a group, of which a first or last one may take
-// a part only.
+// All elements of y: make(words, W[N]) gives the N of a group, of which a first or last one may
+// take a part only.
 template <class W, int N, class Make>
 void draw(const Call& call, const Make& make) {
   const View& y = call.out[0];
@@ -89,8 +89,7 @@ WS_INLINE void each_word(const Philox& random, F&& f) {
 #pragma GCC unroll 4
   for (int w = 0; w < 4; ++w)
 #pragma GCC unroll 4
-    for (int p = 0; p < kWordParts; ++p)
-      f(part_of(random.words[w], p), w * kLanes + p * kNative);
+    for (int p = 0; p < kWordParts; ++p) f(part_of(random.words[w], p), w * kLanes + p * kNative);
 }
 
 template <class V, class T>
@@ -114,8 +113,8 @@ void random_uniform(const Call& call) {
       uint64_t words[32];
       wide_words(random, words);
       for (int k = 0; k < 32; ++k) {
-        const double v =
-            from + static_cast<double>(static_cast<int64_t>(words[k] >> 11)) * 0x1p-53 * (to - from);
+        const double v = from + static_cast<double>(static_cast<int64_t>(words[k] >> 11)) *
+                                    0x1p-53 * (to - from);
         out[k] = v < to ? v : from;
       }
     });
@@ -176,8 +175,8 @@ void random_normal(const Call& call) {
     for (int h = 0; h < 2; ++h)
 #pragma GCC unroll 4
       for (int p = 0; p < kWordParts; ++p) {
-        const NormalPair z = normal_pair(part_of(random.words[2 * h], p),
-                                         part_of(random.words[2 * h + 1], p));
+        const NormalPair z =
+            normal_pair(part_of(random.words[2 * h], p), part_of(random.words[2 * h + 1], p));
         const int at = h * 2 * kLanes + p * kNative;
         put_native(out + at, z.a * s + m);
         put_native(out + at + kLanes, z.b * s + m);
@@ -235,14 +234,13 @@ void random_integers(const Call& call) {
   draw<int64_t, 64>(call, [=](const Philox& random, int64_t* out) {
     alignas(64) uint32_t words[64];
     each_word(random, [&](vw_native word, int at) { put_native(words + at, word); });
-    for (int k = 0; k < 64; ++k)
-      out[k] = low + static_cast<int64_t>(words[k] * values >> 32);
+    for (int k = 0; k < 64; ++k) out[k] = low + static_cast<int64_t>(words[k] * values >> 32);
   });
 }
 WS_KERNEL("random_integers", random_integers)
 
-// out: i64 [rows, draws]; in: f64 [rows, N], running sums of weights; attr: seed, offset. Each draw is
-// the first place whose sum is above a uniform share of the last one.
+// out: i64 [rows, draws]; in: f64 [rows, N], running sums of weights; attr: seed, offset. Each draw
+// is the first place whose sum is above a uniform share of the last one.
 void multinomial(const Call& call) {
   const View& y = call.out[0];
   const View& sums = call.in[0];

@@ -1,9 +1,9 @@
 // Running sums, products, extremes along one dimension. out row-major; attr {dim, reverse}: reverse
 // begins at the end. f32 runs in f64, the 16-bit floats in f32, integers in i64.
 //
-// Lines along a dimension whose elements follow each other are scanned a chunk at a time, in vectors:
-// prefixes inside a vector by shifting, then one operation carries on. Long ones are cut into pieces,
-// whose totals come first. Other lines are scanned many at once, side by side.
+// Lines along a dimension whose elements follow each other are scanned a chunk at a time, in
+// vectors: prefixes inside a vector by shifting, then one operation carries on. Long ones are cut
+// into pieces, whose totals come first. Other lines are scanned many at once, side by side.
 
 #include "chips/cpu/kernels/convert.h"
 #include "chips/cpu/kernels/reduce_plan.h"
@@ -49,9 +49,10 @@ WS_INLINE W joined(W a, W b) {
 template <int K, bool Reverse, class V, size_t... I>
 WS_INLINE V shifted(V v, V fill, std::index_sequence<I...>) {
   constexpr int n = sizeof...(I);
-  return __builtin_shufflevector(v, fill,
-                                 (Reverse ? (static_cast<int>(I) + K < n ? static_cast<int>(I) + K : n)
-                                          : (static_cast<int>(I) >= K ? static_cast<int>(I) - K : n))...);
+  return __builtin_shufflevector(
+      v, fill,
+      (Reverse ? (static_cast<int>(I) + K < n ? static_cast<int>(I) + K : n)
+               : (static_cast<int>(I) >= K ? static_cast<int>(I) - K : n))...);
 }
 template <bool Reverse, class V, size_t... I>
 WS_INLINE V last_lane(V v, std::index_sequence<I...>) {
@@ -139,8 +140,8 @@ void scan_along(const ScanWork<W>& w, const DimGroup& rows, int64_t n) {
     return;
   }
   const int64_t pieces = (n + kScanPiece - 1) / kScanPiece;
-  W* totals = static_cast<W*>(
-      cpu::scratch(6, static_cast<size_t>(rows.count * pieces) * sizeof(W)));
+  W* totals =
+      static_cast<W*>(cpu::scratch(6, static_cast<size_t>(rows.count * pieces) * sizeof(W)));
   const auto each = [&](auto&& f) {
     parallel_for(rows.count * pieces, [&](int64_t t) {
       const int64_t begin = t % pieces * kScanPiece;
@@ -300,7 +301,10 @@ void scan_extreme_as(const Call& call) {
   char* values = static_cast<char*>(call.out[0].data);
   auto* places = static_cast<int64_t*>(call.out[1].data);
   scan_lines<W, Extreme<W>>(
-      call, [] { return Extreme<W>{W{}, -1}; },
+      call,
+      [] {
+        return Extreme<W>{W{}, -1};
+      },
       [&](Extreme<W>& best, W v, int64_t k, int64_t place) {
         if (best.place < 0 || v != v ||
             (best.value == best.value && (Max ? v >= best.value : v <= best.value)))
@@ -334,7 +338,10 @@ void scan_logsumexp(const Call& call) {
   const auto size = static_cast<int64_t>(size_of(call.out[0].dtype));
   char* out = static_cast<char*>(call.out[0].data);
   scan_lines<double, LogSum>(
-      call, [] { return LogSum{-__builtin_inf(), 0}; },
+      call,
+      [] {
+        return LogSum{-__builtin_inf(), 0};
+      },
       [&](LogSum& s, double v, int64_t, int64_t place) {
         if (v > s.most) {
           s.sum = s.sum * __builtin_exp(s.most - v) + 1;

@@ -1,6 +1,6 @@
 // Writing by index along one dimension: out x, in place; in index, source; attr dim. Element
-// [..., k, ...] of source goes to x [..., index, ...]. What meets in one place meets in the order of
-// the index: work is cut along the other dimensions alone.
+// [..., k, ...] of source goes to x [..., index, ...]. What meets in one place meets in the order
+// of the index: work is cut along the other dimensions alone.
 
 #include "chips/cpu/kernels/convert.h"
 #include "chips/cpu/kernels/indices.h"
@@ -178,8 +178,8 @@ template <class F>
 void by_slice(const char* name, const Call& call) {
   int64_t strides[kMaxDims] = {};
   strides[call.attr[0].i] = call.in[0].strides[0];
-  write_typed<F>({name, call.out[0], call.in[0], call.in[1], strides,
-                  static_cast<int>(call.attr[0].i)});
+  write_typed<F>(
+      {name, call.out[0], call.in[0], call.in[1], strides, static_cast<int>(call.attr[0].i)});
 }
 
 void scatter(const Call& call) { by_place<Replace>("scatter", call); }

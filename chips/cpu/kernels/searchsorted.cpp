@@ -1,5 +1,5 @@
-// searchsorted: out i64 or i32 of the shape of x; in sorted [rows or 1, n], x [rows, m], of one dtype,
-// row-major; attr {right}. Compares the order's keys, so that NaN is above all.
+// searchsorted: out i64 or i32 of the shape of x; in sorted [rows or 1, n], x [rows, m], of one
+// dtype, row-major; attr {right}. Compares the order's keys, so that NaN is above all.
 
 #include "chips/cpu/kernels/sort_keys.h"
 

@@ -1,7 +1,7 @@
-// sort: out {values of x's dtype, i64 places}, in {x}, all row-major; attr {descending}. Sorts the last
-// dimension, always stably: by digits of eight or eleven bits from the lowest on (radix sort), with
-// the digits left out in which all elements agree. Lines too long for the second cache are cut into
-// blocks, which count, then place their elements in their order: so the result is the same.
+// sort: out {values of x's dtype, i64 places}, in {x}, all row-major; attr {descending}. Sorts the
+// last dimension, always stably: by digits of eight or eleven bits from the lowest on (radix sort),
+// with the digits left out in which all elements agree. Lines too long for the second cache are cut
+// into blocks, which count, then place their elements in their order: so the result is the same.
 
 #include "chips/cpu/kernels/sort_keys.h"
 
@@ -59,8 +59,7 @@ Item* radix_sort(Item* a, Item* b, int64_t n, int bits) {
       const uint32_t c = count[v];
       count[v] = at, at += c;
     }
-    for (int64_t k = 0; k < n; ++k)
-      b[count[key_bits(a[k]) >> shift & (kValues - 1)]++] = a[k];
+    for (int64_t k = 0; k < n; ++k) b[count[key_bits(a[k]) >> shift & (kValues - 1)]++] = a[k];
     Item* other = a;
     a = b, b = other;
   }
@@ -142,8 +141,8 @@ void sort_alone(const SortWork& w, LoadKeys<K> load, int64_t row) {
   const int64_t n = w.n, blocks = (n + kSortBlock - 1) / kSortBlock;
   auto* a = static_cast<Item*>(cpu::scratch(4, static_cast<size_t>(2 * n) * sizeof(Item)));
   Item* b = a + n;
-  auto* counts = static_cast<int64_t*>(
-      cpu::scratch(5, static_cast<size_t>(blocks * 256) * sizeof(int64_t)));
+  auto* counts =
+      static_cast<int64_t*>(cpu::scratch(5, static_cast<size_t>(blocks * 256) * sizeof(int64_t)));
   const auto each = [&](auto&& f) {
     parallel_for(blocks, [&](int64_t t) {
       f(t * kSortBlock, (t + 1) * kSortBlock < n ? (t + 1) * kSortBlock : n, counts + t * 256);

@@ -51,8 +51,7 @@ using LoadKeys = void (*)(const char* p, int64_t stride, int64_t n, K flip, K* k
 template <class K>
 LoadKeys<K> key_loader(DType t) {
   LoadKeys<K> f = nullptr;
-  if (has_wide_keys(t) == (sizeof(K) == 8))
-    with_type(t, [&]<class T>(T) { f = load_keys<K, T>; });
+  if (has_wide_keys(t) == (sizeof(K) == 8)) with_type(t, [&]<class T>(T) { f = load_keys<K, T>; });
   return f;
 }
 

@@ -1,6 +1,6 @@
-// topk: out {values of x's dtype, i64 places}, in {x}, all row-major; attr {largest}. The k best of the
-// last dimension, best first, of equal ones the first. A line is read once: what beats the k-th best
-// of those met so far goes into a buffer, and a full buffer is cut down to its k best.
+// topk: out {values of x's dtype, i64 places}, in {x}, all row-major; attr {largest}. The k best of
+// the last dimension, best first, of equal ones the first. A line is read once: what beats the k-th
+// best of those met so far goes into a buffer, and a full buffer is cut down to its k best.
 
 #include "chips/cpu/kernels/sort_keys.h"
 
@@ -156,13 +156,13 @@ void topk_as(const Call& call, LoadKeys<K> load) {
   }
   auto* all = static_cast<Candidate<K>*>(
       cpu::scratch(5, static_cast<size_t>(rows * pieces * room) * sizeof(Candidate<K>)));
-  auto* found = static_cast<int64_t*>(
-      cpu::scratch(6, static_cast<size_t>(rows * pieces) * sizeof(int64_t)));
+  auto* found =
+      static_cast<int64_t*>(cpu::scratch(6, static_cast<size_t>(rows * pieces) * sizeof(int64_t)));
   parallel_for(rows * pieces, [&](int64_t t) {
     const int64_t r = t / pieces, begin = t % pieces * kTopPiece;
     const int64_t m = n - begin < kTopPiece ? n - begin : kTopPiece;
-    found[t] = best_of(in + (r * n + begin) * size, size, load, flip, m, begin, k, all + t * room,
-                       room);
+    found[t] =
+        best_of(in + (r * n + begin) * size, size, load, flip, m, begin, k, all + t * room, room);
   });
   for (int64_t r = 0; r < rows; ++r) {
     Candidate<K>* best = all + r * pieces * room;
