@@ -101,10 +101,13 @@ Tensor repeat(const Tensor& x, const std::vector<int64_t>& repeats) {
   // move.
   int extra = 0;
   for (int i = 0; i < n; ++i) extra += repeats[i] != 1 && i >= fresh && x.shape()[i - fresh] != 1;
-  if (n + extra > kMaxDims) {  // too many at once: the last half first
-    std::vector<int64_t> last(repeats), first(repeats);
-    for (int i = 0; i < n; ++i) (i < n / 2 ? last : first)[i] = 1;
-    return repeat(repeat(x, last), first);
+  if (n + extra > kMaxDims) {  // no room for the new ones: one dimension after the other
+    Shape lined;
+    for (int i = 0; i < n; ++i) lined.push_back(i < fresh ? 1 : x.shape()[i - fresh]);
+    Tensor y = reshape(x, lined);
+    for (int i = n - 1; i >= 0; --i)
+      if (repeats[i] != 1) y = repeats[i] ? cat(Tensors(repeats[i], y), i) : narrow(y, i, 0, 0);
+    return y;
   }
   Shape between, spread, result;
   for (int i = 0; i < n; ++i) {

@@ -84,7 +84,8 @@ TEST(Shape, WrongArgumentsAreNamed) {
               cat(Tensors{x, counting({3, 2})});
             }).find("f32[3, 2]"),
             std::string::npos);
-  EXPECT_NE(complaint([&] { cat(Tensors{x, to(x, DType::bf16)}); }), "");
+  EXPECT_EQ(cat(Tensors{x, to(x, DType::bf16)}).dtype(), x.dtype());
+  EXPECT_NE(complaint([&] { cat(Tensors{x, Tensor::zeros({2, 3}, DType::c64)}); }), "");
   EXPECT_NE(complaint([&] { cat(Tensors{scalar}); }).find("stack"), std::string::npos);
   EXPECT_NE(complaint([&] { stack(Tensors{x, scalar}); }), "");
   EXPECT_NE(complaint([&] { copy_(x, counting({3, 3})); }), "");

@@ -14,12 +14,12 @@ typedef uint64_t Item32;  // key in the upper half
 struct Item64 {
   uint64_t key, place;
 };
-WS_INLINE void set_item(Item32& item, int32_t key, int64_t place) {
-  item = static_cast<uint64_t>(static_cast<uint32_t>(key) ^ 0x80000000u) << 32 |
-         static_cast<uint32_t>(place);
+// `bias` makes the lowest bits of signed keys ordered as unsigned ones.
+WS_INLINE void set_item(Item32& item, int32_t key, int64_t place, uint64_t bias) {
+  item = (static_cast<uint64_t>(key) + bias) << 32 | static_cast<uint32_t>(place);
 }
-WS_INLINE void set_item(Item64& item, int64_t key, int64_t place) {
-  item = {static_cast<uint64_t>(key) ^ (uint64_t{1} << 63), static_cast<uint64_t>(place)};
+WS_INLINE void set_item(Item64& item, int64_t key, int64_t place, uint64_t bias) {
+  item = {static_cast<uint64_t>(key) + bias, static_cast<uint64_t>(place)};
 }
 WS_INLINE uint64_t key_bits(const Item32& item) { return item >> 32; }
 WS_INLINE uint64_t key_bits(const Item64& item) { return item.key; }
@@ -73,6 +73,7 @@ struct SortWork {
   int64_t n, size;
   bool descending;
   int bits;
+  uint64_t bias;
 };
 
 // The elements in the order of their items.
@@ -110,7 +111,7 @@ WS_INLINE void load_items(const SortWork& w, LoadKeys<K> load, int64_t row, int6
   for (int64_t k = begin; k < end; k += kChunk) {
     const int64_t n = end - k < kChunk ? end - k : kChunk;
     load(w.x + (row * w.n + k) * w.size, 1, n, flip, keys);
-    for (int64_t j = 0; j < n; ++j) set_item(items[k + j], keys[j], k + j);
+    for (int64_t j = 0; j < n; ++j) set_item(items[k + j], keys[j], k + j, w.bias);
   }
 }
 
@@ -192,7 +193,9 @@ void sort(const Call& call) {
              x.shape[x.dims - 1],
              static_cast<int64_t>(size_of(x.dtype)),
              call.attr[0].i != 0,
-             8 * key_bytes(x.dtype)};
+             8 * key_bytes(x.dtype),
+             0};
+  if (x.dtype != DType::u8 && x.dtype != DType::boolean) w.bias = uint64_t{1} << (w.bits - 1);
   int64_t rows = 1;
   for (int k = 0; k < x.dims - 1; ++k) rows *= x.shape[k];
   if (rows * w.n == 0) return;
