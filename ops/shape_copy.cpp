@@ -128,9 +128,10 @@ Tensor cat(std::span<const Tensor> parts, int dim) {
   if (inputs.empty()) inputs.push_back(parts[0]);
   const Tensor& first = inputs[0];
   const int d = dim_of("cat", first, dim);
-  bool alike = true;
-  for (const Tensor& t : parts) alike &= t.dtype() == first.dtype();
-  const DType dtype = alike ? first.dtype() : promoted_dtype(operands);
+  bool alike = true, real = true;
+  for (const Tensor& t : parts)
+    alike &= t.dtype() == first.dtype(), real &= !is_complex(t.dtype());
+  const DType dtype = alike ? first.dtype() : real ? promoted_dtype(operands) : DType::c64;
   Shape shape = first.shape();
   shape[d] = 0;
   for (const Tensor& t : inputs) {
