@@ -76,14 +76,18 @@ void gather_as(const Call& call, int dim) {
   if (n * rows == 0) return;
   const int64_t step = x.strides[dim], sx = dim == last ? 0 : x.strides[last],
                 si = index.strides[last];
-  const int64_t cuts = (n + kTileElements - 1) / kTileElements, share = 1 + (kTileElements - 1) / n;
+  // Across rows, strips of a line's width: what a strip picks from stays in the second cache.
+  constexpr int64_t kStaged = 512, kLine = 64 / sizeof(U);
+  const bool strips = sx != 0 && n >= 4 * kLine && rows >= 64;
+  const int64_t width = strips ? kLine : kTileElements, cuts = (n + width - 1) / width;
+  const int64_t share = strips ? 4096 : 1 + (kTileElements - 1) / n;
   U* out = static_cast<U*>(call.out[0].data);
-  constexpr int64_t kStaged = 512;
-  const bool streaming = is_large<U>(rows * n) && n >= kStaged;
+  const bool streaming =
+      is_large<U>(rows * n) && n >= kStaged && (!strips || (is_line(out) && n % kLine == 0));
   parallel_for((rows + share - 1) / share * cuts, [&](int64_t t) {
     const int64_t first = t / cuts * share, end = first + share < rows ? first + share : rows;
-    const int64_t begin = t % cuts * kTileElements;
-    const int64_t stop = begin + kTileElements < n ? begin + kTileElements : n;
+    const int64_t begin = t % cuts * width;
+    const int64_t stop = begin + width < n ? begin + width : n;
     GroupWalk a(from, last, first), b(at, last, first);
     for (int64_t r = first; r < end; ++r, a.next(), b.next()) {
       const U* row = static_cast<const U*>(x.data) + a.in;

@@ -108,18 +108,19 @@ void write_lines(const Scatter& s) {
 // Many lines side by side, in strips of the innermost other dimension.
 template <class F, class T>
 void write_strips(const Scatter& s, int inner) {
-  constexpr int64_t kStrip = 256;
   const int dim = s.dim;
-  const int64_t width = s.source.shape[inner], strips = (width + kStrip - 1) / kStrip;
+  const int64_t sx = s.x.strides[inner], ss = s.source.strides[inner], si = s.index_strides[inner];
+  // Where each element has its place, a line's width: what is written then stays in the second
+  // cache.
+  const int64_t strip = si == 0 ? 256 : 64 / static_cast<int64_t>(sizeof(T));
+  const int64_t width = s.source.shape[inner], strips = (width + strip - 1) / strip;
   const Lines lines(s.x, s.source, s.index_strides, dim, inner);
   const int64_t n = s.source.shape[dim], extent = s.x.shape[dim];
-  const int64_t sx = s.x.strides[inner], ss = s.source.strides[inner], si = s.index_strides[inner];
   parallel_for(lines.x.count * strips, [&](int64_t t) {
     const GroupWalk a(lines.x, lines.x.dims, t / strips),
         b(lines.source, lines.source.dims, t / strips),
         c(lines.index, lines.index.dims, t / strips);
-    const int64_t begin = t % strips * kStrip,
-                  end = begin + kStrip < width ? begin + kStrip : width;
+    const int64_t begin = t % strips * strip, end = begin + strip < width ? begin + strip : width;
     for (int64_t k = 0; k < n; ++k) {
       const T* v = static_cast<const T*>(s.source.data) + b.in + k * s.source.strides[dim];
       T* y = static_cast<T*>(s.x.data) + a.in;
