@@ -18,7 +18,6 @@
 namespace wellspring {
 namespace {
 
-using testing::error_of;
 
 constexpr int64_t kDraws = 200000;
 
