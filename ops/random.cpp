@@ -197,6 +197,37 @@ const Tensor& exponential_(const Tensor& x, double rate, Seed seed, uint64_t off
   return overwrite("exponential_", kExponential, x, words_of(x.dtype()), seed, offset, rate, 0.0);
 }
 
+const Tensor& cauchy_(const Tensor& x, double median, double sigma, Seed seed, uint64_t offset) {
+  check_float("cauchy_", x.dtype());
+  if (!(sigma > 0))
+    throw Error(Fault::usage, str("cauchy_: sigma must be above 0, but is ", sigma));
+  const DType wide = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  Tensor y;
+  {
+    NoGrad none;
+    // The tangent of an angle in (-pi / 2, pi / 2).
+    const Tensor u = rand(x.shape(), wide, x.device(), seed, offset);
+    const Tensor angle = mul(sub(u, 0.5), 3.141592653589793);
+    y = add(mul(div(sin(angle), cos(angle)), sigma), median);
+  }
+  return copy_(x, y);
+}
+
+const Tensor& geometric_(const Tensor& x, double p, Seed seed, uint64_t offset) {
+  if (!(p > 0 && p < 1))
+    throw Error(Fault::usage, str("geometric_: p must be in (0, 1), but is ", p));
+  if (is_complex(x.dtype()))
+    throw Error(Fault::usage, str("geometric_ of ", x.text(), ": complex tensors are not drawn"));
+  Tensor y;
+  {
+    NoGrad none;
+    y = Tensor::empty(x.shape(), x.dtype() == DType::f64 ? DType::f64 : DType::f32, x.device());
+    exponential_(y, -std::log1p(-p), seed, offset);
+    ceil_(y);
+  }
+  return copy_(x, y);
+}
+
 Tensor bernoulli(const Tensor& p, Seed seed, uint64_t offset) {
   check_probabilities("bernoulli", p);
   NoGrad none;

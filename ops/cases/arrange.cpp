@@ -229,4 +229,67 @@ WS_CASES(resize_) {
               });
 }
 
+WS_CASES(as_strided) {
+  each(
+      cases, {3, 9, 7},
+      [](const Tensor& x) -> Tensors {
+        const Tensor y = contiguous(x);
+        return {as_strided(y, {5, 4}, {7, 2}, 3), as_strided(y, {6, 3}, {1, 1}),
+                as_strided(y, {2, 3, 4}, {0, 4, 2}, 1), as_strided(y, {0, 4}, {1, 1})};
+      },
+      8);
+}
+WS_CASES(narrow_copy) {
+  each(cases, {3, 9, 7}, [](const Tensor& x) -> Tensors { return {narrow_copy(x, 1, 2, 4)}; });
+}
+WS_CASES(swapaxes) {
+  each(cases, {3, 4, 7}, [](const Tensor& x) -> Tensors {
+    return {swapaxes(x, 0, -1), swapdims(x, 1, 2)};
+  });
+}
+WS_CASES(t) {
+  each(cases, {4, 7}, [](const Tensor& x) -> Tensors { return {t(x), t(select(x, 0, 1))}; });
+}
+WS_CASES(mT) {
+  each(cases, {3, 4, 7}, [](const Tensor& x) -> Tensors { return {mT(x)}; });
+}
+WS_CASES(ravel) {
+  each(cases, {3, 4, 7}, [](const Tensor& x) -> Tensors { return {ravel(x)}; });
+}
+WS_CASES(fliplr) {
+  each(cases, {3, 4, 7}, [](const Tensor& x) -> Tensors { return {fliplr(x), flipud(x)}; });
+}
+WS_CASES(column_stack) {
+  joins(cases, column_stack, {3, 4}, {3});
+  joins(cases, column_stack, {5}, {5, 2});
+}
+WS_CASES(block_diag) {
+  joins(cases, block_diag, {3, 4}, {3});
+  joins(cases, block_diag, {}, {5, 2});
+}
+WS_CASES(meshgrid) {
+  for (const DType t : kTypes)
+    cases
+        .add(name_of(t).data(), {random_input({4}, t), random_input({3}, t), random_input({}, t)},
+             [](const Tensors& in) -> Tensors {
+               Tensors all = meshgrid(in);
+               for (const Tensor& g : meshgrid(in, "xy")) all.push_back(g);
+               return all;
+             })
+        .sums(12)
+        .f64();
+}
+WS_CASES(diff) {
+  each(
+      cases, {3, 9, 7},
+      [](const Tensor& x) -> Tensors {
+        return {diff(x), diff(x, 2, 1), diff(x, 0), diff(x, 3, 0)};
+      },
+      4);
+}
+WS_CASES(trace) {
+  each(
+      cases, {9, 7}, [](const Tensor& x) -> Tensors { return {trace(x)}; }, 7);
+}
+
 }  // namespace wellspring

@@ -171,4 +171,20 @@ WS_CASES(multinomial) {
       .moves(4.0 * 32 * 50257);
 }
 
+WS_CASES(cauchy_) {
+  for (const DType t : {DType::f64, DType::f32, DType::bf16, DType::f16})
+    cases
+        .add(name_of(t).data(), {drawn_input({7, 30}, t)},
+             [](const Tensors& in) -> Tensors { return {cauchy_(clone(in[0]), 1, 2, kSeed, 5)}; })
+        .within(1e-4, t == DType::f32   ? 1e-4
+                      : t == DType::f16 ? 0.01
+                                        : 0.03);
+}
+WS_CASES(geometric_) {
+  for (const DType t : kTypes)
+    cases.add(name_of(t).data(), {drawn_input({7, 30}, t)}, [](const Tensors& in) -> Tensors {
+      return {geometric_(clone(in[0]), 0.3, kSeed, 5)};
+    });
+}
+
 }  // namespace wellspring

@@ -189,4 +189,56 @@ WS_CASES(bincount) {
         .no_gradient();
 }
 
+WS_CASES(aminmax) {
+  choices(cases, [](const Tensor& x, int d) -> Tensors {
+    Tensors all = list(aminmax(x, d, true));
+    if (x.numel())
+      for (const Tensor& r : list(aminmax(x))) all.push_back(r);
+    return all;
+  });
+}
+WS_CASES(quantile) {
+  for (const DType t : {DType::f64, DType::f32})
+    for (const Layout l : {Layout::packed, Layout::transposed, Layout::gaps})
+      cases
+          .add(std::string(name_of(t)) + " layout " + std::to_string(static_cast<int>(l)),
+               {random_input({4, 37}, t).with(l)},
+               [](const Tensors& in) -> Tensors {
+                 return {quantile(in[0], 0.3, 1),
+                         quantile(in[0], 0.5),
+                         quantile(in[0], 1, 0, true),
+                         quantile(in[0], 0.77, -1, true, "lower"),
+                         quantile(in[0], 0.77, 1, false, "higher"),
+                         quantile(in[0], 0.77, 1, false, "nearest"),
+                         quantile(in[0], 0.77, 1, false, "midpoint")};
+               })
+          .f64();
+  cases
+      .add("odd", {random_input({20, 9}, DType::f32, Fill::odd)},
+           [](const Tensors& in) -> Tensors { return {quantile(in[0], 0.4, 1, false, "lower")}; })
+      .no_gradient();
+}
+WS_CASES(histc) {
+  for (const DType t : {DType::f64, DType::f32})
+    cases.add(name_of(t).data(), {random_input({40, 37}, t).constant()},
+              [](const Tensors& in) -> Tensors {
+                return {histc(in[0], 10), histc(in[0], 7, -1, 1), histc(in[0], 3, 50, 60)};
+              });
+}
+WS_CASES(mode) {
+  for (const DType t : kTypes)
+    for (const Layout l : {Layout::packed, Layout::transposed})
+      cases.add(std::string(name_of(t)) + " layout " + std::to_string(static_cast<int>(l)),
+                {random_input({4, 6, 37}, t).with(l).constant()}, [](const Tensors& in) -> Tensors {
+                  const Tensor x = is_float(in[0].dtype()) ? round(in[0]) : in[0];
+                  Tensors all = list(mode(x));
+                  for (const Tensor& r : list(mode(x, 1, true))) all.push_back(r);
+                  return all;
+                });
+  cases
+      .add("gradient", {random_input({4, 9})},
+           [](const Tensors& in) -> Tensors { return {std::get<0>(mode(in[0]))}; })
+      .f64();
+}
+
 }  // namespace wellspring

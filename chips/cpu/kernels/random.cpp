@@ -47,7 +47,7 @@ void draw(const Call& call, const Make& make) {
     int64_t begin = tile * kDrawTile;
     const int64_t end = begin + kDrawTile < count ? begin + kDrawTile : count;
     alignas(64) W values[N];
-    alignas(64) char staged[N * sizeof(W)];
+    alignas(64) char staged[N * 8];  // of any dtype
     while (begin < end) {
       const uint64_t place = first + static_cast<uint64_t>(begin);
       const int lead = static_cast<int>(place % N);
