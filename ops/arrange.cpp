@@ -76,6 +76,7 @@ Tensor roll(const Tensor& x, const std::vector<int64_t>& shifts, const std::vect
 }
 
 Tensor rot90(const Tensor& x, int64_t k, const std::vector<int>& dims) {
+  if (dims.empty()) return rot90(x, k, {0, 1});
   if (dims.size() != 2 || x.dims() < 2) fail("rot90", x, "two dimensions are turned");
   const std::vector<int> d = distinct_dims("rot90", x, dims);
   switch (((k % 4) + 4) % 4) {
