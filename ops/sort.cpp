@@ -45,7 +45,12 @@ Tensor put_back(const Tensor& t, const Tensor& x, int d) {
 Pair sorted_lines(const Tensor& from, bool descending) {
   const Tensor values = Tensor::empty(from.shape(), from.dtype(), from.device()),
                places = Tensor::empty(from.shape(), DType::i64, from.device());
-  if (values.numel()) launch(kSort, {values, places}, {from}, {descending});
+  if (values.numel() == 0) return {values, places};
+  // Long lines are sorted in two lists of keys and places.
+  constexpr int64_t kLong = 1 << 19, kRoom = 32;
+  const int64_t n = from.size(-1);
+  const Tensor room = n < kLong ? Tensor() : Tensor::empty({n * kRoom}, DType::u8, from.device());
+  launch(kSort, {values, places, room}, {from}, {descending});
   return {values, places};
 }
 

@@ -1,7 +1,8 @@
-// sort: out {values of x's dtype, i64 places}, in {x}, all row-major; attr {descending}. Sorts the
-// last dimension, always stably: by digits of eight or eleven bits from the lowest on (radix sort),
-// with the digits left out in which all elements agree. Lines too long for the second cache are cut
-// into blocks, which count, then place their elements in their order: so the result is the same.
+// sort: out {values of x's dtype, i64 places, u8 room}, in {x}, all row-major; attr {descending}.
+// Lines of 2^19 elements or more need room: 32 bytes for each of their elements. Sorts the last
+// dimension, always stably: by digits of eight or eleven bits from the lowest on (radix sort), with
+// the digits left out in which all elements agree. Lines too long for the second cache are cut into
+// blocks, which count, then place their elements in their order: so the result is the same.
 
 #include "chips/cpu/kernels/sort_keys.h"
 
@@ -74,6 +75,7 @@ struct SortWork {
   bool descending;
   int bits;
   uint64_t bias;
+  void* room;
 };
 
 // The elements in the order of their items.
@@ -140,7 +142,7 @@ void sort_rows(const SortWork& w, LoadKeys<K> load, int64_t rows) {
 template <class K, class Item>
 void sort_alone(const SortWork& w, LoadKeys<K> load, int64_t row) {
   const int64_t n = w.n, blocks = (n + kSortBlock - 1) / kSortBlock;
-  auto* a = static_cast<Item*>(cpu::scratch(4, static_cast<size_t>(2 * n) * sizeof(Item)));
+  Item* a = static_cast<Item*>(w.room);
   Item* b = a + n;
   auto* counts =
       static_cast<int64_t*>(cpu::scratch(5, static_cast<size_t>(blocks * 256) * sizeof(int64_t)));
@@ -181,6 +183,7 @@ template <class K, class Item>
 void sort_as(const SortWork& w, DType t, int64_t rows) {
   const LoadKeys<K> load = key_loader<K>(t);
   if (w.n < kSortAlone) return sort_rows<K, Item>(w, load, rows);
+  if (!w.room) cpu::kernel_refuses("sort", "long lines need room");
   for (int64_t r = 0; r < rows; ++r) sort_alone<K, Item>(w, load, r);
 }
 
@@ -194,7 +197,8 @@ void sort(const Call& call) {
              static_cast<int64_t>(size_of(x.dtype)),
              call.attr[0].i != 0,
              8 * key_bytes(x.dtype),
-             0};
+             0,
+             call.outs > 2 && call.out[2].defined() ? call.out[2].data : nullptr};
   if (x.dtype != DType::u8 && x.dtype != DType::boolean) w.bias = uint64_t{1} << (w.bits - 1);
   int64_t rows = 1;
   for (int k = 0; k < x.dims - 1; ++k) rows *= x.shape[k];

@@ -141,7 +141,7 @@ void topk_as(const Call& call, LoadKeys<K> load) {
     }
   };
   const int64_t pieces = (n + kTopPiece - 1) / kTopPiece;
-  if (pieces == 1 || 4 * k > kTopPiece || rows >= 64) {
+  if (pieces == 1 || 16 * k > kTopPiece || rows >= 64) {
     const int64_t share = 1 + ((1 << 14) - 1) / n;
     parallel_for((rows + share - 1) / share, [&](int64_t t) {
       auto* best = static_cast<Candidate<K>*>(
