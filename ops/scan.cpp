@@ -145,17 +145,18 @@ Tensor logcumsumexp(const Tensor& x, int dim) {
   const Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   run(kLogSum, {y}, x, d, false);
   if (should_record({&x}))
-    record("logcumsumexp", {x}, {y},
-           [x = Saved(x), y = Saved(y), d](BackwardContext& c) -> Tensors {
-             // dx_k = exp(x_k) sum over j >= k of g_j exp(-y_j), with the sums of positive and of
-             // negative g as logarithms.
-             const Tensor from = c.saved(x), to_log = c.saved(y), g = c.grad();
-             const auto share = [&](const Tensor& part) {
-               const Tensor turned = flip(sub(log(part), to_log), {d});
-               return exp(add(flip(logcumsumexp(turned, d), {d}), from));
-             };
-             return {to(sub(share(clamp_min(g, 0)), share(clamp_min(neg(g), 0))), from.dtype())};
-           });
+    record("logcumsumexp", {x}, {y}, [x = Saved(x), d](BackwardContext& c) -> Tensors {
+      // dx_k = exp(x_k) sum over j >= k of g_j exp(-y_j), with the sums of positive and of negative
+      // g as logarithms.
+      const DType dtype = c.saved(x).dtype(), wide = dtype == DType::f64 ? DType::f64 : DType::f32;
+      const Tensor from = to(c.saved(x), wide), g = to(c.grad(), wide);
+      const Tensor log_sums = logcumsumexp(from, d);
+      const auto share = [&](const Tensor& part) {
+        const Tensor turned = flip(sub(log(part), log_sums), {d});
+        return exp(add(flip(logcumsumexp(turned, d), {d}), from));
+      };
+      return {to(sub(share(clamp_min(g, 0)), share(clamp_min(neg(g), 0))), dtype)};
+    });
   return y;
 }
 
