@@ -27,6 +27,24 @@ TEST(Embedding, NamesIdAndPlace) {
   EXPECT_THROW(embedding(table, Tensor::from(std::vector<int64_t>{int64_t{1} << 40}, {1})), Error);
 }
 
+TEST(Embedding, PaddingGetsNoGradientAndFrequentRowsTheirShare) {
+  for (const DType t : {DType::f32, DType::bf16, DType::f64, DType::f16}) {
+    const Tensor table = Tensor::zeros({3, 2}, t),
+                 ids = Tensor::from(std::vector<int32_t>{2, 0, 2}, {3});
+    table.set_requires_grad(true);
+    backward(embedding(table, ids, 0), Tensor::full({3, 2}, 1, t));
+    EXPECT_EQ(table.grad().to_vector<float>(), (std::vector<float>{0, 0, 0, 0, 2, 2}));
+    table.set_grad({});
+    backward(embedding(table, ids, -1, true), Tensor::full({3, 2}, 3, t));
+    EXPECT_EQ(table.grad().to_vector<float>(), (std::vector<float>{3, 3, 0, 0, 3, 3}));
+    table.set_grad({});
+    backward(embedding(table, ids, 2, true), Tensor::full({3, 2}, 3, t));
+    EXPECT_EQ(table.grad().to_vector<float>(), (std::vector<float>{3, 3, 0, 0, 0, 0}));
+  }
+  EXPECT_THROW(embedding(Tensor::zeros({3, 2}), Tensor::from(std::vector<int32_t>{0}, {1}), 3),
+               Error);
+}
+
 TEST(Embedding, AddsToAGradientThatNobodyElseHolds) {
   const Tensor table = Tensor::zeros({3, 2}),
                ids = Tensor::from(std::vector<int32_t>{2, 0, 2}, {3});

@@ -67,7 +67,10 @@ Tensor as_strided(const Tensor& x, const Shape& shape, const Shape& strides,
   const int64_t first = offset.value_or(x.offset());
   const Tensor y = x.as_strided(shape, strides, first);
   if (should_record({&x})) {
-    if (!x.is_contiguous()) fail("as_strided", x, "its gradient needs a row-major tensor");
+    int64_t high = first - x.offset();
+    for (int i = 0; i < shape.size(); ++i) high += shape[i] ? (shape[i] - 1) * strides[i] : 0;
+    if (!x.is_contiguous() || (shape.numel() && (first < x.offset() || high >= x.numel())))
+      fail("as_strided", x, "its gradient needs a row-major tensor, and places inside it");
     record("as_strided", {x}, {y},
            [=, from = x.shape(), base = x.offset()](BackwardContext& c) -> Tensors {
              const Tensor dx = Tensor::zeros(from, c.grad().dtype(), c.grad().device());

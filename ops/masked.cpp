@@ -1,54 +1,15 @@
 // Checks and derivatives of picking and writing by a mask.
 
-#include <limits>
-
 #include "base/error.h"
 #include "base/text.h"
 #include "ops/indexing.h"
 #include "ops/packed.h"
 #include "ops/pointwise.h"
 #include "ops/scatter.h"
-#include "ops/scatter_parts.h"
 #include "ops/shape.h"
 #include "tensor/autograd.h"
 
 namespace wellspring {
-
-Scalar least_of(DType dtype) {
-  switch (dtype) {
-    case DType::i64:
-      return INT64_MIN;
-    case DType::i32:
-      return INT32_MIN;
-    case DType::i16:
-      return INT16_MIN;
-    case DType::i8:
-      return INT8_MIN;
-    case DType::u8:
-    case DType::boolean:
-      return 0;
-    default:
-      return -std::numeric_limits<double>::infinity();
-  }
-}
-Scalar greatest_of(DType dtype) {
-  switch (dtype) {
-    case DType::i64:
-      return INT64_MAX;
-    case DType::i32:
-      return INT32_MAX;
-    case DType::i16:
-      return INT16_MAX;
-    case DType::i8:
-      return INT8_MAX;
-    case DType::u8:
-      return UINT8_MAX;
-    case DType::boolean:
-      return 1;
-    default:
-      return std::numeric_limits<double>::infinity();
-  }
-}
 
 namespace {
 

@@ -129,7 +129,7 @@ Tensor cumprod(const Tensor& x, int dim, std::optional<DType> dtype) {
   return y;
 }
 
-const Tensor& cumprod_(const Tensor& x, int dim) { return copy_(x, cumprod(x, dim)); }
+const Tensor& cumprod_(const Tensor& x, int dim) { return copy_(x, cumprod(clone(x), dim)); }
 
 std::tuple<Tensor, Tensor> cummax(const Tensor& x, int dim) {
   return extreme("cummax", kMax, x, dim);

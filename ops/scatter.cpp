@@ -66,20 +66,6 @@ Reduce reduce_of(const char* op, std::string_view name) {
               str(op, ": reduce is 'sum', 'prod', 'mean', 'amax' or 'amin', not '", name, "'"));
 }
 
-// What a reduction begins with.
-Scalar identity_of(Reduce reduce, DType dtype) {
-  switch (reduce) {
-    case Reduce::prod:
-      return 1;
-    case Reduce::amax:
-      return least_of(dtype);
-    case Reduce::amin:
-      return greatest_of(dtype);
-    default:
-      return 0;
-  }
-}
-
 // The derivative of scatter_reduce with x and source as they were and y as it became.
 struct ReduceBack {
   Reduce reduce;
@@ -221,9 +207,12 @@ const Tensor& scatter_reduce_(const Tensor& x, int dim, const Tensor& index, con
   {
     NoGrad none;
     const Tensor y = x.detach();
+    // A place begins with nothing: one of its own values does not change their extremes.
     if (!include_self)
-      launch_by_index(op, x, index, kScatter, {y},
-                      {index, spread(y, index, identity_of(how, y.dtype()))}, {d});
+      launch_by_index(
+          op, x, index, kScatter, {y},
+          {index, how >= Reduce::amax ? values : spread(y, index, how == Reduce::prod ? 1 : 0)},
+          {d});
     const KernelRef& kernel = how == Reduce::prod   ? kProd
                               : how == Reduce::amax ? kMax
                               : how == Reduce::amin ? kMin

@@ -1,7 +1,6 @@
 #pragma once
 // For operators that scatter.
 
-#include "ops/scalar.h"
 #include "tensor/tensor.h"
 
 namespace wellspring {
@@ -9,8 +8,5 @@ namespace wellspring {
 /// What of the source an index takes: its first index.shape() elements. Differentiable.
 /// Error(Fault::usage) when it is smaller.
 Tensor source_part(const char* op, const Tensor& x, const Tensor& index, const Tensor& source);
-/// The least and the greatest value of a dtype: infinities where it has them.
-Scalar least_of(DType dtype);
-Scalar greatest_of(DType dtype);
 
 }  // namespace wellspring

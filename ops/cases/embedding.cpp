@@ -16,15 +16,20 @@ WS_CASES(embedding) {
   const auto twice = [](const Tensors& in) -> Tensors {
     return {embedding(in[0], in[1]), embedding(in[0], in[2])};
   };
-  for (DType t : {DType::f64, DType::f32, DType::bf16, DType::f16})
+  for (DType t : {DType::f64, DType::f32, DType::bf16, DType::f16}) {
+    // What padding and frequencies do to the gradient is no derivative: see embedding_test.cpp.
     cases
         .add(std::string(name_of(t)) + " padding and frequency",
-             {random_input({11, 13}, t), ids_input({4, 9}, 0, 11)},
+             {random_input({11, 13}, t).constant(), ids_input({4, 9}, 0, 11)},
              [](const Tensors& in) -> Tensors {
-               return {embedding(in[0], in[1], 3), embedding(in[0], in[1], -1, true),
-                       embedding(in[0], in[1], 0, true), embedding(in[0], in[1])};
+               return {embedding(in[0], in[1], 3), embedding(in[0], in[1], -1, true)};
              })
-        .sums(40);
+        .no_gradient();
+    if (t == DType::f64 || t == DType::f16)
+      cases.add(std::string(name_of(t)), {random_input({11, 13}, t), ids_input({4, 9}, 0, 11)}, run)
+          .sums(12)
+          .f64();
+  }
   for (DType t : {DType::f32, DType::bf16}) {
     const std::string type(name_of(t));
     for (int64_t width : {1, 16, 37, 70})

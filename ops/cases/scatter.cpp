@@ -184,7 +184,7 @@ WS_CASES(slice_scatter) {
       .moves(8.0 * 4096 * 4096);
 }
 WS_CASES(diagonal_scatter) {
-  parts(cases, {6, 4},
+  parts(cases, {6, 5},
         [](const Tensor& x, const Tensor& s) { return diagonal_scatter(x, s, 1, 0, 2); });
 }
 
