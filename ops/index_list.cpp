@@ -1,6 +1,6 @@
 // Indexing by several tensors and masks at once: index, index_put, take, put.
 
-#include "base/error.h"
+#include "base/index_error.h"
 #include "base/text.h"
 #include "ops/dims.h"
 #include "ops/index.h"
@@ -123,9 +123,8 @@ void run(const char* op, const Tensor& x, std::span<const Tensor> given, const K
   ins.insert(ins.end(), indices.begin(), indices.end());
   try {
     launch(kernel, std::span(&out, 1), ins, std::span(a.begin(), a.size()));
-  } catch (const Error& e) {
-    if (e.fault() != Fault::usage) throw;
-    fail(op, x, given, e.what());
+  } catch (const IndexError& e) {
+    throw IndexError(str(op, " of ", x.text(), " by ", text_of(given), ": ", e.what()));
   }
 }
 

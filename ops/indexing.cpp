@@ -1,6 +1,6 @@
 #include "ops/indexing.h"
 
-#include "base/error.h"
+#include "base/index_error.h"
 #include "base/text.h"
 #include "ops/packed.h"
 #include "ops/reduce.h"
@@ -20,9 +20,9 @@ void check_index(const char* op, const Tensor& x, int dim, const Tensor& index) 
   NoGrad none;
   const double low = amin(index).item(), high = amax(index).item();
   if (low < 0 || high >= static_cast<double>(x.shape()[dim]))
-    fail_index(op, x, index,
-               str("index ", static_cast<int64_t>(low < 0 ? low : high),
-                   " is out of range for dimension ", dim, " of extent ", x.shape()[dim]));
+    throw IndexError(str(op, " of ", x.text(), " by index ", index.text(), ": index ",
+                         static_cast<int64_t>(low < 0 ? low : high),
+                         " is out of range for dimension ", dim, " of extent ", x.shape()[dim]));
 }
 
 void check_list(const char* op, const Tensor& x, int dim, const Tensor& index) {
@@ -53,9 +53,8 @@ void launch_by_index(const char* op, const Tensor& x, const Tensor& index, const
                      std::initializer_list<Attr> attrs) {
   try {
     launch(kernel, outs, ins, attrs);
-  } catch (const Error& e) {
-    if (e.fault() != Fault::usage) throw;
-    fail_index(op, x, index, e.what());
+  } catch (const IndexError& e) {
+    throw IndexError(str(op, " of ", x.text(), " by index ", index.text(), ": ", e.what()));
   }
 }
 

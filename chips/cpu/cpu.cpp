@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/index_error.h"
 #include "base/text.h"
 #include "chips/cpu/kernel.h"
 
@@ -179,8 +180,8 @@ void kernel_refuses(const char* kernel, const char* why) {
 }
 
 void bad_index(const char* kernel, int64_t index, int64_t extent, int dim) {
-  throw Error(Fault::usage, str(kernel, ": index ", index, " is out of range for dimension ", dim,
-                                " of extent ", extent));
+  throw IndexError(str(kernel, ": index ", index, " is out of range for dimension ", dim,
+                       " of extent ", extent));
 }
 
 const Chip& chip() {

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/error.h"
+#include "base/index_error.h"
 #include "base/text.h"
 #include "ops/reference/reference.h"
 
@@ -32,8 +32,8 @@ Shape shape_of(const View& v) {
 int64_t checked(double v, int64_t extent, int dim) {
   const auto at = static_cast<int64_t>(v);
   if (at < 0 || at >= extent)
-    throw Error(Fault::usage,
-                str("index ", at, " is out of range for dimension ", dim, " of extent ", extent));
+    throw IndexError(
+        str("index ", at, " is out of range for dimension ", dim, " of extent ", extent));
   return at;
 }
 
