@@ -39,7 +39,6 @@ TYPES = {
     "const std::optional<Shape>&": "Size | None",
     "const std::vector<int>&": "Size | None",
     "const std::vector<int64_t>&": "Sequence[int]",
-    "std::span<const int>": "Sequence[int]",
     "std::span<const int64_t>": "Sequence[int]",
     "std::string_view": "str",
     "const std::string&": "str",

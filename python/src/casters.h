@@ -100,6 +100,21 @@ struct type_caster<std::vector<int>> {
 };
 
 template <>
+struct type_caster<std::vector<int64_t>> {
+  NB_TYPE_CASTER(std::vector<int64_t>, const_name("int | collections.abc.Sequence[int] | None"))
+  bool from_python(handle source, uint32_t, cleanup_list*) noexcept {
+    value.clear();
+    return source.is_none() || wellspring::python::ints_from(source, &value);
+  }
+  static handle from_cpp(const std::vector<int64_t>& list, rv_policy, cleanup_list*) noexcept {
+    PyObject* tuple = PyTuple_New(static_cast<Py_ssize_t>(list.size()));
+    for (size_t i = 0; i < list.size(); ++i)
+      PyTuple_SET_ITEM(tuple, static_cast<Py_ssize_t>(i), PyLong_FromLongLong(list[i]));
+    return tuple;
+  }
+};
+
+template <>
 struct type_caster<std::span<const int64_t>> {
   NB_TYPE_CASTER(std::span<const int64_t>, const_name("collections.abc.Sequence[int]"))
   bool from_python(handle source, uint32_t, cleanup_list*) noexcept {

@@ -74,6 +74,23 @@ class Inside(unittest.TestCase):
             self.same(F.relu, x, uses=["relu", "threshold_backward"], dtype=dtype)
             self.same(lambda a: torch.where(a > 0, a, a * 2), x, uses=["where.self", "gt.Scalar"], dtype=dtype)
 
+    def test_odd_values(self):
+        odd = [float("nan"), float("inf"), -float("inf"), 0.0, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, -0.5, -2.5, 1e-30, -1e-30,
+               3e38, -3e38, 88.0, -88.0, 104.0, -104.0, 1e-45, 20.0, 4.0]
+        for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.int32, torch.uint8, torch.bool):
+            values = torch.tensor(odd) if dtype.is_floating_point else torch.tensor([0, 1, 2, 7, 100])
+            for name in wt.operators():
+                bare = name.removeprefix("aten::")
+                if "." in bare or bare.endswith("_") or not hasattr(torch, bare):
+                    continue
+                function, x = getattr(torch, bare), values.to(dtype)
+                try:
+                    function(x)
+                except (RuntimeError, TypeError):
+                    continue  # it takes no such call
+                with self.subTest(f"{bare} {dtype}"):
+                    self.same(function, x, dtype=dtype if dtype in TOLERANCES else torch.float32)
+
     def test_strides_places_and_dtypes(self):
         x = random(4, 6, 8)
         self.same(lambda a: a.transpose(0, 2) * 2, x, uses=["mul.Tensor"])

@@ -271,8 +271,11 @@ constexpr Named kCompared[] = {{"eq", "eq", Integers::all}, {"ne", "ne", Integer
                                {"gt", "gt", Integers::all}, {"ge", "ge", Integers::all}};
 constexpr Named kWithAlpha[] = {{"add", "add", Integers::numbers},
                                 {"sub", "sub", Integers::numbers}};
-// Operators of one operand whose value is not what PyTorch's operator of that name computes.
-constexpr std::string_view kNotUnary[] = {"square", "gelu_erf", "gelu_tanh"};
+// Operators of one operand, whose names, values at odd places included, are PyTorch's.
+constexpr const char* kUnary[] = {
+    "exp",   "exp2", "expm1", "log",   "log1p",      "log2",  "log10", "sin",      "cos",
+    "tanh",  "erf",  "sqrt",  "rsqrt", "reciprocal", "relu",  "silu",  "neg",      "abs",
+    "floor", "ceil", "trunc", "round", "sigmoid",    "isnan", "isinf", "isfinite", "logical_not"};
 
 }  // namespace
 
@@ -282,11 +285,9 @@ void add_pointwise(std::vector<Entry>* all) {
   const auto add = [&](const std::string& name, int arguments, Use use) {
     if (use.op) all->push_back({"aten::" + name, arguments, pointwise, keep(use)});
   };
-  for (const PointwiseOp* op : pointwise_operators()) {
-    if (op->operands != 1 || op->params ||
-        std::ranges::find(kNotUnary, std::string_view(op->name)) != std::end(kNotUnary))
-      continue;
-    const std::string name = op->name;
+  for (const std::string name : kUnary) {
+    const PointwiseOp* op = find(name);
+    if (!op) continue;
     const Integers ints = op->result == PointwiseResult::truth  ? Integers::all
                           : op->result == PointwiseResult::same ? Integers::numbers
                                                                 : Integers::none;
