@@ -10,6 +10,7 @@
 #include "base/threads.h"
 #include "ops/reference/reference.h"
 #include "tensor/dispatch.h"
+#include "tensor/hit_log.h"
 #include "tensor/host_copy.h"
 
 namespace wellspring {
@@ -71,7 +72,7 @@ Tensors weights_for(const Tensors& outs) {
     Random random(77, i);
     std::vector<float> values(outs[i].numel());
     for (float& v : values) v = static_cast<float>(random.normal());
-    weights.push_back(Tensor::from(values, outs[i].shape(), outs[i].dtype()));
+    weights.push_back(Tensor::from(values, outs[i].shape(), outs[i].dtype(), outs[i].device()));
   }
   return weights;
 }
@@ -162,27 +163,37 @@ auto guarded(F&& f) -> decltype(f()) {
   }
 }
 
+// A case's inputs on a device, lying there as they lie on the host.
+Tensors inputs_on(Device device, std::string_view op, const OperatorCase& c) {
+  Tensors inputs = make_inputs(op, c);
+  if (device.is_cpu()) return inputs;
+  for (Tensor& t : inputs)
+    if (t.defined()) t = t.on(copy_storage(*t.storage(), device));
+  return inputs;
+}
+
 std::string check_values(std::string_view op, const OperatorCase& c, const Tensors& expected,
-                         cpu::Isa isa) {
+                         Device device) {
   NoGrad no_grad;
-  UseKernels fast(name_of(isa), cpu::kernels_of(isa));
-  Tensors inputs = make_inputs(op, c), before = make_inputs(op, c);
+  Tensors inputs = inputs_on(device, op, c), before = make_inputs(op, c);
   Tensors outs = c.run(inputs);
   if (outs.size() != expected.size())
     return str(outs.size(), " results instead of ", expected.size());
-  for (size_t i = 0; i < outs.size(); ++i)
+  for (size_t i = 0; i < outs.size(); ++i) {
+    if (outs[i].defined() && inputs.size() && inputs[0].defined() && outs[i].device() != device)
+      return str("result ", i, " is on ", device_name(outs[i].device()));
     if (std::string d = difference(outs[i], expected[i], c); !d.empty())
       return str("result ", i, ": ", d);
+  }
   for (size_t i = 0; i < inputs.size(); ++i)
-    if (inputs[i].defined() && !same_bits(inputs[i], before[i]))
+    if (inputs[i].defined() && !same_bits(inputs[i].to_device({}), before[i]))
       return str("input ", i, " was changed");
   return "";
 }
 
 std::string check_gradients(std::string_view op, const OperatorCase& c, const Tensors& expected,
-                            cpu::Isa isa) {
-  UseKernels fast(name_of(isa), cpu::kernels_of(isa));
-  Tensors grads = gradients(c, make_inputs(op, c));
+                            Device device) {
+  Tensors grads = gradients(c, inputs_on(device, op, c));
   for (size_t i = 0; i < grads.size(); ++i) {
     if (!expected[i].defined() && !grads[i].defined()) continue;
     if (!expected[i].defined() || !grads[i].defined())
@@ -191,6 +202,19 @@ std::string check_gradients(std::string_view op, const OperatorCase& c, const Te
       return str("gradient of input ", i, ": ", d);
   }
   return "";
+}
+
+// The kernels of a chip that ran, or that the CPU's stood in for, since `before`.
+std::string stood_in_since(const std::vector<KernelHits>& before, Device device) {
+  std::string names;
+  for (const KernelHits& now : kernel_hits()) {
+    if (now.chip != chips()[device.chip].name || now.ran != "on the cpu") continue;
+    uint64_t calls = now.calls;
+    for (const KernelHits& h : before)
+      if (h.kernel == now.kernel && h.chip == now.chip && h.ran == now.ran) calls -= h.calls;
+    if (calls) names += (names.empty() ? "" : " ") + now.kernel;
+  }
+  return names;
 }
 
 std::string check_threads(std::string_view op, const OperatorCase& c, bool with_gradient) {
@@ -267,7 +291,7 @@ std::vector<CheckResult> check_operator(std::string_view op, const CheckOptions&
   for (const OperatorCase& c : list.all()) {
     if (c.timed) continue;
     auto report = [&](const std::string& what, std::string detail) {
-      results.push_back({std::string(op), c.name, what, detail.empty(), std::move(detail)});
+      results.push_back({std::string(op), c.name, what, detail.empty(), std::move(detail), ""});
     };
     Tensors inputs = make_inputs(op, c), expected, expected_grads;
     bool with_gradient = false;
@@ -293,12 +317,25 @@ std::vector<CheckResult> check_operator(std::string_view op, const CheckOptions&
         if (e.fault() != Fault::internal) report("reference gradient", e.what());
       }
     }
+    const auto check_both = [&](std::string_view where) {
+      const auto one = [&](const char* what, auto check, const Tensors& wanted) {
+        const std::vector<KernelHits> before = kernel_hits();
+        report(str(what, ' ', where),
+               guarded([&] { return check(op, c, wanted, options.device); }));
+        if (!options.device.is_cpu())
+          results.back().on_cpu = stood_in_since(before, options.device);
+      };
+      one("values", check_values, expected);
+      if (!expected_grads.empty()) one("gradient", check_gradients, expected_grads);
+    };
+    if (!options.device.is_cpu()) {
+      check_both(device_name(options.device));
+      if (options.first) break;
+      continue;
+    }
     for (cpu::Isa isa : isas) {
-      report(str("values ", name_of(isa)),
-             guarded([&] { return check_values(op, c, expected, isa); }));
-      if (!expected_grads.empty())
-        report(str("gradient ", name_of(isa)),
-               guarded([&] { return check_gradients(op, c, expected_grads, isa); }));
+      UseKernels fast(name_of(isa), cpu::kernels_of(isa));
+      check_both(name_of(isa));
     }
     if (options.first) break;
     if (with_gradient)

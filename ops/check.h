@@ -16,6 +16,7 @@ namespace wellspring {
 
 struct CheckOptions {
   std::vector<cpu::Isa> isas;  // empty: all that this processor has
+  Device device;               // another than the CPU: values and gradients there, and no more
   bool gradients = true;
   bool threads = true;  // 1, 2, 3, 16 and 64 threads give the same bits
   bool first = false;   // only the first case, with values and gradients: for slow builds
@@ -23,9 +24,10 @@ struct CheckOptions {
 
 struct CheckResult {
   std::string op, name;  // operator, case
-  std::string what;      // "values avx2", "gradient avx2", "differences", "threads"
+  std::string what;      // "values avx2", "gradient opencl:0", "differences", "threads"
   bool ok = true;
   std::string detail;  // what differs, where
+  std::string on_cpu;  // on a device: the kernels that the CPU's stood in for, of those that ran
 };
 
 /// Checks all cases of one operator that are not only for speed.

@@ -15,7 +15,9 @@
 
 namespace wellspring {
 
-struct Queue {
+namespace fake {
+
+struct Queue : wellspring::Queue {
   std::deque<std::function<void()>> work;
   std::vector<std::string> done;  // what ran, in order
   void put(const char* name, std::function<void()> f) {
@@ -25,8 +27,7 @@ struct Queue {
     for (; !work.empty(); work.pop_front()) work.front()();
   }
 };
-
-namespace fake {
+inline Queue& of(wellspring::Queue* queue) { return *static_cast<Queue*>(queue); }
 
 inline Queue queues[2];
 inline constexpr uintptr_t kShift = uintptr_t{1} << 62;  // no address of a process reaches there
@@ -63,15 +64,16 @@ inline void enqueue(const char* name, const Call& call) {
   Kernel kernel = nullptr;
   for (const NamedKernel& k : chips()[0].kernels())
     if (!std::strcmp(k.name, name)) kernel = k.kernel;
-  call.queue->put(name, [=, outs = call.outs, ins = call.ins, attrs = call.attrs] {
+  of(call.queue).put(name, [=, outs = call.outs, ins = call.ins, attrs = call.attrs] {
     kernel({kept->views.data(), kept->views.data() + outs, kept->attrs.data(), outs, ins, attrs,
             nullptr});
   });
 }
 
 // Takes the bytes now, and puts them there in its turn.
-inline void put_bytes(Queue* queue, const char* name, void* to, const void* from, size_t bytes) {
-  queue->put(name, [to, held = std::string(static_cast<const char*>(from), bytes)] {
+inline void put_bytes(wellspring::Queue* queue, const char* name, void* to, const void* from,
+                      size_t bytes) {
+  of(queue).put(name, [to, held = std::string(static_cast<const char*>(from), bytes)] {
     std::memcpy(real(to), held.data(), held.size());
   });
 }
@@ -91,20 +93,22 @@ inline uint8_t chip() {
             return shifted(std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096));
           },
       .free = [](int device, void* data, size_t) { queues[device].drain(), std::free(real(data)); },
-      .queue = [](int device) { return &queues[device]; },
-      .from_host = [](Queue* q, void* to, const void* from,
+      .queue = [](int device) -> wellspring::Queue* { return &queues[device]; },
+      .from_host = [](wellspring::Queue* q, void* to, const void* from,
                       size_t n) { put_bytes(q, "from_host", to, from, n); },
-      .to_host = [](Queue* q, void* to, const void* from,
-                    size_t n) { q->drain(), std::memcpy(to, real(from), n); },
-      .copy = [](Queue* q, void* to, const void* from,
-                 size_t n) { q->put("copy", [=] { std::memcpy(real(to), real(from), n); }); },
-      .peer_copy = [](Queue* q, const void* from, Queue* other, void* to,
-                      size_t n) { q->drain(), put_bytes(other, "peer_copy", to, real(from), n); },
-      .synchronize = [](Queue* q) { q->drain(); },
-      .record_event = [](Queue* q) -> void* { return q; },
+      .to_host = [](wellspring::Queue* q, void* to, const void* from,
+                    size_t n) { of(q).drain(), std::memcpy(to, real(from), n); },
+      .copy = [](wellspring::Queue* q, void* to, const void* from,
+                 size_t n) { of(q).put("copy", [=] { std::memcpy(real(to), real(from), n); }); },
+      .peer_copy =
+          [](wellspring::Queue* q, const void* from, wellspring::Queue* other, void* to, size_t n) {
+            of(q).drain(), put_bytes(other, "peer_copy", to, real(from), n);
+          },
+      .synchronize = [](wellspring::Queue* q) { of(q).drain(); },
+      .record_event = [](wellspring::Queue* q) -> void* { return q; },
       .wait_event =
-          [](Queue* q, void* event) {
-            q->put("wait", [event] { static_cast<Queue*>(event)->drain(); });
+          [](wellspring::Queue* q, void* event) {
+            of(q).put("wait", [event] { of(static_cast<wellspring::Queue*>(event)).drain(); });
           },
       .free_event = [](void*) {},
       .kernels =

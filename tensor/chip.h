@@ -23,9 +23,9 @@ struct Device {
   bool is_cpu() const { return chip == 0; }
 };
 
-/// An in-order stream of work on one device. Chips define it; the CPU's is null (work is done when
-/// the call returns).
-struct Queue;
+/// An in-order stream of work on one device. Chips derive theirs; the CPU's is null (work is done
+/// when the call returns).
+struct Queue {};
 
 /// What a kernel sees of a tensor. Shapes and strides are in elements; a stride may be 0 (expanded)
 /// or any other value; `data` points at the first element. Lives for the call only.
@@ -65,6 +65,8 @@ using Kernel = void (*)(const Call&);
 struct NamedKernel {
   const char* name;
   Kernel kernel;
+  /// Whether it takes a call (its dtypes, its sizes); null: it takes all. Else the CPU's runs.
+  bool (*takes)(const Call&) = nullptr;
 };
 
 /// What a device can do.

@@ -1,12 +1,11 @@
 #pragma once
 // From an operator to a chip's kernel. An operator checks its arguments, allocates outputs and
-// calls launch(). Here too, because the tape sums gradients by launching: the hit log, which counts
-// what ran where (kernel_hits(), or WELLSPRING_HITS=1 in the environment for a table on the error
-// output at exit), and the switches that take a kernel out (switch_kernel(), or
-// WELLSPRING_KERNELS_OFF="softmax opencl:matmul").
+// calls launch(). Here, not in ops/, because the tape sums gradients by launching, too. What ran is
+// in tensor/hit_log.h, what may run in tensor/switches.h.
 
 #include <atomic>
 #include <initializer_list>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,11 +14,17 @@
 
 namespace wellspring {
 
+struct KernelTable;
+using ShapeList = std::set<std::string>;
+
 /// One kernel of one set of kernels, with its counters. Never destroyed.
 struct KernelEntry {
-  std::atomic<Kernel> kernel{nullptr};       // what runs: null when the chip has none, or it is off
-  Kernel own = nullptr;                      // what the chip has
-  std::atomic<uint64_t> hits{0}, on_cpu{0};  // calls of it; calls that the CPU's had to answer
+  std::atomic<Kernel> kernel{nullptr};   // what runs: null when the chip has none, or it is off
+  Kernel own = nullptr;                  // what the chip has
+  bool (*takes)(const Call&) = nullptr;  // which calls; null: all
+  std::atomic<const ShapeList*> off_for{nullptr};  // shapes that it is off for; null: none
+  std::atomic<uint64_t> hits{0}, on_cpu{0};        // calls of it; that the CPU's answered
+  const KernelTable* table = nullptr;
 };
 
 /// A kernel by name, with the entry of each chip once found. Define as a static in the operator's
@@ -28,7 +33,7 @@ class KernelRef {
  public:
   explicit constexpr KernelRef(const char* name) : name_(name) {}
   const char* name() const { return name_; }
-  /// The chip's entry. Error(Fault::usage) when WELLSPRING_KERNELS_OFF names what is not there.
+  /// The chip's entry. Error(Fault::usage) when WELLSPRING_KERNELS names what is not there.
   KernelEntry& on(int chip) const;
 
  private:
@@ -53,29 +58,26 @@ class UseKernels {
 /// Runs a kernel on the device of the first defined tensor. All tensors lie on that device (else
 /// Error(Fault::usage) with the operator and both devices). Undefined tensors become undefined
 /// views. Outputs' versions are not touched: operators that write in place call mark_in_place
-/// themselves. When the chip has no such kernel (or it is off), the CPU's runs on copies, and the
-/// hit log says so.
+/// themselves. When the chip has no such kernel, or it does not take the call, or it is off, the
+/// CPU's runs on copies, and the hit log says so.
 void launch(const KernelRef& kernel, std::initializer_list<Tensor> outs,
             std::initializer_list<Tensor> ins, std::initializer_list<Attr> attrs = {});
 void launch(const KernelRef& kernel, std::span<const Tensor> outs, std::span<const Tensor> ins,
             std::span<const Attr> attrs);
 
-/// A line of the hit log. Thread-safe.
-struct KernelHits {
-  std::string kernel, chip;
-  std::string
-      ran;  // the set: "avx2", "reference", the chip's name; "on the cpu" when its kernel stood in
-  uint64_t calls = 0;
-};
-/// What ran since the start, by kernel, chip and set.
-std::vector<KernelHits> kernel_hits();
-
-/// Takes a chip's kernel out, or puts it back: the CPU's then stands in for a chip's, the slow
-/// reference for the CPU's. Error(Fault::usage) when there is no such chip or kernel. Takes effect
-/// with the next launch.
-void switch_kernel(std::string_view chip, std::string_view kernel, bool on);
-
 /// The set of kernels that stands in for CPU kernels that are off (ops/reference registers it).
 void set_stand_ins(const std::vector<NamedKernel>& (*table)());
+/// That set; empty when nothing registered one.
+std::vector<NamedKernel> stand_ins();
+
+/// How operators and kernels are called in terms of one another (ops registers it). Null: unknown.
+struct KernelNames {
+  std::vector<std::string> (*kernels_of)(std::string_view operator_or_family) = nullptr;
+  std::string (*operators_of)(std::string_view kernel) = nullptr;  // separated by spaces
+  std::vector<std::string> (*all)() = nullptr;                     // operators and families
+};
+void set_kernel_names(const KernelNames& names);
+/// The operators that a kernel belongs to, separated by spaces; empty when nobody knows.
+std::string operators_of_kernel(std::string_view kernel);
 
 }  // namespace wellspring

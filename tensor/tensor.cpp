@@ -8,6 +8,7 @@
 #include "base/index_error.h"
 #include "base/text.h"
 #include "tensor/allocator.h"
+#include "tensor/dispatch.h"
 #include "tensor/host_copy.h"
 
 namespace wellspring {
@@ -107,6 +108,12 @@ Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
 }
 
 Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device) {
+  if (!device.is_cpu() && !is_complex(dtype)) {
+    static KernelRef fill("fill");
+    const Tensor t = empty(shape, dtype, device);
+    if (t.numel()) launch(fill, {t}, {}, {value});
+    return t;
+  }
   Tensor one = empty({}, dtype);
   Shape none;
   View source{&value, DType::f64, 0, none.data(), none.data()};
@@ -214,6 +221,55 @@ Tensor strip_on_host(const Tensor& t) {
 
 Tensor Tensor::detach() const { return as_strided(shape(), strides(), offset()); }
 
+Tensor Tensor::on(std::shared_ptr<Storage> storage) const {
+  auto d = std::make_shared<TensorData>();
+  d->storage = std::move(storage);
+  d->shape = shape();
+  d->strides = strides();
+  d->offset = offset();
+  d->dtype = dtype();
+  d->is_view = true;
+  return Tensor(std::move(d));
+}
+
+namespace {
+
+// Successive bytes of a storage to the begin of another one, on another device, or on the same when
+// that is not the CPU.
+void move_bytes(const Storage& from, const void* data, Storage& to, size_t bytes) {
+  if (!bytes) return;
+  const Chip& source = chips()[from.device.chip];
+  const Chip& target = chips()[to.device.chip];
+  Queue* queue = from.queue ? from.queue : source.queue(from.device.index);
+  if (to.device.is_cpu()) {
+    source.to_host(queue, to.data, data, bytes);
+    return;
+  }
+  to.queue = target.queue(to.device.index);
+  if (from.device.is_cpu()) {
+    target.from_host(to.queue, to.data, data, bytes);
+  } else if (from.device == to.device) {
+    target.copy(to.queue, to.data, data, bytes);
+  } else if (from.device.chip == to.device.chip && source.peer_copy) {
+    source.peer_copy(queue, data, to.queue, to.data, bytes);
+  } else {
+    Storage host({}, bytes);
+    move_bytes(from, data, host, bytes);
+    move_bytes(host, host.data, to, bytes);
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<Storage> copy_storage(const Storage& storage, Device to) {
+  auto copy = std::make_shared<Storage>(to, storage.bytes);
+  if (to.is_cpu() && storage.device.is_cpu())
+    std::memcpy(copy->data, storage.data, storage.bytes);
+  else
+    move_bytes(storage, storage.data, *copy, storage.bytes);
+  return copy;
+}
+
 Tensor Tensor::to_device(Device to) const {
   if (device() == to) return *this;
   if (!numel()) return empty(shape(), dtype(), to);
@@ -224,22 +280,7 @@ Tensor Tensor::to_device(Device to) const {
     return packed.to_device(to);
   }
   Tensor result = empty(shape(), dtype(), to);
-  size_t bytes = numel() * size_of(dtype());
-  const Chip& source_chip = chips()[device().chip];
-  const Chip& target_chip = chips()[to.chip];
-  Queue* from_queue = storage()->queue;
-  if (!from_queue) from_queue = source_chip.queue(device().index);
-  if (to.is_cpu()) {
-    source_chip.to_host(from_queue, result.data(), data(), bytes);
-  } else if (device().is_cpu()) {
-    result.storage()->queue = target_chip.queue(to.index);
-    target_chip.from_host(result.storage()->queue, result.data(), data(), bytes);
-  } else if (device().chip == to.chip && source_chip.peer_copy) {
-    result.storage()->queue = target_chip.queue(to.index);
-    source_chip.peer_copy(from_queue, data(), result.storage()->queue, result.data(), bytes);
-  } else {
-    return to_device({}).to_device(to);
-  }
+  move_bytes(*storage(), data(), *result.storage(), numel() * size_of(dtype()));
   return result;
 }
 
@@ -252,6 +293,11 @@ void Tensor::copy_from(const Tensor& source) const {
     return;
   }
   if (!numel()) return;
+  if (source.device() == device()) {  // in the order of its queue, without a way over the host
+    static KernelRef copy("copy");
+    launch(copy, {*this}, {source});
+    return;
+  }
   const bool whole = is_contiguous();  // else the elements in between travel, too
   const Tensor host = whole ? empty(shape(), dtype()) : strip_on_host(*this);
   host_copy(host.view(), source.to_device({}).view());

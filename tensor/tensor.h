@@ -63,6 +63,9 @@ struct Storage {
   Storage& operator=(const Storage&) = delete;
 };
 
+/// All bytes of a storage on another device.
+std::shared_ptr<Storage> copy_storage(const Storage& storage, Device to);
+
 class Tensor;
 struct GradNode;
 
@@ -135,6 +138,8 @@ class Tensor {
   Tensor as_strided(const Shape& shape, const Shape& strides, int64_t offset) const;
   /// Same storage and geometry, no gradient history.
   Tensor detach() const;
+  /// Same geometry and dtype on another storage (of at least as many bytes).
+  Tensor on(std::shared_ptr<Storage> storage) const;
 
   /// Copies to the host as contiguous values of the tensor's dtype converted to T (float, double,
   /// int32_t, int64_t). Waits for pending work.

@@ -12,6 +12,7 @@
 #include "base/threads.h"
 #include "chips/cpu/cpu.h"
 #include "tensor/dispatch.h"
+#include "tensor/hit_log.h"
 
 namespace wellspring {
 namespace {

@@ -36,10 +36,12 @@
   }                   \
   }
 
-/// Puts a kernel into the table of its instruction set (a linker section, so no code runs at load):
+/// Puts a kernel into the table of its instruction set (a linker section, so no code runs at load;
+/// entries have their natural alignment, so that they lie without gaps):
 ///   WS_KERNEL("softmax", softmax)
-#define WS_KERNEL(name_text, function)                            \
-  __attribute__((section("ws_kernels_" WS_STRING(WS_ISA)), used)) \
+#define WS_KERNEL(name_text, function)                           \
+  __attribute__((section("ws_kernels_" WS_STRING(WS_ISA)), used, \
+                 aligned(alignof(::wellspring::NamedKernel))))   \
   const ::wellspring::NamedKernel WS_CONCAT(entry_, function){name_text, function};
 
 namespace wellspring::cpu {

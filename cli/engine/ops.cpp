@@ -1,6 +1,7 @@
 // wellspring ops list | check | bench.
 
 #include <cstdio>
+#include <set>
 
 #include "base/args.h"
 #include "base/error.h"
@@ -9,13 +10,14 @@
 #include "base/text.h"
 #include "base/time.h"
 #include "chips/cpu/cpu.h"
+#include "cli/engine/ops_bisect.h"
 #include "ops/check.h"
 #include "ops/registry.h"
 
 namespace wellspring {
 namespace {
 
-std::string fixed(double v, int digits) {
+std::string with_digits(double v, int digits) {
   char text[32];
   std::snprintf(text, sizeof text, "%.*f", digits, v);
   return text;
@@ -84,8 +86,10 @@ int check(int argc, char** argv) {
       "Check operators: values against the slow reference on every instruction set, gradients, "
       "odd inputs, and the same bits for any number of threads.");
   std::vector<std::string> names, isas;
+  std::string device;
   bool all = false, first = false, json = false;
   args.positionals("NAME", &names, "operators or families (default: all)", false);
+  args.option("--device", &device, "DEVICE", "values and gradients on this one: opencl:0");
   args.flag("--all", &all, "all operators, and print every case");
   args.flag("--first", &first,
             "only the first case of each, without differences and thread counts");
@@ -95,6 +99,7 @@ int check(int argc, char** argv) {
   if (!args.parse(argc, argv)) return 0;
   CheckOptions options;
   options.first = first;
+  if (!device.empty()) options.device = parse_device(device);
   for (const std::string& wanted : isas) {
     bool found = false;
     for (int i = 0; i < cpu::kIsaCount; ++i)
@@ -112,14 +117,25 @@ int check(int argc, char** argv) {
   Json rows = Json::array();
   Table table({"operator", "case", "check", "result"});
   int64_t checks = 0, failures = 0;
+  std::set<std::string> stood_in;  // kernels that the device lacks, or that did not take a call
   std::vector<std::string> ops = chosen(names);
   Progress progress("checking operators", static_cast<int64_t>(ops.size()), "operators");
   for (size_t i = 0; i < ops.size(); ++i) {
     for (const CheckResult& r : check_operator(ops[i], options)) {
       ++checks, failures += !r.ok;
-      rows.push_back(
-          {{"op", r.op}, {"case", r.name}, {"check", r.what}, {"ok", r.ok}, {"detail", r.detail}});
-      if (!r.ok || all) table.row({r.op, r.name, r.what, r.ok ? "ok" : r.detail});
+      rows.push_back({{"op", r.op},
+                      {"case", r.name},
+                      {"check", r.what},
+                      {"ok", r.ok},
+                      {"detail", r.detail},
+                      {"on_cpu", split(r.on_cpu, ' ')}});
+      for (std::string& kernel : split(r.on_cpu, ' '))
+        if (!kernel.empty()) stood_in.insert(std::move(kernel));
+      if (!r.ok || all)
+        table.row({r.op, r.name, r.what,
+                   !r.ok              ? r.detail
+                   : r.on_cpu.empty() ? "ok"
+                                      : str("ok (on the CPU: ", r.on_cpu, ")")});
     }
     progress.update(static_cast<int64_t>(i) + 1, str(checks, " checks, ", failures, " failed"));
   }
@@ -131,6 +147,9 @@ int check(int argc, char** argv) {
   if (!json)
     std::printf("%ld operators, %ld checks, %ld failed\n", static_cast<long>(ops.size()),
                 static_cast<long>(checks), static_cast<long>(failures));
+  if (!json && !stood_in.empty())
+    std::printf("on the CPU, in some calls at least: %s\n",
+                join(std::vector<std::string>(stood_in.begin(), stood_in.end()), " ").c_str());
   return failures ? static_cast<int>(Fault::internal) : 0;
 }
 
@@ -155,11 +174,11 @@ int bench(int argc, char** argv) {
                       {"seconds", r.seconds},
                       {"gigabytes_per_second", r.gigabytes},
                       {"gigaflops", r.gigaflops}});
-      table.row({r.op, r.name, r.pass, fixed(r.seconds * 1e3, 3),
-                 r.gigabytes > 0 ? fixed(r.gigabytes, 1) : "-",
-                 r.gigabytes > 0 ? fixed(r.gigabytes / roof.gigabytes, 2) : "-",
-                 r.gigaflops > 0 ? fixed(r.gigaflops, 1) : "-",
-                 r.gigaflops > 0 ? fixed(r.gigaflops / gemm, 2) : "-"});
+      table.row({r.op, r.name, r.pass, with_digits(r.seconds * 1e3, 3),
+                 r.gigabytes > 0 ? with_digits(r.gigabytes, 1) : "-",
+                 r.gigabytes > 0 ? with_digits(r.gigabytes / roof.gigabytes, 2) : "-",
+                 r.gigaflops > 0 ? with_digits(r.gigaflops, 1) : "-",
+                 r.gigaflops > 0 ? with_digits(r.gigaflops / gemm, 2) : "-"});
     }
   if (json) {
     Json out = {{"machine", cpu::chip().capabilities(0).name},
@@ -186,6 +205,7 @@ extern "C" int wellspring_command_ops(int argc, char** argv) {
   return run_verbs("wellspring ops", "The operators of the engine.",
                    {{"list", "all operators with dtypes, gradients and kernels", list},
                     {"check", "check values, gradients, odd inputs and thread counts", check},
-                    {"bench", "time operators beside the machine's roof", bench}},
+                    {"bench", "time operators beside the machine's roof", bench},
+                    {"bisect", "find the operators that break a command", bisect_operators}},
                    argc, argv);
 }
