@@ -32,8 +32,8 @@ class ContiguousCache : public KvCache {
       throw Error(Fault::usage, str("the sequence of ", end,
                                     " tokens exceeds the model's context of ", context_));
     Views& held = layers_[layer];
-    reserve(held.keys, end);
-    reserve(held.values, end);
+    reserve(held.keys, end, keys.device());
+    reserve(held.values, end, values.device());
     copy_(narrow(held.keys, 1, length_, tokens), keys);
     copy_(narrow(held.values, 1, length_, tokens), values);
     return held;
@@ -52,11 +52,11 @@ class ContiguousCache : public KvCache {
   }
 
  private:
-  void reserve(Tensor& t, int64_t tokens) {
+  void reserve(Tensor& t, int64_t tokens, Device device) {
     const int64_t room = t.defined() ? t.size(1) : 0;
     if (room >= tokens) return;
     const int64_t wanted = std::min(context_, std::max({tokens, 2 * room, kFirst}));
-    Tensor bigger = Tensor::empty({batch_, wanted, heads_, width_}, dtype_);
+    Tensor bigger = Tensor::empty({batch_, wanted, heads_, width_}, dtype_, device);
     if (length_) copy_(narrow(bigger, 1, 0, length_), narrow(t, 1, 0, length_));
     t = bigger;
   }

@@ -28,7 +28,8 @@ class KvCache {
   virtual int64_t bytes() const = 0;
 };
 
-/// One contiguous piece per layer that doubles when full, up to `context` tokens.
+/// One contiguous piece per layer, where its first keys are, that doubles when full, up to
+/// `context` tokens.
 std::unique_ptr<KvCache> make_contiguous_cache(int64_t layers, int64_t batch, int64_t kv_heads,
                                                int64_t head_width, int64_t context, DType dtype);
 

@@ -25,8 +25,9 @@ std::vector<std::pair<std::string, Tensor>> split_parts(const Parameter& paramet
   WS_CHECK(value.defined() && value.shape() == parameter.shape(),
            str("a value of another shape for parameter ", parameter.name));
   std::vector<std::pair<std::string, Tensor>> out;
+  const Tensor host = value.to_device({});
   for (const ParameterPart& part : parameter.parts)
-    out.emplace_back(part.name, piece_of(part, value));
+    out.emplace_back(part.name, piece_of(part, host));
   return out;
 }
 

@@ -35,7 +35,7 @@ struct Parameter {
 };
 
 /// `value` (of the parameter's shape: the weight, a gradient, a moment) as the pieces of a file.
-/// Pieces are contiguous views where they can be, else copies.
+/// Pieces are contiguous views where they can be, else copies; on the host.
 std::vector<std::pair<std::string, Tensor>> split_parts(const Parameter& parameter,
                                                         const Tensor& value);
 /// The opposite: `value` (f32 or bf16) receives the piece `part`, converted. Error(Fault::data)

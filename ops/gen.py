@@ -2,7 +2,8 @@
 
 Writes FAMILY.h for each family (declarations with their documentation), registry.cpp (the table behind
 ops/registry.h), pointwise_forms.cpp (the operators of the pointwise family), pointwise_kernels_N.cpp (their
-CPU kernels) and pointwise_reference.cpp (their slow reference). A file whose content stays the same is only touched.
+CPU kernels), pointwise_device.cpp with pointwise_N.inc (those of device chips: the host's half and the device
+source) and pointwise_reference.cpp (their slow reference). A file whose content stays the same is only touched.
 """
 
 import os
@@ -167,6 +168,10 @@ def main(out, paths):
     for part in range(gen_pointwise.PARTS):
         write(os.path.join(out, f"pointwise_kernels_{part}.cpp"),
               gen_pointwise.kernels(pointwise[part::gen_pointwise.PARTS]))
+    units, table = gen_pointwise.device(pointwise)
+    write(os.path.join(out, "pointwise_device.cpp"), table)
+    for name, text in units.items():
+        write(os.path.join(out, name + ".inc"), text)
 
 
 if __name__ == "__main__":

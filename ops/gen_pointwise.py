@@ -1,9 +1,10 @@
-"""The pointwise table: signatures, forms and CPU kernels from one line per operator."""
+"""The pointwise table: signatures, forms and every chip's kernels from one line per operator."""
 
 import re
 import sys
 
 PARTS = 4
+DEVICE_PARTS = 32  # programs of the device chips: one is compiled as a whole
 KEYS = {"args", "value", "grad", "type", "masks", "params", "doc", "aten", "forms"}
 FUNCTIONS = set("exp exp2 expm1 log log1p sin cos tanh erf sigmoid sqrt abs floor ceil trunc round "
                 "pow isinf isfinite gelu_tanh_slope".split())
@@ -219,3 +220,55 @@ def reference(operators):
                      "                {" + ",\n                 ".join(functions) + "});\n}\n"
                      f"WS_REFERENCE(\"{name}\", run_{name});\n")
     return text + "\n}  // namespace\n}  // namespace wellspring::reference\n"
+
+
+def device_functions(op, backward):
+    """The device functions of a kernel, one for each result: (name, used slots, text) or None."""
+    name = op["name"] + ("_backward" if backward else "")
+    slots = slots_of(op, backward)
+    tensors = len(slots) - len(op["params"])
+    result = []
+    for k, expression in enumerate(op["grads"] if backward else [op["value"]]):
+        if expression is None:
+            result.append(None)
+            continue
+        used = [i for i, s in enumerate(slots) if s in names_in(expression)]
+        arguments = ["WS_ARG(r)"] + [f"WS_ARG(a{i})" for i in used if i < tensors]
+        text = f"WS_KERNEL ws_{name}_{k}(" + ", ".join(arguments) + (
+            ", WsSpace ws_space, WsNumbers ws_numbers) {\n  WS_ELEMENT_INDEX;\n")
+        for i in used:
+            value = f"WS_IN({i}, a{i})" if i < tensors else f"ws_numbers.v[{i}]"
+            text += f"  const WS_REAL {slots[i]} = {value};\n"
+        store = "WS_TRUTH" if op["type"] == "bool" and not backward else "WS_RESULT"
+        text += f"  {store}({in_dialect(expression)});\n}}\n"
+        result.append((f"ws_{name}_{k}", sum(1 << i for i in used), text))
+    return result
+
+
+def device(operators):
+    """Units of device source by name, and the table of their kernels (chips/device/pointwise.h)."""
+    units = {}
+    table = ("// Generated from ops/schema/pointwise.yaml: the kernels of device chips.\n"
+             "#include \"chips/device/pointwise.h\"\n\n"
+             "namespace wellspring::device {\nnamespace {\n\n")
+    for part in range(DEVICE_PARTS):
+        unit = f"pointwise_{part}"
+        text = "// Generated from ops/schema/pointwise.yaml.\n"
+        for op in operators[part::DEVICE_PARTS]:
+            for backward in [False, True] if op["grads"] else [False]:
+                name = op["name"] + ("_backward" if backward else "")
+                functions = device_functions(op, backward)
+                integers = not backward and computes(op)[2]
+                body = "".join(f[2] for f in functions if f)
+                text += body if integers else f"#if WS_KIND != 2\n{body}#endif\n"
+                inputs = len(slots_of(op, backward)) - len(op["params"])
+                listed = ", ".join(f'{{"{f[0]}", {f[1]}}}' if f else "{}" for f in functions)
+                table += (f"constexpr Pointwise k_{name}{{\"{name}\", \"{unit}\", {inputs}, "
+                          f"{len(op['params'])}, {len(functions)}, {str(integers).lower()},\n"
+                          f"    {{{listed}}}}};\n"
+                          f"void run_{name}(const Call& call) {{ run_pointwise(call, k_{name}); }}\n"
+                          f"bool takes_{name}(const Call& call) {{\n"
+                          f"  return takes_pointwise(call, k_{name});\n}}\n"
+                          f"WS_DEVICE_KERNEL(\"{name}\", run_{name}, takes_{name});\n")
+        units[unit] = text
+    return units, table + "\n}  // namespace\n}  // namespace wellspring::device\n"

@@ -14,15 +14,29 @@ set(generated_kernels)
 foreach(part 0 1 2 3)
   list(APPEND generated_kernels ${generated_dir}/pointwise_kernels_${part}.cpp)
 endforeach()
+set(device_units)
+foreach(part RANGE 31)
+  list(APPEND device_units ${generated_dir}/pointwise_${part}.inc)
+endforeach()
+list(APPEND generated_sources ${generated_dir}/pointwise_device.cpp)
 file(GLOB generators CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/ops/gen*.py)
 add_custom_command(
-  OUTPUT ${generated_headers} ${generated_sources} ${generated_kernels}
+  OUTPUT ${generated_headers} ${generated_sources} ${generated_kernels} ${device_units}
   COMMAND ${WELLSPRING_PYTHON} ${CMAKE_SOURCE_DIR}/ops/gen.py ${generated_dir} ${schemas}
   DEPENDS ${generators} ${schemas}
   COMMENT "Operators from ops/schema")
 add_custom_target(ops_generated DEPENDS ${generated_headers} ${generated_sources}
                   ${generated_kernels})
-target_sources(wellspring_engine PRIVATE ${generated_sources})
+# The device source, by hand and generated, travels inside the library.
+file(GLOB device_source CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/chips/device/source/*.inc)
+list(APPEND device_source ${CMAKE_SOURCE_DIR}/ops/device_math.inc ${device_units})
+set(embedded ${CMAKE_BINARY_DIR}/generated/device_sources.cpp)
+add_custom_command(
+  OUTPUT ${embedded}
+  COMMAND ${WELLSPRING_PYTHON} ${CMAKE_SOURCE_DIR}/chips/device/embed.py ${embedded} ${device_source}
+  DEPENDS ${device_source} ${CMAKE_SOURCE_DIR}/chips/device/embed.py
+  COMMENT "Device source")
+target_sources(wellspring_engine PRIVATE ${generated_sources} ${embedded})
 add_dependencies(wellspring_engine ops_generated)
 foreach(isa portable avx2 avx512 avx512bf16)
   if(TARGET kernels_${isa})

@@ -3,16 +3,19 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "chips/cpu/cpu.h"
+#include "chips/opencl/opencl.h"
 
 namespace wellspring {
 namespace {
 
-// The CPU is entry 0 from the first look on, whatever the order in which libraries load.
+// The CPU is entry 0 from the first look on, whatever the order in which libraries load. Other
+// chips load their driver when somebody asks for a device of theirs.
 std::vector<Chip>& registry() {
   static std::vector<Chip> all = [] {
     std::vector<Chip> v;
     v.reserve(kMaxChips);  // references stay valid while chips register
     v.push_back(cpu::chip());
+    v.push_back(opencl::chip());
     return v;
   }();
   return all;

@@ -9,8 +9,8 @@ namespace wellspring {
 AdamW::AdamW(const std::vector<Parameter*>& parameters, const AdamwSettings& settings)
     : parameters_(parameters), settings_(settings) {
   for (const Parameter* p : parameters_) {
-    first_.push_back(Tensor::zeros(p->shape()));
-    second_.push_back(Tensor::zeros(p->shape()));
+    first_.push_back(Tensor::zeros(p->shape(), DType::f32, p->compute.device()));
+    second_.push_back(Tensor::zeros(p->shape(), DType::f32, p->compute.device()));
   }
 }
 

@@ -42,10 +42,19 @@ std::vector<MixPart> read_parts(const Config& data, const std::string& key) {
   return parts;
 }
 
-DType read_dtype(const Config& train) {
+Device read_device(const Config& train) {
+  try {
+    return parse_device(train.text("device", "cpu"));
+  } catch (const Error& e) {
+    throw Error(e.fault() == Fault::usage ? Fault::config : e.fault(),
+                str(train.place("device"), ": ", e.what()));
+  }
+}
+
+DType read_dtype(const Config& train, Device device) {
   std::string name = train.choice("dtype", {"auto", "f32", "bf16"}, "auto");
   if (name != "auto") return *parse_dtype(name);
-  const uint32_t native = chips()[0].capabilities(0).native;
+  const uint32_t native = chips()[device.chip].capabilities(device.index).native;
   return native >> static_cast<int>(DType::bf16) & 1 ? DType::bf16 : DType::f32;
 }
 
@@ -70,7 +79,8 @@ void read_schedule(const Config& c, TrainOptions& o) {
 }
 
 void read_steps(const Config& c, TrainOptions& o) {
-  o.dtype = read_dtype(c);
+  o.device = read_device(c);
+  o.dtype = read_dtype(c, o.device);
   o.sequence = at_least(c, "sequence", std::min<int64_t>(o.model.context, 512), 1);
   if (o.sequence > o.model.context)
     throw Error(Fault::config, str(c.place("sequence"), ": is ", o.sequence,

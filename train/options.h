@@ -8,6 +8,7 @@
 
 #include "data/loader.h"
 #include "models/decoder/config.h"
+#include "tensor/chip.h"
 #include "tensor/dtype.h"
 #include "train/adamw.h"
 #include "train/guard.h"
@@ -24,6 +25,7 @@ struct TrainOptions {
   int32_t eos = 0;    // separates documents
   std::string start;  // model folder that the weights come from; empty: drawn from `seed`
   DecoderConfig model;
+  Device device;             // that the model computes on
   DType dtype = DType::f32;  // of matrix products
   int64_t sequence = 512, batch = 8, micro_batch = 8;
   int64_t steps = 0;         // at most; 0: as many as fit into max_seconds
@@ -42,7 +44,7 @@ struct TrainOptions {
 
   /// Reads every key and refuses others: Error(Fault::config) naming file, line and the nearest
   /// known key. Opens the datasets: model.vocab and model.eos default to theirs. `dtype: auto` is
-  /// bf16 where the processor multiplies it natively and f32 elsewhere. Paths are relative to the
+  /// bf16 where the device multiplies it natively and f32 elsewhere. Paths are relative to the
   /// working folder.
   static TrainOptions read(Config& config);
 };

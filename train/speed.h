@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "models/decoder/config.h"
+#include "tensor/chip.h"
 #include "tensor/dtype.h"
 
 namespace wellspring {
@@ -15,6 +16,6 @@ double training_flops(const DecoderConfig& model, int64_t sequence);
 
 /// Operations a second of a large matrix product in `dtype` on all threads: the best of a few.
 /// Takes about a tenth of a second.
-double measure_gemm(DType dtype);
+double measure_gemm(DType dtype, Device device = {});
 
 }  // namespace wellspring

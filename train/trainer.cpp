@@ -39,9 +39,9 @@ std::string fixed(double v, int digits) {
 int64_t probe_steps(const TrainOptions& o) { return std::clamp<int64_t>(o.schedule.warmup, 6, 20); }
 
 // What the run computes on; a chip's name ends with the instruction set in use.
-Json placement() {
-  return {{"device", device_name({})},
-          {"name", chips()[0].capabilities(0).name},
+Json placement(Device device) {
+  return {{"device", device_name(device)},
+          {"name", chips()[device.chip].capabilities(device.index).name},
           {"threads", threads()}};
 }
 
@@ -115,10 +115,11 @@ Run::Run(const TrainOptions& options, RunFolder& folder, bool quiet)
       targets_(Tensor::empty({options.batch, options.sequence}, DType::i32)),
       flops_(training_flops(options.model, options.sequence)) {
   write_file_atomic(folder_.attempt_path("run.yaml"), o_.resolved);
-  write_file_atomic(folder_.attempt_path("placement.json"), to_text(placement(), 1) + "\n");
+  write_file_atomic(folder_.attempt_path("placement.json"),
+                    to_text(placement(o_.device), 1) + "\n");
   folder_.status("running", Json::object());
   begin_or_resume();
-  gemm_ = measure_gemm(o_.dtype);
+  gemm_ = measure_gemm(o_.dtype, o_.device);
   if (!quiet)
     progress_ = std::make_unique<Progress>("train", 0, "tokens", done_ * tokens_per_step());
   folder_.status("running", facts());
@@ -151,6 +152,7 @@ void Run::begin_or_resume() {
     model_ = std::make_unique<Decoder>(o_.model, o_.dtype, Decoder::Use::training);
     load_weights(*model_, from);
   }
+  model_->move_to(o_.device);
   optimizer_ = std::make_unique<AdamW>(model_->parameters(), o_.optimizer);
   const std::string plan_path = join_path(folder_.path(), "plan.json");
   if (!steps.empty())
@@ -179,7 +181,7 @@ void Run::restore(const std::string& checkpoint) {
 
 Json Run::facts() const {
   return {{"parameters", o_.model.parameters()},
-          {"machine", chips()[0].capabilities(0).name},
+          {"machine", chips()[o_.device.chip].capabilities(o_.device.index).name},
           {"dtype", name_of(o_.dtype)},
           {"gemm_gigaflops", gemm_ * 1e-9},
           {"step", done_},
@@ -262,7 +264,7 @@ void Run::step() {
   step_seconds_ += seconds;
   const double tokens_per_second = static_cast<double>(tokens_per_step()) / seconds;
   const double share = tokens_per_second * flops_ / gemm_;
-  const auto memory = memory_figures({}).peak;
+  const auto memory = memory_figures(o_.device).peak;
   folder_.metric({{"step", done_},
                   {"time", utc_now(true)},
                   {"tokens", done_ * tokens_per_step()},

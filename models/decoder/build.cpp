@@ -141,6 +141,20 @@ void Decoder::build() {
                           c.rope_scaling ? &*c.rope_scaling : nullptr);
 }
 
+void Decoder::move_to(Device device) {
+  for (Parameter* p : parameters_) {
+    const bool one = p->master.defined() && p->compute.same(p->master);
+    const bool trained = p->compute.requires_grad();
+    if (p->master.defined()) p->master = p->master.detach().to_device(device);
+    p->compute = one ? p->master : p->compute.detach().to_device(device);
+    if (trained) p->compute.set_requires_grad(true);
+  }
+  if (table_.cos.defined()) {
+    table_.cos = table_.cos.to_device(device);
+    table_.sin = table_.sin.to_device(device);
+  }
+}
+
 void Decoder::initialise(uint64_t seed) {
   const Parametrisation& how = config_.init;
   const double ratio =

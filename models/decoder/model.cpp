@@ -51,7 +51,8 @@ Tensor Decoder::feed(const Block& block, Tensor normed) const {
   return block.down(active);
 }
 
-Tensor Decoder::forward(const Tensor& ids, KvCache* cache, Dropout* dropout) const {
+Tensor Decoder::forward(const Tensor& given_ids, KvCache* cache, Dropout* dropout) const {
+  const Tensor ids = given_ids.to_device(device());
   const int64_t B = ids.size(0), T = ids.size(1), before = cache ? cache->length() : 0;
   Dropout none;
   Dropout& drop = dropout ? *dropout : none;
@@ -60,10 +61,11 @@ Tensor Decoder::forward(const Tensor& ids, KvCache* cache, Dropout* dropout) con
     positions = Tensor::empty({B, T}, DType::i32);
     int32_t* p = positions.data_as<int32_t>();
     for (int64_t i = 0; i < B * T; ++i) p[i] = static_cast<int32_t>(before + i % T);
+    positions = positions.to_device(device());
   }
   if (cache) {
     std::vector<int32_t> valid(B, static_cast<int32_t>(before + T));
-    lengths = Tensor::from(std::span<const int32_t>(valid), {B});
+    lengths = Tensor::from(std::span<const int32_t>(valid), {B}, device());
   }
   Tensor residual = embed_(ids);
   if (config_.input_mult != 1) residual = mul(residual, config_.input_mult);
@@ -96,8 +98,8 @@ Tensor Decoder::loss(const Tensor& ids, const Tensor& targets, double loss_scale
   if (!(targets.shape() == ids.shape()) || targets.dtype() != DType::i32)
     throw Error(Fault::usage, str("targets must be i32 of the shape of ids, not ", targets.text()));
   Tensor x = view(forward(ids, nullptr, dropout), {ids.numel(), config_.width});
-  return linear_cross_entropy(x, head(), view(targets, {ids.numel()}), config_.logit_scale(),
-                              loss_scale);
+  return linear_cross_entropy(x, head(), view(targets, {ids.numel()}).to_device(device()),
+                              config_.logit_scale(), loss_scale);
 }
 
 Tensor Decoder::logits(const Tensor& ids) const {

@@ -30,6 +30,10 @@ class Decoder {
 
   const DecoderConfig& config() const { return config_; }
   DType dtype() const { return dtype_; }
+  /// Where it computes; ids and targets may come from the host.
+  Device device() const { return embed_.weight.compute.device(); }
+  /// Moves all of it to a device, gradients excepted. Caches that were made before stay behind.
+  void move_to(Device device);
   /// All parameters in a fixed order; the pointers live as long as the model.
   const std::vector<Parameter*>& parameters() const { return parameters_; }
 

@@ -6,7 +6,7 @@ namespace wellspring {
 namespace {
 
 Tensor copy_of(const Tensor& t) {
-  const Tensor copy = Tensor::empty(t.shape(), t.dtype());
+  const Tensor copy = Tensor::empty(t.shape(), t.dtype(), t.device());
   copy.copy_from(t);
   return copy;
 }
@@ -14,7 +14,8 @@ Tensor copy_of(const Tensor& t) {
 std::function<Tensors(const Tensors&)> step_with(const AdamwOptions& o, bool copies) {
   return [=](const Tensors& in) -> Tensors {
     const Tensor master = copy_of(in[0]), m = copy_of(in[2]), v = copy_of(in[3]);
-    const Tensor compute = copies ? Tensor::empty(master.shape(), DType::bf16) : Tensor();
+    const Tensor compute =
+        copies ? Tensor::empty(master.shape(), DType::bf16, master.device()) : Tensor();
     adamw_(master, in[1], m, v, compute, o);
     return {master, m, v, compute};
   };
@@ -63,7 +64,7 @@ WS_CASES(adamw_) {
 
 WS_CASES(global_norm) {
   const auto run = [](const Tensors& in) -> Tensors {
-    return {Tensor::full({}, global_norm(in), DType::f64)};
+    return {Tensor::full({}, global_norm(in), DType::f64, in[0].device())};
   };
   for (DType t : {DType::f32, DType::bf16}) {
     const std::string type(name_of(t));

@@ -219,7 +219,7 @@ class Builder {
   Tensor into_out(const Tensors& in) const {
     NoGrad no_grad;
     const DType t = op_.result == PointwiseResult::truth ? DType::boolean : in[0].dtype();
-    const Tensor turned = Tensor::empty({50, 3}, t).as_strided({3, 50}, {1, 3}, 0);
+    const Tensor turned = Tensor::empty({50, 3}, t, in[0].device()).as_strided({3, 50}, {1, 3}, 0);
     const auto with = [&](std::initializer_list<Operand> o) {
       return op_.params ? pointwise_out(op_, turned, o, {param()})
                         : pointwise_out(op_, turned, o, {});

@@ -11,6 +11,8 @@
 #include "tensor/allocator.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
+#include "tensor/hit_log.h"
+#include "tensor/switches.h"
 
 namespace wellspring::python {
 namespace {
@@ -94,8 +96,11 @@ void bind_runtime(nb::module_& m) {
         return rows;
       },
       "What ran since the start: (kernel, chip, set of kernels, calls).");
-  m.def("switch_kernel", &switch_kernel, nb::arg("chip"), nb::arg("kernel"), nb::arg("on"),
-        "Takes a chip's kernel out, or puts it back; the slow reference stands in.");
+  m.def("set_kernels", &set_kernels, nb::arg("choice"),
+        "Which kernels run in this process and what it starts: 'all', 'only NAME...' or "
+        "'exclude NAME...' of operators, families, kernels and CHIP:NAME; what is off, the CPU's "
+        "kernel or the slow reference answers.");
+  m.def("kernels_chosen", &kernels_chosen, "What set_kernels() and the environment chose.");
   m.def(
       "memory",
       [](Device device) {
