@@ -22,7 +22,6 @@
 namespace wellspring {
 namespace {
 
-
 Tensor whole(std::vector<int64_t> values) {
   const auto n = static_cast<int64_t>(values.size());
   return Tensor::from(values, {n});

@@ -18,7 +18,6 @@
 namespace wellspring {
 namespace {
 
-
 constexpr int64_t kDraws = 200000;
 
 // The greatest distance of the draws' distribution from the right one, times the square root of

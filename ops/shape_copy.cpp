@@ -129,8 +129,7 @@ Tensor cat(std::span<const Tensor> parts, int dim) {
   const Tensor& first = inputs[0];
   const int d = dim_of("cat", first, dim);
   bool alike = true, real = true;
-  for (const Tensor& t : parts)
-    alike &= t.dtype() == first.dtype(), real &= !is_complex(t.dtype());
+  for (const Tensor& t : parts) alike &= t.dtype() == first.dtype(), real &= !is_complex(t.dtype());
   const DType dtype = alike ? first.dtype() : real ? promoted_dtype(operands) : DType::c64;
   Shape shape = first.shape();
   shape[d] = 0;

@@ -78,7 +78,7 @@ void keep_best(Candidate<K>* a, int64_t n, int64_t k) {
 }
 
 // Whether one of a block of keys is above the bound.
-constexpr int kTopBlock = 64;
+constexpr int kTopBlock = 16;
 template <class K>
 WS_INLINE bool any_above(const K* keys, K bound) {
   K any = 0;
@@ -102,16 +102,16 @@ int64_t best_of(const char* x, int64_t size, LoadKeys<K> load, K flip, int64_t n
     for (int64_t j = 0; j < m; j += kTopBlock) {
       const int64_t end = m - j < kTopBlock ? m : j + kTopBlock;
       if (full && end - j == kTopBlock && !any_above(keys + j, bound)) continue;
+      if (found + kTopBlock > room) {
+        keep_best(best, found, k);
+        found = k, full = true;
+        bound = best[0].key;
+        for (int64_t q = 1; q < k; ++q) bound = best[q].key < bound ? best[q].key : bound;
+      }
+      // Written for every element, kept where it is good enough: no branch to guess wrong.
       for (int64_t i = j; i < end; ++i) {
-        if (full && keys[i] <= bound) continue;
-        if (found == room) {
-          keep_best(best, found, k);
-          found = k, full = true;
-          bound = best[0].key;
-          for (int64_t q = 1; q < k; ++q) bound = best[q].key < bound ? best[q].key : bound;
-          if (keys[i] <= bound) continue;
-        }
-        best[found++] = {keys[i], first + c + i};
+        best[found] = {keys[i], first + c + i};
+        found += !full | (keys[i] > bound);
       }
     }
   }
