@@ -72,14 +72,21 @@ GradNode::Edge edge_to(const Tensor& t) {
 
 KernelRef kCopy("copy"), kAccumulate("accumulate");
 
+// Whether elements share memory (an expanded view, as the gradient of a sum is).
+bool repeats_elements(const Tensor& t) {
+  for (int d = 0; d < t.dims(); ++d)
+    if (t.strides()[d] == 0 && t.shape()[d] > 1) return true;
+  return false;
+}
+
 // sum += g, in place when nobody else sees `sum`.
 void add_into(Tensor& sum, const Tensor& g) {
   if (!sum.defined()) {
     sum = g;
     return;
   }
-  bool alone =
-      sum.handle().use_count() == 1 && sum.storage().use_count() == 1 && !sum.storage()->owner;
+  bool alone = sum.handle().use_count() == 1 && sum.storage().use_count() == 1 &&
+               !sum.storage()->owner && !repeats_elements(sum);
   bool narrower = size_of(sum.dtype()) < size_of(g.dtype());
   if (!alone || narrower) {
     Tensor wide = Tensor::empty(sum.shape(), narrower ? g.dtype() : sum.dtype(), sum.device());
@@ -193,7 +200,7 @@ void record(const char* op, std::vector<Tensor> inputs, std::vector<Tensor> outp
       continue;
     }
     node->outputs.push_back({t.shape(), t.dtype(), t.device()});
-    if (!is_float(t.dtype())) continue;
+    if (!is_float(t.dtype()) && !is_complex(t.dtype())) continue;
     AutogradMeta& meta = meta_of(t);
     meta.node = node;
     meta.slot = static_cast<int>(i);

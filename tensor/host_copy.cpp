@@ -79,8 +79,12 @@ void write(DType t, char* p, const Value& v) {
       return put(static_cast<uint8_t>(i));
     case DType::boolean:
       return put(static_cast<uint8_t>(v.integral ? v.i != 0 : v.f != 0));
-    case DType::c64:
-      break;
+    case DType::c64: {
+      put(static_cast<float>(v.integral ? static_cast<double>(v.i) : v.f));
+      const float imaginary = 0;
+      std::memcpy(p + sizeof imaginary, &imaginary, sizeof imaginary);
+      return;
+    }
   }
   throw Error(Fault::usage, "complex values convert only to complex");
 }
