@@ -57,7 +57,7 @@ double draw(const CaseInput& input, Random& random) {
     return static_cast<double>(input.low + static_cast<int64_t>(random.below(
                                                static_cast<uint64_t>(input.high - input.low))));
   if (input.dtype == DType::boolean) return random.below(2) ? 1 : 0;
-  if (!is_float(input.dtype)) {
+  if (!is_float(input.dtype) && !is_complex(input.dtype)) {
     int64_t v = static_cast<int64_t>(random.below(19)) - 9;
     return static_cast<double>(input.dtype == DType::u8 || input.fill == Fill::positive
                                    ? std::abs(v) + (input.fill == Fill::positive)
@@ -68,6 +68,10 @@ double draw(const CaseInput& input, Random& random) {
       return 0.1 + 2 * random.uniform();
     case Fill::unit:
       return 1.9 * random.uniform() - 0.95;
+    case Fill::fraction:
+      return 0.05 + 0.9 * random.uniform();
+    case Fill::above_one:
+      return 1.1 + 2 * random.uniform();
     case Fill::odd:
       return odd_value(random);
     default:
@@ -186,12 +190,21 @@ Tensors make_inputs(std::string_view op, const OperatorCase& c) {
     Shape drawn = input.shape;
     if (input.layout == Layout::expanded && drawn.size() && drawn[0]) drawn[0] = 1;
     Random random(hash_of(c.name, hash_of(op, 0xcbf29ce484222325u)), i);
-    std::vector<double> values(drawn.numel());
+    const bool pairs = is_complex(t.dtype());
+    std::vector<double> values((pairs ? 2 : 1) * drawn.numel());
     for (double& v : values) v = draw(input, random);
     Shape packed = contiguous_strides(drawn);
     View source{values.data(), DType::f64, drawn.size(), drawn.data(), packed.data()};
     View target = t.view();
     target.shape = drawn.data();
+    Shape strides;  // complex values are drawn part by part
+    if (pairs) {
+      for (int64_t s : t.strides()) strides.push_back(2 * s);
+      strides.push_back(1), drawn.push_back(2);
+      packed = contiguous_strides(drawn);
+      source = {values.data(), DType::f64, drawn.size(), drawn.data(), packed.data()};
+      target = {t.data(), DType::f32, drawn.size(), drawn.data(), strides.data()};
+    }
     host_copy(target, source);
     result.push_back(std::move(t));
   }

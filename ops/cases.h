@@ -33,11 +33,13 @@ enum class Layout {
 
 /// What an input holds. Integers are rounded draws; ids are whole numbers in [low, high).
 enum class Fill {
-  normal,    // standard normal (integers: -9 ... 9, bool: coin)
-  positive,  // in [0.1, 2.1)
-  unit,      // in (-0.95, 0.95)
-  odd,       // normal with NaN, infinities, zeros of both signs, greatest and subnormal values
-  ids        // whole numbers in [low, high)
+  normal,     // standard normal (integers: -9 ... 9, bool: coin)
+  positive,   // in [0.1, 2.1)
+  unit,       // in (-0.95, 0.95)
+  fraction,   // in [0.05, 0.95)
+  above_one,  // in [1.1, 3.1)
+  odd,        // normal with NaN, infinities, zeros of both signs, greatest and subnormal values
+  ids         // whole numbers in [low, high)
 };
 
 struct CaseInput {

@@ -3,11 +3,16 @@
 import re
 import sys
 
-PARTS = 4
+PARTS = 8
 DEVICE_PARTS = 32  # programs of the device chips: one is compiled as a whole
-KEYS = {"args", "value", "grad", "type", "masks", "params", "doc", "aten", "forms"}
-FUNCTIONS = set("exp exp2 expm1 log log1p sin cos tanh erf sigmoid sqrt abs floor ceil trunc round "
-                "pow isinf isfinite gelu_tanh_slope".split())
+KEYS = {"args", "value", "grad", "type", "masks", "params", "doc", "aten", "forms", "alias"}
+FUNCTIONS = set("exp exp2 expm1 log log1p sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh "
+                "erf erfc erfinv lgamma digamma hypot fmod floor_quotient floor_rest copysign sigmoid sqrt abs floor "
+                "ceil trunc round pow isinf isfinite gelu_tanh_slope "
+                "shift_left shift_right gcd lcm".split())
+# Those of them that device source has; an operator with another one runs on the CPU.
+DEVICE_FUNCTIONS = set("exp exp2 expm1 log log1p sin cos tanh erf sigmoid sqrt abs floor ceil trunc round "
+                       "pow isinf isfinite gelu_tanh_slope".split())
 DTYPES = "f64 f32 bf16 f16 i64 i32 i16 i8 u8 bool"
 
 
@@ -27,16 +32,21 @@ def expand(path, table):
                   grads=[None if g is None else str(g) for g in grads or []],
                   type=line.get("type", "same" if len(args) > 1 else "float"),
                   masks=line.get("masks", "").split(), params=line.get("params", {}),
-                  form_names=line.get("forms", ["in_place", "out"]))
+                  form_names=line.get("forms", ["in_place", "out"]),
+                  alias=line.get("alias", "").split())
         check_names(path, op)
-        op["dtypes"] = DTYPES
+        if op["type"] == "integer" and op["grads"]:
+            sys.exit(f"{path}: {name}: integers have no gradient")
+        op["dtypes"] = DTYPES[DTYPES.index("i64"):] if op["type"] == "integer" else DTYPES
         op["gradient"] = [a for a, g in zip(args, op["grads"]) if g is not None]
         op["kernels"] = [name] + ([name + "_backward"] if op["grads"] else [])
         op["overloads"] = overloads(op)
-        op["cpp"] = [s for o in op["overloads"] for s in o["declarations"]]
-        op["pytorch"] = line.get("aten", [name])
+        op["cpp"] = [s for n in [name] + op["alias"] for o in op["overloads"]
+                     for s in called(op, n, o["declarations"])]
+        op["pytorch"] = line.get("aten", [name]) + op["alias"]
         op["aten"] = [aten(op)] if "aten" not in line else list(line["aten"])
-        op["doc"] = f"{name}: {op['value']}. {line.get('doc', '')}".strip()
+        also = f" Also called {', '.join(op['alias'])}." if op["alias"] else ""
+        op["doc"] = f"{name}: {op['value']}. {line.get('doc', '')}".strip() + also
         operators.append(op)
     return operators
 
@@ -51,6 +61,11 @@ def check_names(path, op):
                      f"which it does not know; functions are {' '.join(sorted(FUNCTIONS))}")
 
 
+def called(op, name, declarations):
+    """The declarations under another name."""
+    return [re.sub(rf"\b{op['name']}(?=(_|_out)?\()", name, d) for d in declarations]
+
+
 def aten(op):
     kind = ".Tensor" if len(op["args"]) > 1 else ""
     return (f"{op['name']}{kind}(" + ", ".join("Tensor " + a for a in op["args"]) +
@@ -60,12 +75,12 @@ def aten(op):
 def overloads(op):
     """Which operands are tensors (T) or numbers (S), with the declarations of each form."""
     n, masks = len(op["args"]), len(op["masks"])
-    kinds = {1: ["T"], 2: ["TT", "TS", "ST"], 3: ["TTT", "TSS"]}[n]
+    kinds = {1: ["T"], 2: ["TT", "TS", "ST"], 3: ["TTT", "TTS", "TSS"]}[n]
     if op["name"] == "where":
         kinds = ["TTT", "TTS", "TST", "TSS"]
     if op["name"].startswith("clamp_"):
         kinds = ["TT", "TS"]
-    params = [f"double {p} = {float(d):g}" for p, d in op["params"].items()]
+    params = [f"double {p} = {text_of(d)}" for p, d in op["params"].items()]
     result = []
     for kind in kinds:
         list_of = [("const Tensor& " if k == "T" else "Scalar ") + a
@@ -81,6 +96,12 @@ def overloads(op):
             entry["forms"].append("_out")
         result.append(entry)
     return result
+
+
+def text_of(number):
+    """A number as C++ takes it."""
+    number = float(number)
+    return str(int(number)) if number.is_integer() and abs(number) < 1e9 else repr(number)
 
 
 def names_in(text):
@@ -100,7 +121,7 @@ def slots_of(op, backward):
 
 def computes(op):
     """Types that the value is computed in: f32, f64 and, when integers stay integers, i64."""
-    return [True, True, op["type"] != "float"]
+    return [op["type"] != "integer", op["type"] != "integer", op["type"] != "float"]
 
 
 def mask_of(op, text):
@@ -114,8 +135,8 @@ def description(op):
     grads = op["grads"] + [None] * (len(op["args"]) - len(op["grads"]))
     bits = lambda flags: sum(1 << i for i, flag in enumerate(flags) if flag)
     needs = ", ".join(str(mask_of(op, g)) if g else "0" for g in grads)
-    defaults = ", ".join(f"{float(d):g}" for d in op["params"].values())
-    kind = {"same": "same", "float": "floating", "bool": "truth"}[op["type"]]
+    defaults = ", ".join(text_of(d) for d in op["params"].values())
+    kind = {"same": "same", "float": "floating", "bool": "truth", "integer": "integer"}[op["type"]]
     return (f"constinit PointwiseOp k_{op['name']}{{\n"
             f"    .name = \"{op['name']}\", .kernel = KernelRef(\"{op['name']}\"),\n"
             f"    .backward = KernelRef(\"{op['name']}_backward\"),\n"
@@ -144,7 +165,8 @@ def forms(operators):
         for overload in op["overloads"]:
             for form, declared in zip(overload["forms"], overload["declarations"]):
                 head = re.sub(r" = [^,)]+", "", declared)
-                text += f"{head} {{\n  return {calls[form]};\n}}\n"
+                for name in [op["name"]] + op["alias"]:
+                    text += f"{called(op, name, [head])[0]} {{\n  return {calls[form]};\n}}\n"
     return text + "\n}  // namespace wellspring\n"
 
 
@@ -189,7 +211,8 @@ def kernels(operators):
             "#include \"chips/cpu/kernels/pointwise.h\"\n\nWS_KERNELS_BEGIN\n\n"
             "#define WS_FN WS_INLINE\n#define WS_NUMBER(c) number<WS_REAL>(c)\n")
     for real in ("vf_native", "vd_native"):
-        text += f"#define WS_REAL {real}\n#include \"ops/device_math.inc\"\n#undef WS_REAL\n"
+        text += (f"#define WS_REAL {real}\n#include \"ops/device_math.inc\"\n"
+                 "#include \"ops/special_math.inc\"\n#undef WS_REAL\n")
     text += "#define WS_REAL V\n\n"
     for op in operators:
         text += kernel(op, False) + (kernel(op, True) if op["grads"] else "")
@@ -211,7 +234,9 @@ def reference(operators):
                     functions.append("nullptr")
                     continue
                 names = names_in(expression)
-                given = "".join(f"const double {s} = a[{i}]; "
+                kind = "int64_t" if op["type"] == "integer" else "double"
+                cast = "static_cast<int64_t>" if op["type"] == "integer" else ""
+                given = "".join(f"const {kind} {s} = {cast}(a[{i}]); "
                                 for i, s in enumerate(slots) if s in names)
                 functions.append(
                     f"[](const double* a) -> double {{ {given}return {expression}; }}")
@@ -245,8 +270,15 @@ def device_functions(op, backward):
     return result
 
 
+def on_device(op):
+    """Whether device source can compute the operator."""
+    used = set().union(*(names_in(e) for e in [op["value"]] + op["grads"] if e))
+    return op["type"] != "integer" and not (used & FUNCTIONS) - DEVICE_FUNCTIONS
+
+
 def device(operators):
     """Units of device source by name, and the table of their kernels (chips/device/pointwise.h)."""
+    operators = [op for op in operators if on_device(op)]
     units = {}
     table = ("// Generated from ops/schema/pointwise.yaml: the kernels of device chips.\n"
              "#include \"chips/device/pointwise.h\"\n\n"

@@ -11,7 +11,7 @@ endforeach()
 set(generated_sources ${generated_dir}/registry.cpp ${generated_dir}/pointwise_forms.cpp
     ${generated_dir}/pointwise_reference.cpp)
 set(generated_kernels)
-foreach(part 0 1 2 3)
+foreach(part RANGE 7)
   list(APPEND generated_kernels ${generated_dir}/pointwise_kernels_${part}.cpp)
 endforeach()
 set(device_units)

@@ -102,6 +102,8 @@ Problem examine(const PointwiseOp& op, std::span<const Operand> operands,
   p.result = op.result == PointwiseResult::truth                               ? DType::boolean
              : op.result == PointwiseResult::floating && !is_float(p.promoted) ? DType::f32
                                                                                : p.promoted;
+  if (op.result == PointwiseResult::integer && is_float(p.promoted))
+    fail(op, str("operands are integers or bool, but promote to ", name_of(p.promoted)));
   const DType inside = op.result == PointwiseResult::floating ? p.result : p.promoted;
   p.compute = inside == DType::f64 ? DType::f64 : is_float(inside) ? DType::f32 : DType::i64;
   p.attrs.push_back(p.compute);
@@ -313,13 +315,6 @@ const Tensor& pointwise_out(const PointwiseOp& op, const Tensor& out,
   mark_in_place(op.name, out, false);
   run(op, p, out);
   return out;
-}
-
-Tensor gelu(const Tensor& x, std::string_view approximate) {
-  if (approximate == "none") return gelu_erf(x);
-  if (approximate == "tanh") return gelu_tanh(x);
-  throw Error(Fault::usage,
-              str("gelu: approximate is \"none\" or \"tanh\", not \"", approximate, "\""));
 }
 
 }  // namespace wellspring

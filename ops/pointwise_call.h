@@ -22,12 +22,13 @@ namespace wellspring {
 enum class PointwiseResult : uint8_t {
   same,      // that dtype
   floating,  // that dtype, or f32 for integers and bool
-  truth      // bool
+  truth,     // bool
+  integer    // that dtype, which has to be an integer or bool
 };
 
 /// One operator. Bits count operands from the first.
 struct PointwiseOp {
-  static constexpr int kMostOperands = 3, kMostParams = 1;
+  static constexpr int kMostOperands = 3, kMostParams = 3;
   const char* name;
   KernelRef kernel, backward;
   PointwiseResult result;

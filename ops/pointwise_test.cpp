@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "ops/activation.h"
 #include "ops/pointwise_call.h"
 #include "tensor/autograd.h"
 

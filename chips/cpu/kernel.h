@@ -54,6 +54,9 @@ void* scratch(int slot, size_t bytes);
 /// checks should have kept away.
 [[noreturn]] void kernel_refuses(const char* kernel, const char* why);
 
+/// Throws Error(Fault::usage): a whole number is divided by zero.
+[[noreturn]] void divides_by_zero();
+
 /// Throws IndexError: an index that does not lie in [0, extent) of dimension `dim`.
 [[noreturn]] void bad_index(const char* kernel, int64_t index, int64_t extent, int dim);
 

@@ -22,15 +22,26 @@ bool one_of(std::string_view name, std::initializer_list<std::string_view> names
 
 // Where the operator and its derivative are smooth and far from poles.
 Fill fill_of(std::string_view op, int operand) {
-  if (one_of(op, {"log", "log2", "log10", "log1p", "sqrt", "rsqrt", "reciprocal", "pow"}))
+  if (one_of(op, {"log", "log2", "log10", "log1p", "sqrt", "rsqrt", "reciprocal", "pow", "lgamma",
+                  "digamma", "entr", "atan2", "hypot"}))
     return Fill::positive;
-  if ((op == "div" && operand == 1) || (op == "addcdiv" && operand == 2)) return Fill::positive;
+  if (one_of(op, {"asin", "acos", "atanh", "erfinv", "tan"})) return Fill::unit;
+  if (one_of(op, {"logit", "bce_terms"})) return Fill::fraction;
+  if (op == "acosh") return Fill::above_one;
+  if (operand == 1 && one_of(op, {"div", "fmod", "remainder", "floor_divide", "xlogy", "xlog1py",
+                                  "kl_terms", "bitwise_left_shift", "bitwise_right_shift"}))
+    return Fill::positive;
+  if (op == "addcdiv" && operand == 2) return Fill::positive;
   return Fill::normal;
 }
 
 class Builder {
  public:
-  explicit Builder(CaseList& cases) : cases_(cases), op_(op_of(cases.op())), n_(op_.operands) {}
+  explicit Builder(CaseList& cases)
+      : cases_(cases),
+        op_(op_of(cases.op())),
+        n_(op_.operands),
+        whole_(op_.result == PointwiseResult::integer) {}
 
   void build() {
     dtypes();
@@ -52,8 +63,9 @@ class Builder {
     CaseInput in = random_input(shape, dtype, fill);
     if (!is_float(dtype) && (fill == Fill::positive || std::string_view(op_.name) == "pow")) {
       // Small enough for the results of i8.
-      in =
-          ids_input(shape, dtype == DType::boolean ? 0 : 1, dtype == DType::boolean ? 2 : 4, dtype);
+      const bool truth = dtype == DType::boolean;
+      const bool divides = one_of(op_.name, {"fmod", "remainder", "floor_divide"}) && i == 1;
+      in = ids_input(shape, truth && !divides ? 0 : 1, truth ? 2 : 4, dtype);
     }
     return in;
   }
@@ -62,16 +74,29 @@ class Builder {
     for (int i = 0; i < n_; ++i) all.push_back(input(shape, dtype, i));
     return all;
   }
-  // A parameter other than its default, which is often neutral.
-  double param() const { return op_.params ? op_.defaults[0] * 2 : 0; }
-
-  Tensor call(const Tensors& in) const { return call(in, param()); }
-  Tensor call(const Tensors& in, double p) const {
-    const PointwiseOp& op = op_;
-    const auto with = [&](std::initializer_list<Operand> operands) {
-      return op.params ? pointwise(op, operands, {p}) : pointwise(op, operands, {});
-    };
-    return n_ == 1 ? with({in[0]}) : n_ == 2 ? with({in[0], in[1]}) : with({in[0], in[1], in[2]});
+  // run(parameters): `factor` times their defaults, which are often neutral.
+  template <class F>
+  decltype(auto) with_params(double factor, F&& run) const {
+    const double a = factor * op_.defaults[0], b = factor * op_.defaults[1],
+                 c = factor * op_.defaults[2];
+    using List = std::initializer_list<double>;
+    return op_.params == 0   ? run(List{})
+           : op_.params == 1 ? run(List{a})
+           : op_.params == 2 ? run(List{a, b})
+                             : run(List{a, b, c});
+  }
+  // run(operands)
+  template <class F>
+  decltype(auto) with_operands(const Tensors& in, F&& run) const {
+    using List = std::initializer_list<Operand>;
+    return n_ == 1   ? run(List{in[0]})
+           : n_ == 2 ? run(List{in[0], in[1]})
+                     : run(List{in[0], in[1], in[2]});
+  }
+  Tensor call(const Tensors& in, double factor = 2) const {
+    return with_operands(in, [&](auto operands) {
+      return with_params(factor, [&](auto params) { return pointwise(op_, operands, params); });
+    });
   }
   std::function<Tensors(const Tensors&)> plain() const {
     return [self = *this](const Tensors& in) -> Tensors { return {self.call(in)}; };
@@ -83,31 +108,55 @@ class Builder {
     c.takes_f64 = true;
     // Differences say nothing across a step, or on an edge, where values of 16 bits often lie.
     const bool steps = has_steps();
-    const bool edges = one_of(op_.name, {"clamp", "clamp_min", "clamp_max"});
+    const bool edges =
+        one_of(op_.name, {"clamp", "clamp_min", "clamp_max", "hardtanh", "relu6", "hardsigmoid",
+                          "hardswish", "softshrink", "hardshrink", "threshold", "l1_terms",
+                          "huber_terms", "smooth_l1_terms", "fmax", "fmin", "frac"});
     bool coarse = false;
     for (const CaseInput& i : c.inputs) coarse |= size_of(i.dtype) < 4;
-    c.gradient = op_.result != PointwiseResult::truth && !steps && !(edges && coarse);
+    c.gradient = op_.gradients && !steps && !(edges && coarse);
     return c;
   }
 
-  bool has_steps() const { return one_of(op_.name, {"sign", "floor", "ceil", "trunc", "round"}); }
+  bool has_steps() const {
+    return one_of(op_.name,
+                  {"sign", "floor", "ceil", "trunc", "round", "fmod", "remainder", "frac"});
+  }
   // Operands in (0.2, 0.4), where none of them steps.
   void between_steps() {
     if (!has_steps()) return;
+    // For two: 2.3 ... 2.7 by 0.99 ... 1.01.
+    if (n_ == 2)
+      add("between the steps",
+          {random_input({7, 33}, DType::f32, Fill::unit),
+           random_input({7, 33}, DType::f32, Fill::unit)},
+          [self = *this](const Tensors& in) -> Tensors {
+            return {self.call({between(in[0], 0.2, 2.5), between(in[1], 0.01, 1)})};
+          })
+          .gradient = true;
+    if (n_ == 2) return;
     add("between the steps", {random_input({7, 33}, DType::f32, Fill::unit)},
         [self = *this](const Tensors& in) -> Tensors {
-          return {self.call(
-              {pointwise(op_of("add"),
-                         {pointwise(*multiply(), {in[0], Scalar(0.1)}, {}), Scalar(0.3)}, {1})})};
+          return {self.call({between(in[0], 0.1, 0.3)})};
         })
         .gradient = true;
+  }
+  static Tensor between(const Tensor& x, double by, double and_then) {
+    return pointwise(op_of("add"), {pointwise(*multiply(), {x, Scalar(by)}, {}), Scalar(and_then)},
+                     {1});
   }
 
   void dtypes() {
     for (DType t : {DType::f64, DType::f32, DType::bf16, DType::f16, DType::i64, DType::i32,
                     DType::i16, DType::i8, DType::u8, DType::boolean})
-      add(std::string(name_of(t)), inputs({7, 33}, t), plain());
+      if (takes(t))
+        add(std::string(name_of(t)), inputs({7, 33}, t), plain()).sums(is_float(t) ? 1 : 100);
   }
+
+  // A dtype of each width that the operator takes, in the place of f32 and bf16.
+  bool takes(DType t) const { return !whole_ || !is_float(t); }
+  DType wide() const { return whole_ ? DType::i32 : DType::f32; }
+  DType half() const { return whole_ ? DType::i16 : DType::bf16; }
 
   void layouts() {
     const std::pair<const char*, Layout> all[] = {{"transposed", Layout::transposed},
@@ -116,7 +165,7 @@ class Builder {
                                                   {"expanded", Layout::expanded},
                                                   {"reversed", Layout::reversed}};
     for (auto [name, layout] : all)
-      for (DType t : {DType::f32, DType::bf16}) {
+      for (DType t : {wide(), half()}) {
         std::vector<CaseInput> in = inputs({5, 6, 150}, t);
         in[0] = in[0].with(layout);
         add(std::string(name) + " " + std::string(name_of(t)), in, plain());
@@ -134,24 +183,26 @@ class Builder {
         {{4, 5, 6}, {6}}, {{4, 5, 6}, {5, 1}}, {{200}, {3, 1}},   {{4, 1, 6}, {5, 1}}, {{2, 3}, {}},
         {{}, {2, 150}},   {{1}, {3, 2}},       {{3, 260}, {260}}, {{0, 3}, {3}}};
     for (const auto& [a, b] : pairs) {
-      std::vector<CaseInput> in = {input(a, DType::f32, 0), input(b, DType::f32, 1)};
-      if (n_ == 3) in.push_back(input({}, DType::f32, 2));
+      std::vector<CaseInput> in = {input(a, wide(), 0), input(b, wide(), 1)};
+      if (n_ == 3) in.push_back(input({}, wide(), 2));
       add(a.text() + " with " + b.text(), in, plain()).sums(16);
     }
   }
 
   void odd_values() {
+    if (whole_) return;
     for (DType t : {DType::f64, DType::f32, DType::bf16, DType::f16})
       for (int odd = 0; odd < n_; ++odd) {
         if (op_.masks >> odd & 1) continue;
         std::vector<CaseInput> in = inputs({3, 100}, t);
         if (std::string_view(op_.name) == "lerp") in[2] = in[2].with(Fill::unit);
-        in[odd] = in[odd].with(Fill::odd);
+        // Sums of products that overflow one by one in f32, and not in f64, take no greatest
+        // values.
+        const bool sums = one_of(op_.name, {"bce_logits_terms", "bce_terms", "kl_terms"});
+        in[odd] = sums ? in[odd].scaled(30) : in[odd].with(Fill::odd);
         // With the default parameter, as products inside would overflow that do not in f64.
         add("odd values in " + std::to_string(odd) + " " + std::string(name_of(t)), in,
-            [self = *this](const Tensors& x) -> Tensors {
-              return {self.call(x, self.op_.params ? self.op_.defaults[0] : 0)};
-            })
+            [self = *this](const Tensors& x) -> Tensors { return {self.call(x, 1)}; })
             .no_gradient();
       }
   }
@@ -160,12 +211,13 @@ class Builder {
     for (const Shape& s :
          {Shape{}, Shape{1}, Shape{0}, Shape{3, 0, 2}, Shape{1, 1, 1}, Shape{15}, Shape{16},
           Shape{17}, Shape{1025}, Shape{8193}, Shape{2, 1, 3, 1, 2, 1, 2, 2}, Shape{3, 1000}})
-      add("shape " + s.text(), inputs(s, DType::f32), plain());
+      add("shape " + s.text(), inputs(s, wide()), plain());
   }
 
   void numbers() {
     if (n_ < 2) return;
     for (DType t : {DType::f32, DType::bf16, DType::i32, DType::f64}) {
+      if (!takes(t)) continue;
       std::vector<CaseInput> in = {input({4, 33}, t, 0)};
       const std::string name = " " + std::string(name_of(t));
       if (op_.masks & 1) {
@@ -178,15 +230,16 @@ class Builder {
         return {self.call_numbers(x[0], 2, false)};
       });
       if (n_ == 2)
-        add("number before" + name, in, [self = *this](const Tensors& x) -> Tensors {
-          return {self.call_numbers(x[0], 3, true)};
-        });
+        add("number before" + name, {input({4, 33}, t, 1)},
+            [self = *this](const Tensors& x) -> Tensors {
+              return {self.call_numbers(x[0], 3, true)};
+            })
+            .gradient &= std::string_view(op_.name) != "bce_terms";  // 3 is no probability
     }
   }
   Tensor call_numbers(const Tensor& x, int v, bool first) const {
-    const double p = op_.params ? op_.defaults[0] : 0;
     const auto with = [&](std::initializer_list<Operand> operands) {
-      return op_.params ? pointwise(op_, operands, {p}) : pointwise(op_, operands, {});
+      return with_params(1, [&](auto params) { return pointwise(op_, operands, params); });
     };
     const Scalar a(v), b(v + 1);
     return n_ == 3 ? with({x, a, b}) : first ? with({a, x}) : with({x, a});
@@ -195,6 +248,7 @@ class Builder {
   void forms() {
     if (op_.masks & 1) return;
     for (DType t : {DType::f32, DType::bf16, DType::i32}) {
+      if (!takes(t)) continue;
       // The result of an integer operator that gives floats does not fit in place.
       if (!is_float(t) && op_.result == PointwiseResult::floating) continue;
       const std::string name = " " + std::string(name_of(t));
@@ -209,22 +263,18 @@ class Builder {
   Tensor change(const Tensors& in) const {
     Tensors changed = in;
     changed[0] = pointwise(*multiply(), {in[0], Scalar(1)}, {});
-    const auto with = [&](std::initializer_list<Operand> o) {
-      return op_.params ? pointwise_in_place(op_, o, {param()}) : pointwise_in_place(op_, o, {});
-    };
-    return n_ == 1   ? with({changed[0]})
-           : n_ == 2 ? with({changed[0], changed[1]})
-                     : with({changed[0], changed[1], changed[2]});
+    return with_operands(changed, [&](auto operands) {
+      return with_params(2, [&](auto params) { return pointwise_in_place(op_, operands, params); });
+    });
   }
   Tensor into_out(const Tensors& in) const {
     NoGrad no_grad;
     const DType t = op_.result == PointwiseResult::truth ? DType::boolean : in[0].dtype();
     const Tensor turned = Tensor::empty({50, 3}, t, in[0].device()).as_strided({3, 50}, {1, 3}, 0);
-    const auto with = [&](std::initializer_list<Operand> o) {
-      return op_.params ? pointwise_out(op_, turned, o, {param()})
-                        : pointwise_out(op_, turned, o, {});
-    };
-    return n_ == 1 ? with({in[0]}) : n_ == 2 ? with({in[0], in[1]}) : with({in[0], in[1], in[2]});
+    return with_operands(in, [&](auto operands) {
+      return with_params(2,
+                         [&](auto params) { return pointwise_out(op_, turned, operands, params); });
+    });
   }
   static const PointwiseOp* multiply() { return &op_of("mul"); }
 
@@ -235,15 +285,19 @@ class Builder {
         {DType::i64, DType::bf16}, {DType::boolean, DType::i16}, {DType::u8, DType::i8},
         {DType::f64, DType::f32}};
     for (auto [a, b] : pairs) {
+      if (!takes(a) || !takes(b)) continue;
       std::vector<CaseInput> in = {input({4, 40}, a, 0), input({4, 40}, b, 1)};
       if (n_ == 3) in.push_back(input({40}, a, 2));
-      add(std::string(name_of(a)) + " with " + std::string(name_of(b)), in, plain()).sums(4);
+      add(std::string(name_of(a)) + " with " + std::string(name_of(b)), in, plain())
+          .sums(4)
+          // Whole numbers are no probabilities.
+          .gradient &= is_float(a) || std::string_view(op_.name) != "bce_terms";
     }
   }
 
   void speed() {
     for (int64_t size : {1024, 4096})
-      for (DType t : {DType::f32, DType::bf16}) {
+      for (DType t : {wide(), half()}) {
         std::vector<CaseInput> in = inputs({size, size}, t);
         double bytes = op_.result == PointwiseResult::truth ? 1 : static_cast<double>(size_of(t));
         for (const CaseInput& i : in) bytes += static_cast<double>(size_of(i.dtype));
@@ -257,6 +311,7 @@ class Builder {
   CaseList& cases_;
   const PointwiseOp& op_;
   int n_;
+  bool whole_;  // takes integers and bool only
 };
 
 void fill(CaseList& cases) { Builder(cases).build(); }

@@ -15,6 +15,29 @@ int64_t place_of(const Values& v, const Shape& shape, int64_t index) {
 
 }  // namespace
 
+double erfinv(double x) {
+  if (std::isnan(x) || std::abs(x) > 1) return NAN;
+  if (std::abs(x) == 1) return std::copysign(INFINITY, x);
+  double low = -7, high = 7;
+  for (int i = 0; i < 200; ++i) {
+    const double middle = (low + high) / 2;
+    (std::erf(middle) < x ? low : high) = middle;
+  }
+  // Where erf is flat, bisection ends anywhere on the step; Newton's step goes to its middle.
+  return low - (std::erf(low) - x) / (2 / std::sqrt(M_PI) * std::exp(-low * low));
+}
+
+double digamma(double x) {
+  if (x == 0) return -1 / x;
+  if (x < 0) {
+    if (x == std::floor(x)) return NAN;
+    return digamma(1 - x) - M_PI / std::tan(M_PI * (x - std::trunc(x)));
+  }
+  double sum = 0;
+  for (; x < 1000; ++x) sum -= 1 / x;
+  return sum + std::log(x) - 0.5 / x - 1 / (12 * x * x) + 1 / (120 * x * x * x * x);
+}
+
 void run_pointwise(const Call& call, int ins, int params,
                    std::initializer_list<double (*)(const double*)> functions) {
   const bool whole = static_cast<DType>(call.attr[0].i) == DType::i64;

@@ -16,13 +16,33 @@ void run_pointwise(const Call& call, int ins, int params,
 
 // The functions of ops/device_math.inc, for double.
 #include <cmath>
+#include <numeric>
 
 namespace wellspring::reference {
 
-using std::abs, std::ceil, std::cos, std::erf, std::exp, std::exp2, std::expm1, std::floor,
-    std::isfinite, std::isinf, std::log, std::log1p, std::pow, std::sin, std::sqrt, std::tanh,
-    std::trunc;
+using std::abs, std::acos, std::acosh, std::asin, std::asinh, std::atan, std::atan2, std::atanh,
+    std::ceil, std::copysign, std::cos, std::cosh, std::erf, std::erfc, std::exp, std::exp2,
+    std::expm1, std::floor, std::fmod, std::gcd, std::hypot, std::isfinite, std::isinf, std::lcm,
+    std::lgamma, std::log, std::log1p, std::pow, std::sin, std::sinh, std::sqrt, std::tan,
+    std::tanh, std::trunc;
 inline double round(double x) { return std::nearbyint(x); }
+/// By bisection.
+double erfinv(double x);
+/// By the recurrence up to 1000 and the first terms of Stirling's series.
+double digamma(double x);
+inline double floor_quotient(double x, double y) {
+  if (y == 0) return x / y;
+  const double rest = std::fmod(x, y), q = (x - rest) / y;
+  return std::round(rest != 0 && (rest < 0) != (y < 0) ? q - 1 : q);
+}
+inline double floor_rest(double x, double y) {
+  const double rest = std::fmod(x, y);
+  return rest != 0 && (rest < 0) != (y < 0) ? rest + y : rest;
+}
+inline int64_t shift_left(int64_t x, int64_t y) {
+  return y < 0 || y > 63 ? 0 : static_cast<int64_t>(static_cast<uint64_t>(x) << y);
+}
+inline int64_t shift_right(int64_t x, int64_t y) { return x >> (y < 0 || y > 63 ? 63 : y); }
 inline double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 /// By the tanh that the operator is named for: 0.5 x (1 + tanh(c (x + 0.044715 x^3))),
 /// differentiated.

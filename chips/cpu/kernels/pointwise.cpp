@@ -45,6 +45,7 @@ struct Plan {
   bool by_rows;
   int64_t chunk, chunks_per_row, chunks, chunks_per_tile;
   alignas(64) char numbers[kPointwiseSlots][64];  // repeated, for slots that are numbers
+  alignas(64) char one[64];  // ones, for places past the end: a division by them does no harm
 };
 
 void refuse(const Plan& plan, const char* why) { cpu::kernel_refuses(plan.kernel->name, why); }
@@ -181,6 +182,7 @@ void make_plan(Plan& plan, const Call& call) {
       repeat_number(plan, plan.numbers[t], call.attr[1 + k.params + t]);
   }
   for (int p = 0; p < k.params; ++p) repeat_number(plan, plan.numbers[k.ins + p], call.attr[1 + p]);
+  repeat_number(plan, plan.one, plan.type == 2 ? Attr(1) : Attr(1.0));
   order_dimensions(plan, call.out[lead], plan.place[k.ins + lead], tensors);
   merge_dimensions(plan, tensors);
   if (plan.space.total) cut(plan);
@@ -272,7 +274,7 @@ void compute(const Plan& plan, const PointwiseResultLoop& loop, PointwiseRow row
   if (!left) return;
   for (int s = 0; s < kPointwiseSlots; ++s) {
     if (!(loop.slots >> s & 1) || !row.step[s]) continue;
-    std::memset(b.tail[s], 0, sizeof b.tail[s]);
+    std::memcpy(b.tail[s], plan.one, sizeof b.tail[s]);
     std::memcpy(b.tail[s], static_cast<const char*>(row.in[s]) + whole * plan.element,
                 left * plan.element);
     row.in[s] = b.tail[s];

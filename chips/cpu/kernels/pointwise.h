@@ -3,7 +3,7 @@
 // computes one result of an operator on a row of numbers of its compute type; run_pointwise()
 // brings any layout and dtype to rows. Include inside kernel sources only.
 
-#include "chips/cpu/vector_math.h"
+#include "chips/cpu/vector_special.h"
 
 WS_SHARED_BEGIN
 
