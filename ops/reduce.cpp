@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "ops/dims.h"
 #include "ops/pointwise.h"
+#include "ops/reduce_call.h"
 #include "ops/shape.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
@@ -30,58 +31,7 @@ KernelRef kArgmin("reduce_argmin");
 KernelRef kGather("gather");
 KernelRef kScatterAdd("scatter_add");
 
-// The shapes of a result: with extents of 1 where x is reduced, and as the caller wants it.
-struct Reduced {
-  Shape kept, result;
-  int64_t count = 1;  // elements of x for one of the result
-};
-
-Reduced reduced(const char* op, const Tensor& x, const std::vector<int>& dims, bool keepdim) {
-  bool gone[kMaxDims + 1] = {};
-  for (const int dim : dims) {
-    const int d = dim_of(op, x, dim);
-    if (gone[d])
-      throw Error(Fault::usage, str(op, " of ", x.text(), ": dimension ", dim, " is named twice"));
-    gone[d] = true;
-  }
-  Reduced r;
-  for (int i = 0; i < x.dims(); ++i) {
-    const bool reduce = dims.empty() || gone[i];
-    r.kept.push_back(reduce ? 1 : x.shape()[i]);
-    if (reduce) r.count *= x.shape()[i];
-    if (!reduce || keepdim) r.result.push_back(reduce ? 1 : x.shape()[i]);
-  }
-  return r;
-}
-
-void check_real(const char* op, const Tensor& x) {
-  if (is_complex(x.dtype()))
-    throw Error(Fault::usage, str(op, " of ", x.text(), ": complex tensors are not reduced"));
-}
-
-Tensor run(const KernelRef& kernel, const Tensor& x, const Reduced& r, DType dtype,
-           std::initializer_list<Attr> attrs = {}) {
-  const Tensor y = Tensor::empty(r.kept, dtype, x.device());
-  launch(kernel, {y}, {x}, attrs);
-  return y.as_strided(r.result, contiguous_strides(r.result), 0);
-}
-
-// The gradient of a result seen at every element of x.
-Tensor repeated(const Tensor& g, const Reduced& r, const Shape& shape) {
-  return expand(reshape(g, r.kept), shape);
-}
-
 DType sum_type(DType t) { return is_float(t) ? t : DType::i64; }
-
-void check_floating(const char* op, const Tensor& x) {
-  if (!is_float(x.dtype()))
-    throw Error(Fault::usage, str(op, " of ", x.text(), ": the dtype must be floating; use to()"));
-}
-
-void check_not_nothing(const char* op, const Tensor& x, int64_t count) {
-  if (count == 0)
-    throw Error(Fault::usage, str(op, " of ", x.text(), ": there is none among no elements"));
-}
 
 // amax and amin: the elements that equal the result share its gradient.
 Tensor extremum(const char* op, const KernelRef& kernel, const Tensor& x,
@@ -89,7 +39,7 @@ Tensor extremum(const char* op, const KernelRef& kernel, const Tensor& x,
   check_real(op, x);
   const Reduced r = reduced(op, x, dims, keepdim);
   check_not_nothing(op, x, r.count);
-  const Tensor y = run(kernel, x, r, x.dtype());
+  const Tensor y = run_reduce(kernel, x, r, x.dtype());
   if (is_float(x.dtype()) && should_record({&x}))
     record(op, {x}, {y}, [x = Saved(x), y = Saved(y), r](BackwardContext& c) -> Tensors {
       const Tensor value = c.saved(x);
@@ -107,8 +57,8 @@ Tensor places(const char* op, const KernelRef& kernel, const Tensor& x, std::opt
   check_real(op, x);
   const Reduced r = dim ? reduced(op, x, {*dim}, keepdim) : reduced(op, x, {}, keepdim);
   check_not_nothing(op, x, r.count);
-  if (dim) return run(kernel, x, r, DType::i64);
-  return view(run(kernel, reshape(x.detach(), {-1}), {{1}, {1}}, DType::i64), r.result);
+  if (dim) return run_reduce(kernel, x, r, DType::i64);
+  return view(run_reduce(kernel, reshape(x.detach(), {-1}), {{1}, {1}}, DType::i64), r.result);
 }
 
 // max and min along one dimension: the gradient goes to the chosen elements.
@@ -136,6 +86,50 @@ std::tuple<Tensor, Tensor> choose(const char* op, const KernelRef& kernel, const
 
 }  // namespace
 
+Reduced reduced(const char* op, const Tensor& x, const std::vector<int>& dims, bool keepdim) {
+  bool gone[kMaxDims + 1] = {};
+  for (const int dim : dims) {
+    const int d = dim_of(op, x, dim);
+    if (gone[d])
+      throw Error(Fault::usage, str(op, " of ", x.text(), ": dimension ", dim, " is named twice"));
+    gone[d] = true;
+  }
+  Reduced r;
+  for (int i = 0; i < x.dims(); ++i) {
+    const bool reduce = dims.empty() || gone[i];
+    r.kept.push_back(reduce ? 1 : x.shape()[i]);
+    if (reduce) r.count *= x.shape()[i];
+    if (!reduce || keepdim) r.result.push_back(reduce ? 1 : x.shape()[i]);
+  }
+  return r;
+}
+
+void check_real(const char* op, const Tensor& x) {
+  if (is_complex(x.dtype()))
+    throw Error(Fault::usage, str(op, " of ", x.text(), ": complex tensors are not reduced"));
+}
+
+Tensor run_reduce(const KernelRef& kernel, const Tensor& x, const Reduced& r, DType dtype,
+                  std::initializer_list<Attr> attrs) {
+  const Tensor y = Tensor::empty(r.kept, dtype, x.device());
+  launch(kernel, {y}, {x}, attrs);
+  return y.as_strided(r.result, contiguous_strides(r.result), 0);
+}
+
+Tensor repeated(const Tensor& g, const Reduced& r, const Shape& shape) {
+  return expand(reshape(g, r.kept), shape);
+}
+
+void check_floating(const char* op, const Tensor& x) {
+  if (!is_float(x.dtype()))
+    throw Error(Fault::usage, str(op, " of ", x.text(), ": the dtype must be floating; use to()"));
+}
+
+void check_not_nothing(const char* op, const Tensor& x, int64_t count) {
+  if (count == 0)
+    throw Error(Fault::usage, str(op, " of ", x.text(), ": there is none among no elements"));
+}
+
 Tensor sum(const Tensor& x, const std::vector<int>& dims, bool keepdim,
            std::optional<DType> dtype) {
   check_real("sum", x);
@@ -144,7 +138,7 @@ Tensor sum(const Tensor& x, const std::vector<int>& dims, bool keepdim,
   if (x.dtype() != type && (type == DType::f64 || !is_float(type)) && is_float(x.dtype()))
     return sum(to(x, type), dims, keepdim, type);
   const Reduced r = reduced("sum", x, dims, keepdim);
-  const Tensor y = run(kSum, x, r, type);
+  const Tensor y = run_reduce(kSum, x, r, type);
   if (is_float(type) && should_record({&x}))
     record("sum", {x}, {y},
            [r, shape = x.shape(), from = x.dtype()](BackwardContext& c) -> Tensors {
@@ -162,7 +156,7 @@ Tensor mean(const Tensor& x, const std::vector<int>& dims, bool keepdim,
   if (!is_float(type))
     throw Error(Fault::usage, str("mean of ", x.text(), ": the result cannot be ", name_of(type)));
   const Reduced r = reduced("mean", x, dims, keepdim);
-  const Tensor y = run(kMean, x, r, type);
+  const Tensor y = run_reduce(kMean, x, r, type);
   if (should_record({&x}))
     record(
         "mean", {x}, {y}, [r, shape = x.shape(), from = x.dtype()](BackwardContext& c) -> Tensors {
@@ -174,7 +168,7 @@ Tensor mean(const Tensor& x, const std::vector<int>& dims, bool keepdim,
 Tensor prod(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
   check_real("prod", x);
   const Reduced r = reduced("prod", x, dims, keepdim);
-  const Tensor y = run(kProd, x, r, sum_type(x.dtype()));
+  const Tensor y = run_reduce(kProd, x, r, sum_type(x.dtype()));
   if (is_float(x.dtype()) && should_record({&x}))
     record("prod", {x}, {y}, [x = Saved(x), r](BackwardContext& c) -> Tensors {
       const Tensor value = c.saved(x),
@@ -191,7 +185,7 @@ Tensor var(const Tensor& x, const std::vector<int>& dims, int64_t correction, bo
     throw Error(Fault::usage,
                 str("var of ", x.text(), ": correction ", correction, " is negative"));
   const Reduced r = reduced("var", x, dims, keepdim);
-  const Tensor y = run(kVar, x, r, x.dtype(), {correction});
+  const Tensor y = run_reduce(kVar, x, r, x.dtype(), {correction});
   if (should_record({&x}))
     record("var", {x}, {y}, [x = Saved(x), r, correction](BackwardContext& c) -> Tensors {
       const Tensor value = c.saved(x);
@@ -214,11 +208,11 @@ Tensor amin(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
 
 Tensor any(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
   check_real("any", x);
-  return run(kAny, x, reduced("any", x, dims, keepdim), DType::boolean);
+  return run_reduce(kAny, x, reduced("any", x, dims, keepdim), DType::boolean);
 }
 Tensor all(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
   check_real("all", x);
-  return run(kAll, x, reduced("all", x, dims, keepdim), DType::boolean);
+  return run_reduce(kAll, x, reduced("all", x, dims, keepdim), DType::boolean);
 }
 
 Tensor argmax(const Tensor& x, std::optional<int> dim, bool keepdim) {

@@ -79,8 +79,67 @@ void var(const Call& call) {
     for (double x : v) s += (x - mean) * (x - mean);
     return s / std::max(0.0, n - static_cast<double>(call.attr[0].i));
   });
+  if (call.outs > 1) {
+    Call second = call;
+    second.out = call.out + 1;
+    mean(second);
+  }
 }
 WS_REFERENCE("reduce_var", var);
+
+// The norms: one rule for each order.
+void norm1(const Call& call) {
+  reduce(call, [](auto v) {
+    for (double& x : v) x = std::abs(x);
+    return total(v);
+  });
+}
+WS_REFERENCE("reduce_norm1", norm1);
+void norm2(const Call& call) {
+  reduce(call, [](auto v) {
+    for (double& x : v) x *= x;
+    return std::sqrt(total(v));
+  });
+}
+WS_REFERENCE("reduce_norm2", norm2);
+void norm0(const Call& call) {
+  reduce(call, [](const auto& v) {
+    return static_cast<double>(std::count_if(v.begin(), v.end(), [](double x) { return x != 0; }));
+  });
+}
+WS_REFERENCE("reduce_norm0", norm0);
+void norm_power(const Call& call) {
+  reduce(call, [&](auto v) {
+    for (double& x : v) x = std::pow(std::abs(x), call.attr[0].f);
+    return std::pow(total(v), 1 / call.attr[0].f);
+  });
+}
+WS_REFERENCE("reduce_norm_power", norm_power);
+void norm_greatest(const Call& call) {
+  reduce(call, [](auto v) {
+    for (double& x : v) x = std::abs(x);
+    return v.empty() ? 0 : v[static_cast<size_t>(place_of_greatest(v))];
+  });
+}
+WS_REFERENCE("reduce_norm_greatest", norm_greatest);
+void norm_least(const Call& call) {
+  reduce(call, [](auto v) {
+    for (double& x : v) x = std::abs(x);
+    return v.empty() ? INFINITY : v[static_cast<size_t>(place_of_least(v))];
+  });
+}
+WS_REFERENCE("reduce_norm_least", norm_least);
+
+void logsumexp(const Call& call) {
+  reduce(call, [](const auto& v) {
+    double top = -INFINITY, sum = 0;
+    for (double x : v) top = std::max(top, x);
+    if (std::isinf(top)) top = 0;
+    for (double x : v) sum += std::exp(x - top);
+    return std::log(sum) + top;
+  });
+}
+WS_REFERENCE("reduce_logsumexp", logsumexp);
 
 void amax(const Call& call) {
   reduce(call, [](const auto& v) { return v[static_cast<size_t>(place_of_greatest(v))]; });

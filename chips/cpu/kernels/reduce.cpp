@@ -3,39 +3,9 @@
 
 #include "chips/cpu/kernels/reduce_fold.h"
 #include "chips/cpu/kernels/reduce_ops.h"
+#include "chips/cpu/kernels/reduce_run.h"
 
 WS_KERNELS_BEGIN
-
-// Writes results to the output, each through `finish`.
-template <class W, class Finish>
-void write_results(const View& out, W* results, int64_t n, Finish finish) {
-  const StoreRow<W> put = storer<W>(out.dtype);
-  constexpr int64_t kBlock = 4096;
-  const int64_t size = static_cast<int64_t>(size_of(out.dtype));
-  parallel_for((n + kBlock - 1) / kBlock, [&](int64_t t) {
-    const int64_t begin = t * kBlock, end = begin + kBlock < n ? begin + kBlock : n;
-    for (int64_t k = begin; k < end; ++k) results[k] = finish(results[k]);
-    put(static_cast<char*>(out.data) + begin * size, 1, end - begin, results + begin);
-  });
-}
-
-template <template <class> class F, class Finish>
-void reduce(const Call& call, Finish finish) {
-  const View& out = call.out[0];
-  const View& x = call.in[0];
-  const ReducePlan p = plan_reduce(out, x);
-  const auto run = [&]<class W>(W) {
-    if (p.kept.count) write_results(out, fold<F<W>>(p, x, nullptr), p.kept.count, finish);
-  };
-  if (x.dtype == DType::f64)
-    run(double{});
-  else if (is_float(x.dtype))
-    run(float{});
-  else
-    run(int64_t{});
-}
-
-constexpr auto kSame = [](auto v) { return v; };
 
 void reduce_sum(const Call& call) { reduce<Sum>(call, kSame); }
 WS_KERNEL("reduce_sum", reduce_sum)
@@ -74,8 +44,9 @@ void reduce_mean(const Call& call) {
 }
 WS_KERNEL("reduce_mean", reduce_mean)
 
+// `means` may be undefined.
 template <class W>
-void var_as(const View& out, const View& x, int64_t correction) {
+void var_as(const View& out, const View& means, const View& x, int64_t correction) {
   const ReducePlan p = plan_reduce(out, x);
   const int64_t outputs = p.kept.count, count = p.reduced.count;
   if (!outputs) return;
@@ -84,14 +55,16 @@ void var_as(const View& out, const View& x, int64_t correction) {
   for (int64_t k = 0; k < outputs; ++k) mean[k] = sums[k] / static_cast<W>(count);
   const W n = static_cast<W>(count > correction ? count - correction : 0);
   write_results(out, fold<SquaredDeviation<W>>(p, x, mean), outputs, [n](W v) { return v / n; });
+  if (means.defined()) write_results(means, mean, outputs, kSame);
 }
 
 void reduce_var(const Call& call) {
   if (!is_float(call.in[0].dtype)) cpu::kernel_refuses("reduce_var", "integers have no variance");
+  const View means = call.outs > 1 ? call.out[1] : View{};
   if (call.in[0].dtype == DType::f64)
-    var_as<double>(call.out[0], call.in[0], call.attr[0].i);
+    var_as<double>(call.out[0], means, call.in[0], call.attr[0].i);
   else
-    var_as<float>(call.out[0], call.in[0], call.attr[0].i);
+    var_as<float>(call.out[0], means, call.in[0], call.attr[0].i);
 }
 WS_KERNEL("reduce_var", reduce_var)
 
