@@ -5,13 +5,14 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "ops/shape.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
 
 namespace wellspring {
 namespace {
 
-KernelRef kMatmul("matmul");
+KernelRef kMatmul("matmul"), kWhole("matmul_whole");
 KernelRef kColumnSum("column_sum");
 
 bool takes(DType t) { return t == DType::f32 || t == DType::bf16 || t == DType::f64; }
@@ -76,7 +77,9 @@ Tensor product(const Tensor& a, const Tensor& b, DType dtype) {
   shape.push_back(a.size(-2));
   shape.push_back(b.size(-1));
   const Tensor c = Tensor::empty(shape, dtype, a.device());
-  if (c.numel()) launch(kMatmul, {c}, {spread(a, batch), spread(b, batch), Tensor()}, {false});
+  if (c.numel() && is_integer(dtype)) launch(kWhole, {c}, {spread(a, batch), spread(b, batch)});
+  if (c.numel() && !is_integer(dtype))
+    launch(kMatmul, {c}, {spread(a, batch), spread(b, batch), Tensor()}, {false});
   return c;
 }
 
@@ -179,8 +182,11 @@ void check_linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 }  // namespace
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
-  if (!takes(a.dtype())) refuse("matmul", "the dtype must be f32, bf16 or f64", a, b);
+  if (!takes(a.dtype()) && a.dtype() != DType::f16 && !is_integer(a.dtype()))
+    refuse("matmul", "the dtype must be floating or an integer", a, b);
   if (a.dtype() != b.dtype()) refuse("matmul", "the dtypes must be the same", a, b);
+  if (a.dtype() == DType::f16)  // computed in f32
+    return to(matmul(to(a, DType::f32), to(b, DType::f32)), DType::f16);
   if (a.dims() < 1 || b.dims() < 1) refuse("matmul", "both need at least one dimension", a, b);
   const bool row = a.dims() == 1, column = b.dims() == 1;
   const Tensor x = as_matrix(a, true), y = as_matrix(b, false);
@@ -210,6 +216,10 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  if (x.dtype() == DType::f16 && weight.dtype() == DType::f16)  // computed in f32
+    return to(linear(to(x, DType::f32), to(weight, DType::f32),
+                     bias.defined() ? to(bias, DType::f32) : bias),
+              DType::f16);
   check_linear(x, weight, bias);
   Shape shape = x.shape();
   shape[shape.size() - 1] = weight.size(0);

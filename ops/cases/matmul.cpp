@@ -54,6 +54,14 @@ WS_CASES(matmul) {
                 std::to_string(static_cast<int>(b)),
             in({23, 39}, t).with(a), in({39, 35}, t).with(b));
   }
+  for (DType t : {DType::f16, DType::i64, DType::i32, DType::i16, DType::i8, DType::u8}) {
+    add(cases, named("no multiples", t), in({37, 53}, t), in({53, 41}, t));
+    add(cases, named("vectors", t), in({45}, t), in({45}, t));
+    add(cases, named("batches that broadcast", t), in({2, 1, 3, 5}, t), in({4, 5, 2}, t));
+    add(cases, named("nothing to sum", t), in({4, 0}, t), in({0, 3}, t));
+    add(cases, named("strided", t), in({23, 39}, t).with(Layout::transposed),
+        in({39, 35}, t).with(Layout::reversed));
+  }
   for (DType t : {DType::f32, DType::bf16}) {
     // Several blocks of K, tiles and chunks of M and N.
     cases
@@ -110,6 +118,7 @@ WS_CASES(linear) {
     add_linear(named("odd bias", t), in({4, 8}, t).constant(), in({6, 8}, t).constant(),
                in({6}, t).with(Fill::odd).constant());
   }
+  add_linear("f16", in({5, 12}, DType::f16), in({20, 12}, DType::f16), in({20}, DType::f16));
   add_linear("f32 bias of bf16", in({6, 24}, DType::bf16), in({10, 24}, DType::bf16),
              in({10}, DType::f32));
   cases

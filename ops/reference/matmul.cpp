@@ -1,4 +1,4 @@
-// matmul, column_sum.
+// matmul, matmul_whole, column_sum.
 #include "ops/reference/reference.h"
 
 namespace wellspring::reference {
@@ -17,6 +17,17 @@ void matmul(const Call& call) {
   c.write(call.out[0]);
 }
 WS_REFERENCE("matmul", matmul);
+
+void matmul_whole(const Call& call) {
+  const Values a(call.in[0]), b(call.in[1]);
+  Values c(Values(call.out[0]).shape);
+  const int64_t M = a.extent(-2), K = a.extent(-1), N = b.extent(-1);
+  for (int64_t i = 0; i < c.size(); ++i)
+    for (int64_t k = 0; k < K; ++k)
+      c[i] += a[(i / (M * N) * M + i / N % M) * K + k] * b[(i / (M * N) * K + k) * N + i % N];
+  c.write(call.out[0]);
+}
+WS_REFERENCE("matmul_whole", matmul_whole);
 
 void column_sum(const Call& call) {
   const Values x(call.in[0]);
