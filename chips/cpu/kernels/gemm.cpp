@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "chips/cpu/kernels/gemm_rows.h"
+#include "chips/cpu/kernels/gemm_window.h"
 
 WS_KERNELS_BEGIN
 
@@ -34,11 +35,22 @@ struct Operand {
   const void* data;
   int64_t lanes, lane_stride, k_stride;
   DType type;
+  const Window* window = nullptr;
+  bool by_place = false;  // the lanes of the window are places, not positions
 };
 
 template <class Op, int P, class In>
 void pack_as(const Operand& o, int64_t lane, int64_t panels, int64_t k, int64_t count,
              int64_t panel_words, typename Op::Sum* out) {
+  if (o.window) {
+    for (int64_t p = 0; p < panels; ++p) {
+      const int64_t first = lane + p * P;
+      (o.by_place ? pack_elements<Op, P, In>
+                  : pack_positions<Op, P, In>)(*o.window, first, least(P, o.lanes - first), k,
+                                               count, out + p * panel_words);
+    }
+    return;
+  }
   const Lanes<In> source{static_cast<const In*>(o.data), o.lane_stride, o.k_stride};
   // Lanes that are neighbours share cache lines, so few steps of all panels go before the next
   // steps.
@@ -67,6 +79,13 @@ void pack(const Operand& o, int64_t lane, int64_t panels, int64_t k, int64_t cou
   }
 }
 
+// Where the columns of one panel lie in C, from its first.
+struct PanelColumns {
+  int64_t first, stride;
+  bool whole = true;  // at `stride` from one another; else each at its offset
+  int64_t offset[64];
+};
+
 // One product. Positions in C are absolute; `a` and `b` hold the packed chunk at (m0, n0, block0).
 template <class Op, class Out>
 struct Product {
@@ -78,7 +97,7 @@ struct Product {
   const Gemm& g;
   Operand left, right;
   Blocks k;
-  const Sum* bias = nullptr;
+  const Sum *bias = nullptr, *row_bias = nullptr;
   Sum *a = nullptr, *b = nullptr;  // b null: panels of B are packed by the tile
   int64_t m0 = 0, mb = 0, n0 = 0, nb = 0, block0 = 0, blocks = 0;  // the chunk
   int64_t mt = 0, nt = 0;                                          // a tile
@@ -86,8 +105,8 @@ struct Product {
 
   explicit Product(const Gemm& g)
       : g(g),
-        left{g.a, g.m, g.a_row, g.a_col, g.a_type},
-        right{g.b, g.n, g.b_col, g.b_row, g.b_type},
+        left{g.a, g.m, g.a_row, g.a_col, g.a_type, g.a_window, true},
+        right{g.b, g.n, g.b_col, g.b_row, g.b_type, g.b_window, g.b_by_place},
         k(blocks_of(g.k)) {}
 
   int64_t block_words() const { return k.length / Op::kStep; }
@@ -129,36 +148,63 @@ struct Product {
     }
   }
 
-  // out = partial + product + bias of one register tile.
+  // Where a register tile finds its partial sums, and where it goes.
   template <class To>
-  void step(const Sum* pa, const Sum* pb, const Sum* next, int64_t words, const Sum* part,
-            int64_t part_row, int64_t part_col, To* out, int64_t row, int64_t col,
-            const Sum* with_bias, int64_t rows, int64_t cols) const {
-    Target<Sum, To> t{part,
-                      part_row,
-                      part_col,
-                      out,
-                      row,
-                      col,
-                      with_bias,
-                      static_cast<int>(rows),
-                      static_cast<int>(cols)};
+  using Where = Target<Sum, To>;
+
+  // The register tile at (row, column) of the whole product, at the columns that `columns` has; a
+  // C that is scattered goes through a tile of its own.
+  template <class To>
+  void step(const Sum* pa, const Sum* pb, const Sum* next, int64_t words, Where<To> t,
+            const PanelColumns& columns) const {
+    if (columns.whole) return micro<Op>(pa, pb, next, words, t);
+    alignas(64) To tile[kMr * kNrOf];
+    To* out = t.out;
+    if constexpr (std::is_same_v<To, Sum>)
+      if (t.partial == t.out) {
+        for (int m = 0; m < t.rows; ++m)
+          for (int n = 0; n < t.cols; ++n)
+            tile[m * kNrOf + n] = out[m * t.out_row + columns.offset[n]];
+        t.partial = tile, t.partial_row = kNrOf, t.partial_col = 1;
+      }
+    const int64_t row = t.out_row;
+    t.out = tile, t.out_row = kNrOf, t.out_col = 1;
     micro<Op>(pa, pb, next, words, t);
+    for (int m = 0; m < t.rows; ++m)
+      for (int n = 0; n < t.cols; ++n) out[m * row + columns.offset[n]] = tile[m * kNrOf + n];
+  }
+
+  // One panel of columns of C.
+  PanelColumns columns_at(int64_t column, int64_t count) const {
+    PanelColumns c;
+    c.first = column * g.c_col, c.stride = g.c_col;
+    if (!g.c_positions) return c;
+    const Positions& p = *g.c_positions;
+    int64_t x = column % p.out_columns, y = column / p.out_columns % p.out_rows,
+            image = column / (p.out_columns * p.out_rows);
+    const auto place = [&] {
+      return image * p.image_stride + y * p.row_stride + x * p.column_stride;
+    };
+    c.first = place(), c.stride = p.column_stride;
+    for (int64_t n = 0; n < count; ++n) {
+      c.offset[n] = place() - c.first;
+      c.whole = c.whole && c.offset[n] == n * c.stride;
+      if (++x < p.out_columns) continue;
+      x = 0;
+      if (++y == p.out_rows) y = 0, ++image;
+    }
+    return c;
   }
 
   // Tile at (m, n) of the chunk.
   void tile(int64_t m, int64_t n) const {
     const int64_t rows = least(mt, mb - m), cols = least(nt, nb - n);
     const int64_t panels_a = ceil_div(mb, kMr), panels_b = ceil_div(nb, kNrOf);
-    Out* c = static_cast<Out*>(g.c) + (m0 + m) * g.c_row + (n0 + n) * g.c_col;
+    Out* c = static_cast<Out*>(g.c) + (m0 + m) * g.c_row;
     Sum *part, *panel;
-    int64_t part_row = nt, part_col = 1;
+    int64_t part_row = nt;
     carve(part, panel);
-    if constexpr (!kConverts) {
-      part = c, part_row = g.c_row, part_col = g.c_col;
-    } else if (partial) {
-      part = partial + m * nb + n, part_row = nb;
-    }
+    if (kConverts && partial) part = partial + m * nb + n, part_row = nb;
     for (int64_t i = 0; i < blocks; ++i) {
       const int64_t block = block0 + i, count = elements(block);
       const int64_t words = ceil_div(count, Op::kStep);
@@ -171,17 +217,31 @@ struct Product {
           pack<Op, kNr<Op>>(right, n0 + n + j, 1, block * k.length, count, 0, panel);
         const Sum* with_bias = last && bias ? bias + n0 + n + j : nullptr;
         const int64_t here = least(kNrOf, cols - j);
+        const PanelColumns columns = columns_at(n0 + n + j, here);
         for (int64_t r = 0; r < rows; r += kMr) {
           const Sum* pa = a + (i * panels_a + (m + r) / kMr) * block_words() * kMr;
-          const int64_t high = least(kMr, rows - r);
-          Sum* p = part + r * part_row + j * part_col;
+          const Sum* of_rows = last && row_bias ? row_bias + m0 + m + r : nullptr;
+          const int high = static_cast<int>(least(kMr, rows - r)), wide = static_cast<int>(here);
           const Sum* next = b && r + kMr >= rows ? pb + block_words() * kNrOf : pb;
-          if (last || !kConverts)
-            step(pa, pb, next, words, first ? nullptr : p, part_row, part_col,
-                 c + r * g.c_row + j * g.c_col, g.c_row, g.c_col, with_bias, high, here);
-          else
-            step(pa, pb, next, words, first ? nullptr : p, part_row, part_col, p, part_row,
-                 part_col, with_bias, high, here);
+          Out* target = c + r * g.c_row + columns.first;
+          if constexpr (kConverts) {
+            Sum* p = part + r * part_row + j;
+            const Sum* from = first ? nullptr : p;
+            if (last)
+              step<Out>(pa, pb, next, words,
+                        {from, part_row, 1, target, g.c_row, columns.stride, with_bias, of_rows,
+                         high, wide},
+                        columns);
+            else
+              micro<Op>(
+                  pa, pb, next, words,
+                  Where<Sum>{from, part_row, 1, p, part_row, 1, nullptr, nullptr, high, wide});
+          } else {
+            step<Out>(pa, pb, next, words,
+                      {first ? nullptr : target, g.c_row, columns.stride, target, g.c_row,
+                       columns.stride, with_bias, of_rows, high, wide},
+                      columns);
+          }
         }
       }
     }
@@ -190,7 +250,7 @@ struct Product {
   void carve(Sum*& part, Sum*& panel) const {
     const bool waits = kConverts && !partial && k.count > 1;
     const int64_t sums = waits ? mt * nt : 0, words = b ? 0 : block_words() * kNrOf;
-    part = panel = nullptr;
+    part = panel = nullptr;  // without conversion the sums stay in C
     if (sums + words == 0) return;
     panel = static_cast<Sum*>(cpu::scratch(7, (sums + words) * sizeof(Sum)));
     part = panel + words;
@@ -198,12 +258,13 @@ struct Product {
 
   // Memory of the calling thread: the bias as Sum, and sums that wait for conversion.
   void prepare(int64_t waiting) {
-    const int64_t biases = g.bias ? round_to(g.n, 16) : 0;
+    const int64_t count = g.bias_by_row ? g.m : g.n;
+    const int64_t biases = g.bias ? round_to(count, 16) : 0;
     if (biases + waiting == 0) return;
     Sum* out = static_cast<Sum*>(cpu::scratch(6, (biases + waiting) * sizeof(Sum)));
     if (waiting) partial = out + biases;
     if (!g.bias) return;
-    for (int64_t i = 0; i < g.n; ++i) {
+    for (int64_t i = 0; i < count; ++i) {
       const int64_t at = i * g.bias_stride;
       if constexpr (std::is_same_v<Sum, double>)
         out[i] = static_cast<const double*>(g.bias)[at];
@@ -211,13 +272,13 @@ struct Product {
         out[i] = g.bias_type == DType::f32 ? static_cast<const float*>(g.bias)[at]
                                            : to_float(static_cast<const bf16_t*>(g.bias)[at]);
     }
-    bias = out;
+    (g.bias_by_row ? row_bias : bias) = out;
   }
 
   void run() {
 #if defined(__AVX2__)
     if constexpr (sizeof(Sum) == 4)
-      if (g.m <= kStreamRows && g.b_row == 1) {
+      if (g.m <= kStreamRows && g.b_row == 1 && !g.b_window && !g.a_window) {
         prepare(0);
         return multiply_rows<Op, Out>(g, k.length, bias);
       }
@@ -266,7 +327,8 @@ void gemm(const Gemm& given) {
   if (g.m <= 0 || g.n <= 0) return;
   // Rows of C should be rows in memory, and the vectors go along the longer side.
   const bool by_columns = g.c_row == 1 && g.c_col != 1;
-  if (!g.bias && (by_columns || (g.n < 8 && g.n < g.m))) {
+  const bool plain = !g.bias && !g.a_window && !g.b_window && !g.c_positions;
+  if (plain && (by_columns || (g.n < 8 && g.n < g.m))) {
     g = given;
     g.m = given.n, g.n = given.m;
     g.a = given.b, g.a_row = given.b_col, g.a_col = given.b_row, g.a_type = given.b_type;

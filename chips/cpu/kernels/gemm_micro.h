@@ -78,7 +78,8 @@ struct Target {
   int64_t partial_row, partial_col;
   Out* out;
   int64_t out_row, out_col;
-  const Sum* bias;  // null: none
+  const Sum* bias;      // of the columns; null: none
+  const Sum* row_bias;  // of the rows; null: none
   int rows, cols;
 };
 
@@ -121,6 +122,7 @@ WS_INLINE void finish(const native<typename Op::Sum> (&acc)[kMr][2],
         v1 = load_native(t.partial + m * t.partial_row + kW) + v1;
       }
       if (t.bias) v0 += b0, v1 += b1;
+      if (t.row_bias) v0 += t.row_bias[m], v1 += t.row_bias[m];
       store_pair(t.out + m * t.out_row, v0, v1);
     }
     return;
@@ -133,6 +135,7 @@ WS_INLINE void finish(const native<typename Op::Sum> (&acc)[kMr][2],
       Sum v = tile[m][n];
       if (t.partial) v = t.partial[m * t.partial_row + n * t.partial_col] + v;
       if (t.bias) v += t.bias[n];
+      if (t.row_bias) v += t.row_bias[m];
       t.out[m * t.out_row + n * t.out_col] = convert(v, t.out);
     }
 }
