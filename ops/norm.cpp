@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "ops/norm_call.h"
 #include "ops/packed.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
@@ -79,19 +80,22 @@ Tensors gradients(BackwardContext& ctx, const NormCall& c, const Tensor& value, 
   return result;
 }
 
-// {sum, normalised}; sum is undefined without a residual.
-std::tuple<Tensor, Tensor> normalise(const NormCall& c, std::optional<DType> dtype) {
+// {sum, normalised}; sum is undefined without a residual. `with_stats` gets the statistics of the
+// rows.
+std::tuple<Tensor, Tensor> normalise(const NormCall& c, std::optional<DType> dtype,
+                                     Tensor* with_stats = nullptr) {
   check(c, dtype);
   const bool recorded = should_record({&c.residual, &c.x, &c.weight, &c.bias});
   const Shape& shape = c.x.shape();
   const Tensor x = packed(c.x), y = Tensor::empty(shape, dtype.value_or(c.x.dtype()), x.device());
   Tensor sum, stats;
   if (c.adds) sum = Tensor::empty(shape, c.residual.dtype(), x.device());
-  if (recorded)
+  if (recorded || with_stats)
     stats = Tensor::empty({shape.numel() / shape[shape.size() - 1], c.layer ? 2 : 1}, DType::f32,
                           x.device());
   const Tensor weight = packed(c.weight), bias = packed(c.bias);
   launch(c.layer ? kLayer : kRms, {y, stats, sum}, {x, weight, bias, packed(c.residual)}, {c.eps});
+  if (with_stats) *with_stats = stats;
   if (!recorded) return {sum, y};
   Tensors inputs, outputs;
   if (c.adds) inputs = {c.residual}, outputs = {sum};
@@ -109,6 +113,14 @@ std::tuple<Tensor, Tensor> normalise(const NormCall& c, std::optional<DType> dty
 }
 
 }  // namespace
+
+std::tuple<Tensor, Tensor> layer_norm_with_stats(const char* op, const Tensor& x,
+                                                 const Tensor& weight, const Tensor& bias,
+                                                 double eps) {
+  Tensor stats;
+  const Tensor y = std::get<1>(normalise({op, true, false, {}, x, weight, bias, eps}, {}, &stats));
+  return {y, stats};
+}
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, std::optional<DType> dtype) {
   return std::get<1>(normalise({"rms_norm", false, false, {}, x, weight, {}, eps}, dtype));

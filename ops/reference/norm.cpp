@@ -58,6 +58,59 @@ void norm_backward(const Call& call) {
   if (Layer) dbias.write(call.out[3]);
 }
 
+// The groups of x [N, C, L]: element i of the whole belongs to group(i) and channel(i).
+struct Groups {
+  int64_t channels, width, groups, size;
+  Groups(const Values& x, int64_t groups)
+      : channels(x.extent(1)),
+        width(x.extent(2)),
+        groups(groups),
+        size(channels / groups * width) {}
+  int64_t group(int64_t i) const { return i / size; }
+  int64_t channel(int64_t i) const { return i / width % channels; }
+};
+
+void group_norm(const Call& call) {
+  const Values x(call.in[0]), weight(call.in[1]), bias(call.in[2]);
+  const Groups g(x, call.attr[0].i);
+  Values y(x.shape), stats(Shape{x.size() / g.size, 2});
+  const auto n = static_cast<double>(g.size);
+  for (int64_t i = 0; i < x.size(); ++i) stats[2 * g.group(i)] += x[i] / n;
+  for (int64_t i = 0; i < x.size(); ++i) {
+    const double d = x[i] - stats[2 * g.group(i)];
+    stats[2 * g.group(i) + 1] += d * d / n;
+  }
+  for (int64_t k = 0; k < stats.size(); k += 2)
+    stats[k + 1] = 1 / std::sqrt(stats[k + 1] + call.attr[1].f);
+  for (int64_t i = 0; i < x.size(); ++i)
+    y[i] = (x[i] - stats[2 * g.group(i)]) * stats[2 * g.group(i) + 1] * weight[g.channel(i)] +
+           bias[g.channel(i)];
+  y.write(call.out[0]);
+  stats.write(call.out[1]);
+}
+WS_REFERENCE("group_norm", group_norm);
+
+void group_norm_backward(const Call& call) {
+  const Values dy(call.in[0]), x(call.in[1]), weight(call.in[2]), stats(call.in[3]);
+  const Groups g(x, call.attr[0].i);
+  Values dx(x.shape), dweight(weight.shape), dbias(weight.shape), means(stats.shape);
+  const auto normal = [&](int64_t i) {
+    return (x[i] - stats[2 * g.group(i)]) * stats[2 * g.group(i) + 1];
+  };
+  for (int64_t i = 0; i < x.size(); ++i) {
+    const double share = dy[i] * weight[g.channel(i)] / static_cast<double>(g.size);
+    means[2 * g.group(i)] += share, means[2 * g.group(i) + 1] += share * normal(i);
+    dweight[g.channel(i)] += dy[i] * normal(i), dbias[g.channel(i)] += dy[i];
+  }
+  for (int64_t i = 0; i < x.size(); ++i)
+    dx[i] = stats[2 * g.group(i) + 1] * (dy[i] * weight[g.channel(i)] - means[2 * g.group(i)] -
+                                         normal(i) * means[2 * g.group(i) + 1]);
+  dx.write(call.out[0]);
+  dweight.write(call.out[1]);
+  dbias.write(call.out[2]);
+}
+WS_REFERENCE("group_norm_backward", group_norm_backward);
+
 constexpr Kernel kRms = norm<false>, kLayer = norm<true>;
 constexpr Kernel kRmsBackward = norm_backward<false>, kLayerBackward = norm_backward<true>;
 WS_REFERENCE("rms_norm", kRms);

@@ -1,0 +1,109 @@
+// Group normalisation of packed x [N, C, L].
+//   "group_norm"           out {y, stats [N groups, {mean, rstd}]}, in {x, weight, bias}, attr
+//   {groups, eps} "group_norm_backward"  out {dx, dweight, dbias}, in {dy, x, weight, stats}, attr
+//   {groups}
+// weight, bias and their gradients are f32 [C]. A tile is one group of one image; what each adds to
+// the gradients of the weights is kept apart and added in the order of the images.
+
+#include <cmath>
+
+#include "chips/cpu/kernels/rows.h"
+
+WS_KERNELS_BEGIN
+
+// The rows of a group as one row, and as one row for each channel.
+struct Groups {
+  Rows whole, channels;
+  int64_t images, groups, each;  // channels of a group
+
+  Groups(const char* kernel, const View& x, int64_t groups) : groups(groups) {
+    channels = packed_rows(kernel, x);
+    whole = channels;
+    images = x.shape[0], each = x.shape[1] / groups;
+    channels.count = images * x.shape[1], channels.width = x.shape[2];
+    whole.count = images * groups, whole.width = each * channels.width;
+  }
+};
+
+void group_norm(const Call& call) {
+  const Groups x("group_norm", call.in[0], call.attr[0].i), y("group_norm", call.out[0], x.groups);
+  const auto* weight = static_cast<const float*>(call.in[1].data);
+  const auto* bias = static_cast<const float*>(call.in[2].data);
+  auto* stats = static_cast<float*>(call.out[1].data);
+  const double eps = call.attr[1].f;
+  const int64_t width = x.channels.width, all = x.whole.width;
+  parallel_for(x.whole.count, [&](int64_t tile) {
+    const float* v = x.whole.read(tile, row_buffer(0, all));
+    const auto n = static_cast<float>(all);
+    const float mean = row_sum(all, [&](int64_t i, int m) { return load_n(v + i, m); }) / n;
+    const float squares = row_sum(all, [&](int64_t i, int m) {
+      const vf d = (m == kLanes ? load(v + i) : load_part(v + i, m, mean)) - mean;
+      return d * d;
+    });
+    const auto rstd = static_cast<float>(1.0 / std::sqrt(static_cast<double>(squares / n) + eps));
+    stats[2 * tile] = mean, stats[2 * tile + 1] = rstd;
+    float* to = y.whole.target(tile, row_buffer(1, all));
+    for (int64_t c = 0; c < x.each; ++c) {
+      const int64_t channel = tile % x.groups * x.each + c;
+      const float scale = rstd * weight[channel], shift = bias[channel];
+      const float* from = v + c * width;
+      float* out = to + c * width;
+      each_vector(width, [&](int64_t i, int m) {
+        store_n(out + i, (load_n(from + i, m) - mean) * scale + shift, m);
+      });
+    }
+    y.whole.finish(tile, to);
+  });
+}
+WS_KERNEL("group_norm", group_norm)
+
+void group_norm_backward(const Call& call) {
+  const int64_t groups = call.attr[0].i;
+  const Groups dx("group_norm_backward", call.out[0], groups),
+      dy("group_norm_backward", call.in[0], groups), x("group_norm_backward", call.in[1], groups);
+  const auto* weight = static_cast<const float*>(call.in[2].data);
+  const auto* stats = static_cast<const float*>(call.in[3].data);
+  const int64_t width = x.channels.width, all = x.whole.width, count = x.channels.count;
+  // For each channel of each image: the sums of dy h and of dy.
+  float* sums = static_cast<float*>(cpu::scratch(7, (2 * count + 2) * sizeof(float)));
+  parallel_for(x.whole.count, [&](int64_t tile) {
+    const float mean = stats[2 * tile], rstd = stats[2 * tile + 1];
+    const float* v = x.whole.read(tile, row_buffer(0, all));
+    const float* g = dy.whole.read(tile, row_buffer(1, all));
+    float mean_g = 0, mean_gh = 0;
+    for (int64_t c = 0; c < x.each; ++c) {
+      const float *a = v + c * width, *b = g + c * width;
+      const float with = row_sum(width, [&](int64_t i, int m) {
+        return load_n(b + i, m) * ((load_n(a + i, m) - mean) * rstd);
+      });
+      const float plain = row_sum(width, [&](int64_t i, int m) { return load_n(b + i, m); });
+      const float w = weight[tile % groups * x.each + c];
+      sums[2 * (tile * x.each + c)] = with, sums[2 * (tile * x.each + c) + 1] = plain;
+      mean_gh += w * with, mean_g += w * plain;
+    }
+    mean_g /= static_cast<float>(all), mean_gh /= static_cast<float>(all);
+    float* to = dx.whole.target(tile, row_buffer(2, all));
+    for (int64_t c = 0; c < x.each; ++c) {
+      const float w = weight[tile % groups * x.each + c];
+      const float *a = v + c * width, *b = g + c * width;
+      float* out = to + c * width;
+      each_vector(width, [&](int64_t i, int m) {
+        const vf h = (load_n(a + i, m) - mean) * rstd;
+        store_n(out + i, ((load_n(b + i, m) * w - mean_g) - h * mean_gh) * rstd, m);
+      });
+    }
+    dx.whole.finish(tile, to);
+  });
+  auto* dweight = static_cast<float*>(call.out[1].data);
+  auto* dbias = static_cast<float*>(call.out[2].data);
+  const int64_t channels = groups * x.each;
+  for (int64_t c = 0; c < channels; ++c) {
+    float with = 0, plain = 0;
+    for (int64_t n = 0; n < x.images; ++n)
+      with += sums[2 * (n * channels + c)], plain += sums[2 * (n * channels + c) + 1];
+    dweight[c] = with, dbias[c] = plain;
+  }
+}
+WS_KERNEL("group_norm_backward", group_norm_backward)
+
+WS_KERNELS_END
