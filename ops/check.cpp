@@ -56,6 +56,14 @@ Tensor packed_copy(const Tensor& t, DType dtype) {
   return copy;
 }
 
+// A packed copy of complex values as pairs of real ones.
+Tensor as_pairs(const Tensor& t) {
+  const Tensor copy = packed_copy(t, t.dtype());
+  Shape shape = t.shape();
+  shape.push_back(2);
+  return Tensor::wrap(copy.data(), shape, DType::f32, copy.handle());
+}
+
 bool wants_gradient(const CaseInput& input, const Tensor& t) {
   return input.gradient && t.defined() && is_float(t.dtype()) && t.numel() > 0;
 }
@@ -254,6 +262,7 @@ std::string difference(const Tensor& ours, const Tensor& expected, const Operato
     return ours.defined() == expected.defined() ? "" : "defined on one side only";
   if (!(ours.shape() == expected.shape()) || ours.dtype() != expected.dtype())
     return str(ours.text(), " instead of ", expected.text());
+  if (is_complex(ours.dtype())) return difference(as_pairs(ours), as_pairs(expected), c, slack);
   if (is_integer(ours.dtype())) {
     std::vector<int64_t> a = ours.to_vector<int64_t>(), b = expected.to_vector<int64_t>();
     for (size_t i = 0; i < a.size(); ++i)

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "ops/complex.h"
 #include "ops/dims.h"
 #include "ops/pointwise_call.h"
 #include "ops/shape.h"
@@ -22,7 +23,7 @@ Tensor packed(const Tensor& x, DType dtype) {
 }
 
 void check_convertible(const char* op, const Tensor& x, DType to) {
-  if (is_complex(x.dtype()) != is_complex(to))
+  if (is_complex(x.dtype()) && !is_complex(to))
     throw Error(Fault::usage, str(op, ": ", x.text(), " does not convert to ", name_of(to)));
 }
 
@@ -58,9 +59,10 @@ Tensor to(const Tensor& x, DType dtype) {
   if (x.dtype() == dtype) return x;
   check_convertible("to", x, dtype);
   const Tensor y = packed(x, dtype);
-  if (is_float(dtype) && should_record({&x}))
-    record("to", {x}, {y},
-           [from = x.dtype()](BackwardContext& c) -> Tensors { return {to(c.grad(), from)}; });
+  if ((is_float(dtype) || is_complex(dtype)) && should_record({&x}))
+    record("to", {x}, {y}, [from = x.dtype()](BackwardContext& c) -> Tensors {
+      return {to(is_complex(from) ? c.grad() : real(c.grad()), from)};
+    });
   return y;
 }
 
@@ -96,8 +98,6 @@ const Tensor& copy_(const Tensor& x, const Tensor& source) {
 
 const Tensor& fill_(const Tensor& x, Scalar value) {
   check_target("fill_", x);
-  if (is_complex(x.dtype()))
-    throw Error(Fault::usage, str("fill_ of ", x.text(), ": complex tensors are not filled"));
   const bool recorded = should_record({&x});
   mark_in_place("fill_", x, recorded);
   launch(kFill, {x}, {}, {value.f});

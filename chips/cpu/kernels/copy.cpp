@@ -178,9 +178,49 @@ void copy_exchanged(PairPlan p, const Converter& c, int across) {
   });
 }
 
+// The real (0) or imaginary (1) parts of complex values.
+struct ComplexPart {
+  View view;
+  int64_t strides[kMaxDims];
+  ComplexPart(const View& v, int part) : view(v) {
+    for (int d = 0; d < v.dims; ++d) strides[d] = 2 * v.strides[d];
+    view.data = static_cast<float*>(v.data) + part, view.dtype = DType::f32;
+    view.strides = strides;
+  }
+  ComplexPart(const ComplexPart&) = delete;
+};
+
+void fill(const Call& call) {
+  const View& to = call.out[0];
+  if (is_complex(to.dtype)) {
+    const ComplexPart real(to, 0), imaginary(to, 1);
+    const Attr zero = 0.0;
+    Call part = call;
+    part.out = &real.view;
+    fill(part);
+    part.out = &imaginary.view, part.attr = &zero;
+    return fill(part);
+  }
+  const StoreRow<double> put = storer<double>(to.dtype);
+  alignas(8) char element[8];
+  put(element, 1, 1, &call.attr[0].f);
+  const PairPlan p = plan_pair(to, element, to.dtype, nullptr);
+  if (p.count) copy_rows(p, make_converter(to.dtype, to.dtype));
+}
+WS_KERNEL("fill", fill)
+
 void copy(const Call& call) {
   const View& to = call.out[0];
   const View& from = call.in[0];
+  if (is_complex(to.dtype) && !is_complex(from.dtype)) {
+    const ComplexPart real(to, 0), imaginary(to, 1);
+    const Attr zero = 0.0;
+    Call part = call;
+    part.out = &real.view;
+    copy(part);
+    part.out = &imaginary.view, part.attr = &zero, part.attrs = 1;
+    return fill(part);
+  }
   const PairPlan p = plan_pair(to, from.data, from.dtype, from.strides);
   if (p.count == 0) return;
   const Converter c = make_converter(to.dtype, from.dtype);
@@ -198,17 +238,6 @@ void copy(const Call& call) {
   }
 }
 WS_KERNEL("copy", copy)
-
-void fill(const Call& call) {
-  const View& to = call.out[0];
-  const StoreRow<double> put = storer<double>(to.dtype);
-  if (!put) cpu::kernel_refuses("fill", "complex values");
-  alignas(8) char element[8];
-  put(element, 1, 1, &call.attr[0].f);
-  const PairPlan p = plan_pair(to, element, to.dtype, nullptr);
-  if (p.count) copy_rows(p, make_converter(to.dtype, to.dtype));
-}
-WS_KERNEL("fill", fill)
 
 template <class W>
 void accumulate_as(const View& sum, const View& more) {
@@ -232,6 +261,11 @@ void accumulate_as(const View& sum, const View& more) {
 void accumulate(const Call& call) {
   const View& sum = call.out[0];
   const View& more = call.in[0];
+  if (is_complex(sum.dtype) && is_complex(more.dtype)) {
+    for (int part : {0, 1})
+      accumulate_as<float>(ComplexPart(sum, part).view, ComplexPart(more, part).view);
+    return;
+  }
   if (!is_float(sum.dtype) || !is_float(more.dtype))
     cpu::kernel_refuses("accumulate", "gradients are floating");
   if (sum.dtype == DType::f64 || more.dtype == DType::f64)
