@@ -39,5 +39,29 @@ WS_CASES(dropout) {
           .backward_too();
 }
 
+WS_CASES(native_dropout) {
+  for (DType t : {DType::f64, DType::f32, DType::bf16, DType::f16})
+    for (double p : {0.0, 0.3, 1.0})
+      for (bool train : {true, false})
+        cases
+            .add(std::string(name_of(t)) + " " + std::to_string(p) + (train ? "" : " off"),
+                 {random_input({7, 130}, t).with(train ? Layout::packed : Layout::transposed)},
+                 [=](const Tensors& in) -> Tensors {
+                   const auto [y, mask] = native_dropout(in[0], p, train, 0x1234567890abcdef, 5);
+                   return {y, mask};
+                 })
+            .f64();
+}
+WS_CASES(native_dropout_backward) {
+  for (DType t : {DType::f64, DType::f32, DType::bf16, DType::f16})
+    cases
+        .add(std::string(name_of(t)),
+             {random_input({7, 30}, t), random_input({7, 30}, DType::boolean)},
+             [](const Tensors& in) -> Tensors {
+               return {native_dropout_backward(in[0], in[1], 1.25)};
+             })
+        .f64();
+}
+
 }  // namespace
 }  // namespace wellspring

@@ -73,5 +73,34 @@ WS_CASES(rotary) {
         .backward_too();
 }
 
+WS_CASES(apply_rotary_position_embedding) {
+  struct Form {
+    Shape q, k, ids;
+  };
+  const Form forms[] = {{{2, 5, 3, 16}, {2, 5, 1, 16}, {2, 5}},
+                        {{7, 3, 30}, {7, 2, 30}, {7}},
+                        {{2, 3, 5, 3, 16}, {2, 3, 5, 1, 16}, {2, 3, 5}}};
+  for (DType t : {DType::f64, DType::f32, DType::bf16, DType::f16})
+    for (const Form& f : forms)
+      for (bool ids : {false, true})
+        for (bool interleaved : {false, true}) {
+          const CaseInput table =
+              random_input({9, f.q[f.q.size() - 1] / 2}, t == DType::bf16 ? t : DType::f32)
+                  .constant();
+          cases
+              .add(std::string(name_of(t)) + " " + f.q.text() + (ids ? " ids" : "") +
+                       (interleaved ? " interleaved" : ""),
+                   {random_input(f.q, t), random_input(f.k, t), table, table,
+                    ids ? ids_input(f.ids, 0, 9, DType::i64) : no_input()},
+                   [=](const Tensors& in) -> Tensors {
+                     const auto [q, k] = apply_rotary_position_embedding(in[0], in[1], in[2], in[3],
+                                                                         in[4], interleaved);
+                     return {q, k};
+                   })
+              .sums(4)
+              .f64();
+        }
+}
+
 }  // namespace
 }  // namespace wellspring
