@@ -10,7 +10,6 @@
 #include "python/src/casters.h"
 #include "tensor/allocator.h"
 #include "tensor/autograd.h"
-#include "tensor/dispatch.h"
 #include "tensor/hit_log.h"
 #include "tensor/switches.h"
 
