@@ -39,6 +39,7 @@ TYPES = {
     "const std::optional<Shape>&": "Size | None",
     "const std::vector<int>&": "Size | None",
     "const std::vector<int64_t>&": "Sequence[int]",
+    "const std::vector<double>&": "Sequence[float]",
     "std::span<const int64_t>": "Sequence[int]",
     "std::string_view": "str",
     "const std::string&": "str",
@@ -101,6 +102,8 @@ class Parameter:
             if self.type == "Device":
                 return text + " = Device{}"
             return text + ".none() = nb::none()"
+        if self.default.startswith("{"):  # numbers of a list
+            return f"{text} = nb::make_tuple({self.default[1:-1]})"
         return f"{text} = {self.default}"
 
     def stub(self):
@@ -114,6 +117,8 @@ class Parameter:
             default = DEFAULTS[default]
         elif self.type == "DType":
             default = "..."
+        elif default.startswith("{"):
+            default = f"({default[1:-1]},)"
         if default == "None" and "None" not in kind:
             kind += " | None"
         return f"{self.python}: {kind} = {default}"

@@ -115,6 +115,31 @@ struct type_caster<std::vector<int64_t>> {
 };
 
 template <>
+struct type_caster<std::vector<double>> {
+  NB_TYPE_CASTER(std::vector<double>, const_name("collections.abc.Sequence[float] | None"))
+  bool from_python(handle source, uint32_t, cleanup_list*) noexcept {
+    value.clear();
+    if (source.is_none()) return true;
+    if (!PyList_Check(source.ptr()) && !PyTuple_Check(source.ptr())) return false;
+    for (Py_ssize_t i = 0, n = PySequence_Fast_GET_SIZE(source.ptr()); i < n; ++i) {
+      const double x = PyFloat_AsDouble(PySequence_Fast_GET_ITEM(source.ptr(), i));
+      if (x == -1 && PyErr_Occurred()) {
+        PyErr_Clear();
+        return false;
+      }
+      value.push_back(x);
+    }
+    return true;
+  }
+  static handle from_cpp(const std::vector<double>& list, rv_policy, cleanup_list*) noexcept {
+    PyObject* tuple = PyTuple_New(static_cast<Py_ssize_t>(list.size()));
+    for (size_t i = 0; i < list.size(); ++i)
+      PyTuple_SET_ITEM(tuple, static_cast<Py_ssize_t>(i), PyFloat_FromDouble(list[i]));
+    return tuple;
+  }
+};
+
+template <>
 struct type_caster<std::span<const int64_t>> {
   NB_TYPE_CASTER(std::span<const int64_t>, const_name("collections.abc.Sequence[int]"))
   bool from_python(handle source, uint32_t, cleanup_list*) noexcept {
