@@ -122,6 +122,7 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
   Shape still = shape;
   for (int i = 0; i < still.size(); ++i) still[i] = 0;
   View spread{one.data(), dtype, shape.size(), t.shape().data(), still.data()};
+  if (t.numel() == 0) return t.to_device(device);
   if (value == 0 && !std::signbit(value))
     std::memset(t.data(), 0, t.storage()->bytes);
   else
