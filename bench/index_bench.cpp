@@ -127,21 +127,11 @@ double answer(std::istringstream& line) {
   NoGrad none;
   Tensor result;
   const double time = median_seconds(seconds, [&] { result = found->second(in); });
-  if (output != "-") {
-    const auto values = result.to_vector<float>();
-    std::ofstream(output, std::ios::binary)
-        .write(reinterpret_cast<const char*>(values.data()),
-               static_cast<std::streamsize>(values.size() * 4));
-  }
+  if (output != "-") write_values(output, result.to_vector<float>());
   return time;
 }
 
 }  // namespace
 }  // namespace wellspring
 
-int main() {
-  for (std::string line; std::getline(std::cin, line);) {
-    std::istringstream words(line);
-    std::cout << wellspring::answer(words) << std::endl;
-  }
-}
+int main() { return wellspring::answer_lines(wellspring::answer); }

@@ -1,9 +1,13 @@
 #pragma once
-// What the programs of bench/ time with.
+// What the programs of bench/ share: time, and answering a script.
 
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+#include <string>
 #include <vector>
 
 namespace wellspring {
@@ -27,6 +31,23 @@ double median_seconds(double budget, F&& f) {
   const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
   std::nth_element(times.begin(), middle, times.end());
   return *middle;
+}
+
+/// Writes numbers to a file as f32.
+inline void write_values(const std::string& file, const std::vector<float>& values) {
+  std::ofstream(file, std::ios::binary)
+      .write(reinterpret_cast<const char*>(values.data()),
+             static_cast<std::streamsize>(values.size() * sizeof(float)));
+}
+
+/// Answers each line of standard input with a line: what answer(words) gives.
+template <class F>
+int answer_lines(F&& answer) {
+  for (std::string line; std::getline(std::cin, line);) {
+    std::istringstream words(line);
+    std::cout << answer(words) << std::endl;
+  }
+  return 0;
 }
 
 }  // namespace wellspring
