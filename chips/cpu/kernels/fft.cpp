@@ -167,6 +167,15 @@ void long_r2c(LongPlan& plan, const Lines& in, const Lines& out, float scale) {
   });
 }
 
+// exp(-2 pi i k / n) for k < n, in the thread's memory beside the plan's tables.
+Circle circle_of(int64_t n) {
+  Circle turn{};
+  turn.re = static_cast<float*>(cpu::scratch(2, static_cast<size_t>(2 * n) * sizeof(float)));
+  turn.im = turn.re + n;
+  fill_circle(n, turn);
+  return turn;
+}
+
 void fft_r2c(const Call& call) {
   const int dim = dim_of("fft_r2c", call, DType::c64, DType::f32);
   const auto scale = static_cast<float>(call.attr[1].f);
@@ -175,13 +184,7 @@ void fft_r2c(const Call& call) {
   const bool even = n % 2 == 0;
   if (LongPlan plan(even ? half : 0); plan) return long_r2c(plan, in, out, scale);
   FftPlan plan(even ? half : n);
-  // exp(-2 pi i k / n), after the plan's tables.
-  Circle turn{};
-  if (even && out.count) {
-    turn.re = static_cast<float*>(cpu::scratch(2, static_cast<size_t>(2 * n) * sizeof(float)));
-    turn.im = turn.re + n;
-    fill_circle(n, turn);
-  }
+  const Circle turn = even && out.count ? circle_of(n) : Circle{};
   each_lines(plan, out.count, [&](int64_t first, FftLine x, vf_native* work) {
     const Lanes from(in, first), to(out, first);
     if (!even) {
@@ -232,12 +235,7 @@ void fft_c2r(const Call& call) {
   const bool even = n % 2 == 0;
   if (LongPlan plan(even ? half : 0); plan) return long_c2r(plan, in, out, scale);
   FftPlan plan(even ? half : n);
-  Circle turn{};
-  if (even && out.count) {
-    turn.re = static_cast<float*>(cpu::scratch(2, static_cast<size_t>(2 * n) * sizeof(float)));
-    turn.im = turn.re + n;
-    fill_circle(n, turn);
-  }
+  const Circle turn = even && out.count ? circle_of(n) : Circle{};
   each_lines(plan, out.count, [&](int64_t first, FftLine x, vf_native* work) {
     const Lanes from(in, first), to(out, first);
     // The first value, and the middle one of an even number, count as real.

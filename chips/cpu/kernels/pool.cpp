@@ -8,18 +8,9 @@
 // A tile is some planes.
 
 #include "chips/cpu/kernels/convert.h"
+#include "chips/cpu/kernels/planes.h"
 
 WS_KERNELS_BEGIN
-
-// Calls f(plane, image, channel) in parallel.
-template <class F>
-void each_plane(const View& x, int64_t work, F&& f) {
-  const int64_t planes = x.shape[0] * x.shape[1], per = 1 + 16384 / (work + 1);
-  parallel_for((planes + per - 1) / per, [&](int64_t tile) {
-    for (int64_t p = tile * per; p < planes && p < (tile + 1) * per; ++p)
-      f(p, p / x.shape[1], p % x.shape[1]);
-  });
-}
 
 // A plane's values, row-major, in the thread's memory.
 template <class W>
