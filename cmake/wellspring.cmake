@@ -16,6 +16,8 @@ endfunction()
 function(ws_together target)
   if(WELLSPRING_UNITY)
     set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 6)
+    # An included source is no header: its classes may hold what its anonymous namespace has.
+    target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
   endif()
 endfunction()
 
