@@ -134,4 +134,4 @@ double answer(std::istringstream& line) {
 }  // namespace
 }  // namespace wellspring
 
-int main() { return wellspring::answer_lines(wellspring::answer); }
+int main() { return wellspring::answer_lines(std::cin, std::cout, wellspring::answer); }

@@ -75,4 +75,4 @@ double answer(std::istringstream& line) {
 }  // namespace
 }  // namespace wellspring
 
-int main() { return wellspring::answer_lines(wellspring::answer); }
+int main() { return wellspring::answer_lines(std::cin, std::cout, wellspring::answer); }

@@ -5,7 +5,8 @@
 #include <chrono>
 #include <cstddef>
 #include <fstream>
-#include <iostream>
+#include <istream>
+#include <ostream>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -40,12 +41,12 @@ inline void write_values(const std::string& file, const std::vector<float>& valu
              static_cast<std::streamsize>(values.size() * sizeof(float)));
 }
 
-/// Answers each line of standard input with a line: what answer(words) gives.
+/// Answers each line of `in` with a line of `out`: what answer(words) gives.
 template <class F>
-int answer_lines(F&& answer) {
-  for (std::string line; std::getline(std::cin, line);) {
+int answer_lines(std::istream& in, std::ostream& out, F&& answer) {
+  for (std::string line; std::getline(in, line);) {
     std::istringstream words(line);
-    std::cout << answer(words) << std::endl;
+    out << answer(words) << std::endl;
   }
   return 0;
 }
