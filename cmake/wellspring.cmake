@@ -21,6 +21,15 @@ function(ws_together target)
   endif()
 endfunction()
 
+# ws_headers_once(TARGET HEADER...): headers that are read once for all sources of a target. Only beside
+# ws_together: other builds see whether each source includes what it uses.
+function(ws_headers_once target)
+  if(WELLSPRING_UNITY)
+    target_precompile_headers(${target} PRIVATE ${ARGN})
+    target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)  # for ccache
+  endif()
+endfunction()
+
 # ws_test(FOLDER LIBRARY...): builds FOLDER_test from FOLDER/*_test.cpp and registers it with ctest.
 function(ws_test folder)
   if(NOT WELLSPRING_TESTS)

@@ -38,7 +38,7 @@ add_custom_command(
   COMMENT "Device source")
 target_sources(wellspring_engine PRIVATE ${generated_sources} ${embedded})
 add_dependencies(wellspring_engine ops_generated)
-foreach(isa portable avx2 avx512 avx512bf16)
+foreach(isa portable avx2 avx512)
   if(TARGET kernels_${isa})
     target_sources(kernels_${isa} PRIVATE ${generated_kernels})
     add_dependencies(kernels_${isa} ops_generated)

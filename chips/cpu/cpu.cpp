@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -140,7 +141,15 @@ std::vector<NamedKernel> kernels_of(Isa isa) {
       begin = __start_ws_kernels_avx512bf16, end = __stop_ws_kernels_avx512bf16;
       break;
   }
-  return {begin, end};
+  std::vector<NamedKernel> kernels(begin, end);
+  if (isa == Isa::avx512bf16 && begin != end) {  // kernels that multiply; the others are avx512's
+    const std::vector<NamedKernel> others = kernels_of(Isa::avx512);
+    if (others.empty()) return {};
+    for (const NamedKernel& other : others)
+      if (std::none_of(begin, end, [&](const NamedKernel& own) { return std::string_view(own.name) == other.name; }))
+        kernels.push_back(other);
+  }
+  return kernels;
 }
 
 namespace {
