@@ -6,6 +6,7 @@
 
 #include "base/index_error.h"
 #include "base/threads.h"
+#include "ops/generator.h"
 #include "ops/registry.h"
 #include "python/src/casters.h"
 #include "tensor/allocator.h"
@@ -76,6 +77,8 @@ void bind_runtime(nb::module_& m) {
   m.attr("__version__") = WELLSPRING_VERSION;
   m.def("set_threads", &set_threads, nb::arg("n"),
         "Sets the number of threads that kernels run on. The bits of results do not depend on it.");
+  m.def("manual_seed", &manual_seed, nb::arg("seed"),
+        "Starts the generator that random operators without a seed of their own draw from anew.");
   m.def("get_threads", &threads, "The number of threads that kernels run on.");
   nb::class_<GradScope>(m, "no_grad", "Scope without recording: `with wellspring.no_grad(): ...`.")
       .def(nb::init<>())

@@ -152,6 +152,15 @@ class Operators(unittest.TestCase):
         ws.adamw_(x, ws.tensor([1.0, 1.0]), m, v, None, lr=0.5)
         self.assertAlmostEqual(x.tolist()[0], 0.5, places=5)
 
+    def test_seeds(self):
+        ws.manual_seed(3)
+        first, second = ws.rand(100).tolist(), ws.rand(100).tolist()
+        ws.manual_seed(3)
+        self.assertEqual(ws.rand(100).tolist(), first)
+        self.assertNotEqual(first, second)
+        self.assertEqual(ws.zeros((2, 3)).shape, (2, 3))
+        self.assertEqual(ws.arange(3).tolist(), [0, 1, 2])
+
     def test_exceptions_as_pytorchs(self):
         a, b = ws.tensor([[1.0, 2.0, 3.0]]), ws.tensor([[1.0, 2.0]])
         with self.assertRaisesRegex(RuntimeError, r"\[1, 3\].*\[1, 2\]"):

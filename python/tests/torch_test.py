@@ -238,6 +238,27 @@ class Switches(unittest.TestCase):
         self.assertEqual(wt.counts(), {})
         self.assertNotIn(wt.VARIABLE, os.environ)
 
+    def test_random_only_when_asked(self):
+        def draw():
+            torch.manual_seed(5)
+            return F.dropout(torch.ones(100000), 0.3), torch.empty(100000).normal_(1, 2), torch.empty(1000).uniform_(2, 3)
+        theirs = draw()
+        with wt.use():
+            for a, b in zip(draw(), theirs):
+                self.assertTrue(torch.equal(a, b))
+        with wt.use(random=True):
+            first = draw()
+            self.assertEqual(self.ran("bernoulli_.float"), 1)
+        with wt.use(random=True):
+            for a, b in zip(draw(), first):
+                self.assertTrue(torch.equal(a, b))
+        dropped, normal, uniform = first
+        self.assertAlmostEqual((dropped == 0).float().mean().item(), 0.3, delta=0.01)
+        self.assertAlmostEqual(dropped.max().item(), 1 / 0.7, places=5)
+        self.assertAlmostEqual(normal.mean().item(), 1, delta=0.05)
+        self.assertAlmostEqual(normal.std().item(), 2, delta=0.05)
+        self.assertTrue(2 <= uniform.min() and uniform.max() <= 3 and uniform.std() > 0.2)
+
     def test_report(self):
         with wt.use():
             wt.timing(True)

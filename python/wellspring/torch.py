@@ -74,6 +74,8 @@ def _apply(settings):
     wanted = _select(settings["include"], settings["exclude"], settings["random"]) if settings else set()
     _inside.remove([name for name in _RANDOM if name not in wanted])
     _inside.install(sorted(wanted))
+    if settings and settings["random"]:
+        _core.manual_seed(torch.initial_seed() % 2**64)
     _inside.keep_memory(bool(settings and settings["keep_memory"]))
     _state = settings
     if settings:
@@ -85,7 +87,8 @@ def _apply(settings):
 def enable(include=None, exclude=(), *, random=False, keep_memory=True):
     """Turns kernels on: of all operators, or of `include`, without `exclude`; names or patterns ("add*").
 
-    random: random operators, too (then seeds give other numbers than PyTorch's). keep_memory: the C library
+    random: random operators, too; they draw from Wellspring's generator, which begins with PyTorch's seed here
+    (wellspring.manual_seed() later), so the numbers are others than PyTorch's. keep_memory: the C library
     keeps freed memory for the next tensor instead of giving it back, which makes large tensors much cheaper."""
     for names in (include, exclude):
         if isinstance(names, str):

@@ -21,7 +21,7 @@ const std::vector<Entry>& entries() {
   static const auto& all = *[] {
     auto* list = new std::vector<Entry>;
     for (auto* add : {add_pointwise, add_matmul, add_norm, add_softmax, add_loss, add_attention,
-                      add_reduce, add_copy, add_optimizer})
+                      add_reduce, add_copy, add_optimizer, add_random})
       add(list);
     return list;
   }();

@@ -39,6 +39,7 @@ void add_attention(std::vector<Entry>* all);
 void add_reduce(std::vector<Entry>* all);
 void add_copy(std::vector<Entry>* all);
 void add_optimizer(std::vector<Entry>* all);
+void add_random(std::vector<Entry>* all);
 
 std::optional<DType> dtype_of(int8_t torch_type);
 int8_t torch_type(DType dtype);
