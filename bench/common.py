@@ -229,13 +229,14 @@ class Bench:
         versions = {"python": platform.python_version()}
         versions.update({n: version(n) for n in names if n in sys.modules and version(n)})
         rows = self.rows
+        roofs = {k: round(v / 1e9, 1) for k, v in self.roofs.items()}
         if self.args.only and os.path.exists(self.args.out):
             with open(self.args.out, encoding="utf-8") as f:
                 old = json.load(f)
             new = {r["what"]: r for r in rows}
             rows = [new.pop(r["what"], r) for r in old["rows"]] + list(new.values())
             versions = {**old["versions"], **versions}
-        roofs = {k: round(v / 1e9, 1) for k, v in self.roofs.items()}
+            roofs = {**old["machine"].get("roofs", {}), **roofs}
         return {"machine": {"processor": processor(), "cores": os.cpu_count(), "memory_gb": memory_gb(),
                             **({"roofs": roofs} if roofs else {})},
                 "date": datetime.date.today().isoformat(), "versions": versions, "rows": rows}

@@ -68,6 +68,13 @@ std::vector<std::string_view> lines_of(std::string_view text) {
   return lines;
 }
 
+InvalidUtf8 keep_or_replace(const std::string& option) {
+  const InvalidUtf8 how = parse_invalid_utf8(option);
+  if (how == InvalidUtf8::drop)
+    throw Error(Fault::usage, "--invalid-utf8 is 'drop', expected keep or replace");
+  return how;
+}
+
 SplitPattern pattern_named(const std::string& name) {
   if (auto p = split_pattern_named(name)) return *p;
   throw Error(Fault::usage,
@@ -85,7 +92,8 @@ Tokenizer load(const std::string& path, const std::string& pattern) {
 
 // Gives the trainer the text of these files: plain text as it is, other formats as 'data clean'
 // makes them.
-void add_files(BpeTrainer& trainer, const std::vector<InputFile>& files) {
+void add_files(BpeTrainer& trainer, const std::vector<InputFile>& files, InvalidUtf8 how,
+               int64_t* invalid) {
   constexpr int64_t kBatch = 64 << 20;
   int64_t total = 0, done = 0;
   for (const InputFile& f : files) total += f.size;
@@ -108,10 +116,17 @@ void add_files(BpeTrainer& trainer, const std::vector<InputFile>& files) {
       waiting += static_cast<int64_t>(text.size());
     };
     if (file.format == Format::text && ByteSource(file.path).compression().empty()) {
-      add(mapped.emplace_back(file.path).view());
+      const std::string_view text = mapped.emplace_back(file.path).view();
+      if (utf8_valid(text)) {
+        add(text);
+      } else {
+        std::string repaired = utf8_repair(text, invalid);
+        add(how == InvalidUtf8::keep ? text : cleaned.emplace_back(std::move(repaired)));
+      }
     } else {
-      DocumentReader reader(file, {.invalid = InvalidUtf8::keep});
+      DocumentReader reader(file, {.invalid = how});
       for (Document d; reader.next(&d);) {
+        *invalid += d.invalid;
         add(cleaned.emplace_back(std::move(d.text)));
         if (waiting > kBatch) give();
       }
@@ -125,7 +140,7 @@ void add_files(BpeTrainer& trainer, const std::vector<InputFile>& files) {
 
 int train(int argc, char** argv) {
   std::vector<std::string> sources, special;
-  std::string out, pattern = "gpt2";
+  std::string out, pattern = "gpt2", invalid_option = "keep";
   int64_t vocab_size = 16384, min_frequency = 0, wanted_threads = 0;
   bool json = false;
   Args args("wellspring text train", "Learn a byte-level tokenizer from text files and folders.");
@@ -140,12 +155,15 @@ int train(int argc, char** argv) {
               "'' for none)");
   args.option("--min-frequency", &min_frequency, "N", "pairs seen less often are not merged (0)");
   args.option("--threads", &wanted_threads, "N", "threads (all)");
+  args.option("--invalid-utf8", &invalid_option, "keep|replace",
+              "bytes that are not UTF-8: learn them as they are, or as U+FFFD (keep)");
   args.flag("--json", &json, "print the figures as JSON");
   args.example(
       "wellspring text train corpus --vocab-size 16384 --pattern llama3 "
       "--special '<|endoftext|>' --out tokenizer");
   if (!args.parse(argc, argv)) return 0;
   if (out.empty()) throw Error(Fault::usage, "--out DIR is missing");
+  const InvalidUtf8 invalid_utf8 = keep_or_replace(invalid_option);
   if (wanted_threads > 0) set_threads(static_cast<int>(wanted_threads));
   BpeTrainerOptions options;
   options.vocab_size = vocab_size;
@@ -160,7 +178,8 @@ int train(int argc, char** argv) {
   for (const std::string& s : sources)
     for (InputFile& f : list_inputs(s, &skipped)) files.push_back(std::move(f));
   const double began = monotonic_seconds();
-  add_files(trainer, files);
+  int64_t invalid = 0;
+  add_files(trainer, files, invalid_utf8, &invalid);
   if (trainer.bytes() == 0) throw Error(Fault::data, "the sources hold no text");
   const double counted = monotonic_seconds();
   const int64_t words = trainer.words();
@@ -184,6 +203,7 @@ int train(int argc, char** argv) {
                            {"skipped", skipped},
                            {"bytes", trainer.bytes()},
                            {"words", words},
+                           {"invalid_utf8", invalid},
                            {"vocab_size", tokenizer.vocab_size()},
                            {"count_seconds", counted - began},
                            {"merge_seconds", learned - counted}},
@@ -198,6 +218,9 @@ int train(int argc, char** argv) {
   if (skipped)
     std::fprintf(stderr, "note: files of no known format, left out: %ld\n",
                  static_cast<long>(skipped));
+  if (invalid)
+    std::fprintf(stderr, "warning: %ld invalid UTF-8 sequences %s\n", static_cast<long>(invalid),
+                 invalid_utf8 == InvalidUtf8::keep ? "were learned as they are" : "became U+FFFD");
   if (tokenizer.vocab_size() < vocab_size)
     std::fprintf(stderr, "warning: the text gave only %d tokens of the %ld wanted\n",
                  tokenizer.vocab_size(), static_cast<long>(vocab_size));
@@ -241,9 +264,7 @@ int encode(int argc, char** argv) {
   args.flag("--no-special", &no_parse, "special tokens written in the text are ordinary text");
   args.example("echo 'Hello world' | wellspring text encode --tokenizer tokenizer");
   if (!args.parse(argc, argv)) return 0;
-  const InvalidUtf8 invalid_utf8 = parse_invalid_utf8(invalid_option);
-  if (invalid_utf8 == InvalidUtf8::drop)
-    throw Error(Fault::usage, "--invalid-utf8 is 'drop', expected keep or replace");
+  const InvalidUtf8 invalid_utf8 = keep_or_replace(invalid_option);
   const Tokenizer t = load(tokenizer, pattern);
   EncodeOptions options;
   options.add_special = add_special;

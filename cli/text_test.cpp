@@ -88,6 +88,20 @@ TEST_F(TextCommand, InvalidUtf8IsKeptOrReplacedAndCounted) {
   r = run({"decode", put("ids", r.output), "--tokenizer", tokenizer()});
   EXPECT_EQ(r.output, "a\xEF\xBF\xBD\xEF\xBF\xBD b\n");
   EXPECT_EQ(run({"encode", bad, "--tokenizer", tokenizer(), "--invalid-utf8", "drop"}).status, 64);
+
+  const std::vector<std::string> train{
+      "train", bad, "--vocab-size", "270", "--out", in("learned.json"), "--json"};
+  r = run(train);
+  EXPECT_EQ(r.status, 0);
+  EXPECT_NE(r.error.find("2 invalid UTF-8 sequences were learned as they are"), std::string::npos)
+      << r.error;
+  EXPECT_NE(r.output.find("\"invalid_utf8\": 2"), std::string::npos) << r.output;
+  auto replaced = train;
+  replaced.insert(replaced.end(), {"--invalid-utf8", "replace"});
+  r = run(replaced);
+  EXPECT_NE(r.error.find("2 invalid UTF-8 sequences became U+FFFD"), std::string::npos) << r.error;
+  replaced.back() = "drop";
+  EXPECT_EQ(run(replaced).status, 64);
 }
 
 TEST_F(TextCommand, ErrorsNameThePlace) {

@@ -45,14 +45,13 @@ int main(int argc, char** argv) try {
   std::unique_ptr<KvCache> cache = model.make_cache();
   std::string written = text.substr(0, 10);
   while (cache->length() + static_cast<int64_t>(next.size()) < config.context) {
-    Tensor input =
-        Tensor::from(std::span<const int32_t>(next), {1, static_cast<int64_t>(next.size())});
+    Tensor input = Tensor::from(std::span<const int32_t>(next), {1, std::ssize(next)});
     const int32_t byte =
         sample(model.step(input, *cache).to_vector<float>(), {.temperature = 0}, 0);
     written += static_cast<char>(byte);
     next = {byte};
   }
-  std::printf("%s\n", written.c_str());
+  std::puts(written.c_str());
   return argc > 1 || loss < 1 ? 0 : 1;
 } catch (const Error& e) {
   std::fprintf(stderr, "error: %s\n", e.what());

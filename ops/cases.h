@@ -92,7 +92,7 @@ struct OperatorCase {
 
   /// Length of the sums inside.
   OperatorCase& sums(int64_t n) { return length = n, *this; }
-  /// Other tolerances than the rule's (atol 1e-4 f32 and 1e-2 bf16 times... see check.h).
+  /// Other tolerances than the rule's (check.h).
   OperatorCase& within(double a, double r) { return atol = a, rtol = r, *this; }
   OperatorCase& no_gradient() { return gradient = false, *this; }
   /// The operator takes f64 too.

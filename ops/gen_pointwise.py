@@ -44,7 +44,7 @@ def expand(path, table):
         op["cpp"] = [s for n in [name] + op["alias"] for o in op["overloads"]
                      for s in called(op, n, o["declarations"])]
         op["pytorch"] = line.get("aten", [name]) + op["alias"]
-        op["aten"] = [aten(op)] if "aten" not in line else list(line["aten"])
+        op["aten"] = op["pytorch"]
         also = f" Also called {', '.join(op['alias'])}." if op["alias"] else ""
         op["doc"] = f"{name}: {op['value']}. {line.get('doc', '')}".strip() + also
         operators.append(op)
@@ -64,12 +64,6 @@ def check_names(path, op):
 def called(op, name, declarations):
     """The declarations under another name."""
     return [re.sub(rf"\b{op['name']}(?=(_|_out)?\()", name, d) for d in declarations]
-
-
-def aten(op):
-    kind = ".Tensor" if len(op["args"]) > 1 else ""
-    return (f"{op['name']}{kind}(" + ", ".join("Tensor " + a for a in op["args"]) +
-            "".join(f", *, Scalar {p}={d}" for p, d in op["params"].items()) + ") -> Tensor")
 
 
 def overloads(op):

@@ -146,7 +146,9 @@ std::vector<NamedKernel> kernels_of(Isa isa) {
     const std::vector<NamedKernel> others = kernels_of(Isa::avx512);
     if (others.empty()) return {};
     for (const NamedKernel& other : others)
-      if (std::none_of(begin, end, [&](const NamedKernel& own) { return std::string_view(own.name) == other.name; }))
+      if (std::none_of(begin, end, [&](const NamedKernel& own) {
+            return std::string_view(own.name) == other.name;
+          }))
         kernels.push_back(other);
   }
   return kernels;

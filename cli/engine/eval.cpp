@@ -71,10 +71,15 @@ int bpb(int argc, char** argv) {
     BitsPerByte r = bits_per_byte(*model, tokenizer, texts[i], options,
                                   [&](int64_t tokens) { progress.update(tokens); });
     progress.finish();
+    int64_t invalid = 0;
+    if (!utf8_valid(texts[i])) utf8_repair(texts[i], &invalid);
+    if (invalid)
+      std::fprintf(stderr, "warning: %s: %ld invalid UTF-8 sequences (evaluated as they are)\n",
+                   files[i].c_str(), static_cast<long>(invalid));
     if (!r.exact)
       std::fprintf(stderr, "note: %s: the tokenizer does not keep its bytes exactly\n",
                    files[i].c_str());
-    Json entry = {{"file", files[i]}};
+    Json entry = {{"file", files[i]}, {"invalid_utf8", invalid}};
     entry.update(to_json(r));
     rows.push_back(std::move(entry));
     row(files[i], r);

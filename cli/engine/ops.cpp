@@ -1,5 +1,6 @@
 // wellspring ops list | check | bench.
 
+#include <algorithm>
 #include <cstdio>
 #include <set>
 
@@ -13,6 +14,7 @@
 #include "cli/engine/ops_bisect.h"
 #include "ops/check.h"
 #include "ops/registry.h"
+#include "tensor/chip.h"
 
 namespace wellspring {
 namespace {
@@ -48,33 +50,54 @@ std::vector<std::string> chosen(const std::vector<std::string>& names) {
   return result;
 }
 
+// The chips that have kernels of an operator: all of them, or a part (the CPU's stand in for others).
+std::string chips_of(const std::vector<std::string>& kernels) {
+  std::string result;
+  for (const Chip& chip : chips()) {
+    std::set<std::string_view> has;
+    for (const NamedKernel& k : chip.kernels()) has.insert(k.name);
+    const auto there =
+        std::count_if(kernels.begin(), kernels.end(), [&](const std::string& k) { return has.count(k); });
+    if (there == 0 && !kernels.empty()) continue;
+    if (!result.empty()) result += ' ';
+    result += chip.name;
+    if (there < std::ssize(kernels)) result += "(part)";
+  }
+  return result;
+}
+
 int list(int argc, char** argv) {
-  Args args("wellspring ops list", "The operators: family, dtypes, gradient, kernels.");
+  Args args("wellspring ops list", "The operators: family, dtypes, gradient, chips, forms, cases.");
   bool json = false;
   args.flag("--json", &json, "print JSON");
   args.example("wellspring ops list --json");
   if (!args.parse(argc, argv)) return 0;
   Json rows = Json::array();
-  Table table({"operator", "family", "dtypes", "gradient", "kernels", "cases"});
+  Table table({"operator", "family", "dtypes", "gradient", "chips", "forms", "cases"});
   for (const OperatorInfo& op : operators()) {
     int64_t cases = static_cast<int64_t>(cases_of(op.name).all().size());
+    const std::vector<std::string> kernels =
+        op.kernels.empty() ? std::vector<std::string>{} : split(op.kernels, ' ');
+    const std::vector<std::string> forms = split(op.declarations, '\n');
+    const std::string where = chips_of(kernels);
     rows.push_back(
         {{"name", op.name},
          {"family", op.family},
          {"header", str("ops/", op.family, ".h")},
-         {"declarations", split(op.declarations, '\n')},
+         {"declarations", forms},
          {"aten", split(op.aten, '\n')},
          {"pytorch", split(op.pytorch, ' ')},
          {"dtypes", split(op.dtypes, ' ')},
          {"gradient", op.gradient.empty() ? Json::array() : Json(split(op.gradient, ' '))},
-         {"kernels", op.kernels.empty() ? Json::array() : Json(split(op.kernels, ' '))},
+         {"kernels", kernels},
+         {"chips", split(where, ' ')},
          {"value", op.value},
          {"doc", op.doc},
          {"source", op.source},
          {"cases", cases}});
     table.row({std::string(op.name), std::string(op.family), std::string(op.dtypes),
                op.gradient.empty() ? "-" : std::string(op.gradient),
-               op.kernels.empty() ? "-" : std::string(op.kernels), std::to_string(cases)});
+               where, std::to_string(forms.size()), std::to_string(cases)});
   }
   std::fputs(json ? (to_text(rows, 2) + "\n").c_str() : table.text().c_str(), stdout);
   return 0;
