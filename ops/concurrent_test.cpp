@@ -37,10 +37,12 @@ std::vector<Tensor> each_kind(int seed) {
   Tensor leaf = numbers_of({65, 129}, seed);
   leaf.set_requires_grad(true);
   backward(sum(mul(softmax(matmul(leaf, y), -1), matmul(leaf, y))));
-  return {add(x, 1.5),  exp(x),           sum(x, {1}),
-          cumsum(x, 1), matmul(x, y),     conv2d(images, weight, {}, {1}, {1}),
-          softmax(x, -1), std::get<0>(sort(x)), fft_rfft(x),
-          contiguous(transpose(x, 0, 1)), leaf.grad()};
+  return {add(x, 1.5),    exp(x),
+          sum(x, {1}),    cumsum(x, 1),
+          matmul(x, y),   conv2d(images, weight, {}, {1}, {1}),
+          softmax(x, -1), std::get<0>(sort(x)),
+          fft_rfft(x),    contiguous(transpose(x, 0, 1)),
+          leaf.grad()};
 }
 
 TEST(Concurrent, CallsHaveTheBitsOfOneThread) {

@@ -296,7 +296,21 @@ WS_INLINE vd_native power(vd_native x, vd_native y) {
           1.333355814642844e-3, 1.540353039338161e-4, 1.525273380405984e-5, 1.321548679014431e-6});
   return (vd_native)((vul_native)p + ((vul_native)shifted << 52));
 }
+WS_INLINE bool all_lanes(vi_native mask) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) == 0xffff;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps((__m256)mask) == 0xff;
+#else
+  int all = -1;
+  for (int i = 0; i < kVectorBytes / 4; ++i) all &= mask[i];
+  return all != 0;
+#endif
+}
 WS_INLINE vf_native pow(vf_native x, vf_native y) {
+  const vi_native twice =
+      y == 2.0f;  // a lane's own affair, so that its bits do not depend on others
+  if (all_lanes(twice)) return x * x;
   const vf_native a = abs(x);
   const Doubles base = doubled(a), exponent = doubled(y);
   vf_native p = halved({power(base.low, exponent.low), power(base.high, exponent.high)});
@@ -309,6 +323,7 @@ WS_INLINE vf_native pow(vf_native x, vf_native y) {
   p = (vf_native)((vi_native)p | ((vi_native)x & odd & INT32_MIN));
   p = (x != x) | (y != y) ? nan : p;
   p = (a == 1.0f) & (abs(y) == inf) ? number<vf_native>(1) : p;
+  p = twice ? x * x : p;
   return (y == 0.0f) | (x == 1.0f) ? number<vf_native>(1) : p;
 }
 

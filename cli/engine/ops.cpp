@@ -50,14 +50,15 @@ std::vector<std::string> chosen(const std::vector<std::string>& names) {
   return result;
 }
 
-// The chips that have kernels of an operator: all of them, or a part (the CPU's stand in for others).
+// The chips that have kernels of an operator: all of them, or a part (the CPU's stand in for
+// others).
 std::string chips_of(const std::vector<std::string>& kernels) {
   std::string result;
   for (const Chip& chip : chips()) {
     std::set<std::string_view> has;
     for (const NamedKernel& k : chip.kernels()) has.insert(k.name);
-    const auto there =
-        std::count_if(kernels.begin(), kernels.end(), [&](const std::string& k) { return has.count(k); });
+    const auto there = std::count_if(kernels.begin(), kernels.end(),
+                                     [&](const std::string& k) { return has.count(k); });
     if (there == 0 && !kernels.empty()) continue;
     if (!result.empty()) result += ' ';
     result += chip.name;
@@ -96,8 +97,8 @@ int list(int argc, char** argv) {
          {"source", op.source},
          {"cases", cases}});
     table.row({std::string(op.name), std::string(op.family), std::string(op.dtypes),
-               op.gradient.empty() ? "-" : std::string(op.gradient),
-               where, std::to_string(forms.size()), std::to_string(cases)});
+               op.gradient.empty() ? "-" : std::string(op.gradient), where,
+               std::to_string(forms.size()), std::to_string(cases)});
   }
   std::fputs(json ? (to_text(rows, 2) + "\n").c_str() : table.text().c_str(), stdout);
   return 0;

@@ -127,6 +127,27 @@ void narrow_run(void* to_start, int64_t to_stride, const void* from_start, int64
   const float* from = static_cast<const float*>(from_start);
   constexpr int kLanes = kVectorBytes / 4;
   int64_t i = 0;
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  if constexpr (std::is_same_v<To, Bf16>)  // two vectors at once, and NaN apart: a third less work
+    for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+      const __m256 a = _mm256_loadu_ps(from + i), b = _mm256_loadu_ps(from + i + kLanes);
+      const __m256 nan =
+          _mm256_or_ps(_mm256_cmp_ps(a, a, _CMP_UNORD_Q), _mm256_cmp_ps(b, b, _CMP_UNORD_Q));
+      if (__builtin_expect(_mm256_movemask_ps(nan) != 0, 0)) {
+        narrowed(to + i, (vf_native)a);
+        narrowed(to + i + kLanes, (vf_native)b);
+        continue;
+      }
+      const auto upper = [](__m256 v) {
+        const __m256i u = _mm256_castps_si256(v);
+        const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+        return _mm256_srli_epi32(
+            _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd), 16);
+      };
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i),
+                          _mm256_permute4x64_epi64(_mm256_packus_epi32(upper(a), upper(b)), 0xd8));
+    }
+#endif
   for (; i + kLanes <= n; i += kLanes) {
     vf_native v;
     std::memcpy(&v, from + i, sizeof v);
