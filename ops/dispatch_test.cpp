@@ -297,8 +297,9 @@ TEST(EnvironmentDeathTest, PrintsHitsAndTakesKernelsOut) {
   const std::string set = cpu_set();
   EXPECT_EXIT(run_with("1", "exclude softmax fake:add"), ::testing::ExitedWithCode(0),
               "kernel +chip +ran +calls +ms +operator +shapes");
-  EXPECT_EXIT(run_with("1", "exclude softmax fake:add"), ::testing::ExitedWithCode(0),
-              "softmax +cpu +reference +1 +[0-9.]+ +[a-z_ ]*softmax +f32\\[2,5\\]\\|f32\\[2,5\\]\n");
+  EXPECT_EXIT(
+      run_with("1", "exclude softmax fake:add"), ::testing::ExitedWithCode(0),
+      "softmax +cpu +reference +1 +[0-9.]+ +[a-z_ ]*softmax +f32\\[2,5\\]\\|f32\\[2,5\\]\n");
   EXPECT_EXIT(run_with("1", "exclude softmax fake:add"), ::testing::ExitedWithCode(0),
               "add +fake +on the cpu +1 ");
   EXPECT_EXIT(run_with("1", "exclude cpu:fill"), ::testing::ExitedWithCode(0),

@@ -1,6 +1,6 @@
-// dropout: out {y, mask}, in {x}, attr {p, seed, offset}; mask (bool, row-major, may be absent) says what
-// stays; the derivative is the same kernel on the gradient. The mask's definition stands in ops/schema/dropout.yaml: 64 successive places take one
-// call of philox16.
+// dropout: out {y, mask}, in {x}, attr {p, seed, offset}; mask (bool, row-major, may be absent)
+// says what stays; the derivative is the same kernel on the gradient. The mask's definition stands
+// in ops/schema/dropout.yaml: 64 successive places take one call of philox16.
 
 #include "chips/cpu/kernels/philox.h"
 #include "chips/cpu/kernels/rows.h"
