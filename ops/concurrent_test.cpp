@@ -2,16 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <thread>
 
-#include "ops/attention.h"
 #include "ops/check.h"
 #include "ops/conv.h"
 #include "ops/fft.h"
-#include "ops/index.h"
 #include "ops/matmul.h"
-#include "ops/norm.h"
 #include "ops/pointwise.h"
 #include "ops/reduce.h"
 #include "ops/scan.h"
