@@ -15,7 +15,9 @@ std::optional<Tensor> flat(const Arg& a, const Arg& generator) {
   if (!x || !is_none(generator) || x->numel == 0 || !is_contiguous(*x) || !is_float(dtype_of(*x)))
     return std::nullopt;
   if (const int n = bridge().threads(); n != threads() && n > 0) set_threads(n);
-  return Tensor::wrap(x->data, {x->numel}, dtype_of(*x), nullptr);
+  const std::shared_ptr<const void> pytorchs(std::shared_ptr<const void>(),
+                                             x->data);  // who owns it outlives the call
+  return Tensor::wrap(x->data, {x->numel}, dtype_of(*x), pytorchs);
 }
 
 bool bernoulli(Frame& f) {  // self, p, generator
