@@ -36,6 +36,11 @@ REST = 0.05  # seconds between the sides: idle threads of either spin for a whil
 TCMALLOC = "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4"  # the peers' best allocator
 
 
+def peers_python():
+    """The Python that has the peers; it need not exist."""
+    return os.environ.get("WELLSPRING_PEERS") or os.path.join(ROOT, ".cache/peers/venv/bin/python")
+
+
 def need(*modules, preload=True):
     """Goes on only where these Python modules are: here, or under the peers' Python (WELLSPRING_PEERS, else
     .cache/peers/venv), which then runs the script from its beginning. Nowhere: status 77 and how to get them.
@@ -48,7 +53,7 @@ def need(*modules, preload=True):
             os.environ["LD_PRELOAD"] = TCMALLOC
             os.execv(sys.executable, [sys.executable] + sys.argv)
         return
-    peers = os.environ.get("WELLSPRING_PEERS") or os.path.join(ROOT, ".cache/peers/venv/bin/python")
+    peers = peers_python()
     if os.path.exists(peers) and os.environ.get("WELLSPRING_BENCH_PEERS") != peers:
         os.environ["WELLSPRING_BENCH_PEERS"] = peers
         os.execv(peers, [peers] + sys.argv)

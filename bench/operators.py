@@ -47,7 +47,8 @@ def integers(*names):
     return {f"{n} i32": same(3, lambda m, x, n=n: getattr(m, n)(x.i, x.j)) for n in names}
 
 
-# name: call of ours, call of PyTorch's, tensors of [n, n] elements that must move (0: a product)
+# name: call of ours, call of PyTorch's, what must move: tensors of [n, n] elements, or those and further bytes for an
+# element (masks, indices); 0: a product
 OPERATORS = {
     **named(2, "abs", "neg", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "tan",
             "cosh", "asin", "acos", "atanh", "erfc", "erfinv", "sqrt", "rsqrt", "reciprocal",
@@ -57,13 +58,13 @@ OPERATORS = {
     **{n: same(2, lambda m, x, n=n: getattr(m, n)(x.around)) for n in (
         "sin", "cos", "tanh", "sinh", "asinh", "atan", "erf", "sigmoid", "relu", "silu", "hardswish", "hardsigmoid", "mish",
         "selu", "elu", "softplus", "leaky_relu", "relu6")},
-    **named(1.25, "isnan", "isinf", "isfinite", "signbit"),
+    **named((1, 1), "isnan", "isinf", "isfinite", "signbit"),
     "acosh": same(2, lambda m, x: m.acosh(x.above)),
     "gelu erf": same(2, lambda m, x: m.gelu(x.around)),
     "gelu tanh": same(2, lambda m, x: m.gelu(x.around, approximate="tanh")),
     **paired(3, "add", "sub", "mul", "div", "pow", "maximum", "minimum", "fmod", "remainder", "floor_divide", "atan2",
              "hypot", "copysign", "logaddexp", "xlogy"),
-    **paired(2.25, "eq", "ne", "lt", "le", "gt", "ge"),
+    **paired((2, 1), "eq", "ne", "lt", "le", "gt", "ge"),
     **integers("add", "mul", "bitwise_and", "bitwise_or", "bitwise_xor"),
     "bitwise_not i32": same(2, lambda m, x: m.bitwise_not(x.i)),
     "add scalar": same(2, lambda m, x: m.add(x.a, 1.5)),
@@ -73,8 +74,8 @@ OPERATORS = {
     "pow 2.5": same(2, lambda m, x: m.pow(x.a, 2.5)),
     "clamp": same(2, lambda m, x: m.clamp(x.a, 0.5, 1.0)),
     "add row": same(2, lambda m, x: m.add(x.a, x.row)),
-    "where": same(3.25, lambda m, x: m.where(x.mask, x.a, x.b)),
-    "masked_fill": same(2.25, lambda m, x: m.masked_fill(x.a, x.mask, 0.5)),
+    "where": same((3, 1), lambda m, x: m.where(x.mask, x.a, x.b)),
+    "masked_fill": same((2, 1), lambda m, x: m.masked_fill(x.a, x.mask, 0.5)),
     "lerp": same(3, lambda m, x: m.lerp(x.a, x.b, 0.25)),
     "addcmul": (lambda m, x: m.addcmul(x.a, x.b, x.a, 0.5), lambda m, x: m.addcmul(x.a, x.b, x.a, value=0.5), 3),
     "addcdiv": (lambda m, x: m.addcdiv(x.a, x.b, x.b, 0.5), lambda m, x: m.addcdiv(x.a, x.b, x.b, value=0.5), 3),
@@ -96,7 +97,7 @@ OPERATORS = {
     **{f"{n} {d}": same(2, lambda m, x, n=n, d=d: getattr(m, n)(x.a, d)) for d in (-1, 0)
        for n in ("softmax", "log_softmax", "cumsum")},
     "cumprod -1": same(2, lambda m, x: m.cumprod(x.near_one, -1)),
-    "cummax -1": same(2, lambda m, x: m.cummax(x.a, -1)),
+    "cummax -1": same((2, 8), lambda m, x: m.cummax(x.a, -1)),
     "rms_norm": (lambda m, x: m.rms_norm(x.a, x.scale), lambda m, x: m.rms_norm(x.a, x.row.shape, x.row, 1e-5), 2),
     "layer_norm": (lambda m, x: m.layer_norm(x.a, x.scale, x.scale),
                    lambda m, x: m.layer_norm(x.a, x.row.shape, x.row, x.row), 2),
@@ -128,13 +129,13 @@ OPERATORS = {
     "index_select 0": same(2, lambda m, x: m.index_select(x.a, 0, x.order)),
     "index_select 1": same(2, lambda m, x: m.index_select(x.a, 1, x.order)),
     "embedding": same(2, lambda m, x: m.embedding(x.a, x.order)),
-    "gather 1": same(2, lambda m, x: m.gather(x.a, 1, x.places)),
-    "gather 0": same(2, lambda m, x: m.gather(x.a, 0, x.places)),
-    "scatter 1": same(3, lambda m, x: m.scatter(x.a, 1, x.places, x.b)),
+    "gather 1": same((2, 8), lambda m, x: m.gather(x.a, 1, x.places)),
+    "gather 0": same((2, 8), lambda m, x: m.gather(x.a, 0, x.places)),
+    "scatter 1": same((3, 8), lambda m, x: m.scatter(x.a, 1, x.places, x.b)),
     "index_put": (lambda m, x: m.index_put(x.a, [x.order], x.b), lambda m, x: m.index_put(x.a, (x.order,), x.b), 3),
-    "nonzero": same(1, lambda m, x: m.nonzero(x.mask)),
-    "masked_select": same(2, lambda m, x: m.masked_select(x.a, x.mask)),
-    "sort": same(2, lambda m, x: m.sort(x.a, -1)),
+    "nonzero": same((0, 9), lambda m, x: m.nonzero(x.mask)),
+    "masked_select": same((1.5, 1), lambda m, x: m.masked_select(x.a, x.mask)),
+    "sort": same((2, 8), lambda m, x: m.sort(x.a, -1)),
     "topk 8": same(1, lambda m, x: m.topk(x.a, 8)),
     "cross_entropy": (lambda m, x: m.cross_entropy_loss(x.a, x.order), lambda m, x: m.cross_entropy(x.a, x.order), 1),
     "nll_loss": (lambda m, x: m.nll_loss_nd(x.a, x.order), lambda m, x: m.nll_loss(x.a, x.order), 0.01),
@@ -178,8 +179,8 @@ FIXED_F32 = {
 def inputs(n, kind):
     torch.manual_seed(0)
     uniform = lambda *shape: torch.rand(*shape).mul_(0.7).add_(0.25).to(kind)
-    x = SimpleNamespace(a=uniform(n, n), b=uniform(n, n), mask=torch.rand(n, n) > 0.5, row=uniform(n), half=uniform(n // 2, n), around=uniform(n, n) * 8 - 5,
-                        above=uniform(n, n) + 1, near_one=torch.rand(n, n).mul_(1e-3).add_(0.9995).to(kind),
+    x = SimpleNamespace(a=uniform(n, n), b=uniform(n, n), mask=torch.rand(n, n) > 0.5, row=uniform(n), half=uniform(n // 2, n),
+                        around=uniform(n, n) * 8 - 5, above=uniform(n, n) + 1, near_one=torch.rand(n, n).mul_(1e-3).add_(0.9995).to(kind),
                         i=torch.randint(1, 100, (n, n), dtype=torch.int32), j=torch.randint(1, 100, (n, n), dtype=torch.int32),
                         order=torch.randperm(n), places=torch.randint(0, n, (n, n)))
     x.images = x.b.reshape(16, 16, n // 16, n // 16) if n >= 64 else None
@@ -222,8 +223,9 @@ def titled(text, threads):
 
 
 def square(bench, name, dtype, n, threads, x, y, roofs):
-    title = titled(f"{name} {dtype} [{n}, {n}]", threads)
-    if not bench.wants(title):
+    own_type = name.endswith("i32") or name == "nonzero"
+    title = titled(f"{name} [{n}, {n}]" if own_type else f"{name} {dtype} [{n}, {n}]", threads)
+    if not bench.wants(title) or (own_type and dtype != "f32"):
         return
     mine, peers, moved = OPERATORS[name]
     if moved == 0 and dtype == "bf16" and n > 1024 and "avx512_bf16" not in common.processor():
@@ -233,7 +235,8 @@ def square(bench, name, dtype, n, threads, x, y, roofs):
     if not found:
         return
     agreement, own, peer = found
-    work, unit = (moved or 1) * n * n * TYPES[dtype].itemsize / 1e9, "GB/s"
+    elements, more = moved if isinstance(moved, tuple) else (moved or 1, 0)
+    work, unit = (elements * TYPES[dtype].itemsize + more) * n * n / 1e9, "GB/s"
     if moved == 0:
         work, unit = 2 * n**3 / 1e9, "GF/s"
     share = work * 1e9 / own / roofs[dtype if moved == 0 else "copy"] if n == 4096 and moved is not None else None

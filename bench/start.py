@@ -32,7 +32,7 @@ FIRST = """
 import wellspring as m
 x = m.{shape}
 begin = time.perf_counter()
-m.{call}{wait}
+m.{call}
 first = time.perf_counter() - begin
 begin = time.perf_counter()
 m.{other}
@@ -68,9 +68,8 @@ FIRST_CALLS = {
 
 def asked(bench, code, times):
     """Medians of what a script prints in `times` fresh processes."""
-    peers = os.environ.get("WELLSPRING_PEERS") or os.path.join(common.ROOT, ".cache/peers/venv/bin/python")
     environment = {**os.environ, "PYTHONPATH": os.path.join(bench.args.build, "python")}
-    runs = [subprocess.run([peers, "-c", "import time\n" + code], check=True, capture_output=True, text=True, env=environment)
+    runs = [subprocess.run([common.peers_python(), "-c", "import time\n" + code], check=True, capture_output=True, text=True, env=environment)
             .stdout.split() for _ in range(times)]
     return [statistics.median(map(float, column)) for column in zip(*runs)]
 
@@ -89,12 +88,12 @@ def package(bench):
         row("start: import wellspring, memory", "MB", memory, 20, theirs[1], "import torch")
     for name, (shape, call, other, goal, goal_other) in FIRST_CALLS.items():
         if bench.wants(f"start: first call of {name}"):
-            code = FIRST.format(shape=shape, call=call, other=other, wait="")
+            code = FIRST.format(shape=shape, call=call, other=other)
             first, again = asked(bench, code, times)
             row(f"start: first call of {name}", "ms", first, goal)
             row(f"start: first call of {name}, then of another shape", "ms", again, goal_other)
     if bench.wants("start: first call of exp on OpenCL"):
-        code = FIRST.format(shape="tensor([1.0] * 4096, device='opencl:0')", call="exp(x)", other="exp(x)", wait=".tolist()")
+        code = FIRST.format(shape="tensor([1.0] * 4096, device='opencl:0')", call="exp(x).tolist()", other="exp(x)")
         try:
             asked(bench, code, 1)  # fills the cache of programs on disk
             row("start: first call of exp on OpenCL, program cached", "ms", asked(bench, code, times)[0], 100)
@@ -119,7 +118,7 @@ def main():
             bench.row(what, "ms", took, floor, "/bin/true started alike", ratio=GOAL_MS / took, goal=1.0, threads=1)
     what = "start: wellspring ops list (loads the engine)"
     if bench.wants(what):
-        python = os.environ.get("WELLSPRING_PEERS") or os.path.join(common.ROOT, ".cache/peers/venv/bin/python")
+        python = common.peers_python()
         peer = milliseconds([python, "-c", "import torch"], 3) if os.path.exists(python) else None
         bench.row(what, "ms", milliseconds([program, "ops", "list"], times // 5), peer, "python -c 'import torch'",
                   threads=1)

@@ -51,17 +51,17 @@ std::vector<std::string> chosen(const std::vector<std::string>& names) {
 }
 
 // The chips that have kernels of an operator: all of them, or a part (the CPU's stand in for
-// others).
-std::string chips_of(const std::vector<std::string>& kernels) {
+// others). `sets`: each chip's kernels.
+std::string chips_of(const std::vector<std::string>& kernels,
+                     const std::vector<std::set<std::string_view>>& sets) {
   std::string result;
-  for (const Chip& chip : chips()) {
-    std::set<std::string_view> has;
-    for (const NamedKernel& k : chip.kernels()) has.insert(k.name);
+  for (size_t i = 0; i < sets.size(); ++i) {
+    const std::set<std::string_view>& has = sets[i];
     const auto there = std::count_if(kernels.begin(), kernels.end(),
                                      [&](const std::string& k) { return has.count(k); });
     if (there == 0 && !kernels.empty()) continue;
     if (!result.empty()) result += ' ';
-    result += chip.name;
+    result += chips()[i].name;
     if (there < std::ssize(kernels)) result += "(part)";
   }
   return result;
@@ -75,12 +75,17 @@ int list(int argc, char** argv) {
   if (!args.parse(argc, argv)) return 0;
   Json rows = Json::array();
   Table table({"operator", "family", "dtypes", "gradient", "chips", "forms", "cases"});
+  std::vector<std::set<std::string_view>> sets;
+  for (const Chip& chip : chips()) {
+    sets.emplace_back();
+    for (const NamedKernel& k : chip.kernels()) sets.back().insert(k.name);
+  }
   for (const OperatorInfo& op : operators()) {
     int64_t cases = static_cast<int64_t>(cases_of(op.name).all().size());
     const std::vector<std::string> kernels =
         op.kernels.empty() ? std::vector<std::string>{} : split(op.kernels, ' ');
     const std::vector<std::string> forms = split(op.declarations, '\n');
-    const std::string where = chips_of(kernels);
+    const std::string where = chips_of(kernels, sets);
     rows.push_back(
         {{"name", op.name},
          {"family", op.family},

@@ -15,42 +15,38 @@ std::optional<Tensor> flat(const Arg& a, const Arg& generator) {
   if (!x || !is_none(generator) || x->numel == 0 || !is_contiguous(*x) || !is_float(dtype_of(*x)))
     return std::nullopt;
   if (const int n = bridge().threads(); n != threads() && n > 0) set_threads(n);
-  const std::shared_ptr<const void> pytorchs(std::shared_ptr<const void>(),
-                                             x->data);  // who owns it outlives the call
+  // Its owner is PyTorch, which outlives the call.
+  const std::shared_ptr<const void> pytorchs(std::shared_ptr<const void>(), x->data);
   return Tensor::wrap(x->data, {x->numel}, dtype_of(*x), pytorchs);
+}
+
+// Fills self by draw(self), when that can be.
+template <class F>
+bool filled(Frame& f, const Arg& generator, F&& draw) {
+  const auto x = flat(f.args[0], generator);
+  if (!x) return false;
+  const NoGrad off;
+  draw(*x);
+  give_back(f, 0);
+  return true;
 }
 
 bool bernoulli(Frame& f) {  // self, p, generator
   const auto p = number_of(f.args[1]);
   if (!p || !(*p >= 0 && *p <= 1)) return false;
-  const auto x = flat(f.args[0], f.args[2]);
-  if (!x) return false;
-  const NoGrad off;
-  bernoulli_(*x, *p);
-  give_back(f, 0);
-  return true;
+  return filled(f, f.args[2], [&](const Tensor& x) { bernoulli_(x, *p); });
 }
 
 bool uniform(Frame& f) {  // self, from, to, generator
   const auto from = number_of(f.args[1]), to = number_of(f.args[2]);
   if (!from || !to || !(*from <= *to)) return false;
-  const auto x = flat(f.args[0], f.args[3]);
-  if (!x) return false;
-  const NoGrad off;
-  uniform_(*x, *from, *to);
-  give_back(f, 0);
-  return true;
+  return filled(f, f.args[3], [&](const Tensor& x) { uniform_(x, *from, *to); });
 }
 
 bool normal(Frame& f) {  // self, mean, std, generator
   const auto mean = number_of(f.args[1]), deviation = number_of(f.args[2]);
   if (!mean || !deviation || !(*deviation >= 0)) return false;
-  const auto x = flat(f.args[0], f.args[3]);
-  if (!x) return false;
-  const NoGrad off;
-  normal_(*x, *mean, *deviation);
-  give_back(f, 0);
-  return true;
+  return filled(f, f.args[3], [&](const Tensor& x) { normal_(x, *mean, *deviation); });
 }
 
 }  // namespace
