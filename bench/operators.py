@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Operators through wellspring's Python package and through PyTorch, side by side in one process.
 
-    python3 bench/operators.py [--build build] [--threads N] [--quick] [--only NAME] [--sizes 64,1024,4096]
+    python3 bench/operators.py [--build build] [--threads N] [--quick] [--only NAME] [--shapes 64x64,1024x1024,...]
 
-Each operator on [n, n] in f32 and bf16 with all threads, and with one at n = 1024. PyTorch runs as shipped; a second
+Each operator on [n, n] in f32 and bf16 with all threads, and with one at n = 1024; those that take any shape also on
+[64, 512, 512] and [2^26]. PyTorch runs as shipped; a second
 run has an allocator that keeps its memory for both, which is PyTorch's best. GB/s count each operand and result once;
-the share at n = 4096 is of the rate of copying memory, or of multiply-adds. Rows "fixed" have a shape of their own:
+the share from 4096 squared on is of the rate of copying memory, or of multiply-adds. Rows "fixed" have a shape of their own:
 convolutions, transforms, and the linear layers of Qwen2.5-7B and Llama-3-8B.
 """
 
+import math
 import os
 import subprocess
 import sys
@@ -176,17 +178,27 @@ FIXED_F32 = {
 }
 
 
-def inputs(n, kind):
+# Operators of a square, or of images made from one; the others are measured on other shapes as well.
+SQUARE = ("group_norm", "batch_norm", "matmul", "addmm", "mv", "outer", "cat", "stack 1", "hstack", "flip", "roll", "tile", "repeat",
+          "repeat_interleave", "transpose", "pad", "triu", "tril", "select_scatter", "slice_scatter", "index_select 0",
+          "index_select 1", "embedding", "gather 1", "gather 0", "scatter 1", "index_put", "nonzero", "masked_select", "sort",
+          "topk 8", "cross_entropy", "nll_loss", "max_pool2d", "upsample_nearest2d", "multinomial 8")
+
+
+def inputs(shape, kind):
     torch.manual_seed(0)
     uniform = lambda *shape: torch.rand(*shape).mul_(0.7).add_(0.25).to(kind)
-    x = SimpleNamespace(a=uniform(n, n), b=uniform(n, n), mask=torch.rand(n, n) > 0.5, row=uniform(n), half=uniform(n // 2, n),
-                        around=uniform(n, n) * 8 - 5, above=uniform(n, n) + 1, near_one=torch.rand(n, n).mul_(1e-3).add_(0.9995).to(kind),
-                        i=torch.randint(1, 100, (n, n), dtype=torch.int32), j=torch.randint(1, 100, (n, n), dtype=torch.int32),
-                        order=torch.randperm(n), places=torch.randint(0, n, (n, n)))
-    x.images = x.b.reshape(16, 16, n // 16, n // 16) if n >= 64 else None
+    whole = lambda: torch.randint(1, 100, shape, dtype=torch.int32)
+    n = shape[-1]
+    x = SimpleNamespace(a=uniform(*shape), b=uniform(*shape), mask=torch.rand(shape) > 0.5, row=uniform(n),
+                        around=uniform(*shape) * 8 - 5, above=uniform(*shape) + 1, i=whole(), j=whole(),
+                        near_one=torch.rand(shape).mul_(1e-3).add_(0.9995).to(kind))
     x.scale = x.row.float()  # weights of ours are f32
-    x.channels, x.mean, x.variance = uniform(16), uniform(16), uniform(16) + 0.5
-    x.twice = [n // 8, n // 8]
+    if shape == (n, n):
+        x.half, x.order, x.places = uniform(n // 2, n), torch.randperm(n), torch.randint(0, n, shape)
+        x.images = x.b.reshape(16, 16, n // 16, n // 16)
+        x.channels, x.mean, x.variance = uniform(16), uniform(16), uniform(16) + 0.5
+        x.twice = [n // 8, n // 8]
     y = SimpleNamespace(**{k: ours.from_dlpack(v) if torch.is_tensor(v) else v for k, v in vars(x).items()})
     return x, y
 
@@ -222,25 +234,26 @@ def titled(text, threads):
     return f"{text} x{threads}" + (", allocator tuned" if TUNED else "")
 
 
-def square(bench, name, dtype, n, threads, x, y, roofs):
+def on_shape(bench, name, dtype, shape, threads, x, y, roofs):
     own_type = name.endswith("i32") or name == "nonzero"
-    title = titled(f"{name} [{n}, {n}]" if own_type else f"{name} {dtype} [{n}, {n}]", threads)
+    title = titled(f"{name}{'' if own_type else ' ' + dtype} {list(shape)}", threads)
     if not bench.wants(title) or (own_type and dtype != "f32"):
         return
     mine, peers, moved = OPERATORS[name]
-    if moved == 0 and dtype == "bf16" and n > 1024 and "avx512_bf16" not in common.processor():
+    if moved == 0 and dtype == "bf16" and shape[0] > 1024 and "avx512_bf16" not in common.processor():
         print(f"{title}: left out, PyTorch takes minutes for it on this processor")
         return
     found = compare(bench, title, lambda: mine(ours, y), lambda: peers(theirs, x), name not in RANDOM and moved is not None)
     if not found:
         return
     agreement, own, peer = found
-    elements, more = moved if isinstance(moved, tuple) else (moved or 1, 0)
-    work, unit = (elements * TYPES[dtype].itemsize + more) * n * n / 1e9, "GB/s"
+    tensors, more = moved if isinstance(moved, tuple) else (moved or 1, 0)
+    count = math.prod(shape)
+    work, unit = (tensors * TYPES[dtype].itemsize + more) * count / 1e9, "GB/s"
     if moved == 0:
-        work, unit = 2 * n**3 / 1e9, "GF/s"
-    share = work * 1e9 / own / roofs[dtype if moved == 0 else "copy"] if n == 4096 and moved is not None else None
-    if n <= 64:
+        work, unit = 2 * shape[0]**3 / 1e9, "GF/s"
+    share = work * 1e9 / own / roofs[dtype if moved == 0 else "copy"] if count >= 1 << 24 and moved is not None else None
+    if count <= 4096:
         work, unit = None, "us"
     show = (lambda s: s * 1e6) if work is None else (lambda s: work / s)
     bench.row(title, unit, show(own), show(peer), "torch", None if moved is None else 0.9, roof_share=share, agreement=agreement,
@@ -265,24 +278,25 @@ def fixed(bench, name, dtype, threads, roofs):
 
 def main():
     def arguments(parser):
-        parser.add_argument("--sizes", default="1024,4096" if TUNED else "64,1024,4096")
+        parser.add_argument("--shapes", default=",".join(([] if TUNED else ["64x64"]) + ["1024x1024", "4096x4096", "64x512x512", str(1 << 26)]))
 
     bench = common.Bench("operators", __doc__, arguments)
     sys.path.insert(0, os.path.join(bench.args.build, "python"))
     global ours
     import wellspring as ours
-    cases = [(bench.threads, int(n)) for n in bench.args.sizes.split(",")]
+    cases = [(bench.threads, tuple(map(int, shape.split("x")))) for shape in bench.args.shapes.split(",")]
     if not TUNED and bench.threads > 1:
-        cases.append((1, 1024))
-    for threads, n in cases:
+        cases.append((1, (1024, 1024)))
+    for threads, shape in cases:
         torch.set_num_threads(threads)
         ours.set_threads(threads)
         roofs = {what: bench.roof(what, threads) for what in ("copy", "f32", "bf16")}
         for dtype, kind in TYPES.items():
-            x, y = inputs(n, kind)
+            x, y = inputs(shape, kind)
             for name in OPERATORS:
-                square(bench, name, dtype, n, threads, x, y, roofs)
-            if n == 1024:
+                if name not in SQUARE or shape == shape[-1:] * 2:
+                    on_shape(bench, name, dtype, shape, threads, x, y, roofs)
+            if shape == (1024, 1024):
                 for name in {**FIXED, **(FIXED_F32 if dtype == "f32" else {})}:
                     fixed(bench, name, dtype, threads, roofs)
             if bench.rows:
