@@ -32,17 +32,27 @@ EXCEPTIONS = {
     "linalg.eig": "an eigenvector's scale is free", "pca_lowrank": "random", "svd_lowrank": "random",
     "to_sparse": "its result is sparse", "sparse.sampled_addmm": "its result is sparse",
     "ops.aten._safe_softmax.default": "no derivative to compare",
+    "as_strided": "strided samples read between the elements", "as_strided_copy": "strided samples read between the elements",
+    "as_strided_scatter": "strided samples read between the elements",
+    "nn.functional.normalize": "along one element its gradient is rounding alone",
     "nn.functional.dropout": "random", "nn.functional.dropout2d": "random", "nn.functional.dropout3d": "random",
     "nn.functional.alpha_dropout": "random", "nn.functional.feature_alpha_dropout": "random",
     "nn.functional.rrelu": "random", "nn.functional.fractional_max_pool2d": "random",
     "nn.functional.fractional_max_pool3d": "random", "nn.functional.gumbel_softmax": "random",
 }
+# Operators that choose among elements, and how many of their results do not depend on which of equal ones comes first
+# (samples of bf16 and of whole numbers have such).
+TIES = {"sort": 1, "msort": 1, "topk": 1, "kthvalue": 1, "argsort": 0}
 # The few that quick runs look at; one for each way in which our kernels are reached.
 QUICK = """add sub mul div exp tanh sigmoid erf sin cos abs neg sqrt rsqrt reciprocal eq lt where maximum
     nn.functional.gelu nn.functional.silu nn.functional.relu mm addmm bmm baddbmm matmul nn.functional.linear
     nn.functional.layer_norm native_layer_norm softmax log_softmax nn.functional.embedding nn.functional.nll_loss
     nn.functional.cross_entropy sum mean amax amin cat clone contiguous addcmul addcdiv log log1p expm1 floor
-    nn.functional.scaled_dot_product_attention var std norm einsum to""".split()
+    nn.functional.scaled_dot_product_attention var std norm einsum to nn.functional.conv1d nn.functional.conv2d
+    nn.functional.conv_transpose2d nn.functional.batch_norm nn.functional.group_norm pow clamp clamp_min lerp cumsum
+    cummax sort topk index_select gather scatter scatter_add index_put index_add masked_select masked_fill
+    nn.functional.max_pool2d nn.functional.avg_pool2d nn.functional.pad prod any all max bitwise_and floor_divide
+    remainder flip roll tril nn.functional.leaky_relu nn.functional.elu nn.functional.softplus logsumexp""".split()
 TOLERANCES = {torch.float32: (2e-4, 2e-5), torch.bfloat16: (4e-2, 4e-2), torch.float64: (1e-7, 1e-9), torch.int64: (0, 0)}
 
 
@@ -108,6 +118,8 @@ class OpInfo(unittest.TestCase):
             rtol, atol = max(TOLERANCES[dtype], TOLERANCES.get(a.dtype, (0, 0)))
             if a.layout == torch.strided and a.numel():
                 self.assertEqual(a.stride(), b.stride(), what)
+            if torch.bfloat16 in (dtype, a.dtype) and b.is_floating_point() and b.numel():  # what is near 0 is a difference of greater ones
+                atol *= max(1.0, b.nan_to_num(0, 0, 0).abs().max().item() / 4)
             torch.testing.assert_close(a, b, rtol=rtol, atol=atol, equal_nan=True, msg=lambda m: f"{what}: {m}")
 
     def check_out(self, what, op, sample, dtype):
@@ -142,7 +154,12 @@ class OpInfo(unittest.TestCase):
                 reached |= any(c["ours"] for c in wt.counts().values())
                 wt.disable()
                 what = f"{info.name} {info.variant_test_name} {dtype} sample {i}"
-                self.compare(what, ours, attempt(info.op, sample, gradient), dtype)
+                theirs = attempt(info.op, sample, gradient)
+                if info.name in TIES and dtype in (torch.bfloat16, torch.int64):
+                    ours, theirs = [((found or [])[:TIES[info.name]], error) for found, error in (ours, theirs)]
+                self.compare(what, ours, theirs, dtype)
+                if info.name in TIES:
+                    continue
                 strided = sample.noncontiguous() if isinstance(sample.input, (torch.Tensor, list, tuple)) else None
                 if strided is not None:
                     self.compare(what + " strided", *both(lambda: attempt(info.op, strided, gradient)), dtype)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import unittest
+import warnings
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 import peers
@@ -158,6 +159,66 @@ class Inside(unittest.TestCase):
         with self.assertRaises(IndexError), wt.use():
             F.embedding(torch.tensor([50]), table)
 
+    def test_convolution(self):
+        x, w, b = random(2, 8, 9, 10, grad=True), random(6, 8, 3, 3, grad=True), random(6, grad=True)
+        uses = ["convolution", "convolution_backward"]
+        self.same(lambda x, w, b: F.conv2d(x, w, b, stride=2, padding=1), x, w, b, uses=uses)
+        self.same(lambda x, w, b: F.conv_transpose2d(x, w.transpose(0, 1).contiguous(), b, stride=2, output_padding=1),
+                  x, w, b, uses=uses)
+        self.same(lambda x, w: F.conv2d(x, w[:, :1].repeat(4, 1, 1, 1)[:8], groups=8), x, w, uses=uses)
+        self.same(lambda x, w, b: F.conv1d(x[:, :, 0].contiguous(), w[:, :, 0].contiguous(), b, dilation=2), x, w, b, uses=uses)
+        last = x.detach().to(memory_format=torch.channels_last).requires_grad_()
+        self.same(F.conv2d, last, w, b)
+        halves = [t.detach().bfloat16().requires_grad_() for t in (last, w, b)]
+        self.same(F.conv2d, *halves, uses=uses, dtype=torch.bfloat16, atol=0.3)
+        self.same(lambda x, w: F.conv2d(x, w.repeat(1, 1, 1, 1)[:, :4], groups=2), x, w)
+        with self.assertRaises(RuntimeError) as ours, wt.use():
+            F.conv2d(x, w[:, :5])
+        with self.assertRaises(RuntimeError) as theirs:
+            F.conv2d(x, w[:, :5])
+        self.assertEqual(str(ours.exception), str(theirs.exception))
+
+    def test_channels(self):
+        x, w, b = random(3, 6, 5, 4, grad=True), random(6, grad=True), random(6, grad=True)
+        for training in (True, False):
+            self.same(lambda x, w, b: [F.batch_norm(x, m := torch.zeros(6), v := torch.ones(6), w, b, training), m, v],
+                      x, w, b, uses=["native_batch_norm"])
+        self.same(lambda x, w, b: F.group_norm(x, 3, w, b), x, w, b, uses=["native_group_norm", "native_group_norm_backward"])
+        self.same(lambda x: F.group_norm(x, 2), x, uses=["native_group_norm", "native_group_norm_backward"])
+
+    def test_indices_and_order(self):
+        x, i = random(7, 9, grad=True), torch.tensor([[3, 0, 3], [1, 5, 6]])
+        for dim in (0, 1):
+            self.same(lambda x: x.gather(dim, i), x, uses=["gather", "scatter_add_"] if dim else ["gather"])
+            self.same(lambda x: x.index_select(dim, i[0]), x, uses=["index_select"])
+            self.same(lambda x: x.scatter_add(dim, i, torch.ones(2, 3)), x, uses=["scatter_add"])
+            self.same(lambda x: x.cumsum(dim), x, uses=["cumsum"])
+            self.same(lambda x: torch.sort(x, dim), x, uses=["sort.stable"])
+            self.same(lambda x: x.topk(3, dim), x, uses=["topk"])
+            self.same(lambda x: x.max(dim), x, uses=["max.dim"])
+        self.same(lambda x: x[i], x, uses=["index.Tensor", "_index_put_impl_"])
+        self.same(lambda x: x[x > 0], x, uses=["index.Tensor"])
+        self.same(lambda x: x.clone().index_put((i[0],), torch.ones(9), accumulate=True), x, uses=["_index_put_impl_"])
+        self.same(lambda x: F.max_pool2d(x[None, None], 3, 2), x, uses=["max_pool2d_with_indices"])
+        self.same(lambda x: F.pad(x, (1, 2), value=3), x, uses=["constant_pad_nd"])
+        self.same(lambda x: x.pow(3) + x.pow(2) + x.clamp(max=0.5) + x.clamp(-1, 1), x, uses=["pow.Tensor_Scalar", "clamp"])
+        self.same(lambda x: (x > 0) & (x < 1) | (x > 2), x, uses=["bitwise_and.Tensor", "bitwise_or.Tensor"])
+        with self.assertRaises(IndexError), wt.use():
+            x[torch.tensor([7])]
+
+    def test_results_own_their_memory(self):
+        x = torch.arange(6.0)
+        with wt.use():
+            same, sums = x.roll(0), x.cumsum(0)
+        same[0] = 9
+        self.assertEqual(x[0], 0)
+        kept = sums[2:]
+        del sums
+        torch.randn(1000).cumsum(0)
+        self.assertEqual(kept.tolist(), [3, 6, 10, 15])
+        self.assertEqual(kept.clone().resize_(100).shape, (100,))
+        self.assertEqual(x.cumsum(0).resize_(100)[:6].tolist(), [0, 1, 3, 6, 10, 15])
+
     def test_attention(self):
         for dtype in (torch.float32, torch.bfloat16):
             q, k, v = (random(2, 3, 70, 32, dtype=dtype, grad=True) for _ in range(3))
@@ -184,7 +245,12 @@ class Inside(unittest.TestCase):
             torch.ones(3, dtype=torch.complex64) + 1
             torch.mm(torch.ones(3, 3, dtype=torch.int64), torch.ones(3, 3, dtype=torch.int64))
             torch.ones(3, 3).to_sparse() * 2
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # such tensors are to go
+                torch.relu(torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.quint8))
             ran = wt.counts()
+        self.assertEqual(ran["aten::mul.Tensor SparseCPU"]["pytorch"], 1)
+        self.assertEqual(ran["aten::relu QuantizedCPU"]["pytorch"], 1)
         self.assertEqual((ran["aten::add.Tensor"]["ours"], ran["aten::add.Tensor"]["pytorch"]), (0, 1))
         self.assertEqual((ran["aten::mm"]["ours"], ran["aten::mm"]["pytorch"]), (0, 1))
         with wt.use():
@@ -230,7 +296,7 @@ class Switches(unittest.TestCase):
             wt.enable(include="mm")
 
     def test_off_is_off(self):
-        before = {n: torch._C._dispatch_dump(n) for n in ("aten::mm", "aten::add.Tensor", "aten::gelu")}
+        before = {n: torch._C._dispatch_dump(n) for n in wt.operators()}
         wt.enable()
         self.assertNotEqual(torch._C._dispatch_dump("aten::mm"), before["aten::mm"])
         wt.disable()
@@ -269,6 +335,8 @@ class Switches(unittest.TestCase):
             import json
             table = json.loads(wt.report(as_json=True))
             self.assertEqual(table["operators"]["aten::mm"]["ours"], 1)
+            self.assertEqual(table["shapes"]["aten::mm"]["f32[64, 64], f32[64, 64]"]["ours"], 1)
+            self.assertIn("f32[64, 64], f32[64, 64]", wt.report())
             self.assertIn("matmul", [k["kernel"] for k in table["kernels"]])
 
     def test_fork_and_spawn(self):
@@ -299,8 +367,14 @@ class Switches(unittest.TestCase):
             torch.set_num_threads(before)
 
     def test_cost_of_a_call(self):
-        x, out = torch.ones(1), torch.empty(1)
-        cases = {"add": lambda: torch.add(x, x), "exp": lambda: torch.exp(x), "out": lambda: torch.add(x, x, out=out)}
+        x, out, zero = torch.ones(1), torch.empty(1), torch.zeros(1, dtype=torch.int64)
+        wide = torch.ones(1, 1).expand(2, 2)
+        weight = torch.ones(1, 1, 1)
+        cases = {"add": lambda: torch.add(x, x), "exp": lambda: torch.exp(x), "out": lambda: torch.add(x, x, out=out),
+                 "clamp": lambda: x.clamp(0, 1), "pow": lambda: x.pow(2), "cumsum": lambda: x.cumsum(0),
+                 "max": lambda: x.max(), "gather": lambda: x.gather(0, zero), "index": lambda: x[zero],
+                 "sort": lambda: x.sort(), "conv1d": lambda: F.conv1d(x.view(1, 1, 1), weight), "flip": lambda: x.flip(0),
+                 "not taken": lambda: wide.cumsum(0)}
         def cost(f, n=2000):
             times = []
             for _ in range(15):
@@ -310,10 +384,12 @@ class Switches(unittest.TestCase):
                 times.append((time.perf_counter() - begin) / n)
             return min(times)
         for name, f in cases.items():
-            theirs = cost(f)
-            wt.enable()
-            ours = cost(f)
-            wt.disable()
+            for _ in range(3):  # whoever else runs here may disturb one
+                theirs = cost(f)
+                with wt.use():
+                    ours = cost(f)
+                if ours - theirs < 2e-6:
+                    break
             print(f"note: {name} of one element: {ours * 1e6:.2f} us, PyTorch's own {theirs * 1e6:.2f} us", file=sys.stderr)
             self.assertLess(ours - theirs, 4e-6)  # the goal is 2 us on a machine that does nothing else
 

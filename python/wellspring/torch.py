@@ -17,6 +17,7 @@ import difflib
 import fnmatch
 import json
 import os
+import sys
 
 import torch
 
@@ -126,9 +127,18 @@ def is_enabled():
 
 
 def counts():
-    """{operator: {"ours": calls, "pytorch": calls, "seconds": in ours when timed}} since the start or reset()."""
-    return {name: {"ours": ours, "pytorch": theirs, "seconds": seconds}
-            for name, ours, theirs, seconds in _inside.counters()}
+    """{operator: {"ours": calls, "pytorch": calls, "seconds": in ours, "pytorch_seconds": in PyTorch's}} since the
+    start or reset(); seconds while timing() is on. "aten::mm SparseCPU": calls of tensors that are none of ours."""
+    return {name: {"ours": ours, "pytorch": theirs, "seconds": seconds, "pytorch_seconds": theirs_seconds}
+            for name, ours, theirs, seconds, theirs_seconds in _inside.counters()}
+
+
+def shapes():
+    """{operator: {shapes: {"ours": calls, "pytorch": calls, "seconds": in ours}}} of calls while timing() was on."""
+    found = {}
+    for name, text, ours, theirs, seconds in _inside.shapes():
+        found.setdefault(name, {})[text] = {"ours": ours, "pytorch": theirs, "seconds": seconds}
+    return found
 
 
 def reset():
@@ -137,20 +147,35 @@ def reset():
 
 
 def timing(on=True):
-    """Whether the seconds inside our kernels are measured (about 50 ns a call)."""
+    """Whether the seconds inside kernels, and the shapes of calls, are noted (about a microsecond a call)."""
     _inside.set_timing(bool(on))
 
 
-def report(as_json=False):
-    """What ran since the start: a table (returned, and printed unless as_json) of the operators that were called."""
-    rows = {n: c for n, c in counts().items() if c["ours"] or c["pytorch"]}
+def _compiled_loops():
+    """How many loops torch.compile made in this process, which stay its own; None when it was not used."""
+    metrics = sys.modules.get("torch._inductor.metrics")
+    return getattr(metrics, "generated_kernel_count", None)
+
+
+def report(as_json=False, most_shapes=4):
+    """What ran since the start: a table (returned, and printed unless as_json) of the operators that were called,
+    with their most expensive shapes where timing() was on."""
+    rows, by_shape, loops = {n: c for n, c in counts().items() if c["ours"] or c["pytorch"]}, shapes(), _compiled_loops()
     if as_json:
-        return json.dumps({"enabled": is_enabled(), "settings": _state, "operators": rows,
+        return json.dumps({"enabled": is_enabled(), "settings": _state, "operators": rows, "shapes": by_shape,
+                           "compiled_loops": loops,
                            "kernels": [dict(zip(("kernel", "chip", "ran", "calls"), r)) for r in _core.kernel_hits()]})
-    lines = [f"{'operator':56} {'wellspring':>10} {'pytorch':>10} {'seconds':>9}"]
+    lines = [f"{'operator':56} {'wellspring':>10} {'pytorch':>10} {'seconds':>9} {'pytorch':>9}"]
     for name, c in sorted(rows.items(), key=lambda r: -(r[1]["ours"] + r[1]["pytorch"])):
-        lines.append(f"{name:56} {c['ours']:>10} {c['pytorch']:>10} {c['seconds']:>9.3f}")
-    text = "\n".join(lines) if rows else "no operator of ours was called"
+        lines.append(f"{name:56} {c['ours']:>10} {c['pytorch']:>10} {c['seconds']:>9.3f} {c['pytorch_seconds']:>9.3f}")
+        seen = sorted(by_shape.get(name, {}).items(), key=lambda s: (-s[1]["seconds"], -s[1]["pytorch"]))
+        for text, s in seen[:most_shapes]:
+            lines.append(f"    {text[:52]:52} {s['ours']:>10} {s['pytorch']:>10} {s['seconds']:>9.3f}")
+        if len(seen) > most_shapes:
+            lines.append(f"    and {len(seen) - most_shapes} other shapes")
+    if loops:
+        lines.append(f"torch.compile made {loops} loops, which stay its own; its external calls are counted above")
+    text = "\n".join(lines) if rows or loops else "no operator of ours was called"
     print(text)
     return text
 

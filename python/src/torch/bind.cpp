@@ -20,8 +20,9 @@ namespace {
 const std::vector<Entry>& entries() {
   static const auto& all = *[] {
     auto* list = new std::vector<Entry>;
-    for (auto* add : {add_pointwise, add_matmul, add_norm, add_softmax, add_loss, add_attention,
-                      add_reduce, add_copy, add_optimizer, add_random})
+    for (auto* add :
+         {add_pointwise, add_matmul, add_norm, add_softmax, add_loss, add_attention, add_reduce,
+          add_copy, add_optimizer, add_random, add_channels, add_conv, add_named})
       add(list);
     return list;
   }();
@@ -44,10 +45,28 @@ void load_bridge(const std::string& path) {
   set_bridge(get());
 }
 
+// Those that this PyTorch has.
 nb::list names() {
   nb::list all;
-  for (const Entry& e : entries()) all.append(nb::make_tuple(e.name, e.random));
+  for (const Entry& e : entries())
+    if (bridge().knows(e.name.c_str(), "CPU", e.arguments))
+      all.append(nb::make_tuple(e.name, e.random));
   return all;
+}
+
+// Where tensors go that are none of ours: there PyTorch's kernel always answers, and is counted.
+constexpr const char* kForeign[] = {"SparseCPU", "SparseCsrCPU", "QuantizedCPU"};
+
+void install_counted(const Entry& e) {
+  static auto& never = *new std::map<std::string, Entry>;  // registrations point at them
+  for (const char* key : kForeign) {
+    const std::string name = e.name + " " + key;
+    const Entry& entry =
+        never.try_emplace(name, Entry{name, e.arguments, [](Frame&) { return false; }})
+            .first->second;
+    if (void* r = bridge().install(e.name.c_str(), key, e.arguments, answer, &entry))
+      installed()[name] = r;
+  }
 }
 
 // Installs what is wanted and not there; returns the names that are in place afterwards.
@@ -55,30 +74,43 @@ nb::list install(const std::vector<std::string>& wanted) {
   nb::list there;
   for (const Entry& e : entries()) {
     if (std::ranges::find(wanted, e.name) == wanted.end()) continue;
-    void*& r = installed()[e.name];
-    if (!r) r = bridge().install(e.name.c_str(), "CPU", e.arguments, e.kernel, e.data);
-    if (r)
-      there.append(e.name);
-    else
-      installed().erase(e.name);
+    auto it = installed().find(e.name);
+    if (it == installed().end()) {
+      void* r = bridge().install(e.name.c_str(), "CPU", e.arguments, answer, &e);
+      if (!r) continue;
+      installed()[e.name] = r;
+      install_counted(e);
+    }
+    there.append(e.name);
   }
   return there;
 }
 
 void remove(const std::vector<std::string>& which) {
-  for (const std::string& name : which)
-    if (auto it = installed().find(name); it != installed().end()) {
-      bridge().remove(it->second);
-      installed().erase(it);
+  for (auto it = installed().begin(); it != installed().end();) {
+    const std::string name = it->first.substr(0, it->first.find(' '));
+    if (std::ranges::find(which, name) == which.end()) {
+      ++it;
+      continue;
     }
+    bridge().remove(it->second);
+    it = installed().erase(it);
+  }
 }
 
 nb::list counters() {
   nb::list rows;
   for (const auto& [name, r] : installed()) {
     const torch_bridge::Counters c = bridge().counters(r);
-    rows.append(nb::make_tuple(name, c.ours, c.theirs, c.seconds));
+    rows.append(nb::make_tuple(name, c.ours, c.theirs, c.seconds, c.theirs_seconds));
   }
+  return rows;
+}
+
+nb::list shapes() {
+  nb::list rows;
+  for (const auto& [key, c] : shape_counts())
+    rows.append(nb::make_tuple(key.first, key.second, c.ours, c.theirs, c.seconds));
   return rows;
 }
 
@@ -104,8 +136,13 @@ void bind_torch(nb::module_& m) {
   t.def("counters", &counters);
   t.def("reset", [] {
     for (const auto& [name, r] : installed()) bridge().reset(r);
+    reset_shape_counts();
   });
-  t.def("set_timing", [](bool on) { bridge().set_timing(on); });
+  t.def("set_timing", [](bool on) {
+    bridge().set_timing(on);
+    watch_shapes(on);
+  });
+  t.def("shapes", &shapes);
   t.def("set_bypass", [](bool on) { bridge().set_bypass(on); });
   t.def("keep_memory", &keep_memory);
 }

@@ -1,35 +1,14 @@
-// PyTorch's elementwise operators: those of ops/schema/pointwise.yaml that have its name, and their
-// derivatives.
+// One call of an elementwise operator of PyTorch; which there are stands in pointwise_table.cpp.
+
+#include "python/src/torch/pointwise.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <memory>
-#include <string_view>
-
-#include "ops/pointwise_call.h"
-#include "python/src/torch/use.h"
 
 namespace wellspring::python {
 namespace {
 
 constexpr int kMost = PointwiseOp::kMostOperands;
-enum class Integers : uint8_t { none, numbers, all };  // all: bool too
-
-// Where a call of PyTorch has an operator's operands.
-struct Use {
-  const PointwiseOp* op;
-  const PointwiseOp* tanh_form;        // of gelu, chosen by an argument
-  std::array<int8_t, kMost> operands;  // arguments
-  int8_t parameter = -1, out = -1, text = -1;
-  Integers integers = Integers::none;
-};
-
-const PointwiseOp* find(std::string_view name) {
-  for (const PointwiseOp* op : pointwise_operators())
-    if (op->name == name) return op;
-  return nullptr;
-}
 
 int category(DType t) { return is_float(t) ? 2 : t == DType::boolean ? 0 : 1; }
 
@@ -90,6 +69,7 @@ bool promoted(const PointwiseOp& op, Problem& p, Integers integers) {
   if (!result) return false;
   p.promoted = *result;
   const int c = category(p.promoted);
+  if (c == 2 && op.result == PointwiseResult::integer) return false;
   if (c == 0 && integers != Integers::all) return false;
   if (c == 1 && integers == Integers::none) return false;
   p.result = op.result == PointwiseResult::truth ? DType::boolean : p.promoted;
@@ -167,31 +147,55 @@ bool read_operand(const Arg& a, Problem& p, int i) {
   return true;
 }
 
-bool pointwise(Frame& f) {
-  const Use& use = *static_cast<const Use*>(f.data);
-  const PointwiseOp* op = use.op;
+// The operator that the call means, and where its operands are; null when it is not ours.
+const PointwiseOp* chosen(const Frame& f, const PointwiseUse& use, std::array<int8_t, kMost>* at) {
+  *at = use.operands;
+  if (use.zero >= 0 && number_of(f.args[use.zero]) != 0.0) return nullptr;
   if (use.text >= 0) {
     const Arg& a = f.args[use.text];
-    if (a.kind != Kind::text) return false;
-    if (std::string_view(a.text) == "tanh") op = use.tanh_form;
+    if (a.kind == Kind::text && use.alternative && std::string_view(a.text) == use.alternative_text)
+      return use.alternative;
+    return a.kind == Kind::none || (a.kind == Kind::text && std::string_view(a.text) == "none")
+               ? use.op
+               : nullptr;
   }
+  for (int i : {1, 2})  // clamp without one of its bounds
+    if (use.without[i - 1] && is_none(f.args[use.operands[i]])) {
+      (*at)[1] = use.operands[3 - i];
+      return use.without[i - 1];
+    }
+  if (use.exponent >= 0) {
+    const Arg& a = f.args[use.exponent];
+    const auto e = a.kind == Kind::tensor ? std::nullopt : number_of(a);
+    for (const auto& [value, op] : use.powers)
+      if (op && e == value) return op;
+  }
+  return use.op;
+}
+
+}  // namespace
+
+bool pointwise(Frame& f) {
+  const PointwiseUse& use = *static_cast<const PointwiseUse*>(f.data);
+  std::array<int8_t, kMost> at;
+  const PointwiseOp* op = chosen(f, use, &at);
+  if (!op) return false;
   Problem p;
   p.count = op->operands;
   for (int i = 0; i < p.count; ++i)
-    if (!read_operand(f.args[use.operands[i]], p, i)) return false;
+    if (!read_operand(f.args[at[i]], p, i)) return false;
   for (int i = 0; i < p.count; ++i)
     if ((op->masks >> i & 1) && (!p.tensors[i] || p.tensors[i]->type != torch_bridge::kBool))
       return false;
   if (!broadcast(p) || !promoted(*op, p, use.integers)) return false;
-  std::array<Attr, 2 + kMost> attrs{Attr(p.compute), Attr(0), Attr(0), Attr(0), Attr(0)};
+  static_assert(PointwiseOp::kMostParams + kMost == 6);
+  std::array<Attr, 7> attrs{Attr(p.compute), Attr(0), Attr(0), Attr(0), Attr(0), Attr(0), Attr(0)};
   int n = 1;
-  if (op->params) {
-    Scalar number = op->defaults[0];
-    if (use.parameter >= 0) {
+  for (int i = 0; i < op->params; ++i) {
+    Scalar number = op->defaults[i];
+    if (const int8_t place = use.parameters[i]; place >= 0 && !is_none(f.args[place])) {
       Problem one;
-      if (f.args[use.parameter].kind == Kind::tensor ||
-          !read_operand(f.args[use.parameter], one, 0))
-        return false;
+      if (f.args[place].kind == Kind::tensor || !read_operand(f.args[place], one, 0)) return false;
       number = one.numbers[0];
       if (number.kind == Scalar::Kind::real && category(p.promoted) < 2) return false;
     }
@@ -203,7 +207,7 @@ bool pointwise(Frame& f) {
   TensorArg out;
   if (use.out >= 0) {
     const TensorArg* target = taken(f.args[use.out]);
-    if (!target || !fits(p, *target, use.out == 0)) return false;
+    if (!target || !fits(p, *target, use.in_place)) return false;
     out = *target;
     give_back(f, use.out);
   } else {
@@ -221,117 +225,46 @@ bool pointwise(Frame& f) {
   return true;
 }
 
-// The derivative of an operator of one operand: (grad, the operand or the result[, a choice]).
-struct BackwardUse {
-  const PointwiseOp *op, *tanh_form;
-  bool from_result;
-  int8_t text = -1, zero = -1;  // an argument that must be 0
-};
-
-bool backward(Frame& f) {
-  const BackwardUse& use = *static_cast<const BackwardUse*>(f.data);
+bool pointwise_backward(Frame& f) {
+  const PointwiseBackward& use = *static_cast<const PointwiseBackward*>(f.data);
   const PointwiseOp* op = use.op;
   if (use.text >= 0 && f.args[use.text].kind == Kind::text &&
       std::string_view(f.args[use.text].text) == "tanh")
     op = use.tanh_form;
   if (use.zero >= 0 && number_of(f.args[use.zero]) != 0.0) return false;
-  const TensorArg *grad = taken(f.args[0]), *value = taken(f.args[1]);
+  const TensorArg *grad = taken(f.args[0]), *value = taken(f.args[use.value]);
   if (!grad || !value || grad->type != value->type || !is_float(dtype_of(*grad)) ||
       !same_sizes(*grad, *value))
     return false;
   Problem p;
   p.count = 2, p.tensors[0] = grad, p.tensors[1] = value, p.dims = grad->dims;
   std::copy(grad->sizes, grad->sizes + grad->dims, p.sizes);
+  constexpr size_t kOthers = 1 + 3;  // the dtype, and a value for each input
+  std::array<Attr, kOthers + PointwiseOp::kMostParams> attrs{
+      Attr(dtype_of(*grad) == DType::f64 ? DType::f64 : DType::f32),
+      Attr(0.0),
+      Attr(0.0),
+      Attr(0.0),
+      Attr(0.0),
+      Attr(0.0),
+      Attr(0.0)};
+  for (int i = 0; i < op->params; ++i) {
+    const auto number = use.parameters[i] < 0 || is_none(f.args[use.parameters[i]])
+                            ? std::optional(op->defaults[i])
+                            : number_of(f.args[use.parameters[i]]);
+    if (!number) return false;
+    attrs[1 + i] = *number;
+  }
   const int64_t* strides;
   if (!result_strides(p, &strides)) return false;
   const TensorArg out =
       make_result(f, {grad->sizes, static_cast<size_t>(grad->dims)}, grad->type, strides);
   if (out.numel == 0) return true;
-  const View v = view_of(*value);
-  run_kernel(op->backward, {view_of(out)},
-             {view_of(*grad), use.from_result ? View{} : v, use.from_result ? v : View{}},
-             {dtype_of(*grad) == DType::f64 ? DType::f64 : DType::f32, 0.0, 0.0, 0.0});
+  const View v = view_of(*value), to = view_of(out),
+             ins[] = {view_of(*grad), use.from_result ? View{} : v, use.from_result ? v : View{}};
+  run_kernel(op->backward, {&to, 1}, ins,
+             {attrs.data(), kOthers + static_cast<size_t>(op->params)});
   return true;
-}
-
-// name of PyTorch without its overloads: our operator, whether integers are taken.
-struct Named {
-  const char *torch, *ours;
-  Integers integers;
-};
-constexpr Named kBinary[] = {
-    // (self, other)
-    {"mul", "mul", Integers::numbers},
-    {"div", "div", Integers::none},
-    {"maximum", "maximum", Integers::numbers},
-    {"minimum", "minimum", Integers::numbers},
-};
-constexpr Named kCompared[] = {{"eq", "eq", Integers::all}, {"ne", "ne", Integers::all},
-                               {"lt", "lt", Integers::all}, {"le", "le", Integers::all},
-                               {"gt", "gt", Integers::all}, {"ge", "ge", Integers::all}};
-constexpr Named kWithAlpha[] = {{"add", "add", Integers::numbers},
-                                {"sub", "sub", Integers::numbers}};
-// Operators of one operand, whose names, values at odd places included, are PyTorch's.
-constexpr const char* kUnary[] = {
-    "exp",   "exp2", "expm1", "log",   "log1p",      "log2",  "log10", "sin",      "cos",
-    "tanh",  "erf",  "sqrt",  "rsqrt", "reciprocal", "relu",  "silu",  "neg",      "abs",
-    "floor", "ceil", "trunc", "round", "sigmoid",    "isnan", "isinf", "isfinite", "logical_not"};
-
-}  // namespace
-
-void add_pointwise(std::vector<Entry>* all) {
-  // Never freed: registrations point at them.
-  const auto keep = [](Use use) -> const void* { return new Use(use); };
-  const auto add = [&](const std::string& name, int arguments, Use use) {
-    if (use.op) all->push_back({"aten::" + name, arguments, pointwise, keep(use)});
-  };
-  for (const std::string name : kUnary) {
-    const PointwiseOp* op = find(name);
-    if (!op) continue;
-    const Integers ints = op->result == PointwiseResult::truth  ? Integers::all
-                          : op->result == PointwiseResult::same ? Integers::numbers
-                                                                : Integers::none;
-    add(name, 1, {op, nullptr, {0}, -1, -1, -1, ints});
-    add(name + "_", 1, {op, nullptr, {0}, -1, 0, -1, ints});
-    add(name + ".out", 2, {op, nullptr, {0}, -1, 1, -1, ints});
-  }
-  for (const Named& n : kBinary) {
-    const PointwiseOp* op = find(n.ours);
-    const std::string name = n.torch;
-    for (const char* overload : {"", ".Tensor"}) {
-      add(name + overload, 2, {op, nullptr, {0, 1}, -1, -1, -1, n.integers});
-      add(name + "_" + overload, 2, {op, nullptr, {0, 1}, -1, 0, -1, n.integers});
-    }
-    add(name + ".out", 3, {op, nullptr, {0, 1}, -1, 2, -1, n.integers});
-  }
-  for (const Named& n : kCompared) {
-    const PointwiseOp* op = find(n.ours);
-    for (const char* overload : {".Tensor", ".Scalar"}) {
-      add(n.torch + std::string(overload), 2, {op, nullptr, {0, 1}, -1, -1, -1, n.integers});
-      add(n.torch + std::string(overload) + "_out", 3,
-          {op, nullptr, {0, 1}, -1, 2, -1, n.integers});
-    }
-  }
-  for (const Named& n : kWithAlpha) {
-    const PointwiseOp* op = find(n.ours);
-    add(n.torch + std::string(".Tensor"), 3, {op, nullptr, {0, 1}, 2, -1, -1, n.integers});
-    add(n.torch + std::string("_.Tensor"), 3, {op, nullptr, {0, 1}, 2, 0, -1, n.integers});
-    add(n.torch + std::string(".out"), 4, {op, nullptr, {0, 1}, 2, 3, -1, n.integers});
-  }
-  add("where.self", 3, {find("where"), nullptr, {0, 1, 2}, -1, -1, -1, Integers::all});
-  add("masked_fill_.Scalar", 3, {find("where"), nullptr, {1, 2, 0}, -1, 0, -1, Integers::all});
-  add("gelu", 2, {find("gelu_erf"), find("gelu_tanh"), {0}, -1, -1, 1, Integers::none});
-  add("addcmul.out", 5, {find("addcmul"), nullptr, {0, 1, 2}, 3, 4, -1, Integers::none});
-  add("addcmul", 4, {find("addcmul"), nullptr, {0, 1, 2}, 3, -1, -1, Integers::none});
-  add("addcdiv", 4, {find("addcdiv"), nullptr, {0, 1, 2}, 3, -1, -1, Integers::none});
-  const auto add_backward = [&](const char* name, int arguments, BackwardUse use) {
-    all->push_back({std::string("aten::") + name, arguments, backward, new BackwardUse(use)});
-  };
-  add_backward("gelu_backward", 3, {find("gelu_erf"), find("gelu_tanh"), false, 2});
-  add_backward("silu_backward", 2, {find("silu"), nullptr, false});
-  add_backward("sigmoid_backward", 2, {find("sigmoid"), nullptr, true});
-  add_backward("tanh_backward", 2, {find("tanh"), nullptr, true});
-  add_backward("threshold_backward", 3, {find("relu"), nullptr, true, -1, 2});
 }
 
 }  // namespace wellspring::python

@@ -7,10 +7,12 @@
 namespace wellspring::python {
 namespace {
 
+enum Integers : uint8_t { kNot, kKeep, kWiden };  // taken, and given as they are or as i64
 struct Use {
   KernelRef kernel;
   bool has_dtype;
   int out;  // argument, or -1
+  Integers integers = kNot;
 };
 
 // The result's geometry: for the kernel with extents of 1 where x is reduced, and as PyTorch wants
@@ -66,10 +68,20 @@ bool place(Frame& f, const TensorArg& x, Reduced& r, DType type, int out) {
 bool reduce(Frame& f) {
   const Use& use = *static_cast<const Use*>(f.data);
   const TensorArg* x = taken(f.args[0]);
-  if (!x || x->numel == 0 || !is_float(dtype_of(*x))) return false;
-  if (use.has_dtype && !is_none(f.args[3]) && f.args[3].i != x->type) return false;
+  if (!x || x->numel == 0) return false;
+  DType type = dtype_of(*x);
+  if (!is_float(type)) {
+    if (use.integers == kNot) return false;
+    if (use.integers == kWiden) type = DType::i64;
+  }
+  if (use.has_dtype && !is_none(f.args[3])) {
+    const auto wanted = dtype_of(static_cast<int8_t>(f.args[3].i));
+    if (!wanted || is_float(*wanted) != is_float(dtype_of(*x))) return false;
+    if (size_of(*wanted) < size_of(type) || *wanted == DType::f64) return false;
+    type = *wanted;
+  }
   auto r = reduced(*x, f.args[1], f.args[2].i != 0);
-  if (!r || !place(f, *x, *r, dtype_of(*x), use.out)) return false;
+  if (!r || !place(f, *x, *r, type, use.out)) return false;
   run_kernel(use.kernel, {r->kept.view()}, {view_of(*x)});
   return true;
 }
@@ -110,9 +122,10 @@ bool place_of_best(Frame& f) {
   return true;
 }
 
-const Use kSum{KernelRef("reduce_sum"), true, -1}, kSumOut{KernelRef("reduce_sum"), true, 4},
-    kMean{KernelRef("reduce_mean"), true, -1}, kMeanOut{KernelRef("reduce_mean"), true, 4},
-    kAmax{KernelRef("reduce_amax"), false, -1}, kAmin{KernelRef("reduce_amin"), false, -1},
+const Use kSum{KernelRef("reduce_sum"), true, -1, kWiden},
+    kSumOut{KernelRef("reduce_sum"), true, 4, kWiden}, kMean{KernelRef("reduce_mean"), true, -1},
+    kMeanOut{KernelRef("reduce_mean"), true, 4}, kAmax{KernelRef("reduce_amax"), false, -1, kKeep},
+    kAmin{KernelRef("reduce_amin"), false, -1, kKeep},
     kArgmax{KernelRef("reduce_argmax"), false, -1}, kArgmin{KernelRef("reduce_argmin"), false, -1};
 
 }  // namespace

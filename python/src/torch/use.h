@@ -1,9 +1,12 @@
 #pragma once
 // What the kernels inside PyTorch share: PyTorch's tensors as views, results, launching.
 
+#include <array>
 #include <initializer_list>
+#include <map>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "python/wellspring/bridge/bridge.h"
@@ -40,6 +43,23 @@ void add_reduce(std::vector<Entry>* all);
 void add_copy(std::vector<Entry>* all);
 void add_optimizer(std::vector<Entry>* all);
 void add_random(std::vector<Entry>* all);
+void add_channels(std::vector<Entry>* all);
+void add_conv(std::vector<Entry>* all);
+void add_named(std::vector<Entry>* all);
+
+/// Calls of one operator with tensors of the same shapes, counted while watching is on.
+struct ShapeCounts {
+  uint64_t ours = 0, theirs = 0;
+  double seconds = 0;  // inside ours
+};
+void watch_shapes(bool on);
+/// By operator and shapes ("f32[2, 3], i64[4]").
+std::map<std::pair<std::string, std::string>, ShapeCounts> shape_counts();
+void reset_shape_counts();
+
+/// Runs the kernel of an Entry, which Frame::data is. Where an operator of ours refuses a call,
+/// PyTorch's kernel answers it, with PyTorch's own message.
+bool answer(Frame& f);
 
 std::optional<DType> dtype_of(int8_t torch_type);
 int8_t torch_type(DType dtype);

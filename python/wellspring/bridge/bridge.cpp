@@ -72,15 +72,33 @@ void read(const c10::IValue& v, Arg* a, std::unique_ptr<Lists>* lists) {
     auto& kept = (*lists)->ints.emplace_back();
     for (const bool b : v.toBoolList()) kept.push_back(b);
     a->kind = Kind::ints, a->ints = kept.data(), a->count = static_cast<int64_t>(kept.size());
-  } else if (v.isTensorList()) {
+  } else if (v.isTensorList() || v.isOptionalTensorList()) {
     if (!*lists) *lists = std::make_unique<Lists>();
     auto& kept = (*lists)->tensors.emplace_back();
-    for (const at::Tensor& t : v.toTensorVector()) kept.push_back(describe(t));
+    for (const c10::IValue& t : v.toListRef())
+      kept.push_back(t.isTensor() ? describe(t.toTensor()) : TensorArg());
     a->kind = Kind::tensors, a->tensors = kept.data(), a->count = static_cast<int64_t>(kept.size());
   } else {
     a->kind = Kind::other;
   }
 }
+
+// The time of a call, when that is wanted.
+class Timed {
+ public:
+  using Clock = std::chrono::steady_clock;
+  Timed() : on_(g_timing.load(std::memory_order_relaxed)) {
+    if (on_) begin_ = Clock::now();
+  }
+  void add_to(std::atomic<int64_t>& total) const {
+    if (on_)
+      total += std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin_).count();
+  }
+
+ private:
+  bool on_;
+  Clock::time_point begin_;
+};
 
 class Registration final : public c10::OperatorKernel {
  public:
@@ -99,15 +117,10 @@ class Registration final : public c10::OperatorKernel {
     for (size_t i = 0; i < arguments_; ++i) read((*stack)[first + i], new (args + i) Arg, &lists);
     Frame frame;
     frame.args = args, frame.count = static_cast<int>(arguments_), frame.data = data_;
-    const bool timed = g_timing.load(std::memory_order_relaxed);
-    const auto begin =
-        timed ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
+    const Timed timed;
     if (!kernel_(frame)) return theirs(op, keys, stack);
     ours_.fetch_add(1, std::memory_order_relaxed);
-    if (timed)
-      nanoseconds_ += std::chrono::duration_cast<std::chrono::nanoseconds>(
-                          std::chrono::steady_clock::now() - begin)
-                          .count();
+    timed.add_to(nanoseconds_);
     c10::IValue results[Frame::kMostResults];
     for (int i = 0; i < frame.result_count; ++i) {
       if (frame.results[i])
@@ -123,14 +136,18 @@ class Registration final : public c10::OperatorKernel {
   }
 
   Counters counters() const {
-    return {ours_.load(), theirs_.load(), static_cast<double>(nanoseconds_.load()) * 1e-9};
+    return {ours_.load(), theirs_.load(), static_cast<double>(nanoseconds_.load()) * 1e-9,
+            static_cast<double>(theirs_nanoseconds_.load()) * 1e-9};
   }
-  void reset() { ours_ = 0, theirs_ = 0, nanoseconds_ = 0; }
+  void reset() { ours_ = 0, theirs_ = 0, nanoseconds_ = 0, theirs_nanoseconds_ = 0; }
 
  private:
   void theirs(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
-    if (!t_bypass) theirs_.fetch_add(1, std::memory_order_relaxed);
+    if (t_bypass) return shadowed_.callBoxed(op, keys, stack);
+    theirs_.fetch_add(1, std::memory_order_relaxed);
+    const Timed timed;
     shadowed_.callBoxed(op, keys, stack);
+    timed.add_to(theirs_nanoseconds_);
   }
 
   c10::SafeKernelFunction shadowed_;
@@ -138,7 +155,7 @@ class Registration final : public c10::OperatorKernel {
   KernelFunction kernel_;
   const void* data_;
   std::atomic<uint64_t> ours_{0}, theirs_{0};
-  std::atomic<int64_t> nanoseconds_{0};
+  std::atomic<int64_t> nanoseconds_{0}, theirs_nanoseconds_{0};
 };
 
 struct Installed {
@@ -146,18 +163,28 @@ struct Installed {
   c10::RegistrationHandleRAII handle;
 };
 
-void* install(const char* name, const char* key, int arguments, KernelFunction kernel,
-              const void* data) {
+c10::OperatorName name_of(const char* name) {
   const std::string full(name);
   const size_t dot = full.find('.');
-  const c10::OperatorName op_name(full.substr(0, dot),
-                                  dot == std::string::npos ? "" : full.substr(dot + 1));
-  auto& dispatcher = c10::Dispatcher::singleton();
-  const auto op = dispatcher.findSchema(op_name);
+  return {full.substr(0, dot), dot == std::string::npos ? "" : full.substr(dot + 1)};
+}
+
+// An operator that has a kernel there (of its own, elsewhere than on the CPU) and as many
+// arguments.
+std::optional<c10::OperatorHandle> find(const char* name, c10::DispatchKey at, int arguments) {
+  auto op = c10::Dispatcher::singleton().findSchema(name_of(name));
+  if (op && (!(at == c10::DispatchKey::CPU ? op->hasComputedKernelForDispatchKey(at)
+                                           : op->hasKernelForDispatchKey(at)) ||
+             op->schema().arguments().size() != static_cast<size_t>(arguments)))
+    op.reset();
+  return op;
+}
+
+void* install(const char* name, const char* key, int arguments, KernelFunction kernel,
+              const void* data) {
   const c10::DispatchKey at = c10::parseDispatchKey(key);
-  if (!op || !op->hasComputedKernelForDispatchKey(at) ||
-      op->schema().arguments().size() != static_cast<size_t>(arguments))
-    return nullptr;
+  const auto op = find(name, at, arguments);
+  if (!op) return nullptr;
   auto functor = std::make_unique<Registration>(op->getComputedKernelForDispatchKey(at),
                                                 op->schema().arguments().size(), kernel, data);
   Registration* raw = functor.get();
@@ -167,15 +194,33 @@ void* install(const char* name, const char* key, int arguments, KernelFunction k
   } silent;
   const c10::WarningUtils::WarningHandlerGuard guard(&silent);
   return new Installed{
-      raw, dispatcher.registerImpl(op_name, at,
-                                   c10::KernelFunction::makeFromBoxedFunctor(std::move(functor)),
-                                   std::nullopt, nullptr, "wellspring")};
+      raw, c10::Dispatcher::singleton().registerImpl(
+               name_of(name), at, c10::KernelFunction::makeFromBoxedFunctor(std::move(functor)),
+               std::nullopt, nullptr, "wellspring")};
+}
+
+TensorArg adopt(const int64_t* sizes, int32_t dims, int8_t type, void* data, int64_t bytes,
+                void* owner, void (*drop)(void*)) {
+  at::Tensor t = at::detail::make_tensor<c10::TensorImpl>(
+      c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(),
+                                            static_cast<size_t>(bytes),
+                                            c10::DataPtr(data, owner, drop, c10::Device(c10::kCPU)),
+                                            c10::GetAllocator(c10::kCPU), true),
+      c10::DispatchKeySet(c10::DispatchKey::CPU),
+      c10::scalarTypeToTypeMeta(static_cast<c10::ScalarType>(type)));
+  t.unsafeGetTensorImpl()->set_sizes_contiguous(c10::IntArrayRef(sizes, static_cast<size_t>(dims)));
+  const TensorArg a = describe(t);
+  t.unsafeReleaseTensorImpl();
+  return a;
 }
 
 const Bridge kBridge = {
     kBridgeVersion,
     TORCH_VERSION,
     install,
+    [](const char* name, const char* key, int arguments) {
+      return find(name, c10::parseDispatchKey(key), arguments).has_value();
+    },
     [](void* r) { delete static_cast<Installed*>(r); },
     [](void* r) { return static_cast<Installed*>(r)->kernel->counters(); },
     [](void* r) { static_cast<Installed*>(r)->kernel->reset(); },
@@ -196,6 +241,7 @@ const Bridge kBridge = {
       at::Tensor(c10::intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl>::reclaim(
           static_cast<c10::TensorImpl*>(handle)));
     },
+    adopt,
     [](void* handle) { static_cast<c10::TensorImpl*>(handle)->bump_version(); },
     [] { return at::get_num_threads(); },
 };

@@ -10,7 +10,7 @@
 namespace wellspring::torch_bridge {
 
 /// Raised when a struct or function here changes its meaning.
-inline constexpr int kBridgeVersion = 1;
+inline constexpr int kBridgeVersion = 2;
 
 /// PyTorch's own numbers of element types (c10::ScalarType).
 enum : int8_t {
@@ -73,8 +73,8 @@ using KernelFunction = bool (*)(Frame&);
 
 /// A registration's counters.
 struct Counters {
-  uint64_t ours = 0, theirs = 0;  // calls that our kernel answered; that went to PyTorch's
-  double seconds = 0;             // inside ours, when timing is on
+  uint64_t ours = 0, theirs = 0;           // calls that our kernel answered; that went to PyTorch's
+  double seconds = 0, theirs_seconds = 0;  // inside them, when timing is on
 };
 
 struct Bridge {
@@ -85,6 +85,8 @@ struct Bridge {
   /// there.
   void* (*install)(const char* name, const char* key, int arguments, KernelFunction kernel,
                    const void* data);
+  /// Whether install() would find this operator.
+  bool (*knows)(const char* name, const char* key, int arguments);
   /// PyTorch's kernel is back.
   void (*remove)(void* registration);
   Counters (*counters)(void* registration);
@@ -95,6 +97,10 @@ struct Bridge {
   /// A new tensor; strides null: row-major. Its handle belongs to Frame::results or to release().
   TensorArg (*empty)(const int64_t* sizes, const int64_t* strides, int32_t dims, int8_t type);
   void (*release)(void* handle);
+  /// A row-major tensor on memory that is there already, `bytes` of it from `data`; drop(owner)
+  /// when nobody needs it any more.
+  TensorArg (*adopt)(const int64_t* sizes, int32_t dims, int8_t type, void* data, int64_t bytes,
+                     void* owner, void (*drop)(void*));
   /// Raises the version of a tensor that a kernel wrote to.
   void (*changed)(void* handle);
   int (*threads)();
