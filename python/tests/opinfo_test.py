@@ -47,7 +47,7 @@ TIES = {"sort": 1, "msort": 1, "topk": 1, "kthvalue": 1, "argsort": 0}
 QUICK = """add sub mul div exp tanh sigmoid erf sin cos abs neg sqrt rsqrt reciprocal eq lt where maximum
     nn.functional.gelu nn.functional.silu nn.functional.relu mm addmm bmm baddbmm matmul nn.functional.linear
     nn.functional.layer_norm native_layer_norm softmax log_softmax nn.functional.embedding nn.functional.nll_loss
-    nn.functional.cross_entropy sum mean amax amin cat clone contiguous addcmul addcdiv log log1p expm1 floor
+    nn.functional.cross_entropy nn.functional.rms_norm sum mean amax amin cat clone contiguous addcmul addcdiv log log1p expm1 floor
     nn.functional.scaled_dot_product_attention var std norm einsum to nn.functional.conv1d nn.functional.conv2d
     nn.functional.conv_transpose2d nn.functional.batch_norm nn.functional.group_norm pow clamp clamp_min lerp cumsum
     cummax sort topk index_select gather scatter scatter_add index_put index_add masked_select masked_fill

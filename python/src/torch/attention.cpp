@@ -43,8 +43,9 @@ bool forward(Frame& f) {
     return false;
   const double scale = scale_of(f.args[6], *q);
   if (scale == 0 || !std::isfinite(scale)) return false;
+  const int64_t heads = q->sizes[1], by_query[] = {q->sizes[2] * heads, 1, heads};  // as PyTorch's
   const TensorArg o = make_ordered_like(f, *q),
-                  lse = make_result(f, {q->sizes, 3}, torch_bridge::kF32);
+                  lse = make_result(f, {q->sizes, 3}, torch_bridge::kF32, by_query);
   const OwnView to = turned(o), x = turned(*q), y = turned(*k), z = turned(*v);
   run_kernel(kForward, {to.view(), view_of(lse)}, {x.view(), y.view(), z.view(), View{}},
              {causal, scale});

@@ -22,7 +22,7 @@ const std::vector<Entry>& entries() {
     auto* list = new std::vector<Entry>;
     for (auto* add :
          {add_pointwise, add_matmul, add_norm, add_softmax, add_loss, add_attention, add_reduce,
-          add_copy, add_optimizer, add_random, add_channels, add_conv, add_named})
+          add_copy, add_optimizer, add_random, add_channels, add_composite, add_conv, add_named})
       add(list);
     return list;
   }();
@@ -76,7 +76,11 @@ nb::list install(const std::vector<std::string>& wanted) {
     if (std::ranges::find(wanted, e.name) == wanted.end()) continue;
     auto it = installed().find(e.name);
     if (it == installed().end()) {
-      void* r = bridge().install(e.name.c_str(), "CPU", e.arguments, answer, &e);
+      void* r = e.derivative
+                    ? bridge().install_composite(e.name.c_str(), e.arguments, answer, &e, answer,
+                                                 e.derivative, e.differentiable.data(),
+                                                 static_cast<int>(e.differentiable.size()))
+                    : bridge().install(e.name.c_str(), "CPU", e.arguments, answer, &e);
       if (!r) continue;
       installed()[e.name] = r;
       install_counted(e);

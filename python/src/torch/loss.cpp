@@ -1,37 +1,15 @@
 // Rows by index: embedding, and the loss of class indices.
 
-#include <limits>
+#include <cstring>
 
-#include "python/src/torch/use.h"
+#include "python/src/torch/rows.h"
 
 namespace wellspring::python {
 namespace {
 
 using torch_bridge::kF32;
-using torch_bridge::kI32;
-using torch_bridge::kI64;
-KernelRef kEmbedding("embedding"), kEmbeddingBackward("embedding_backward"), kNll("nll_loss"),
-    kNllBackward("nll_loss_backward");
-
-int64_t id_at(const TensorArg& t, int64_t i) {
-  return t.type == kI64 ? static_cast<const int64_t*>(t.data)[i]
-                        : static_cast<const int32_t*>(t.data)[i];
-}
-
-// Packed ids of [0, rows); one outside is PyTorch's to report.
-bool takes_ids(const TensorArg* ids, int64_t rows, int64_t ignored, int64_t* counted) {
-  if (!ids || (ids->type != kI64 && ids->type != kI32) || ids->numel == 0 || !is_contiguous(*ids))
-    return false;
-  *counted = 0;
-  for (int64_t i = 0; i < ids->numel; ++i) {
-    const int64_t id = id_at(*ids, i);
-    if (id == ignored) continue;
-    if (id < 0 || id >= rows) return false;
-    ++*counted;
-  }
-  return true;
-}
-constexpr int64_t kNone = std::numeric_limits<int64_t>::min();
+KernelRef kEmbedding("embedding"), kEmbeddingBackward("embedding_backward"), kCopy("copy"),
+    kNll("nll_loss"), kNllBackward("nll_loss_backward");
 
 bool is_table(const TensorArg* t) {
   return t && t->dims == 2 && t->numel > 0 && is_contiguous(*t) &&
@@ -57,18 +35,28 @@ bool embedding_backward(Frame& f) {
   const TensorArg *dy = taken(f.args[0]), *ids = taken(f.args[1]);
   int64_t counted;
   const int64_t rows = f.args[2].i, padding = f.args[3].i;
-  if (!dy || dy->type != kF32 || dy->dims < 1 || !is_contiguous(*dy) || f.args[4].i || rows <= 0 ||
-      !takes_ids(ids, rows, kNone, &counted))
+  if (!dy || (dy->type != kF32 && dy->type != torch_bridge::kBF16) || dy->dims < 1 ||
+      !is_contiguous(*dy) || f.args[4].i || rows <= 0 || !takes_ids(ids, rows, kNone, &counted))
     return false;
   const int64_t width = dy->sizes[dy->dims - 1];
   if (width == 0 || dy->numel != ids->numel * width) return false;
   const int64_t sizes[] = {rows, width};
-  const TensorArg grad = make_result(f, sizes, kF32);
-  run_kernel(kEmbeddingBackward, {view_of(grad)}, {view_of(*dy), view_of(*ids)}, {false});
-  if (padding >= 0 && padding < rows) {
-    float* row = static_cast<float*>(grad.data) + padding * width;
-    std::fill(row, row + width, 0.0F);
+  const TensorArg grad = make_result(f, sizes, dy->type);
+  if (dy->type == kF32) {
+    run_kernel(kEmbeddingBackward, {view_of(grad)}, {view_of(*dy), view_of(*ids)}, {false});
+  } else {  // sums are f32
+    std::vector<float> from(static_cast<size_t>(dy->numel)), sums(static_cast<size_t>(grad.numel));
+    const OwnView wide = packed_view(from.data(), DType::f32, {ids->numel, width}),
+                  narrow = packed_view(dy->data, DType::bf16, {ids->numel, width}),
+                  places = packed_view(ids->data, dtype_of(*ids), {ids->numel}),
+                  sum = packed_view(sums.data(), DType::f32, {rows, width});
+    run_kernel(kCopy, {wide.view()}, {narrow.view()});
+    run_kernel(kEmbeddingBackward, {sum.view()}, {wide.view(), places.view()}, {false});
+    run_kernel(kCopy, {view_of(grad)}, {sum.view()});
   }
+  if (padding >= 0 && padding < rows)
+    std::memset(static_cast<char*>(grad.data) + padding * width * size_of(dtype_of(grad)), 0,
+                static_cast<size_t>(width) * size_of(dtype_of(grad)));
   return true;
 }
 

@@ -1,58 +1,12 @@
 // native_layer_norm and its derivative. The kernels' weights, statistics and their gradients are
 // f32; PyTorch's may be bf16, and are converted, a row of them at most.
 
-#include "python/src/torch/use.h"
+#include "python/src/torch/rows.h"
 
 namespace wellspring::python {
 namespace {
 
 KernelRef kLayer("layer_norm"), kLayerBackward("layer_norm_backward");
-using torch_bridge::kBF16;
-using torch_bridge::kF32;
-
-// x as [rows, width] over the normalised dimensions; nothing when the kernels do not take it.
-struct Rows {
-  int64_t count = 1, width = 1;
-  int leading = 0;  // dimensions before
-};
-std::optional<Rows> rows_of(const TensorArg* x, const Arg& shape) {
-  if (!x || shape.kind != Kind::ints || shape.count < 1 || shape.count > x->dims || x->numel == 0 ||
-      !is_contiguous(*x) || (x->type != kF32 && x->type != kBF16))
-    return std::nullopt;
-  Rows r;
-  r.leading = x->dims - static_cast<int>(shape.count);
-  for (int64_t i = 0; i < shape.count; ++i) {
-    if (shape.ints[i] != x->sizes[r.leading + i]) return std::nullopt;
-    r.width *= shape.ints[i];
-  }
-  if (r.width < 2) return std::nullopt;  // all of its results are rounding errors
-  r.count = x->numel / r.width;
-  return r;
-}
-
-// Weights as PyTorch has them: of the rows' type, or f32 for bf16 rows.
-bool is_vector(const TensorArg* w, int64_t count, const TensorArg& x) {
-  return w && w->numel == count && is_contiguous(*w) && (w->type == kF32 || w->type == x.type);
-}
-
-float value_at(const TensorArg& t, int64_t i) {
-  return t.type == kF32 ? static_cast<const float*>(t.data)[i]
-                        : to_float(static_cast<const bf16_t*>(t.data)[i]);
-}
-void put(const TensorArg& t, int64_t i, float v) {
-  if (t.type == kF32)
-    static_cast<float*>(t.data)[i] = v;
-  else
-    static_cast<bf16_t*>(t.data)[i] = to_bf16(v);
-}
-std::vector<float> values_of(const TensorArg& t) {
-  std::vector<float> all(static_cast<size_t>(t.numel));
-  for (int64_t i = 0; i < t.numel; ++i) all[static_cast<size_t>(i)] = value_at(t, i);
-  return all;
-}
-OwnView floats(std::vector<float>& v) {
-  return packed_view(v.data(), DType::f32, {static_cast<int64_t>(v.size())});
-}
 
 bool forward(Frame& f) {  // input, normalized_shape, weight, bias, eps
   const TensorArg *x = taken(f.args[0]), *weight = taken(f.args[2]), *bias = taken(f.args[3]);

@@ -31,6 +31,9 @@ struct Entry {
   torch_bridge::KernelFunction kernel;
   const void* data = nullptr;
   bool random = false;  // only when asked for: seeds keep their meaning
+  // Of an operator that PyTorch composes of others: its derivative, and by which arguments.
+  const Entry* derivative = nullptr;
+  std::vector<int> differentiable = {};
 };
 /// All of them, by family; each in a file of this folder.
 void add_pointwise(std::vector<Entry>* all);
@@ -44,6 +47,7 @@ void add_copy(std::vector<Entry>* all);
 void add_optimizer(std::vector<Entry>* all);
 void add_random(std::vector<Entry>* all);
 void add_channels(std::vector<Entry>* all);
+void add_composite(std::vector<Entry>* all);
 void add_conv(std::vector<Entry>* all);
 void add_named(std::vector<Entry>* all);
 

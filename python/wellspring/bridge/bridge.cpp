@@ -28,8 +28,9 @@ TensorArg describe(const at::Tensor& t) {
   const c10::DispatchKeySet keys = impl->key_set();
   a.plain =
       impl->layout() == c10::kStrided && impl->device().is_cpu() && impl->has_storage() &&
-      !keys.has_any(c10::DispatchKeySet(
-          {c10::DispatchKey::Conjugate, c10::DispatchKey::Negative, c10::DispatchKey::ZeroTensor}));
+      !keys.has_any(c10::DispatchKeySet({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative,
+                                         c10::DispatchKey::ZeroTensor, c10::DispatchKey::Python,
+                                         c10::DispatchKey::Functionalize}));
   if (!a.plain) return a;
   a.storage = impl->unsafe_storage().unsafeGetStorageImpl();
   a.data = const_cast<void*>(impl->data());
@@ -100,7 +101,21 @@ class Timed {
   Clock::time_point begin_;
 };
 
-class Registration final : public c10::OperatorKernel {
+// What was called.
+class Counted {
+ public:
+  Counters counters() const {
+    return {ours_.load(), theirs_.load(), static_cast<double>(nanoseconds_.load()) * 1e-9,
+            static_cast<double>(theirs_nanoseconds_.load()) * 1e-9};
+  }
+  void reset() { ours_ = 0, theirs_ = 0, nanoseconds_ = 0, theirs_nanoseconds_ = 0; }
+
+ protected:
+  std::atomic<uint64_t> ours_{0}, theirs_{0};
+  std::atomic<int64_t> nanoseconds_{0}, theirs_nanoseconds_{0};
+};
+
+class Registration final : public c10::OperatorKernel, public Counted {
  public:
   Registration(c10::SafeKernelFunction shadowed, size_t arguments, KernelFunction kernel,
                const void* data)
@@ -135,12 +150,6 @@ class Registration final : public c10::OperatorKernel {
     for (int i = 0; i < frame.result_count; ++i) stack->emplace_back(std::move(results[i]));
   }
 
-  Counters counters() const {
-    return {ours_.load(), theirs_.load(), static_cast<double>(nanoseconds_.load()) * 1e-9,
-            static_cast<double>(theirs_nanoseconds_.load()) * 1e-9};
-  }
-  void reset() { ours_ = 0, theirs_ = 0, nanoseconds_ = 0, theirs_nanoseconds_ = 0; }
-
  private:
   void theirs(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
     if (t_bypass) return shadowed_.callBoxed(op, keys, stack);
@@ -154,12 +163,18 @@ class Registration final : public c10::OperatorKernel {
   size_t arguments_;
   KernelFunction kernel_;
   const void* data_;
-  std::atomic<uint64_t> ours_{0}, theirs_{0};
-  std::atomic<int64_t> nanoseconds_{0}, theirs_nanoseconds_{0};
 };
 
+}  // namespace
+}  // namespace wellspring::torch_bridge
+
+#include <composite.h>
+
+namespace wellspring::torch_bridge {
+namespace {
+
 struct Installed {
-  Registration* kernel;  // the dispatcher owns it
+  Counted* kernel;  // the dispatcher owns it
   c10::RegistrationHandleRAII handle;
 };
 
@@ -180,14 +195,9 @@ std::optional<c10::OperatorHandle> find(const char* name, c10::DispatchKey at, i
   return op;
 }
 
-void* install(const char* name, const char* key, int arguments, KernelFunction kernel,
-              const void* data) {
-  const c10::DispatchKey at = c10::parseDispatchKey(key);
-  const auto op = find(name, at, arguments);
-  if (!op) return nullptr;
-  auto functor = std::make_unique<Registration>(op->getComputedKernelForDispatchKey(at),
-                                                op->schema().arguments().size(), kernel, data);
-  Registration* raw = functor.get();
+template <class Functor>
+void* put(const char* name, c10::DispatchKey at, std::unique_ptr<Functor> functor) {
+  Functor* raw = functor.get();
   // That a kernel is replaced, on purpose, is no news.
   struct Silent final : c10::WarningHandler {
     void process(const c10::Warning&) override {}
@@ -197,6 +207,34 @@ void* install(const char* name, const char* key, int arguments, KernelFunction k
       raw, c10::Dispatcher::singleton().registerImpl(
                name_of(name), at, c10::KernelFunction::makeFromBoxedFunctor(std::move(functor)),
                std::nullopt, nullptr, "wellspring")};
+}
+
+void* install(const char* name, const char* key, int arguments, KernelFunction kernel,
+              const void* data) {
+  const c10::DispatchKey at = c10::parseDispatchKey(key);
+  const auto op = find(name, at, arguments);
+  if (!op) return nullptr;
+  return put(name, at,
+             std::make_unique<Registration>(op->getComputedKernelForDispatchKey(at),
+                                            op->schema().arguments().size(), kernel, data));
+}
+
+void* install_composite(const char* name, int arguments, KernelFunction forward,
+                        const void* forward_data, KernelFunction backward,
+                        const void* backward_data, const int* differentiable, int count) {
+  const c10::DispatchKey at = c10::DispatchKey::AutogradCPU;
+  const auto op = c10::Dispatcher::singleton().findSchema(name_of(name));
+  if (!op || !op->hasComputedKernelForDispatchKey(at) ||
+      op->schema().arguments().size() != static_cast<size_t>(arguments))
+    return nullptr;
+  const auto parts =
+      std::make_shared<CompositeParts>(CompositeParts{op->getComputedKernelForDispatchKey(at),
+                                                      *op,
+                                                      backward,
+                                                      backward_data,
+                                                      op->schema().arguments().size(),
+                                                      {differentiable, differentiable + count}});
+  return put(name, at, std::make_unique<Composite>(parts, forward, forward_data));
 }
 
 TensorArg adopt(const int64_t* sizes, int32_t dims, int8_t type, void* data, int64_t bytes,
@@ -218,6 +256,7 @@ const Bridge kBridge = {
     kBridgeVersion,
     TORCH_VERSION,
     install,
+    install_composite,
     [](const char* name, const char* key, int arguments) {
       return find(name, c10::parseDispatchKey(key), arguments).has_value();
     },

@@ -10,7 +10,7 @@
 namespace wellspring::torch_bridge {
 
 /// Raised when a struct or function here changes its meaning.
-inline constexpr int kBridgeVersion = 2;
+inline constexpr int kBridgeVersion = 3;
 
 /// PyTorch's own numbers of element types (c10::ScalarType).
 enum : int8_t {
@@ -85,6 +85,14 @@ struct Bridge {
   /// there.
   void* (*install)(const char* name, const char* key, int arguments, KernelFunction kernel,
                    const void* data);
+  /// Takes an operator that PyTorch composes of others, above its autograd. Results of `forward`
+  /// are the operator's, then what `backward` needs besides the arguments. Arguments of `backward`
+  /// are the gradient, the operator's, what was kept, and a list of which gradients are wanted; its
+  /// results are those of the `count` differentiable arguments. Where it returns false, or the
+  /// gradient is to be derived again, PyTorch's own composition is derived.
+  void* (*install_composite)(const char* name, int arguments, KernelFunction forward,
+                             const void* forward_data, KernelFunction backward,
+                             const void* backward_data, const int* differentiable, int count);
   /// Whether install() would find this operator.
   bool (*knows)(const char* name, const char* key, int arguments);
   /// PyTorch's kernel is back.

@@ -31,7 +31,7 @@ def find_torch():
 def cached(version):
     """Where a bridge that was compiled on first use lies: its name changes with its source."""
     digest = hashlib.sha256()
-    for name in ("bridge.cpp", "bridge.h"):
+    for name in ("bridge.cpp", "bridge.h", "composite.h"):
         with open(os.path.join(HERE, name), "rb") as f:
             digest.update(f.read())
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
