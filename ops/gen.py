@@ -142,8 +142,7 @@ def write(path, text):
     try:
         with open(path, encoding="utf-8") as f:
             if f.read() == text:
-                os.utime(path)
-                return
+                return  # what includes it stays built
     except FileNotFoundError:
         pass
     with open(path + ".new", "w", encoding="utf-8") as f:

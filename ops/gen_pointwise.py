@@ -14,6 +14,16 @@ FUNCTIONS = set("exp exp2 expm1 log log1p sin cos tan asin acos atan atan2 sinh 
 DEVICE_FUNCTIONS = set("exp exp2 expm1 log log1p sin cos tanh erf sigmoid sqrt abs floor ceil trunc round "
                        "pow isinf isfinite gelu_tanh_slope".split())
 DTYPES = "f64 f32 bf16 f16 i64 i32 i16 i8 u8 bool"
+# Values cheap enough that bringing bf16 to f32 in a buffer and back would cost more than they do: the CPU computes them
+# in registers. An EXACT one of bf16 is a bf16.
+HALVES = set("add sub rsub mul div maximum minimum neg abs square sign floor ceil trunc round reciprocal sqrt rsqrt clamp "
+             "clamp_min clamp_max lerp addcmul addcdiv frac copysign fmax fmin relu relu6 hardtanh hardsigmoid hardswish "
+             "leaky_relu threshold softsign pow mse_terms l1_terms eq ne lt le gt ge isnan isinf isfinite signbit".split())
+EXACT = set("neg abs sign floor ceil trunc round relu relu6 maximum minimum fmax fmin copysign".split())
+# Integer values whose lower bits follow from the operands' lower bits (BITS), or that are the same in a narrower type
+# that holds all operands: the CPU computes i32, and BITS of 8 and 16 bits, as they lie.
+BITS = set("add sub rsub mul neg square addcmul bitwise_and bitwise_or bitwise_xor".split())
+NARROW = BITS | set("abs sign relu maximum minimum clamp clamp_min clamp_max eq ne lt le gt ge".split())
 
 
 def expand(path, table):
@@ -164,9 +174,9 @@ def forms(operators):
     return text + "\n}  // namespace wellspring\n"
 
 
-def functor(name, arguments, expression, truth):
+def functor(name, arguments, expression, truth, exact):
     listed = ", ".join("V " + a for a in arguments)
-    return (f"struct {name} {{\n  static constexpr bool kTruth = {truth};\n"
+    return (f"struct {name} {{\n  static constexpr bool kTruth = {truth}, kExact = {exact};\n"
             f"  template <class V>\n  static WS_INLINE auto apply({listed}) {{\n"
             f"    return {in_dialect(expression)};\n  }}\n}};\n")
 
@@ -176,11 +186,21 @@ def loops(op, name, expression, backward):
     slots, used = slots_of(op, backward), names_in(expression)
     places = [i for i, s in enumerate(slots) if s in used]
     types = [True, True, False] if backward else computes(op)
-    rows = ", ".join(f"row<{name}, {v}{''.join(f', {i}' for i in places)}>" if t else "nullptr"
-                     for v, t in zip(["vf_native", "vd_native", "vl_native"], types))
+    listed = "".join(f", {i}" for i in places)
+    rows = [f"row<{name}, {v}{listed}>" if t else "nullptr"
+            for v, t in zip(["vf_native", "vd_native", "vl_native"], types)]
+    if not backward:
+        rows.append(f"halves_row<{name}{listed}>()" if op["name"] in HALVES else "nullptr")
+        whole = op["type"] in ("same", "bool", "integer")
+        rows += [f"row<{name}, {v}{listed}>" if whole and op["name"] in names else "nullptr"
+                 for v, names in [("vi_native", NARROW), ("vs_native", BITS), ("vb_native", BITS)]]
+    while rows[-1] == "nullptr":
+        rows.pop()
     mask = sum(1 << i for i in places)
     truth = "true" if op["type"] == "bool" and not backward else "false"
-    return (functor(name, [slots[i] for i in places], expression, truth), f"{{{mask}, {{{rows}}}}}")
+    exact = "true" if op["name"] in EXACT and not backward else "false"
+    return (functor(name, [slots[i] for i in places], expression, truth, exact),
+            f"{{{mask}, {{{', '.join(rows)}}}}}")
 
 
 def kernel(op, backward):

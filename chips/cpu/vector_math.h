@@ -25,6 +25,9 @@ typedef float vf_native __attribute__((vector_size(kVectorBytes)));
 typedef double vd_native __attribute__((vector_size(kVectorBytes)));
 typedef int64_t vl_native __attribute__((vector_size(kVectorBytes)));
 typedef int32_t vi_native __attribute__((vector_size(kVectorBytes)));
+typedef uint32_t vui_native __attribute__((vector_size(kVectorBytes)));
+typedef int16_t vs_native __attribute__((vector_size(kVectorBytes)));
+typedef int8_t vb_native __attribute__((vector_size(kVectorBytes)));
 typedef uint64_t vul_native __attribute__((vector_size(kVectorBytes)));
 typedef float vf_half __attribute__((vector_size(kVectorBytes / 2)));
 
@@ -37,6 +40,7 @@ WS_INLINE V number(double c) {
 WS_INLINE vf_native abs(vf_native x) { return (vf_native)((vi_native)x & 0x7fffffff); }
 WS_INLINE vd_native abs(vd_native x) { return (vd_native)((vl_native)x & INT64_MAX); }
 WS_INLINE vl_native abs(vl_native x) { return x < 0 ? -x : x; }
+WS_INLINE vi_native abs(vi_native x) { return x < 0 ? -x : x; }
 /// The magnitude of x with the sign of s.
 WS_INLINE vf_native with_sign(vf_native x, vf_native s) {
   return (vf_native)(((vi_native)x & 0x7fffffff) | ((vi_native)s & INT32_MIN));
@@ -45,6 +49,24 @@ WS_INLINE vd_native with_sign(vd_native x, vd_native s) {
   return (vd_native)(((vl_native)x & INT64_MAX) | ((vl_native)s & INT64_MIN));
 }
 
+// To whole numbers, halves to even ones; a zero keeps its sign.
+#if defined(__AVX512F__)
+#define WS_ROUNDING(name, mode)                                                   \
+  WS_INLINE vf_native name(vf_native x) {                                         \
+    return (vf_native)_mm512_roundscale_ps((__m512)x, mode | _MM_FROUND_NO_EXC);  \
+  }                                                                               \
+  WS_INLINE vd_native name(vd_native x) {                                         \
+    return (vd_native)_mm512_roundscale_pd((__m512d)x, mode | _MM_FROUND_NO_EXC); \
+  }
+#elif defined(__AVX2__)
+#define WS_ROUNDING(name, mode)                                              \
+  WS_INLINE vf_native name(vf_native x) {                                    \
+    return (vf_native)_mm256_round_ps((__m256)x, mode | _MM_FROUND_NO_EXC);  \
+  }                                                                          \
+  WS_INLINE vd_native name(vd_native x) {                                    \
+    return (vd_native)_mm256_round_pd((__m256d)x, mode | _MM_FROUND_NO_EXC); \
+  }
+#else
 // Adding and taking away 2^23 (2^52) rounds to the nearest whole number, halves to even.
 template <class V>
 WS_INLINE V round_magnitude(V a) {
@@ -70,15 +92,19 @@ WS_INLINE V ceil_any(V x) {
   const V r = round_any(x);
   return with_sign(r < x ? r + number<V>(1) : r, x);
 }
-#define WS_ROUNDING(name)                                         \
+#define WS_ROUNDING(name, mode)                                   \
   WS_INLINE vf_native name(vf_native x) { return name##_any(x); } \
-  WS_INLINE vd_native name(vd_native x) { return name##_any(x); } \
-  WS_INLINE vl_native name(vl_native x) { return x; }
-WS_ROUNDING(round)
-WS_ROUNDING(trunc)
-WS_ROUNDING(floor)
-WS_ROUNDING(ceil)
+  WS_INLINE vd_native name(vd_native x) { return name##_any(x); }
+#endif
+WS_ROUNDING(round, _MM_FROUND_TO_NEAREST_INT)
+WS_ROUNDING(trunc, _MM_FROUND_TO_ZERO)
+WS_ROUNDING(floor, _MM_FROUND_TO_NEG_INF)
+WS_ROUNDING(ceil, _MM_FROUND_TO_POS_INF)
 #undef WS_ROUNDING
+WS_INLINE vl_native round(vl_native x) { return x; }
+WS_INLINE vl_native trunc(vl_native x) { return x; }
+WS_INLINE vl_native floor(vl_native x) { return x; }
+WS_INLINE vl_native ceil(vl_native x) { return x; }
 
 WS_INLINE auto isinf(vf_native x) { return abs(x) == __builtin_inff(); }
 WS_INLINE auto isinf(vd_native x) { return abs(x) == __builtin_inf(); }

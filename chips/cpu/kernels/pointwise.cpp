@@ -13,7 +13,7 @@ WS_KERNELS_BEGIN
 constexpr int64_t kChunk = 1024;            // elements of a buffer
 constexpr int64_t kLongChunk = 8 * kChunk;  // when nothing needs a buffer
 constexpr int64_t kTile = 32 * kChunk;      // elements of a parallel tile
-constexpr int64_t kLongRow = 128;           // shorter rows are gathered together
+constexpr int64_t kLongRow = 64;            // shorter rows are gathered together
 constexpr int kMostTensors = kPointwiseSlots + 3;
 
 // The iteration: up to kMaxDims dimensions shared by all tensors, merged where they can be.
@@ -35,14 +35,14 @@ struct Place {
 
 struct Plan {
   const Pointwise* kernel;
-  int type;         // of the compute types: 0 f32, 1 f64, 2 i64
-  int64_t element;  // its bytes
+  RowType type;
+  int64_t element, number;  // bytes of an element that rows read, and of a repeated one
   DType native, native_out;
   Space space;
   Place place[kMostTensors];  // ins, then outs
   bool stream[3] = {};
   uint32_t slots = 0;  // that wanted results read
-  bool by_rows;
+  bool by_rows = false;
   int64_t chunk, chunks_per_row, chunks, chunks_per_tile;
   alignas(64) char numbers[kPointwiseSlots][64];  // repeated, for slots that are numbers
   alignas(64) char one[64];  // ones, for places past the end: a division by them does no harm
@@ -111,16 +111,75 @@ void merge_dimensions(Plan& plan, int tensors) {
   }
 }
 
-// Fills a vector with one value of the compute type.
+// Fills a vector with one value.
+template <class U>
+WS_INLINE void repeat_word(char* to, const void* value) {
+  U word;
+  std::memcpy(&word, value, sizeof word);
+  for (size_t at = 0; at < 64; at += sizeof word) std::memcpy(to + at, &word, sizeof word);
+}
 void repeat(char* to, const void* value, int64_t size) {
-  for (int64_t at = 0; at < 64; at += size) std::memcpy(to + at, value, size);
+  if (size == 4) return repeat_word<uint32_t>(to, value);
+  if (size == 8) return repeat_word<uint64_t>(to, value);
+  if (size == 2) return repeat_word<uint16_t>(to, value);
+  repeat_word<uint8_t>(to, value);
 }
 void repeat_number(const Plan& plan, char* to, const Attr& number) {
   const float f = static_cast<float>(number.f);
-  if (plan.type == 0)
+  if (plan.type == kRowF32 || plan.type == kRowBf16)
     repeat(to, &f, 4);
   else
-    repeat(to, &number, 8);
+    repeat(to, &number, plan.number);  // of an integer the lower bytes
+}
+
+// In what run_pointwise() reads and writes runs: 0 f32, 1 f64, 2 i64.
+int run_type(RowType t) { return t == kRowF64 ? 1 : t == kRowF32 || t == kRowBf16 ? 0 : 2; }
+
+void set_type(Plan& plan, RowType type, DType native) {
+  constexpr int8_t kElement[kRowTypes] = {4, 8, 8, 2, 4, 2, 1};
+  plan.type = type, plan.native = native;
+  plan.native_out = plan.kernel->truth ? DType::boolean : native;
+  plan.element = kElement[type], plan.number = type == kRowBf16 ? 4 : kElement[type];
+}
+
+// Whether all elements of a row are one.
+bool repeats(const Plan& plan, const Place& p) {
+  return p.single || (plan.by_rows && p.strides[plan.space.dims - 1] == 0);
+}
+
+// Rows of bf16 and of narrow integers, where the kernel has them and all operands lie as they need.
+void choose_narrow(Plan& plan, const Call& call) {
+  const Pointwise& k = *plan.kernel;
+  RowType type = plan.type;
+  const Place* first = nullptr;
+  const auto near = [&](const Place& p, int64_t least) {
+    const int64_t stride = p.strides[plan.space.dims - 1];
+    return p.linear || (plan.by_rows && stride >= least && stride <= 1);
+  };
+  for (int t = 0; t < k.ins; ++t) {
+    const Place& p = plan.place[t];
+    if (!p.data) continue;
+    if (type == kRowF32 && repeats(plan, p)) continue;  // read as f32, of any dtype
+    if (first && p.dtype != first->dtype) return;
+    if (!near(p, 0) && !p.single) return;
+    first = &p;
+  }
+  if (!first) return;
+  if (type == kRowF32 && first->dtype == DType::bf16) type = kRowBf16;
+  if (type == kRowI64 && first->dtype == DType::i32) type = kRowI32;
+  if (type == kRowI64 && first->dtype == DType::i16) type = kRowI16;
+  if (type == kRowI64 && (first->dtype == DType::i8 || first->dtype == DType::u8)) type = kRowI8;
+  if (type == plan.type) return;
+  for (int o = 0; o < k.outs; ++o) {
+    const Place& p = plan.place[k.ins + o];
+    if (!p.data) continue;
+    if (!k.loops[o].row[type] || !near(p, 1)) return;
+    if (p.dtype != (k.truth ? DType::boolean : first->dtype)) return;
+  }
+  if (type == kRowI32)
+    for (int a = 1; a < call.attrs; ++a)
+      if (call.attr[a].i != static_cast<int32_t>(call.attr[a].i)) return;
+  set_type(plan, type, first->dtype);
 }
 
 // Whether a result is stored past the caches: large, and not the place of an input.
@@ -137,14 +196,14 @@ void cut(Plan& plan) {
   const Space& s = plan.space;
   bool buffers = false;
   for (int t = 0; t < k.ins; ++t)
-    buffers |= (plan.slots >> t & 1) && plan.place[t].data && plan.place[t].dtype != plan.native;
+    buffers |= (plan.slots >> t & 1) && plan.place[t].data && plan.place[t].dtype != plan.native &&
+               !repeats(plan, plan.place[t]);
   for (int o = 0; o < k.outs; ++o) {
     const Place& p = plan.place[k.ins + o];
     plan.stream[o] = p.data && streams(plan, p);
     buffers |= p.data && (p.dtype != plan.native_out || plan.stream[o]);
   }
   const int64_t row = s.shape[s.dims - 1];
-  plan.by_rows = s.dims == 1 || row >= kLongRow;
   for (int t = 0; t < k.ins + k.outs; ++t)
     if (const Place& p = plan.place[t]; p.data)
       buffers |= plan.by_rows ? magnitude(p.strides[s.dims - 1]) > 1 || p.strides[s.dims - 1] < 0
@@ -163,10 +222,11 @@ void make_plan(Plan& plan, const Call& call) {
   if (call.ins != k.ins || call.outs != k.outs || call.attrs != 1 + k.params + k.ins)
     refuse(plan, "called with another number of tensors or attributes");
   const DType compute = static_cast<DType>(call.attr[0].i);
-  plan.type = compute == DType::f32 ? 0 : compute == DType::f64 ? 1 : 2;
-  plan.element = plan.type == 0 ? 4 : 8;
-  plan.native = plan.type == 0 ? DType::f32 : plan.type == 1 ? DType::f64 : DType::i64;
-  plan.native_out = k.truth ? DType::boolean : plan.native;
+  set_type(plan,
+           compute == DType::f32   ? kRowF32
+           : compute == DType::f64 ? kRowF64
+                                   : kRowI64,
+           compute);
   int lead = -1;
   for (int o = k.outs - 1; o >= 0; --o) {
     if (!call.out[o].defined()) continue;
@@ -178,14 +238,21 @@ void make_plan(Plan& plan, const Call& call) {
     const View& v = t < k.ins ? call.in[t] : call.out[t - k.ins];
     if (v.defined() && (t >= k.ins || (plan.slots >> t & 1)))
       align_strides(plan.place[t], v, call.out[lead]);
-    else if (t < k.ins)
-      repeat_number(plan, plan.numbers[t], call.attr[1 + k.params + t]);
   }
-  for (int p = 0; p < k.params; ++p) repeat_number(plan, plan.numbers[k.ins + p], call.attr[1 + p]);
-  repeat_number(plan, plan.one, plan.type == 2 ? Attr(1) : Attr(1.0));
   order_dimensions(plan, call.out[lead], plan.place[k.ins + lead], tensors);
   merge_dimensions(plan, tensors);
-  if (plan.space.total) cut(plan);
+  if (!plan.space.total) return;
+  plan.by_rows = plan.space.dims == 1 || plan.space.shape[plan.space.dims - 1] >= kLongRow;
+  choose_narrow(plan, call);
+  for (int t = 0; t < k.ins; ++t)
+    if (!plan.place[t].data) repeat_number(plan, plan.numbers[t], call.attr[1 + k.params + t]);
+  for (int p = 0; p < k.params; ++p) repeat_number(plan, plan.numbers[k.ins + p], call.attr[1 + p]);
+  const uint16_t half = 0x3f80;
+  if (plan.type == kRowBf16)
+    repeat(plan.one, &half, 2);
+  else
+    repeat_number(plan, plan.one, run_type(plan.type) == 2 ? Attr(1) : Attr(1.0));
+  cut(plan);
 }
 
 // Where a chunk lies: its first element's index in each dimension, and how many follow.
@@ -204,6 +271,23 @@ Chunk chunk_at(const Plan& plan, int64_t number) {
   int64_t rest = c.linear;
   for (int d = s.dims - 1; d >= 0; rest /= s.shape[d--]) c.index[d] = rest % s.shape[d];
   return c;
+}
+
+// The chunk after that one.
+void advance(const Plan& plan, Chunk& c, int64_t number) {
+  if (!plan.by_rows) {
+    c = chunk_at(plan, number);
+    return;
+  }
+  const Space& s = plan.space;
+  const int last = s.dims - 1;
+  c.linear += c.n;
+  if ((c.index[last] += c.n) == s.shape[last]) {
+    c.index[last] = 0;
+    for (int d = last - 1; d >= 0 && ++c.index[d] == s.shape[d]; --d) c.index[d] = 0;
+  }
+  const int64_t left = s.shape[last] - c.index[last];
+  c.n = left < plan.chunk ? left : plan.chunk;
 }
 
 char* address(const Plan& plan, const Place& p, const int64_t* index) {
@@ -246,10 +330,14 @@ void fetch(const Plan& plan, const Chunk& c, int slot, Buffers& b, PointwiseRow&
   }
   const int last = plan.space.dims - 1;
   const int64_t stride = p->strides[last];
-  if (p->single || (plan.by_rows && stride == 0)) {
+  if (repeats(plan, *p)) {
+    const char* from = address(plan, *p, c.index);
     int64_t value = 0;
-    read_run(plan.type, &value, address(plan, *p, c.index), p->dtype, 0, 1);
-    repeat(b.one[slot], &value, plan.element);
+    if (p->dtype != plan.native || plan.type == kRowBf16) {
+      read_run(run_type(plan.type), &value, from, p->dtype, 0, 1);
+      from = reinterpret_cast<const char*>(&value);
+    }
+    repeat(b.one[slot], from, plan.number);
     row.in[slot] = b.one[slot];
     return;
   }
@@ -260,7 +348,7 @@ void fetch(const Plan& plan, const Chunk& c, int slot, Buffers& b, PointwiseRow&
   }
   row.in[slot] = b.slot[slot];
   for_pieces(plan, *p, c, [&](const char* from, int64_t first, int64_t n) {
-    read_run(plan.type, b.slot[slot] + first * plan.element, from, p->dtype, stride, n);
+    read_run(run_type(plan.type), b.slot[slot] + first * plan.element, from, p->dtype, stride, n);
   });
 }
 
@@ -297,7 +385,7 @@ void result(const Plan& plan, const Chunk& c, int o, PointwiseRow& row, Buffers&
   }
   row.out = b.out;
   compute(plan, loop, row, c.n, b);
-  const int from = plan.kernel->truth ? 3 : plan.type;
+  const int from = plan.kernel->truth ? 3 : run_type(plan.type);
   if (near && plan.stream[o]) {
     const bool same = p.dtype == plan.native_out;
     if (!same) write_run(from, b.out, b.narrow, p.dtype, 1, c.n);
@@ -321,9 +409,10 @@ void run_pointwise(const Call& call, const Pointwise& kernel) {
   const int64_t tiles = (plan.chunks + plan.chunks_per_tile - 1) / plan.chunks_per_tile;
   parallel_for(tiles, [&](int64_t tile) {
     Buffers buffers;
-    const int64_t first = tile * plan.chunks_per_tile;
-    for (int64_t i = first; i < plan.chunks && i < first + plan.chunks_per_tile; ++i) {
-      const Chunk chunk = chunk_at(plan, i);
+    const int64_t first = tile * plan.chunks_per_tile, after = first + plan.chunks_per_tile,
+                  end = after < plan.chunks ? after : plan.chunks;
+    Chunk chunk = chunk_at(plan, first);
+    for (int64_t i = first; i < end; advance(plan, chunk, ++i)) {
       PointwiseRow row{};
       for (int s = 0; s < kPointwiseSlots; ++s)
         if (plan.slots >> s & 1) fetch(plan, chunk, s, buffers, row);

@@ -10,8 +10,12 @@ WS_SHARED_BEGIN
 // Slots of a kernel: its inputs, then its parameters.
 constexpr int kPointwiseSlots = 6;
 
+// What a row function is of. bf16 is computed in f32, both halves of a word at once; the narrow
+// integers are computed as they lie.
+enum RowType { kRowF32, kRowF64, kRowI64, kRowBf16, kRowI32, kRowI16, kRowI8, kRowTypes };
+
 // One row: whole vectors, n elements. A slot's pointer moves by step[slot] elements (1, or 0 for
-// one repeated vector).
+// one repeated vector, of f32 for bf16).
 struct PointwiseRow {
   int64_t n;
   const void* in[kPointwiseSlots];
@@ -20,8 +24,8 @@ struct PointwiseRow {
 };
 
 struct PointwiseResultLoop {
-  uint32_t slots = 0;                        // bits of the slots that it reads
-  void (*row[3])(const PointwiseRow&) = {};  // computing in f32, f64, i64; null: not offered
+  uint32_t slots = 0;                                // bits of the slots that it reads
+  void (*row[kRowTypes])(const PointwiseRow&) = {};  // null: not offered
 };
 
 // Call: outs as `loops` (undefined ones are not wanted); ins of any shape that broadcasts to the
@@ -72,6 +76,73 @@ void row(const PointwiseRow& given) {
   const PointwiseRow r = given;  // a copy that no store can change
   for (int64_t i = 0; i < r.n; i += VectorOf<V>::kLanes)
     store_row<Op::kTruth, V>(r.out, i, Op::apply(load_row<V>(r.in[Slot], i * r.step[Slot])...));
+}
+
+#if defined(__AVX2__)
+WS_INLINE bool any_nan(vf_native a, vf_native b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_UNORD_Q) != 0;
+#else
+  return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_UNORD_Q)) != 0;
+#endif
+}
+
+WS_INLINE vi_native rounded_halves(vf_native v, bool nan) {
+  const vui_native u = (vui_native)v, rounded = u + 0x7fff + ((u >> 16) & 1);
+  return (vi_native)(nan ? (v != v ? u | 0x400000 : rounded) : rounded);
+}
+// Words of two bf16: `even` in the lower halves, `odd` in the upper ones.
+template <bool Exact>
+WS_INLINE vi_native paired_halves(vf_native even, vf_native odd) {
+  vi_native a = (vi_native)even, b = (vi_native)odd;
+  if constexpr (!Exact) {
+    const bool nan = __builtin_expect(any_nan(even, odd), 0);
+    if (nan)
+      a = rounded_halves(even, true), b = rounded_halves(odd, true);
+    else
+      a = rounded_halves(even, false), b = rounded_halves(odd, false);
+  }
+  return (vi_native)((vui_native)a >> 16) | (b & static_cast<int32_t>(0xffff0000u));
+}
+
+template <class Op, int... Slot>
+void row_of_halves(const PointwiseRow& given) {
+  const PointwiseRow r = given;
+  // Of a word the lower half is moved up, the upper one masked; a repeated f32 is both.
+  vi_native up[kPointwiseSlots], mask[kPointwiseSlots];
+  ((up[Slot] = vi_native{} + (r.step[Slot] ? 16 : 0)), ...);
+  ((mask[Slot] = vi_native{} + (r.step[Slot] ? static_cast<int32_t>(0xffff0000u) : -1)), ...);
+  const auto words = [&](int slot, int64_t i) __attribute__((always_inline)) {
+    return load_row<vi_native>(static_cast<const char*>(r.in[slot]) + i * r.step[slot] * 2, 0);
+  };
+  const auto run = [&]<bool Exact>(std::bool_constant<Exact>) __attribute__((always_inline)) {
+    for (int64_t i = 0; i < r.n; i += kVectorBytes / 2) {
+      const auto even = Op::apply((vf_native)(words(Slot, i) << up[Slot])...);
+      const auto odd = Op::apply((vf_native)(words(Slot, i) & mask[Slot])...);
+      if constexpr (Op::kTruth) {
+        const vi_native both = ((vi_native)even & 0xffff) | ((vi_native)odd << 16);
+        store_row<true, vs_native>(r.out, i, (vs_native)both);
+      } else {
+        store_row<false, vi_native>(static_cast<char*>(r.out) + i * 2, 0,
+                                    paired_halves<Exact>(even, odd));
+      }
+    }
+  };
+  if constexpr (Op::kExact && sizeof...(Slot) > 1)
+    if (((r.step[Slot] == 0) || ...)) return run(std::false_type());  // a number is any f32
+  run(std::bool_constant<Op::kExact>());
+}
+#endif
+
+// Null where shifting lane by lane is no instruction.
+template <class Op, int... Slot>
+constexpr auto halves_row() {
+  using Row = void (*)(const PointwiseRow&);
+#if defined(__AVX2__)
+  return Row{row_of_halves<Op, Slot...>};
+#else
+  return Row{nullptr};
+#endif
 }
 
 WS_KERNELS_END
