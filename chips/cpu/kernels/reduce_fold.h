@@ -33,6 +33,21 @@ template <class W>
 WS_INLINE typename Vector<W>::type load_v(const W* p) {
   return *reinterpret_cast<const typename Vector<W>::loose*>(p);
 }
+// bf16 is widened on the way.
+WS_INLINE typename Vector<float>::type load_v(const bf16_t* p) {
+  using V = typename Vector<float>::type;
+#if defined(__AVX512F__)
+  const __m256i h = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return (V)_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16);
+#elif defined(__AVX2__)
+  const __m128i h = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return (V)_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16);
+#else
+  V v;
+  for (int64_t l = 0; l < Vector<float>::kCount; ++l) v[l] = to_float(p[l]);
+  return v;
+#endif
+}
 template <class W>
 WS_INLINE void store_v(W* p, typename Vector<W>::type v) {
   *reinterpret_cast<typename Vector<W>::loose*>(p) = v;
@@ -45,23 +60,26 @@ constexpr int64_t kFoldGroup = 64;       // of which so many are folded by one s
 template <class W>
 constexpr int64_t kFoldColumns = 4096 / static_cast<int64_t>(sizeof(W));
 
+// The lanes from the Nth on, as the first N.
+template <int N, class V, size_t... I>
+WS_INLINE V upper_lanes(V v, std::index_sequence<I...>) {
+  return __builtin_shufflevector(
+      v, v, (static_cast<int>(I) < N ? static_cast<int>(I) + N : static_cast<int>(I))...);
+}
 template <class F>
 WS_INLINE typename F::W join_lanes(typename Vector<typename F::W>::type v) {
-  using W = typename F::W;
-  using V = typename Vector<W>::type;
-  alignas(64) W x[Vector<W>::kCount];
-  for (int64_t w = Vector<W>::kCount / 2; w >= 1; w /= 2) {
-    store_v(x, v);
-    V other = v;
-    for (int64_t l = 0; l < w; ++l) other[l] = x[l + w];
-    v = F::join(v, other);
-  }
+  constexpr int64_t n = Vector<typename F::W>::kCount;
+  constexpr auto lanes = std::make_index_sequence<n>();
+  v = F::join(v, upper_lanes<n / 2>(v, lanes));
+  if constexpr (n > 2) v = F::join(v, upper_lanes<n / 4>(v, lanes));
+  if constexpr (n > 4) v = F::join(v, upper_lanes<n / 8>(v, lanes));
+  if constexpr (n > 8) v = F::join(v, upper_lanes<n / 16>(v, lanes));
   return v[0];
 }
 
 // n <= kFoldRow successive elements.
-template <class F, class W = typename F::W>
-WS_INLINE typename Vector<W>::type fold_row(const W* x, int64_t n, W center) {
+template <class F, class T, class W = typename F::W>
+WS_INLINE typename Vector<W>::type fold_row(const T* x, int64_t n, W center) {
   using V = typename Vector<W>::type;
   constexpr int64_t L = Vector<W>::kCount;
   const V c = V{} + center;
@@ -80,7 +98,7 @@ WS_INLINE typename Vector<W>::type fold_row(const W* x, int64_t n, W center) {
   for (; k + L <= n; k += L) a = F::join(a, F::map(load_v(x + k), c));
   if (k < n) {
     alignas(64) W rest[L];
-    for (int64_t l = 0; l < L; ++l) rest[l] = k + l < n ? x[k + l] : F::pad(center);
+    for (int64_t l = 0; l < L; ++l) rest[l] = k + l < n ? to_wide<W>(x[k + l]) : F::pad(center);
     a = F::join(a, F::map(load_v(rest), c));
   }
   return a;
@@ -95,6 +113,7 @@ struct FoldWork {
   int64_t size;  // bytes of an element
   LoadRow<W> load;
   const W* center;
+  bool halves = false;  // of bf16
   int64_t pieces = 1;
   W* partial = nullptr;  // [pieces][outputs]
 };
@@ -112,6 +131,12 @@ typename F::W fold_rows(const FoldWork<F>& w, int64_t base, int64_t row, int64_t
   for (int64_t r = 0; r < rows; ++r, walk.next())
     for (int64_t k = begin; k < end; k += kFoldRow) {
       const int64_t n = end - k < kFoldRow ? end - k : kFoldRow;
+      if constexpr (same_type<W, float>)
+        if (w.halves && step == 1) {
+          const char* x = w.data + (base + walk.in + k) * w.size;
+          total = F::join(total, fold_row<F>(reinterpret_cast<const bf16_t*>(x), n, center));
+          continue;
+        }
       const W* x = w.load(w.data + (base + walk.in + k * step) * w.size, step, n, buffer);
       total = F::join(total, fold_row<F>(x, n, center));
     }
@@ -142,8 +167,8 @@ void fold_along(const FoldWork<F>& w, int64_t outputs) {
 }
 
 // a[k] = join(a[k], joined map of up to 4 rows)
-template <class F, class W = typename F::W>
-WS_INLINE void fold_columns(W* a, const W* const (&row)[4], int rows, int64_t n, const W* center) {
+template <class F, class T, class W = typename F::W>
+WS_INLINE void fold_columns(W* a, const T* const (&row)[4], int rows, int64_t n, const W* center) {
   using V = typename Vector<W>::type;
   constexpr int64_t L = Vector<W>::kCount;
   const auto at = [&](int r, int64_t k) {
@@ -188,6 +213,14 @@ void fold_across(const FoldWork<F>& w, int64_t outputs) {
       for (int64_t k = 0; k < padded; k += L) store_v(sums[0] + k, F::none());
       for (int64_t r = group; r < end; r += 4) {
         const int high = end - r < 4 ? static_cast<int>(end - r) : 4;
+        if constexpr (same_type<W, float>)
+          if (w.halves && step == 1 && whole) {
+            const bf16_t* row[4] = {};
+            for (int k = 0; k < high; ++k, walk.next())
+              row[k] = reinterpret_cast<const bf16_t*>(w.data) + o.in + walk.in + strip;
+            fold_columns<F>(sums[0], row, high, padded, w.center ? center : nullptr);
+            continue;
+          }
         const W* row[4] = {};
         for (int k = 0; k < high; ++k, walk.next()) {
           row[k] =
@@ -214,8 +247,12 @@ typename F::W* fold(const ReducePlan& p, const View& x, const typename F::W* cen
   using W = typename F::W;
   constexpr int64_t L = Vector<W>::kCount;
   const int64_t outputs = p.kept.count, count = p.reduced.count;
-  FoldWork<F> w{p, static_cast<const char*>(x.data), static_cast<int64_t>(size_of(x.dtype)),
-                loader<W>(x.dtype), center};
+  FoldWork<F> w{p,
+                static_cast<const char*>(x.data),
+                static_cast<int64_t>(size_of(x.dtype)),
+                loader<W>(x.dtype),
+                center,
+                x.dtype == DType::bf16};
   if (!w.load) cpu::kernel_refuses("reduce", "complex values");
   if (count > 0) {
     const int64_t n = p.reduced.n[p.reduced.dims - 1];

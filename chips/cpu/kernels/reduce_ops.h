@@ -10,7 +10,7 @@ using VectorOf = typename Vector<T>::type;
 
 template <class V, class M>
 WS_INLINE V choose(M mask, V a, V b) {
-  return (V)(((M)a & mask) | ((M)b & ~mask));
+  return mask ? a : b;
 }
 
 template <class T>
@@ -55,7 +55,7 @@ struct Greatest {
   static WS_INLINE V none() { return V{} + kLowest<T>; }
   static WS_INLINE V map(V x, V) { return x; }
   static WS_INLINE W pad(W) { return kLowest<T>; }
-  static WS_INLINE V join(V a, V b) { return choose((a > b) | (a != a), a, b); }
+  static WS_INLINE V join(V a, V b) { return choose(b != b, b, b > a ? b : a); }
 };
 template <class T>
 struct Least {
@@ -64,7 +64,7 @@ struct Least {
   static WS_INLINE V none() { return V{} + kHighest<T>; }
   static WS_INLINE V map(V x, V) { return x; }
   static WS_INLINE W pad(W) { return kHighest<T>; }
-  static WS_INLINE V join(V a, V b) { return choose((a < b) | (a != a), a, b); }
+  static WS_INLINE V join(V a, V b) { return choose(b != b, b, b < a ? b : a); }
 };
 
 // 1 when one element is not zero.
