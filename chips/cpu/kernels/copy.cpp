@@ -4,6 +4,7 @@
 
 #include "chips/cpu/kernels/convert.h"
 #include "chips/cpu/kernels/copy_plan.h"
+#include "chips/cpu/kernels/indices.h"
 #include "chips/cpu/kernels/stream.h"
 #include "chips/cpu/kernels/transpose.h"
 
@@ -106,7 +107,48 @@ WS_INLINE void copy_row(const Converter& c, char* out, int64_t o, const char* in
   }
 }
 
+// Each of m elements `times` times.
+template <class U>
+WS_INLINE void spread(char* out, const char* in, int64_t i, int64_t m, int64_t times) {
+  U* y = reinterpret_cast<U*>(out);
+  const U* x = reinterpret_cast<const U*>(in);
+  if (times == 2 && i == 1) {
+    for (int64_t k = 0; k < m; ++k) y[2 * k] = y[2 * k + 1] = x[k];
+  } else if (times == 4 && i == 1) {
+    for (int64_t k = 0; k < m; ++k) y[4 * k] = y[4 * k + 1] = y[4 * k + 2] = y[4 * k + 3] = x[k];
+  } else {
+    for (int64_t k = 0; k < m; ++k, y += times)
+      for (int64_t r = 0; r < times; ++r) y[r] = x[k * i];
+  }
+}
+
+// Whether the last dimension repeats each element of the one before a few times.
+bool spreads(const PairPlan& p, const Converter& c) {
+  const int last = p.dims - 1;
+  return last > 0 && c.kind <= Converter::Kind::raw8 && p.i[last] == 0 && p.o[last] == 1 &&
+         p.n[last] <= 16 && p.o[last - 1] == p.n[last];
+}
+
+template <class U>
+void spread_rows(PairPlan p) {
+  const int last = --p.dims;
+  const int64_t times = p.n[last], i = p.i[last - 1];
+  const bool streaming = p.count * p.out_size >= kStreamBytes;
+  p.count /= times;
+  for_each_row(
+      p, streaming ? kChunk / times : INT64_MAX / 2,
+      [&](char* y, const char* x, int64_t m) {
+        if (!streaming) return spread<U>(y, x, i, m, times);
+        alignas(64) char staged[kChunk * sizeof(U)];
+        spread<U>(staged, x, i, m, times);
+        stream_copy(y, staged, m * times * static_cast<int64_t>(sizeof(U)));
+      },
+      stream_done);
+}
+
 void copy_rows(const PairPlan& p, const Converter& c) {
+  if (spreads(p, c))
+    return with_size(static_cast<size_t>(p.out_size), [&]<class U>(U) { spread_rows<U>(p); });
   const int64_t o = p.o[p.dims - 1], i = p.i[p.dims - 1], n = p.n[p.dims - 1];
   const bool raw = c.kind <= Converter::Kind::raw8;
   const bool streaming = o == 1 && n * p.out_size >= 256 && p.count * p.out_size >= kStreamBytes;

@@ -246,9 +246,15 @@ void scan_prod(const Call& call) { scan<ProductScan>(call); }
 WS_KERNEL("scan_sum", scan_sum)
 WS_KERNEL("scan_prod", scan_prod)
 
-// Lines one element at a time, for scans that keep more than a number. Step: (state, value, place).
-template <class W, class State, class Begin, class Step>
-void scan_lines(const Call& call, Begin begin, Step step) {
+// Successive elements of a line: the first one's number in it, and their places in out.
+struct Steps {
+  int64_t n, first, place, step;
+  bool reverse;
+};
+
+// Lines by chunks, for scans that keep more than a number. Run: (state, values, where).
+template <class W, class State, class Begin, class Run>
+void scan_lines(const Call& call, Begin begin, Run run) {
   const View& x = call.in[0];
   const int dim = static_cast<int>(call.attr[0].i);
   const bool reverse = call.attr[1].i != 0;
@@ -278,10 +284,7 @@ void scan_lines(const Call& call, Begin begin, Step step) {
         const int64_t m = n - k < kScanChunk ? n - k : kScanChunk;
         const char* from = static_cast<const char*>(x.data) + (walk.in + k * x.strides[dim]) * size;
         const W* v = load(from, x.strides[dim], m, buffer);
-        for (int64_t j = 0; j < m; ++j) {
-          const int64_t at = reverse ? m - 1 - j : j;
-          step(s, v[at], k + at, walk.out + (k + at) * inner);
-        }
+        run(s, v, Steps{m, k, walk.out + k * inner, inner, reverse});
       }
     }
   });
@@ -305,12 +308,19 @@ void scan_extreme_as(const Call& call) {
       [] {
         return Extreme<W>{W{}, -1};
       },
-      [&](Extreme<W>& best, W v, int64_t k, int64_t place) {
-        if (best.place < 0 || v != v ||
-            (best.value == best.value && (Max ? v >= best.value : v <= best.value)))
-          best = {v, k};
-        put(values + place * size, 1, 1, &best.value);
-        places[place] = best.place;
+      [=](Extreme<W>& best, const W* v, const Steps& s) {
+        alignas(64) W found[kScanChunk];
+        Extreme<W> e = best;
+        for (int64_t j = 0; j < s.n; ++j) {
+          const int64_t at = s.reverse ? s.n - 1 - j : j;
+          const W x = v[at];
+          if (e.place < 0 || x != x || (e.value == e.value && (Max ? x >= e.value : x <= e.value)))
+            e = {x, s.first + at};
+          found[at] = e.value;
+          places[s.place + at * s.step] = e.place;
+        }
+        best = e;
+        put(values + s.place * size, s.step, s.n, found);
       });
 }
 template <bool Max>
@@ -342,17 +352,22 @@ void scan_logsumexp(const Call& call) {
       [] {
         return LogSum{-__builtin_inf(), 0};
       },
-      [&](LogSum& s, double v, int64_t, int64_t place) {
-        if (v > s.most) {
-          s.sum = s.sum * __builtin_exp(s.most - v) + 1;
-          s.most = v;
-        } else if (v == s.most) {
-          s.sum += v > -__builtin_inf();
-        } else {
-          s.sum += __builtin_exp(v - s.most);  // NaN stays
+      [=](LogSum& s, const double* values, const Steps& steps) {
+        alignas(64) double sums[kScanChunk];
+        for (int64_t j = 0; j < steps.n; ++j) {
+          const int64_t at = steps.reverse ? steps.n - 1 - j : j;
+          const double v = values[at];
+          if (v > s.most) {
+            s.sum = s.sum * __builtin_exp(s.most - v) + 1;
+            s.most = v;
+          } else if (v == s.most) {
+            s.sum += v > -__builtin_inf();
+          } else {
+            s.sum += __builtin_exp(v - s.most);  // NaN stays
+          }
+          sums[at] = s.sum == 0 ? -__builtin_inf() : s.most + __builtin_log(s.sum);
         }
-        const double y = s.sum == 0 ? -__builtin_inf() : s.most + __builtin_log(s.sum);
-        put(out + place * size, 1, 1, &y);
+        put(out + steps.place * size, steps.step, steps.n, sums);
       });
 }
 WS_KERNEL("scan_logsumexp", scan_logsumexp)

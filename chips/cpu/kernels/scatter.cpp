@@ -96,10 +96,17 @@ void write_lines(const Scatter& s) {
     for (int64_t r = t * share; r < end; ++r, a.next(), b.next(), c.next()) {
       T* y = static_cast<T*>(s.x.data) + a.in;
       const T* v = static_cast<const T*>(s.source.data) + b.in;
-      for (int64_t k = 0; k < n; ++k) {
-        const int64_t at = index_at(s.index, c.in + k * si);
-        check_place(s.name, at, extent, s.dim);
-        y[at * sx] = met<F>(y[at * sx], v[k * ss]);
+      int64_t buffer[kIndexBlock];
+      for (int64_t begin = 0; begin < n; begin += kIndexBlock) {
+        const int64_t m = n - begin < kIndexBlock ? n - begin : kIndexBlock;
+        const int64_t* places =
+            checked_places(s.name, s.index, c.in + begin * si, si, m, extent, s.dim, buffer);
+        const T* from = v + begin * ss;
+        if (sx == 1 && ss == 1)
+          for (int64_t k = 0; k < m; ++k) y[places[k]] = met<F>(y[places[k]], from[k]);
+        else
+          for (int64_t k = 0; k < m; ++k)
+            y[places[k] * sx] = met<F>(y[places[k] * sx], from[k * ss]);
       }
     }
   });

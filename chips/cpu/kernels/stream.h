@@ -12,8 +12,8 @@
 
 WS_KERNELS_BEGIN
 
-/// From how many bytes of output on.
-constexpr int64_t kStreamBytes = 8 << 20;
+/// From how many bytes of output on: less stays in the last cache for whoever reads it next.
+constexpr int64_t kStreamBytes = 16 << 20;
 
 // Makes streamed stores visible to other threads: call at the end of a tile.
 WS_INLINE void stream_done() {

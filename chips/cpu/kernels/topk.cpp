@@ -128,7 +128,8 @@ void topk_as(const Call& call, LoadKeys<K> load) {
   int64_t rows = 1;
   for (int d = 0; d < x.dims - 1; ++d) rows *= x.shape[d];
   if (rows * k == 0) return;
-  const int64_t room = 2 * k + 64;
+  // Little: the sooner it is full, the sooner the bound is high and whole blocks are passed over.
+  const int64_t room = 2 * k + kTopBlock;
   const char* in = static_cast<const char*>(x.data);
   char* values = static_cast<char*>(call.out[0].data);
   auto* places = static_cast<int64_t*>(call.out[1].data);
