@@ -6,6 +6,7 @@
 // but by scale. An even number of real values is transformed as half as many complex ones.
 
 #include "chips/cpu/kernels/fft_long.h"
+#include "chips/cpu/kernels/transpose.h"
 
 WS_KERNELS_BEGIN
 
@@ -55,6 +56,43 @@ struct Lanes {
   FftValue read(int64_t i) const { return {read(i, 0), read(i, 1)}; }
   void write(int64_t i, FftValue v) const { write(i, 0, v.re), write(i, 1, v.im); }
 };
+
+// The first of n pairs of successive floats of each lane, as many as come in blocks: f(i, pair).
+// Returns how many.
+template <class F>
+WS_INLINE int64_t read_pairs(const Lanes& from, int64_t n, F&& f) {
+  int64_t i = 0;
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  for (; i + 4 <= n; i += 4) {
+    __m256 t[8];
+#pragma GCC unroll 8
+    for (int l = 0; l < 8; ++l) t[l] = _mm256_loadu_ps(from.line[l] + 2 * i);
+    transpose8(t);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) f(i + j, FftValue{(vf_native)t[2 * j], (vf_native)t[2 * j + 1]});
+  }
+#endif
+  return i;
+}
+
+// Writes successive pairs of floats of each lane, f(i) one after another.
+template <class F>
+WS_INLINE int64_t write_pairs(const Lanes& to, int64_t n, F&& f) {
+  int64_t i = 0;
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  for (; i + 4 <= n; i += 4) {
+    __m256 t[8];
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      const FftValue v = f(i + j);
+      t[2 * j] = (__m256)v.re, t[2 * j + 1] = (__m256)v.im;
+    }
+    transpose8(t);
+    for (int l = 0; l < to.used; ++l) _mm256_storeu_ps(to.line[l] + 2 * i, t[l]);
+  }
+#endif
+  return i;
+}
 
 // Runs tile(first line, x of plan.n, work) in parallel; tables live in this thread's memory.
 template <class F>
@@ -125,10 +163,14 @@ void fft_c2c(const Call& call) {
   FftPlan plan(in.n);
   each_lines(plan, out.count, [&](int64_t first, FftLine x, vf_native* work) {
     const Lanes from(in, first), to(out, first);
-    for (int64_t i = 0; i < in.n; ++i) put(x, i, from.read(i));
+    const auto put_x = [&](int64_t i, FftValue v) { put(x, i, v); };
+    int64_t i = in.stride == 2 ? read_pairs(from, in.n, put_x) : 0;
+    for (; i < in.n; ++i) put(x, i, from.read(i));
     FftLine y = transform(plan, forward ? x : x.swapped(), work);
     if (!forward) y = y.swapped();
-    for (int64_t i = 0; i < in.n; ++i) to.write(i, scale * at(y, i));
+    const auto scaled_y = [&](int64_t i) { return scale * at(y, i); };
+    i = out.stride == 2 ? write_pairs(to, in.n, scaled_y) : 0;
+    for (; i < in.n; ++i) to.write(i, scale * at(y, i));
   });
 }
 WS_KERNEL("fft_c2c", fft_c2c)
@@ -193,15 +235,19 @@ void fft_r2c(const Call& call) {
       for (int64_t k = 0; k <= half; ++k) to.write(k, scale * at(y, k));
       return;
     }
-    for (int64_t i = 0; i < half; ++i) put(x, i, {from.read(2 * i, 0), from.read(2 * i + 1, 0)});
+    const auto put_x = [&](int64_t i, FftValue v) { put(x, i, v); };
+    int64_t i = in.stride == 1 ? read_pairs(from, half, put_x) : 0;
+    for (; i < half; ++i) put(x, i, {from.read(2 * i, 0), from.read(2 * i + 1, 0)});
     const FftLine y = transform(plan, x, work);
-    for (int64_t k = 0; k <= half; ++k) {
+    const auto result = [&](int64_t k) {
       const FftValue z = at(y, k == half ? 0 : k), mirrored = at(y, k ? half - k : 0);
       FftValue v = k == half ? from_halves(z, at(y, 0), -1, 0)
                              : from_halves(z, mirrored, turn.re[k], turn.im[k]);
       if (k == 0 || k == half) v.im = vf_native{};
-      to.write(k, scale * v);
-    }
+      return scale * v;
+    };
+    i = out.stride == 2 ? write_pairs(to, half + 1, result) : 0;
+    for (; i <= half; ++i) to.write(i, result(i));
   });
 }
 WS_KERNEL("fft_r2c", fft_r2c)
@@ -261,7 +307,9 @@ void fft_c2r(const Call& call) {
       put(x, k, {sum.re - odd.im, sum.im + odd.re});
     }
     const FftLine y = transform(plan, x.swapped(), work).swapped();
-    for (int64_t i = 0; i < half; ++i)
+    const auto scaled_y = [&](int64_t i) { return scale * at(y, i); };
+    int64_t i = out.stride == 1 ? write_pairs(to, half, scaled_y) : 0;
+    for (; i < half; ++i)
       to.write(2 * i, 0, scale * y.re[i]), to.write(2 * i + 1, 0, scale * y.im[i]);
   });
 }

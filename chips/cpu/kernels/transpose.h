@@ -18,29 +18,37 @@ WS_INLINE void transpose_block(const U* in, int64_t ld, U* lines) {
 }
 
 #if defined(__AVX2__)
-WS_INLINE void transpose_8x8(const uint32_t* in, int64_t ld, uint32_t* lines, int64_t step) {
-  __m256 r[8], t[8];
-#pragma GCC unroll 8
-  for (int k = 0; k < 8; ++k) r[k] = _mm256_loadu_ps(reinterpret_cast<const float*>(in + k * ld));
+// Exchanges rows and columns of 8 x 8 words.
+WS_INLINE void transpose8(__m256 (&x)[8]) {
+  __m256 y[8];
 #pragma GCC unroll 4
-  for (int k = 0; k < 8; k += 2) {
-    t[k] = _mm256_unpacklo_ps(r[k], r[k + 1]);
-    t[k + 1] = _mm256_unpackhi_ps(r[k], r[k + 1]);
+  for (int i = 0; i < 8; i += 2) {
+    y[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
+    y[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
   }
 #pragma GCC unroll 2
-  for (int k = 0; k < 8; k += 4) {
-    r[k] = _mm256_shuffle_ps(t[k], t[k + 2], 0x44);
-    r[k + 1] = _mm256_shuffle_ps(t[k], t[k + 2], 0xee);
-    r[k + 2] = _mm256_shuffle_ps(t[k + 1], t[k + 3], 0x44);
-    r[k + 3] = _mm256_shuffle_ps(t[k + 1], t[k + 3], 0xee);
+  for (int i = 0; i < 8; i += 4) {
+    x[i] = _mm256_shuffle_ps(y[i], y[i + 2], 0x44);
+    x[i + 1] = _mm256_shuffle_ps(y[i], y[i + 2], 0xee);
+    x[i + 2] = _mm256_shuffle_ps(y[i + 1], y[i + 3], 0x44);
+    x[i + 3] = _mm256_shuffle_ps(y[i + 1], y[i + 3], 0xee);
   }
 #pragma GCC unroll 4
-  for (int k = 0; k < 4; ++k) {
-    _mm256_store_ps(reinterpret_cast<float*>(lines + k * step),
-                    _mm256_permute2f128_ps(r[k], r[k + 4], 0x20));
-    _mm256_store_ps(reinterpret_cast<float*>(lines + (k + 4) * step),
-                    _mm256_permute2f128_ps(r[k], r[k + 4], 0x31));
+  for (int i = 0; i < 4; ++i) {
+    y[i] = _mm256_permute2f128_ps(x[i], x[i + 4], 0x20);
+    y[i + 4] = _mm256_permute2f128_ps(x[i], x[i + 4], 0x31);
   }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) x[i] = y[i];
+}
+
+WS_INLINE void transpose_8x8(const uint32_t* in, int64_t ld, uint32_t* lines, int64_t step) {
+  __m256 r[8];
+#pragma GCC unroll 8
+  for (int k = 0; k < 8; ++k) r[k] = _mm256_loadu_ps(reinterpret_cast<const float*>(in + k * ld));
+  transpose8(r);
+#pragma GCC unroll 8
+  for (int k = 0; k < 8; ++k) _mm256_store_ps(reinterpret_cast<float*>(lines + k * step), r[k]);
 }
 template <>
 WS_INLINE void transpose_block<uint32_t>(const uint32_t* in, int64_t ld, uint32_t* lines) {
