@@ -98,22 +98,33 @@ WS_INLINE vf_native erfc(vf_native x) {
   const vf_native a = abs(x), t = 1.0f / (1.0f + 0.5f * a);
   const vf_native p = polynomial(t, {-1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806,
                                      0.27886807, -1.13520398, 1.48851587, -0.82215223, 0.17087277});
-  const vf_native top = (vf_native)((vi_native)a & ~0xfff);
-  const vf_native tail = t * exp(-top * top) * exp((top - a) * (top + a) + p);
+  const vf_native top = (vf_native)((vi_native)a & ~0xfff), main = -top * top;
+  const vf_native more = (top - a) * (top + a) + p, sum = main + more;
+  const vf_native lost = (main - sum) + more, e = exp(sum);  // of the sum's rounding, as main wins
+  const vf_native tail = t * (e + e * lost);
   const vf_native far = a > 11.0f ? vf_native{} : tail;
   const vf_native y = x < 0.0f ? 2.0f - far : far;
-  return x != x ? x : a < 0.5f ? 1.0f - erf(x) : y;
+  // Near 0 the power series of erf.
+  const vf_native series = polynomial(
+      x * x, {1.1283791670955126, -0.37612638903183754, 0.11283791670955126, -0.026866170645131252,
+              5.2239776254421878e-3, -8.5483270234508528e-4, 1.2055332981789664e-4});
+  return x != x ? x : a < 0.5f ? 1.0f - x * series : y;
 }
 template <class V>
 WS_INLINE V erfinv_start(V x) {
   const V one = number<V>(1), w = -log((one - x) * (one + x));
-  const V c = w - number<V>(2.5), t = sqrt(w) - number<V>(3);
-  const V center =
-      polynomial(c, {1.50140941, 0.246640727, -0.00417768164, -0.00125372503, 0.00021858087,
-                     -4.39150654e-06, -3.5233877e-06, 3.43273939e-07, 2.81022636e-08});
-  const V tail = polynomial(t, {2.83297682, 1.00167406, 0.00943887047, -0.0076224613, 0.00573950773,
-                                -0.00367342844, 0.00134934322, 0.000100950558, -0.000200214257});
-  return (w < number<V>(5) ? center : tail) * x;
+  const V c = w - number<V>(2.5);
+  V y = polynomial(c, {1.50140941, 0.246640727, -0.00417768164, -0.00125372503, 0.00021858087,
+                       -4.39150654e-06, -3.5233877e-06, 3.43273939e-07, 2.81022636e-08});
+  const auto far = w >= number<V>(5);
+  if (any_lane((vi_native)far)) {
+    const V t = sqrt(w) - number<V>(3);
+    const V tail =
+        polynomial(t, {2.83297682, 1.00167406, 0.00943887047, -0.0076224613, 0.00573950773,
+                       -0.00367342844, 0.00134934322, 0.000100950558, -0.000200214257});
+    y = far ? tail : y;
+  }
+  return y * x;
 }
 WS_INLINE vf_native erfinv(vf_native x) {
   const vf_native y = erfinv_start(x);
@@ -126,11 +137,54 @@ __attribute__((noinline, unused)) vd_native erfinv(vd_native x) {
   return abs(x) == 1.0 ? with_sign(number<vd_native>(__builtin_inf()), x) : y;
 }
 
-// Lane by lane, in doubles.
-__attribute__((noinline, unused)) vf_native lgamma(vf_native x) {
-  int sign;
-  for (int i = 0; i < kVectorBytes / 4; ++i) x[i] = static_cast<float>(lgamma_r(x[i], &sign));
-  return x;
+// log of a positive normal number.
+WS_INLINE vd_native log_of_normal(vd_native x) {
+  const vul_native one = vul_native{} + 0x3ff0000000000000u,
+                   root = vul_native{} + 0x3fe6a09e667f3bcdu;
+  const vul_native bits = (vul_native)x, e = (bits - root + one) >> 52;
+  const vd_native k = (vd_native)(e | 0x4330000000000000u) - (4503599627370496.0 + 1023.0);
+  const vd_native m = (vd_native)(bits - (e << 52) + one);
+  const vd_native s = (m - 1.0) / (m + 1.0), z = s * s;
+  const vd_native p = polynomial(z, {2.0 / 3, 2.0 / 5, 2.0 / 7, 2.0 / 9, 2.0 / 11, 2.0 / 13,
+                                     2.0 / 15, 2.0 / 17, 2.0 / 19, 2.0 / 21});
+  return k * 0.69314718055994531 + (p * z * s + 2.0 * s);
+}
+// Of finite numbers of an f32's range, other than 0 and the negative whole ones: Stirling's series
+// from 8 on, and below what the product of eight steps of 1 takes away; the reflection for x < 0.
+WS_INLINE vd_native lgamma_of_f32(vd_native x) {
+  const auto negative = x < 0.0;
+  const vd_native z = negative ? 1.0 - x : x;
+  const auto small = z < 8.0;
+  // z (z + 1) ... (z + 7) in pairs from both ends
+  const vd_native q = z * (z + 7.0);
+  const vd_native product = q * (q + 6.0) * (q + 10.0) * (q + 12.0);
+  vd_native p = small ? product : number<vd_native>(1);
+  const vd_native y = small ? z + 8.0 : z, i = 1.0 / y, w = i * i;
+  const vd_native series =
+      polynomial(w, {0.083333333333333333, -0.0027777777777777778, 7.9365079365079365e-4,
+                     -5.9523809523809524e-4, 8.4175084175084175e-4, -1.9175269175269175e-3,
+                     6.4102564102564103e-3}) *
+      i;
+  const vd_native stirling = (y - 0.5) * log_of_normal(y) - y + (0.91893853320467274 + series);
+  // pi / |sin(pi x)|
+  const vd_native f = x - round(x), g = f * f;
+  const vd_native sine =
+      abs(f) * polynomial(g, {3.1415926535897932, -5.1677127800499700, 2.5501640398773454,
+                              -0.59926452932079208, 0.082145886611128228, -0.0073704309457143504,
+                              4.6630280576761257e-4, -2.1915353447830216e-5, 7.9520540014755128e-7,
+                              -2.2948428997269873e-8});
+  p = negative ? p * 3.1415926535897932 / sine : p;
+  const vd_native rest = log_of_normal(p) - stirling;
+  return negative ? rest : -rest;
+}
+WS_INLINE vf_native lgamma(vf_native x) {
+  const vf_native a = abs(x), infinite = number<vf_native>(__builtin_inf());
+  // Beyond 2^23 negative numbers are whole; there as at 0 and at both infinities: infinite.
+  const vi_native pole = (x == 0.0f) | (a == infinite) | ((x < 0.0f) & (trunc(x) == x));
+  const Doubles d = doubled(pole ? number<vf_native>(1) : x);
+  vf_native y = halved({lgamma_of_f32(d.low), lgamma_of_f32(d.high)});
+  y = (x == 1.0f) | (x == 2.0f) ? vf_native{} : y;
+  return x != x ? x : (pole ? infinite : y);
 }
 __attribute__((noinline, unused)) vd_native lgamma(vd_native x) {
   int sign;
