@@ -57,7 +57,7 @@ Targets check_rows(const char* op, const char* operand, const Tensor& x, const T
 // factor * sum / count in f64, in the order of the rows; NaN when no row counts.
 Tensor mean_of(const Tensor& losses, int64_t count, double factor = 1) {
   double sum = 0;
-  for (double v : losses.to_vector<double>()) sum += v;
+  for (float v : losses.to_vector<float>()) sum += static_cast<double>(v);
   const double mean =
       count ? factor * sum / static_cast<double>(count) : std::numeric_limits<double>::quiet_NaN();
   return Tensor::full({}, mean, DType::f32, losses.device());

@@ -172,6 +172,11 @@ Tensor nll_loss(const Tensor& log_probabilities, const Tensor& targets, const Te
 }
 Tensor nll_loss_nd(const Tensor& log_probabilities, const Tensor& targets, const Tensor& weight,
                    std::string_view reduction, int64_t ignore_index) {
+  // Rows of classes without weights have kernels of their own.
+  const Tensor& x = log_probabilities;
+  if (reduction == "mean" && !weight.defined() && x.defined() && x.dims() == 2 &&
+      (x.dtype() == DType::f32 || x.dtype() == DType::bf16))
+    return to(nll_loss(x, targets, ignore_index), x.dtype());
   const Picks p = pick("nll_loss_nd", log_probabilities, targets, weight, ignore_index);
   return nll("nll_loss_nd", log_probabilities, p, reduction_of("nll_loss_nd", reduction));
 }

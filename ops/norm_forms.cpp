@@ -270,7 +270,11 @@ Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias,
   }
   const Tensor scale = mul(rsqrt(add(variance, eps)), at("weight", weight, 1));
   const Tensor shift = sub(at("bias", bias, 0), mul(mean, scale));
-  return to(addcmul(shift, x, scale), x.dtype());
+  if (x.dtype() == type || should_record({&x, &scale, &shift}))
+    return to(addcmul(shift, x, scale), x.dtype());
+  const Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  addcmul_out(y, shift, x, scale);
+  return y;
 }
 
 }  // namespace wellspring

@@ -292,27 +292,26 @@ Tensor multinomial(const Tensor& weights, int64_t draws, bool replacement, Seed 
   if (n < 1) fail("there is nothing to draw from");
   if (!replacement && draws > n) fail(str("without replacement there are only ", n));
   NoGrad none;
-  const Tensor w = unsqueeze(to(packed(weights), DType::f64), 0);
-  const Tensor rows = view(w, {weights.dims() == 2 ? weights.shape()[0] : 1, n});
+  const Tensor rows = view(packed(weights), {weights.dims() == 2 ? weights.shape()[0] : 1, n});
   Shape shape = weights.shape();
   shape[shape.size() - 1] = draws;
   if (rows.shape()[0] == 0) return Tensor::empty(shape, DType::i64, weights.device());
-  if (const double low = amin(rows).item(), high = amax(rows).item();
+  const Tensor tops = amax(rows, {1});
+  if (const double low = amin(rows).item(), high = amax(tops).item();
       !(low >= 0 && high <= std::numeric_limits<double>::max()))
     fail(str("weights from ", low, " to ", high, " are not all finite and 0 or more"));
-  if (amin(sum(rows, {1})).item() <= 0) fail("the weights of a row are all 0");
+  if (amin(tops).item() <= 0) fail("the weights of a row are all 0");
   Tensor places;
   if (replacement) {
-    const Tensor sums = cumsum(rows, 1);
     places = Tensor::empty({rows.shape()[0], draws}, DType::i64, weights.device());
     const RandomPlace at = place_for(seed, offset, places.numel(), 2);
-    launch(kMultinomial, {places}, {sums}, {at.seed, at.offset});
+    launch(kMultinomial, {places}, {rows}, {at.seed, at.offset});
   } else {
     const int64_t most = static_cast<int64_t>(amin(sum(gt(rows, 0), {1})).item());
     if (draws > most) fail(str("without replacement, a row has only ", most, " weights above 0"));
     const Tensor q = Tensor::empty(rows.shape(), DType::f64, weights.device());
     exponential_(q, 1, seed, offset);
-    places = std::get<1>(topk(div(rows, q), draws, 1));
+    places = std::get<1>(topk(div(to(rows, DType::f64), q), draws, 1));
   }
   return view(places, shape);
 }

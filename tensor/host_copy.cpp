@@ -89,6 +89,13 @@ void write(DType t, char* p, const Value& v) {
   throw Error(Fault::usage, "complex values convert only to complex");
 }
 
+bool is_packed(const View& v) {
+  int64_t step = 1;
+  for (int d = v.dims - 1; d >= 0; step *= v.shape[d--])
+    if (v.shape[d] != 1 && v.strides[d] != step) return false;
+  return true;
+}
+
 }  // namespace
 
 void host_copy(const View& to, const View& from) {
@@ -96,6 +103,10 @@ void host_copy(const View& to, const View& from) {
   for (int d = 0; d < to.dims; ++d) n *= to.shape[d];
   if (n == 0) return;
   size_t to_size = size_of(to.dtype), from_size = size_of(from.dtype);
+  if (to.dtype == from.dtype && is_packed(to) && is_packed(from)) {
+    std::memcpy(to.data, from.data, static_cast<size_t>(n) * to_size);
+    return;
+  }
   int64_t index[kMaxDims] = {}, to_at = 0, from_at = 0;
   for (int64_t k = 0; k < n; ++k) {
     char* target = static_cast<char*>(to.data) + to_at * static_cast<int64_t>(to_size);

@@ -121,8 +121,10 @@ WS_REFERENCE("random_integers", random_integers);
 
 void multinomial(const Call& call) {
   const Words words(call);
-  const Values sums(call.in[0]);
+  Values sums(call.in[0]);
   const int64_t n = sums.extent(-1), draws = call.out[0].shape[1];
+  for (int64_t k = 0; k < sums.size(); ++k)
+    if (k % n) sums[k] += sums[k - 1];
   each(call, [&](int64_t i) {
     const double* row = sums.data.data() + i / draws * n;
     const double total = row[n - 1];

@@ -25,6 +25,16 @@ struct Groups {
   }
 };
 
+// Calls f(group) for all of them, small ones together.
+template <class F>
+void each_group(const Groups& x, F&& f) {
+  const int64_t share = 1 + 8192 / (x.whole.width + 1), count = x.whole.count;
+  parallel_for((count + share - 1) / share, [&](int64_t tile) {
+    const int64_t end = (tile + 1) * share < count ? (tile + 1) * share : count;
+    for (int64_t k = tile * share; k < end; ++k) f(k);
+  });
+}
+
 void group_norm(const Call& call) {
   const Groups x("group_norm", call.in[0], call.attr[0].i), y("group_norm", call.out[0], x.groups);
   const auto* weight = static_cast<const float*>(call.in[1].data);
@@ -32,7 +42,7 @@ void group_norm(const Call& call) {
   auto* stats = static_cast<float*>(call.out[1].data);
   const double eps = call.attr[1].f;
   const int64_t width = x.channels.width, all = x.whole.width;
-  parallel_for(x.whole.count, [&](int64_t tile) {
+  each_group(x, [&](int64_t tile) {
     const float* v = x.whole.read(tile, row_buffer(0, all));
     const auto n = static_cast<float>(all);
     const float mean = row_sum(all, [&](int64_t i, int m) { return load_n(v + i, m); }) / n;
@@ -66,7 +76,7 @@ void group_norm_backward(const Call& call) {
   const int64_t width = x.channels.width, all = x.whole.width, count = x.channels.count;
   // For each channel of each image: the sums of dy h and of dy.
   float* sums = static_cast<float*>(cpu::scratch(7, (2 * count + 2) * sizeof(float)));
-  parallel_for(x.whole.count, [&](int64_t tile) {
+  each_group(x, [&](int64_t tile) {
     const float mean = stats[2 * tile], rstd = stats[2 * tile + 1];
     const float* v = x.whole.read(tile, row_buffer(0, all));
     const float* g = dy.whole.read(tile, row_buffer(1, all));

@@ -239,38 +239,43 @@ void random_integers(const Call& call) {
 }
 WS_KERNEL("random_integers", random_integers)
 
-// out: i64 [rows, draws]; in: f64 [rows, N], running sums of weights; attr: seed, offset. Each draw
-// is the first place whose sum is above a uniform share of the last one.
+// out: i64 [rows, draws]; in: weights [rows, N], row-major; attr: seed, offset. Each draw is the
+// first place whose running sum of weights, in f64, is above a uniform share of the whole one.
 void multinomial(const Call& call) {
   const View& y = call.out[0];
-  const View& sums = call.in[0];
-  const int64_t n = sums.shape[1], draws = y.shape[1];
-  const auto* all = static_cast<const double*>(sums.data);
+  const View& weights = call.in[0];
+  const int64_t rows = y.shape[0], draws = y.shape[1], n = weights.shape[1];
+  const auto size = static_cast<int64_t>(size_of(weights.dtype));
+  const LoadRow<double> load = loader<double>(weights.dtype);
   draw<int64_t, 32>(call, [](const Philox& random, int64_t* out) {
     uint64_t words[32];
     wide_words(random, words);
     std::memcpy(out, words, sizeof words);
   });
   auto* out = static_cast<int64_t*>(y.data);
-  const int64_t count = y.shape[0] * draws;
-  parallel_for((count + 4095) / 4096, [&](int64_t tile) {
-    const int64_t end = (tile + 1) * 4096 < count ? (tile + 1) * 4096 : count;
-    for (int64_t k = tile * 4096; k < end; ++k) {
-      const double* row = all + k / draws * n;
-      const double total = row[n - 1];
-      const double u =
-          static_cast<double>(static_cast<int64_t>(static_cast<uint64_t>(out[k]) >> 11)) * 0x1p-53 *
-          total;
-      const bool last = !(u < total);  // by rounding
-      int64_t low = 0, high = n - 1;
-      while (low < high) {
-        const int64_t middle = (low + high) / 2;
-        if (last ? row[middle] >= total : row[middle] > u)
-          high = middle;
-        else
-          low = middle + 1;
+  const int64_t share = 1 + 8192 / n;
+  parallel_for((rows + share - 1) / share, [&](int64_t tile) {
+    auto* sums = static_cast<double*>(cpu::scratch(0, static_cast<size_t>(n) * sizeof(double)));
+    const int64_t end = (tile + 1) * share < rows ? (tile + 1) * share : rows;
+    for (int64_t r = tile * share; r < end; ++r) {
+      const double* row = load(static_cast<const char*>(weights.data) + r * n * size, 1, n, sums);
+      double total = 0;
+      for (int64_t k = 0; k < n; ++k) sums[k] = total += row[k];
+      for (int64_t k = r * draws; k < (r + 1) * draws; ++k) {
+        const double u =
+            static_cast<double>(static_cast<int64_t>(static_cast<uint64_t>(out[k]) >> 11)) *
+            0x1p-53 * total;
+        const bool last = !(u < total);  // by rounding
+        int64_t low = 0, high = n - 1;
+        while (low < high) {
+          const int64_t middle = (low + high) / 2;
+          if (last ? sums[middle] >= total : sums[middle] > u)
+            high = middle;
+          else
+            low = middle + 1;
+        }
+        out[k] = low;
       }
-      out[k] = low;
     }
   });
 }
