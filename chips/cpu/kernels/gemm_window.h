@@ -41,6 +41,8 @@ struct WindowLanes {
   const Window& w;
   const In* start;  // of the first position's image
   bool one_row;     // all in one row, next to each other in memory
+  bool two_runs;    // or in two such rows, of which the first has `split` of them
+  int32_t split;
   alignas(64) int32_t y[P], x[P];
   alignas(64) int32_t offset[P];  // from start, where (y, x) lies
 
@@ -58,6 +60,9 @@ struct WindowLanes {
                                        x[l] * w.column_stride);
       at.next(w);
     }
+    const int64_t x0 = first % w.out_columns;
+    split = static_cast<int32_t>(w.out_columns - x0 < P ? w.out_columns - x0 : P);
+    two_runs = w.step_x * w.column_stride == 1 && P - split <= w.out_columns;
   }
 
   // One element of every position's patch, zero outside the plane.
@@ -69,13 +74,12 @@ struct WindowLanes {
       const int32_t top = y[0] + dy, left = x[0] + dx;
       if (top < 0 || top >= rows) {
         std::memset(to, 0, P * sizeof(In));
-      } else if (left >= 0 && left + P <= columns) {
-        std::memcpy(to, p + offset[0], P * sizeof(In));
-      } else {
-        for (int l = 0; l < P; ++l)
-          to[l] = left + l >= 0 && left + l < columns ? p[offset[0] + l] : In{};
+        return;
       }
-      return;
+      if (left >= 0 && left + P <= columns) {
+        std::memcpy(to, p + offset[0], P * sizeof(In));
+        return;
+      }
     }
 #if defined(__AVX2__)
     if constexpr (sizeof(In) == 4) {
@@ -87,10 +91,22 @@ struct WindowLanes {
                                               _mm256_cmpgt_epi32(_mm256_set1_epi32(rows), at_y));
         const __m256i in_x = _mm256_and_si256(_mm256_cmpgt_epi32(at_x, below),
                                               _mm256_cmpgt_epi32(_mm256_set1_epi32(columns), at_x));
-        _mm256_storeu_ps(
-            reinterpret_cast<float*>(to + l),
-            _mm256_mask_i32gather_ps(_mm256_setzero_ps(), reinterpret_cast<const float*>(p),
-                                     load8(offset + l), (__m256)_mm256_and_si256(in_y, in_x), 4));
+        const __m256i inside = _mm256_and_si256(in_y, in_x);
+        __m256 v;
+        if (two_runs) {  // each run's lanes from where its row lies
+          const __m256i lane =
+              _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(l));
+          const __m256i before = _mm256_cmpgt_epi32(_mm256_set1_epi32(split), lane);
+          const float* q = reinterpret_cast<const float*>(p) + l;
+          v = _mm256_maskload_ps(q + offset[0], _mm256_and_si256(inside, before));
+          if (split < P)
+            v = _mm256_or_ps(v, _mm256_maskload_ps(q + offset[split] - split,
+                                                   _mm256_andnot_si256(before, inside)));
+        } else {
+          v = _mm256_mask_i32gather_ps(_mm256_setzero_ps(), reinterpret_cast<const float*>(p),
+                                       load8(offset + l), (__m256)inside, 4);
+        }
+        _mm256_storeu_ps(reinterpret_cast<float*>(to + l), v);
       }
       return;
     }
