@@ -353,13 +353,14 @@ void fetch(const Plan& plan, const Chunk& c, int slot, Buffers& b, PointwiseRow&
 }
 
 // Whole vectors where the numbers lie; what is left over goes through padded buffers.
-void compute(const Plan& plan, const PointwiseResultLoop& loop, PointwiseRow row, int64_t n,
+void compute(const Plan& plan, const PointwiseResultLoop& loop, PointwiseRow& given, int64_t n,
              Buffers& b) {
   const int64_t lanes = kVectorBytes / plan.element, whole = n / lanes * lanes, left = n - whole;
   const int64_t out_size = plan.kernel->truth ? 1 : plan.element;
-  row.n = whole;
-  if (whole) loop.row[plan.type](row);
+  given.n = whole;
+  if (whole) loop.row[plan.type](given);
   if (!left) return;
+  PointwiseRow row = given;
   for (int s = 0; s < kPointwiseSlots; ++s) {
     if (!(loop.slots >> s & 1) || !row.step[s]) continue;
     std::memcpy(b.tail[s], plan.one, sizeof b.tail[s]);
@@ -412,8 +413,8 @@ void run_pointwise(const Call& call, const Pointwise& kernel) {
     const int64_t first = tile * plan.chunks_per_tile, after = first + plan.chunks_per_tile,
                   end = after < plan.chunks ? after : plan.chunks;
     Chunk chunk = chunk_at(plan, first);
+    PointwiseRow row{};
     for (int64_t i = first; i < end; advance(plan, chunk, ++i)) {
-      PointwiseRow row{};
       for (int s = 0; s < kPointwiseSlots; ++s)
         if (plan.slots >> s & 1) fetch(plan, chunk, s, buffers, row);
       for (int o = 0; o < kernel.outs; ++o)

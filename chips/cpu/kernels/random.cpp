@@ -254,13 +254,27 @@ void multinomial(const Call& call) {
   });
   auto* out = static_cast<int64_t*>(y.data);
   const int64_t share = 1 + 8192 / n;
+  constexpr int kAtOnce = 4;  // rows: a sum of one waits for the addition before it
   parallel_for((rows + share - 1) / share, [&](int64_t tile) {
-    auto* sums = static_cast<double*>(cpu::scratch(0, static_cast<size_t>(n) * sizeof(double)));
+    auto* memory =
+        static_cast<double*>(cpu::scratch(0, static_cast<size_t>(kAtOnce * n) * sizeof(double)));
     const int64_t end = (tile + 1) * share < rows ? (tile + 1) * share : rows;
+    const auto add_up = [&](int64_t first) {
+      const double* row[kAtOnce];
+      double total[kAtOnce] = {};
+      for (int q = 0; q < kAtOnce; ++q) {
+        const int64_t r = first + q < end ? first + q : first;
+        row[q] = load(static_cast<const char*>(weights.data) + r * n * size, 1, n, memory + q * n);
+      }
+      for (int64_t k = 0; k < n; ++k)
+#pragma GCC unroll 4
+        for (int q = 0; q < kAtOnce; ++q) memory[q * n + k] = total[q] += row[q][k];
+    };
     for (int64_t r = tile * share; r < end; ++r) {
-      const double* row = load(static_cast<const char*>(weights.data) + r * n * size, 1, n, sums);
-      double total = 0;
-      for (int64_t k = 0; k < n; ++k) sums[k] = total += row[k];
+      const int64_t at = (r - tile * share) % kAtOnce;
+      if (at == 0) add_up(r);
+      const double* sums = memory + at * n;
+      const double total = sums[n - 1];
       for (int64_t k = r * draws; k < (r + 1) * draws; ++k) {
         const double u =
             static_cast<double>(static_cast<int64_t>(static_cast<uint64_t>(out[k]) >> 11)) *
