@@ -227,6 +227,13 @@ class Inside(unittest.TestCase):
             uses = ["_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention_for_cpu_backward"]
             for causal in (False, True):
                 self.same(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=causal), q, k, v, uses=uses, dtype=dtype)
+            ends = torch.arange(70) < torch.tensor([[70], [41]])  # what padding hides
+            later = torch.ones(70, 70, dtype=torch.bool).tril()
+            for mask in (ends[:, None, None], ends[:, None, None].expand(2, 1, 70, 70), later, ends[:1, None, None] & later,
+                         torch.zeros(2, 1, 1, 70, dtype=dtype).masked_fill(~ends[:, None, None], torch.finfo(dtype).min)):
+                self.same(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=mask), q, k, v, uses=uses, dtype=dtype)
+            both_ways = ends[:, None, None] & later  # ours know no such
+            self.same(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=both_ways), q, k, v, dtype=dtype)
         mask = torch.randn(2, 1, 70, 70)
         self.same(lambda q, k, v: F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask), q, k, v, dtype=torch.bfloat16)
 
