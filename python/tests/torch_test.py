@@ -201,7 +201,8 @@ class Inside(unittest.TestCase):
         self.same(lambda x: x[i], x, uses=["index.Tensor", "_index_put_impl_"])
         self.same(lambda x: x[x > 0], x, uses=["index.Tensor"])
         self.same(lambda x: x.clone().index_put((i[0],), torch.ones(9), accumulate=True), x, uses=["_index_put_impl_"])
-        self.same(lambda x: F.max_pool2d(x[None, None], 3, 2), x, uses=["max_pool2d_with_indices"])
+        self.same(lambda x: F.max_pool2d(x[None, None], 3, 2), x,
+                  uses=["max_pool2d_with_indices", "max_pool2d_with_indices_backward"])
         self.same(lambda x: F.pad(x, (1, 2), value=3), x, uses=["constant_pad_nd"])
         self.same(lambda x: x.pow(3) + x.pow(2) + x.clamp(max=0.5) + x.clamp(-1, 1), x, uses=["pow.Tensor_Scalar", "clamp"])
         self.same(lambda x: (x > 0) & (x < 1) | (x > 2), x, uses=["bitwise_and.Tensor", "bitwise_or.Tensor"])

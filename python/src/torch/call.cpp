@@ -46,8 +46,12 @@ bool named(Frame& f) {
     if (row.operands == Named::kF32 && t != DType::f32) return false;
     if (row.in_place) {
       if (!is_written_once(*first)) return false;
-      for (int i = 1; i < f.count; ++i)  // PyTorch says what that means
-        if (f.args[i].kind == Kind::tensor && may_overlap(*first, f.args[i].tensor)) return false;
+      for (int i = 1; i < f.count; ++i) {  // PyTorch says what that means
+        const Arg& a = f.args[i];
+        if (a.kind == Kind::tensor && may_overlap(*first, a.tensor)) return false;
+        for (int64_t k = 0; a.kind == Kind::tensors && k < a.count; ++k)
+          if (a.tensors[k].handle && may_overlap(*first, a.tensors[k])) return false;
+      }
     }
   }
   if (const int n = bridge().threads(); n != threads() && n > 0) set_threads(n);

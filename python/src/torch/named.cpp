@@ -9,6 +9,7 @@
 #include "ops/resize.h"
 #include "ops/scan.h"
 #include "ops/scatter.h"
+#include "ops/shape.h"
 #include "ops/sort.h"
 #include "python/src/torch/call.h"
 
@@ -84,6 +85,18 @@ std::vector<double> factors(A a, int first, int count) {
   return all;
 }
 
+// grad_output, self, ..., indices at the end
+R max_pool_backward(A a, int indices) {
+  static KernelRef kernel("max_pool_backward");
+  const Tensor dy = a.tensor(0), x = a.tensor(1), at = a.tensor(indices);
+  if (dy.dtype() != x.dtype() || dy.shape() != at.shape() || dy.dims() != x.dims())
+    throw NotTaken();
+  const Tensor dx = Tensor::empty(x.shape(), x.dtype());
+  const auto images = [](const Tensor& t) { return t.dims() == 3 ? unsqueeze(t, 0) : t; };
+  launch(kernel, {images(dx)}, {images(dy), images(at)});
+  return dx;
+}
+
 std::optional<int64_t> divisor(A a, int at) {
   return a.none(at) ? std::nullopt : std::optional(a.integer(at));
 }
@@ -132,8 +145,6 @@ constexpr Named kScansAndSorts[] = {
     {"isin.Tensor_Tensor", 4, [](A a) -> R { return isin(a.tensor(0), a.tensor(1), a.flag(3)); }},
     {"bincount", 3,
      [](A a) -> R { return bincount(a.tensor(0), a.tensor_or_none(1), a.integer(2)); }},
-    {"histc", 4, [](A a) -> R { return histc(a.tensor(0), a.integer(1), a.real(2), a.real(3)); },
-     kFloats},
 };
 
 constexpr Named kIndexing[] = {
@@ -207,6 +218,9 @@ constexpr Named kImages[] = {
                                       a.flag(5));
      },
      kFloats},
+    {"max_pool2d_with_indices_backward", 8, [](A a) -> R { return max_pool_backward(a, 7); },
+     kFloats},
+    {"adaptive_max_pool2d_backward", 3, [](A a) -> R { return max_pool_backward(a, 2); }, kFloats},
     {"avg_pool2d", 7,
      [](A a) -> R {
        return avg_pool2d(a.tensor(0), a.list(1), a.list(2), a.list(3), a.flag(4), a.flag(5),
