@@ -39,6 +39,14 @@ WS_INLINE void insertion_sort(Item* a, int64_t n) {
   }
 }
 
+// Short lines, into b. No two items are equal, for each has its place.
+inline void rank_sort(const Item32* a, Item32* b, int64_t n) {
+  alignas(64) int64_t v[kRanked], ranks[kRanked];
+  for (int64_t k = 0; k < n; ++k) v[k] = static_cast<int64_t>(a[k] ^ uint64_t{1} << 63);
+  rank_all(v, n, ranks);
+  for (int64_t k = 0; k < n; ++k) b[ranks[k]] = a[k];
+}
+
 // Sorts n items by the lowest `bits` of their keys; the result is in the returned one of both
 // arrays. Digits have kBits bits.
 template <int kBits, class Item>
@@ -127,6 +135,13 @@ void sort_rows(const SortWork& w, LoadKeys<K> load, int64_t rows) {
     for (int64_t r = t * share; r < end; ++r) {
       load_items<K, Item>(w, load, r, 0, w.n, a);
       Item* sorted = a;
+      if constexpr (sizeof(Item) == sizeof(Item32)) {
+        if (w.n <= kRanked) {
+          rank_sort(a, b, w.n);
+          put_result(w, r, b, 0, w.n);
+          continue;
+        }
+      }
       if (w.n <= 32)
         insertion_sort(a, w.n);
       else if (w.bits == 32 && w.n >= 1024)

@@ -44,6 +44,24 @@ void load_keys(const char* p, int64_t stride, int64_t n, K flip, K* keys) {
     for (int64_t k = 0; k < n; ++k) put(k, x[k * stride]);
 }
 
+// Of n different numbers v, with room for kRanked: how many are smaller than each.
+constexpr int64_t kRanked = 128;
+inline void rank_all(int64_t* v, int64_t n, int64_t* ranks) {
+  typedef int64_t Four __attribute__((vector_size(32)));
+  constexpr int64_t kBlock = 16;
+  for (int64_t k = n; k % kBlock; ++k) v[k] = INT64_MAX;
+  for (int64_t k = 0; k < n; k += kBlock) {
+    Four x[4], rank[4] = {};
+    std::memcpy(x, v + k, sizeof x);
+    for (int64_t j = 0; j < n; ++j) {
+      const Four other = Four{} + v[j];
+#pragma GCC unroll 4
+      for (int q = 0; q < 4; ++q) rank[q] -= x[q] > other;
+    }
+    std::memcpy(ranks + k, rank, sizeof rank);
+  }
+}
+
 template <class K>
 using LoadKeys = void (*)(const char* p, int64_t stride, int64_t n, K flip, K* keys);
 

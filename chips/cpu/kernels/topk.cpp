@@ -119,6 +119,19 @@ int64_t best_of(const char* x, int64_t size, LoadKeys<K> load, K flip, int64_t n
   return found;
 }
 
+// Of a short line the places of the k best, by how many are better than each.
+inline void rank_best(const char* x, LoadKeys<int32_t> load, int32_t flip, int64_t n, int64_t k,
+                      Candidate<int32_t>* best) {
+  alignas(64) int32_t keys[kRanked];
+  alignas(64) int64_t v[kRanked], ranks[kRanked];
+  load(x, 1, n, flip, keys);
+  for (int64_t i = 0; i < n; ++i)
+    v[i] = static_cast<int64_t>(static_cast<uint64_t>(~keys[i]) << 32) | i;
+  rank_all(v, n, ranks);
+  for (int64_t i = 0; i < n; ++i)
+    if (ranks[i] < k) best[ranks[i]] = {keys[i], i};
+}
+
 template <class K>
 void topk_as(const Call& call, LoadKeys<K> load) {
   const View& x = call.in[0];
@@ -133,8 +146,9 @@ void topk_as(const Call& call, LoadKeys<K> load) {
   const char* in = static_cast<const char*>(x.data);
   char* values = static_cast<char*>(call.out[0].data);
   auto* places = static_cast<int64_t*>(call.out[1].data);
+  const bool ranked = sizeof(K) == 4 && n <= kRanked;
   const auto put = [&](int64_t row, Candidate<K>* best) {
-    sort_best(best, k);
+    if (!ranked) sort_best(best, k);
     for (int64_t j = 0; j < k; ++j) {
       places[row * k + j] = best[j].place;
       std::memcpy(values + (row * k + j) * size, in + (row * n + best[j].place) * size,
@@ -149,6 +163,13 @@ void topk_as(const Call& call, LoadKeys<K> load) {
           cpu::scratch(4, static_cast<size_t>(room) * sizeof(Candidate<K>)));
       const int64_t end = (t + 1) * share < rows ? (t + 1) * share : rows;
       for (int64_t r = t * share; r < end; ++r) {
+        if constexpr (sizeof(K) == 4) {
+          if (ranked) {
+            rank_best(in + r * n * size, load, flip, n, k, best);
+            put(r, best);
+            continue;
+          }
+        }
         best_of(in + r * n * size, size, load, flip, n, 0, k, best, room);
         put(r, best);
       }
