@@ -15,6 +15,7 @@ namespace {
 constexpr const char* kNames[] = {"debug", "info", "warning", "error", "off"};
 
 std::atomic<int> g_descriptor{STDERR_FILENO};
+std::atomic<void (*)(std::string_view, std::string_view)> g_handler{nullptr};
 
 std::atomic<LogLevel>& level_slot() {
   static std::atomic<LogLevel> level = [] {
@@ -33,6 +34,16 @@ std::atomic<LogLevel>& level_slot() {
 void set_log_level(LogLevel level) { level_slot().store(level, std::memory_order_relaxed); }
 LogLevel log_level() { return level_slot().load(std::memory_order_relaxed); }
 void set_log_descriptor(int fd) { g_descriptor.store(fd, std::memory_order_relaxed); }
+
+void set_warning_handler(void (*handler)(std::string_view part, std::string_view message)) {
+  g_handler.store(handler);
+}
+void warn(std::string_view part, std::string_view message) {
+  if (const auto handler = g_handler.load())
+    handler(part, message);
+  else
+    log_line(LogLevel::warning, part, message);
+}
 
 void log_line(LogLevel level, std::string_view part, std::string_view message) {
   if (level == LogLevel::off || !log_enabled(level)) return;

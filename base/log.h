@@ -21,6 +21,12 @@ void log_line(LogLevel level, std::string_view part, std::string_view message);
 /// Where lines go from now on: a file descriptor (default 2), which the caller keeps open.
 void set_log_descriptor(int fd);
 
+/// A caller did what is allowed but most likely not meant: a warning of `part`, or what the handler
+/// makes of it (Python: a UserWarning, which may be raised as an exception).
+void warn(std::string_view part, std::string_view message);
+/// Null: log lines again.
+void set_warning_handler(void (*handler)(std::string_view part, std::string_view message));
+
 /// log_info("serve", "listening on port ", port);
 template <class... Args>
 void log_debug(std::string_view part, const Args&... args) {

@@ -29,5 +29,14 @@ TEST(Log, WritesWholeLinesAboveTheLevel) {
   EXPECT_NEAR(parse_utc(text.substr(0, 24)), unix_seconds(), 10);
 }
 
+TEST(Log, WarningsGoToTheHandler) {
+  static std::string told;
+  set_warning_handler(
+      [](std::string_view part, std::string_view message) { told = str(part, ": ", message); });
+  warn("sum", "resized");
+  set_warning_handler(nullptr);
+  EXPECT_EQ(told, "sum: resized");
+}
+
 }  // namespace
 }  // namespace wellspring

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "ops/out.h"
 #include "ops/pointwise.h"
 #include "ops/reduce.h"
 #include "ops/shape.h"
@@ -45,12 +46,33 @@ Tensor truncated(const Tensor& x, const Y& y) {
 }
 
 template <class Y>
-Tensor rounded_quotient(const Tensor& x, const Y& y, std::string_view mode) {
+Tensor rounded_quotient(const Tensor& x, const Y& y, std::optional<std::string_view> mode) {
+  if (!mode) return div(x, y);
   NoGrad no_grad;  // the derivative of a step
-  if (mode == "floor") return floor_divide(x, y);
-  if (mode == "trunc") return truncated(x, y);
+  if (*mode == "floor") return floor_divide(x, y);
+  if (*mode == "trunc") return truncated(x, y);
   throw Error(Fault::usage,
-              str("div_rounded: rounding_mode is \"floor\" or \"trunc\", not \"", mode, "\""));
+              str("div: rounding_mode is \"floor\" or \"trunc\", not \"", *mode, "\""));
+}
+
+template <class Y>
+const Tensor& rounded_in_place(const Tensor& x, const Y& y, std::optional<std::string_view> mode) {
+  if (!mode) return div_(x, y);
+  const Tensor quotient = rounded_quotient(x, y, mode);
+  check_target("div_", x, quotient.dtype(), quotient.device(), "the tensor changed in place");
+  if (!(x.shape() == quotient.shape()))
+    throw Error(Fault::usage, str("div_: the result is ", quotient.shape().text(),
+                                  ", but the tensor changed in place is ", x.text()));
+  return copy_(x, quotient);
+}
+
+[[noreturn]] void refuse_no_bound() {
+  throw Error(Fault::usage, "clamp: at least one of min and max must be given");
+}
+
+// None from Python is an undefined tensor.
+std::optional<Tensor> defined(const std::optional<Tensor>& t) {
+  return t && t->defined() ? t : std::nullopt;
 }
 
 Scalar as_real(const Scalar& s) { return Scalar(s.f); }
@@ -86,11 +108,45 @@ Tensor float_power(const Tensor& x, const Tensor& y) {
 Tensor float_power(const Tensor& x, Scalar y) { return pow(to(x, DType::f64), as_real(y)); }
 Tensor float_power(Scalar x, const Tensor& y) { return pow(as_real(x), to(y, DType::f64)); }
 
-Tensor div_rounded(const Tensor& x, const Tensor& y, std::string_view rounding_mode) {
+using Mode = std::optional<std::string_view>;
+Tensor div_rounded(const Tensor& x, const Tensor& y, Mode rounding_mode) {
   return rounded_quotient(x, y, rounding_mode);
 }
-Tensor div_rounded(const Tensor& x, Scalar y, std::string_view rounding_mode) {
+Tensor div_rounded(const Tensor& x, Scalar y, Mode rounding_mode) {
   return rounded_quotient(x, y, rounding_mode);
+}
+const Tensor& div_rounded_(const Tensor& x, const Tensor& y, Mode rounding_mode) {
+  return rounded_in_place(x, y, rounding_mode);
+}
+const Tensor& div_rounded_(const Tensor& x, Scalar y, Mode rounding_mode) {
+  return rounded_in_place(x, y, rounding_mode);
+}
+
+Tensor clip(const Tensor& x, std::optional<Tensor> min, std::optional<Tensor> max) {
+  const auto low = defined(min), high = defined(max);
+  if (low && high) return clamp(x, *low, *high);
+  if (low) return clamp_min(x, *low);
+  if (high) return clamp_max(x, *high);
+  refuse_no_bound();
+}
+Tensor clip(const Tensor& x, std::optional<Scalar> min, std::optional<Scalar> max) {
+  if (min && max) return clamp(x, *min, *max);
+  if (min) return clamp_min(x, *min);
+  if (max) return clamp_max(x, *max);
+  refuse_no_bound();
+}
+const Tensor& clip_(const Tensor& x, std::optional<Tensor> min, std::optional<Tensor> max) {
+  const auto low = defined(min), high = defined(max);
+  if (low && high) return clamp_(x, *low, *high);
+  if (low) return clamp_min_(x, *low);
+  if (high) return clamp_max_(x, *high);
+  refuse_no_bound();
+}
+const Tensor& clip_(const Tensor& x, std::optional<Scalar> min, std::optional<Scalar> max) {
+  if (min && max) return clamp_(x, *min, *max);
+  if (min) return clamp_min_(x, *min);
+  if (max) return clamp_max_(x, *max);
+  refuse_no_bound();
 }
 
 Tensor isclose(const Tensor& x, const Tensor& y, double rtol, double atol, bool equal_nan) {

@@ -114,7 +114,8 @@ Tensor repeat(const Tensor& x, const std::vector<int64_t>& repeats) {
   for (int i = 0; i < n; ++i) {
     const int64_t r = repeats[i], own = i < fresh ? 1 : x.shape()[i - fresh];
     int64_t total;
-    if (__builtin_mul_overflow(r, own, &total)) fail("repeat", x, "the result is too large");
+    if (__builtin_mul_overflow(r, own, &total))
+      fail("repeat", x, str("a result of ", r, " times ", own, " is too large"));
     result.push_back(total);
     if (r != 1 && own != 1) between.push_back(1), spread.push_back(r);
     between.push_back(own), spread.push_back(r != 1 && own == 1 ? r : own);

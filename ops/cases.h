@@ -87,6 +87,8 @@ struct OperatorCase {
   bool gradient = true;         // check gradients (when an input wants one)
   bool takes_f64 = false;       // finite differences in f64
   bool timed = false;           // for speed only, too big to check
+  bool published = false;       // held to the published rule (check.h): values alone
+  bool full = false;            // large: checked on demand
   double bytes = 0, flops = 0;  // of one forward run
   bool time_backward = false;
 
@@ -114,6 +116,10 @@ class CaseList {
   /// A case to time.
   OperatorCase& time(std::string name, std::vector<CaseInput> inputs,
                      std::function<Tensors(const Tensors&)> run);
+  /// A case of the published sets: packed, dilated or transposed inputs, held to the published rule
+  /// with the length of the sums inside. `full`: only when all of them are wanted.
+  void publish(std::string name, std::vector<CaseInput> inputs,
+               std::function<Tensors(const Tensors&)> run, int64_t length, bool full);
   std::string_view op() const { return op_; }
   const std::vector<OperatorCase>& all() const { return cases_; }
 

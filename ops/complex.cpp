@@ -135,17 +135,6 @@ const Tensor& conj_physical_(const Tensor& x) {
            [](BackwardContext& c) -> Tensors { return {conjugate(c.grad())}; });
   return x;
 }
-const Tensor& conj_physical_out(const Tensor& out, const Tensor& x) {
-  if (should_record({&x}))
-    throw Error(Fault::usage,
-                "conj_physical: a result written to out has no gradient; use the "
-                "plain form, or NoGrad");
-  if (!out.defined() || !(out.shape() == x.shape()) || out.dtype() != x.dtype())
-    throw Error(Fault::usage, str("conj_physical: out is as x, ", x.text(), ", but is ",
-                                  out.defined() ? out.text() : "undefined"));
-  return copy_(out, conj_physical(x));
-}
-
 Tensor resolve_conj(const Tensor& x) { return x; }
 Tensor resolve_neg(const Tensor& x) { return x; }
 

@@ -1,7 +1,7 @@
 """Turns ops/schema/*.yaml into C++: python3 ops/gen.py OUTPUT_FOLDER SCHEMA.yaml...
 
 Writes FAMILY.h for each family (declarations with their documentation), registry.cpp (the table behind
-ops/registry.h), pointwise_forms.cpp (the operators of the pointwise family), pointwise_kernels_N.cpp (their
+ops/registry.h), out_forms.cpp (operators that write to given tensors), pointwise_forms.cpp (the operators of the pointwise family), pointwise_kernels_N.cpp (their
 CPU kernels), pointwise_device.cpp with pointwise_N.inc (those of device chips: the host's half and the device
 source) and pointwise_reference.cpp (their slow reference). A file whose content stays the same is only touched.
 """
@@ -13,9 +13,11 @@ import textwrap
 
 import yaml
 
+import gen_out
 import gen_pointwise
 
-KEYS = {"name", "cpp", "aten", "pytorch", "dtypes", "kernels", "gradient", "doc", "source"}
+KEYS = {"name", "cpp", "aten", "pytorch", "dtypes", "kernels", "gradient", "doc", "source",
+        "out", "also"}
 DTYPES = "f64 f32 bf16 f16 i64 i32 i16 i8 u8 bool c64".split()
 WIDTH = 100
 
@@ -44,7 +46,10 @@ def load(path):
     if name == "pointwise":
         family["operators"] = gen_pointwise.expand(path, family["operators"])
     for op in family["operators"]:
-        check(f"{path}: operator {op.get('name', '(without a name)')}", op, name == "pointwise")
+        where = f"{path}: operator {op.get('name', '(without a name)')}"
+        check(where, op, name == "pointwise")
+        if op.get("out") and not gen_out.expand(op):
+            fail(where, "'out', but no declaration gives a Tensor or a tuple of them")
     return family
 
 
@@ -161,6 +166,7 @@ def main(out, paths):
             seen[op["name"]] = family["family"]
         write(os.path.join(out, family["family"] + ".h"), header(family))
     write(os.path.join(out, "registry.cpp"), registry(families))
+    write(os.path.join(out, "out_forms.cpp"), gen_out.definitions(families))
     pointwise = next(f for f in families if f["family"] == "pointwise")["operators"]
     write(os.path.join(out, "pointwise_forms.cpp"), gen_pointwise.forms(pointwise))
     write(os.path.join(out, "pointwise_reference.cpp"), gen_pointwise.reference(pointwise))

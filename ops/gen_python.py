@@ -12,6 +12,7 @@ import sys
 import textwrap
 
 import gen
+import gen_out
 
 PARTS = 6
 
@@ -42,6 +43,7 @@ TYPES = {
     "const std::vector<double>&": "Sequence[float]",
     "std::span<const int64_t>": "Sequence[int]",
     "std::string_view": "str",
+    "std::optional<std::string_view>": "str | None",
     "const std::string&": "str",
     "DType": "DType",
     "std::optional<DType>": "DType | str | None",
@@ -53,19 +55,6 @@ RETURNS = {"Tensor": "Tensor", "const Tensor&": "Tensor", "void": "None", "bool"
 DEFAULTS = {"true": "True", "false": "False", "{}": "None", "std::nullopt": "None"}
 # What a stub for a default of C++ says where it is no number or string.
 WIDTH = 100
-
-
-def split_outside(text, separator=","):
-    """Splits where no bracket is open."""
-    parts, depth, begin = [], 0, 0
-    for i, c in enumerate(text):
-        depth += c in "<({["
-        depth -= c in ">)}]"
-        if c == separator and depth == 0:
-            parts.append(text[begin:i].strip())
-            begin = i + 1
-    last = text[begin:].strip()
-    return parts + [last] if last else parts
 
 
 def structs_of(family):
@@ -83,13 +72,13 @@ def fail(declaration, what):
 
 class Parameter:
     def __init__(self, declaration, text, structs):
-        head, _, default = text.partition("=")
-        match = re.fullmatch(r"(.+?)\s*\b(\w+)", head.strip())
-        if not match:
+        read = gen_out.parameter(text)
+        if not read:
             fail(declaration, f"cannot read the parameter '{text}'")
-        self.type, self.name, self.default = match[1].strip(), match[2], default.strip()
+        self.type, self.name, self.default = read[0], read[1], read[2] or ""
         self.struct = structs.get(self.type)
-        if self.type not in TYPES and not self.struct:
+        self.tuple = re.fullmatch(r"const std::tuple<(Tensor(?:, Tensor)*)>&", self.type)
+        if self.type not in TYPES and not self.struct and not self.tuple:
             fail(declaration, f"no Python type for '{self.type}' of '{self.name}'")
         self.python = self.name + "_" if keyword.iskeyword(self.name) else self.name
 
@@ -107,7 +96,7 @@ class Parameter:
         return f"{text} = {self.default}"
 
     def stub(self):
-        kind = TYPES[self.type]
+        kind = f"tuple[{self.tuple[1]}]" if self.tuple else TYPES[self.type]
         if not self.default:
             return f"{self.python}: {kind}"
         default = self.default.removeprefix("DType::")
@@ -132,10 +121,10 @@ class Function:
         if not match:
             fail(declaration, "is not 'RETURN NAME(PARAMETERS)'")
         self.returns, self.cpp = match[1].strip(), match[2]
-        self.parameters = [Parameter(declaration, p, structs) for p in split_outside(match[3])]
+        self.parameters = [Parameter(declaration, p, structs) for p in gen_out.split_outside(match[3])]
         self.declaration = declaration
-        self.result = self.python_result(self.returns)
-        changes = self.returns == "const Tensor&" and self.parameters and self.parameters[0].type == "const Tensor&"
+        changes = self.returns.startswith("const ") and self.parameters and self.parameters[0].type == self.returns
+        self.result = self.python_result(self.returns.removeprefix("const ").removesuffix("&"))
         self.out = changes and self.cpp.endswith("_out")
         self.in_place = changes and not self.out
         self.name = self.cpp.removesuffix("_out") if self.out else self.cpp
@@ -144,7 +133,7 @@ class Function:
         if returns in RETURNS:
             return RETURNS[returns]
         if match := re.fullmatch(r"std::(tuple|pair)<(.*)>", returns):
-            return f"tuple[{', '.join(self.python_result(r) for r in split_outside(match[2]))}]"
+            return f"tuple[{', '.join(self.python_result(r) for r in gen_out.split_outside(match[2]))}]"
         fail(self.declaration, f"no Python type for the result '{returns}'")
 
     def pointer(self):
@@ -159,7 +148,8 @@ class Function:
         if struct:
             callee, args = self.with_options(struct)
         elif self.out:
-            callee, args = f"out_last({callee})", args[1:] + ["nb::kw_only()", args[0]]
+            wrap = "outs_last" if self.parameters[0].tuple else "out_last"
+            callee, args = f"{wrap}({callee})", args[1:] + ["nb::kw_only()", args[0]]
         elif self.in_place:
             callee = f"in_place({callee})"
         # Defaults may only be followed by defaults.
@@ -188,7 +178,7 @@ class Function:
             else:
                 listed.append(p.stub())
         if self.out:
-            listed = listed[1:] + ["*", "out: Tensor"]
+            listed = listed[1:] + ["*", listed[0]]
         return listed
 
 
@@ -225,20 +215,28 @@ def is_method(functions):
 def collect(families):
     """{name: (functions, doc)} of all operators, in the schema's order."""
     names = {}
+
+    def add(name, declaration, structs, doc):
+        function = Function(" ".join(declaration.split()), structs)
+        suffix = "_" if function.in_place and name else ""
+        function.name = name + suffix if name else function.name
+        functions, docs = names.setdefault(function.name, ([], []))
+        functions.append(function)
+        if doc not in docs:
+            docs.append(doc)
+
     for family in families:
         structs = structs_of(family)
         for op in family["operators"]:
-            for declaration in op["cpp"]:
-                f = Function(" ".join(declaration.split()), structs)
-                functions, _ = names.setdefault(f.name, ([], documentation(op)))
-                functions.append(f)
+            for name in [None] + gen.words(op.get("also")):
+                for declaration in op["cpp"]:
+                    add(name, declaration, structs, documentation(op))
         for declaration in re.findall(r"^(\w[^;{}/]*\))\s*;", family.get("declarations") or "", re.M):
-            f = Function(" ".join(declaration.split()), structs)
-            names.setdefault(f.name, ([], family["doc"].split("\n")[0]))[0].append(f)
+            add(None, declaration, structs, family["doc"].split("\n")[0])
     for functions, _ in names.values():
         # Tensors before numbers: a number is no tensor, but some tensors pass for one.
-        functions.sort(key=lambda f: (f.out, [p.type == "Scalar" for p in f.parameters]))
-    return names
+        functions.sort(key=lambda f: (f.out, ["Scalar" in p.type for p in f.parameters]))
+    return {name: (functions, "\n".join(docs)) for name, (functions, docs) in names.items()}
 
 
 HEAD = """// Generated from ops/schema/*.yaml.

@@ -11,12 +11,12 @@ import tempfile
 import yaml
 
 OPS = os.path.dirname(os.path.realpath(__file__))
-# What stands in the schema instead; what the error names.
+# The schema, what stands in it, what instead; what the error names.
 UNKNOWN = [
-    ("Tensor softmax(const Tensor& x, int dim, std::optional<DType> dtype = {})",
+    ("softmax.yaml", "Tensor softmax(const Tensor& x, int dim, std::optional<DType> dtype = {})",
      "Tensor softmax(const Tensor& x, std::complex<float> dim)", "no Python type for 'std::complex<float>' of 'dim'"),
-    ("Tensor softmax(const Tensor& x, int dim, std::optional<DType> dtype = {})",
-     "std::map<int, Tensor> softmax(const Tensor& x)", "no Python type for the result 'std::map<int, Tensor>'"),
+    ("activation.yaml", "Tensor swiglu(const Tensor& gate_up)",
+     "std::map<int, Tensor> swiglu(const Tensor& gate_up)", "no Python type for the result 'std::map<int, Tensor>'"),
 ]
 
 
@@ -48,9 +48,9 @@ def main():
         if bound < declared:
             failures.append(f"{bound} bindings of at least {declared} declarations")
         copy = os.path.join(folder, "schema")
-        for old, new, said in UNKNOWN:
+        for name, old, new, said in UNKNOWN:
             shutil.copytree(schemas, copy)
-            path = os.path.join(copy, "softmax.yaml")
+            path = os.path.join(copy, name)
             with open(path, encoding="utf-8") as f:
                 text = f.read()
             if old not in text:

@@ -15,6 +15,7 @@ MISTAKES = [
     ("a key missing", "softmax", ("    dtypes:", "    #"), "softmax.yaml: operator softmax: lacks 'dtypes'"),
     ("unknown key", "softmax", ("kernels:", "kernel:"), "operator softmax: unknown keys ['kernel']; known are"),
     ("unknown dtype", "softmax", ("dtypes: f64", "dtypes: fp64"), "operator softmax: unknown dtypes fp64; known are all, f64"),
+    ("out of no tensor", "arithmetic", ("name: allclose", "name: allclose\n    out: yes"), "operator allclose: 'out', but no declaration"),
     ("gradient of no operand", "softmax", ("gradient: x", "gradient: z"), "operator softmax: gradient of z, which no declaration"),
     ("an operator twice", "softmax", ("name: softmax", "name: dropout"), "operator dropout stands in dropout too"),
     ("expression with an unknown name", "pointwise", ("value: abs(x)", "value: fabs(x)"), "pointwise.yaml: abs: 'fabs(x)' reads fabs"),

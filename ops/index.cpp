@@ -105,7 +105,7 @@ Tensor gather(const Tensor& x, int dim, const Tensor& index) {
   if (index.dims() == 0) return view(gather(x, dim, as_line(index)), Shape{});
   check_places("gather", x, d, index);
   const Tensor y = Tensor::empty(index.shape(), x.dtype(), x.device());
-  launch_by_index("gather", x, index, kGather, {y}, {x, index}, {d});
+  launch_by_index("gather", x, index, kGather, {y}, {x, index}, {d}, true);
   if (is_float(x.dtype()) && should_record({&x}))
     record("gather", {x}, {y},
            [index = Saved(index), d, from = x.shape(),
@@ -140,7 +140,7 @@ const Tensor& scatter_add_(const Tensor& x, int dim, const Tensor& index, const 
   const bool recorded = should_record({&x, &part});
   const Tensor values = apart(x, part);
   mark_in_place("scatter_add_", x, recorded);
-  launch_by_index("scatter_add_", x, index, kScatterAdd, {x}, {index, values}, {d});
+  launch_by_index("scatter_add_", x, index, kScatterAdd, {x}, {index, values}, {d}, true);
   if (recorded)
     record("scatter_add_", {x, part}, {x},
            [index = Saved(index), d](BackwardContext& c) -> Tensors {

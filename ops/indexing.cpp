@@ -13,16 +13,26 @@ void fail_index(const char* op, const Tensor& x, const Tensor& index, const std:
   throw Error(Fault::usage, str(op, " of ", x.text(), " by index ", index.text(), ": ", why));
 }
 
-void check_index(const char* op, const Tensor& x, int dim, const Tensor& index) {
+namespace {
+
+[[noreturn]] void out_of_range(const std::string& message, bool places) {
+  if (places) throw Error(Fault::usage, message);
+  throw IndexError(message);
+}
+
+}  // namespace
+
+void check_index(const char* op, const Tensor& x, int dim, const Tensor& index, bool places) {
   if (index.dtype() != DType::i32 && index.dtype() != DType::i64)
     fail_index(op, x, index, "it must be i32 or i64");
   if (x.device().is_cpu() || index.numel() == 0) return;
   NoGrad none;
   const double low = amin(index).item(), high = amax(index).item();
   if (low < 0 || high >= static_cast<double>(x.shape()[dim]))
-    throw IndexError(str(op, " of ", x.text(), " by index ", index.text(), ": index ",
-                         static_cast<int64_t>(low < 0 ? low : high),
-                         " is out of range for dimension ", dim, " of extent ", x.shape()[dim]));
+    out_of_range(str(op, " of ", x.text(), " by index ", index.text(), ": index ",
+                     static_cast<int64_t>(low < 0 ? low : high), " is out of range for dimension ",
+                     dim, " of extent ", x.shape()[dim]),
+                 places);
 }
 
 void check_list(const char* op, const Tensor& x, int dim, const Tensor& index) {
@@ -35,7 +45,7 @@ void check_places(const char* op, const Tensor& x, int dim, const Tensor& index)
   for (int i = 0; i < x.dims(); ++i)
     if (i != dim && index.shape()[i] > x.shape()[i])
       fail_index(op, x, index, str("dimension ", i, " is too long"));
-  check_index(op, x, dim, index);
+  check_index(op, x, dim, index, true);
 }
 
 void check_written(const char* op, const Tensor& x, const Tensor& source) {
@@ -50,11 +60,11 @@ void check_written(const char* op, const Tensor& x, const Tensor& source) {
 
 void launch_by_index(const char* op, const Tensor& x, const Tensor& index, const KernelRef& kernel,
                      std::initializer_list<Tensor> outs, std::initializer_list<Tensor> ins,
-                     std::initializer_list<Attr> attrs) {
+                     std::initializer_list<Attr> attrs, bool places) {
   try {
     launch(kernel, outs, ins, attrs);
   } catch (const IndexError& e) {
-    throw IndexError(str(op, " of ", x.text(), " by index ", index.text(), ": ", e.what()));
+    out_of_range(str(op, " of ", x.text(), " by index ", index.text(), ": ", e.what()), places);
   }
 }
 

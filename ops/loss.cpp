@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/index_error.h"
 #include "base/text.h"
 #include "ops/packed.h"
 #include "tensor/autograd.h"
@@ -39,8 +40,8 @@ Targets check_targets(const char* op, const Tensor& targets, int64_t rows, int64
     if (t[i] == ignore) continue;
     ++count;
     if (t[i] < 0 || t[i] >= classes)
-      throw Error(Fault::usage, str(op, ": target ", t[i], " of row ", i, " is outside the ",
-                                    classes, " classes (ignore_index is ", ignore, ")"));
+      throw IndexError(str(op, ": target ", t[i], " of row ", i, " is outside the ", classes,
+                           " classes (ignore_index is ", ignore, ")"));
   }
   return {packed(targets), count};
 }
@@ -52,6 +53,11 @@ Targets check_rows(const char* op, const char* operand, const Tensor& x, const T
     throw Error(Fault::usage,
                 str(op, ": ", operand, " must be [rows, classes], but is ", x.text()));
   return check_targets(op, targets, x.size(0), x.size(1), ignore);
+}
+
+// f64 and f16 go through the named forms.
+bool has_no_kernel(const Tensor& x) {
+  return x.defined() && (x.dtype() == DType::f64 || x.dtype() == DType::f16) && x.dims() == 2;
 }
 
 // factor * sum / count in f64, in the order of the rows; NaN when no row counts.
@@ -167,6 +173,7 @@ Tensor scaled(const Tensor& t, double by) {
 }  // namespace
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets, int64_t ignore_index) {
+  if (has_no_kernel(logits)) return cross_entropy_loss(logits, targets, {}, "mean", ignore_index);
   const Targets t = check_rows("cross_entropy", "logits", logits, targets, ignore_index);
   const bool recorded = should_record({&logits});
   const Tensor x = packed(logits), losses = Tensor::empty({x.size(0)}, DType::f32, x.device());
@@ -187,6 +194,8 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, int64_t ignore
 }
 
 Tensor nll_loss(const Tensor& log_probabilities, const Tensor& targets, int64_t ignore_index) {
+  if (has_no_kernel(log_probabilities))
+    return nll_loss_nd(log_probabilities, targets, {}, "mean", ignore_index);
   const Targets t =
       check_rows("nll_loss", "log_probabilities", log_probabilities, targets, ignore_index);
   const Tensor x = packed(log_probabilities),

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/index_error.h"
 #include "base/text.h"
 #include "ops/loss.h"
 #include "ops/pointwise.h"
@@ -76,8 +77,8 @@ Picks pick(const char* op, const Tensor& x, const Tensor& targets, const Tensor&
       continue;
     }
     if (index[i] < 0 || index[i] >= classes)
-      throw Error(Fault::usage, str(op, ": target ", index[i], " is outside the ", classes,
-                                    " classes (ignore_index is ", ignore, ")"));
+      throw IndexError(str(op, ": target ", index[i], " is outside the ", classes,
+                           " classes (ignore_index is ", ignore, ")"));
     counts.data_as<uint8_t>()[i] = 1;
     const double w = given.empty() ? 1 : given[static_cast<size_t>(index[i])];
     if (weights.dtype() == DType::f64)

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "ops/arrange.h"
 #include "ops/indexing.h"
 #include "ops/packed.h"
 #include "ops/pointwise.h"
@@ -60,6 +61,10 @@ Tensor nonzero(const Tensor& x) {
   const Tensor y = Tensor::empty({c.total, x.dims()}, DType::i64, x.device());
   if (y.numel()) launch(kNonzero, {y}, {from, c.counts});
   return y;
+}
+
+std::vector<Tensor> nonzero_numpy(const Tensor& x) {
+  return unbind(nonzero(x.dims() ? x : unsqueeze(x.detach(), 0)), 1);
 }
 
 Tensor masked_select(const Tensor& x, const Tensor& mask) {

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "ops/matmul.h"
+#include "ops/out.h"
 #include "ops/pointwise.h"
 #include "ops/shape.h"
 #include "tensor/autograd.h"
@@ -48,29 +49,37 @@ bool is_bias(const Tensor& c, const Tensor& a, const Tensor& b, double beta, dou
 
 const Tensor& product_out(const char* op, const Tensor& out, const Tensor& a, const Tensor& b,
                           Tensor (*plain)(const Tensor&, const Tensor&)) {
-  if (should_record({&a, &b}))
-    throw Error(
-        Fault::usage,
-        str(op, ": a result written to out has no gradient; use the plain form, or NoGrad"));
-  if (!out.defined()) throw Error(Fault::usage, str(op, ": out is undefined"));
-  // Overlap would read what was written; another dtype or shape is told by the plain form's copy.
+  OutForm form(op, {&out});
+  form.reads(a), form.reads(b);
+  // Overlap would read what was written; another dtype or shape is told by the plain form.
   const bool apart = out.storage() != a.storage() && out.storage() != b.storage();
+  const bool direct = is_float(a.dtype()) && a.dtype() != DType::f16;
+  if (!apart || !direct || a.dtype() != b.dtype() || out.dtype() != a.dtype() ||
+      a.size(-1) != b.size(-2)) {
+    form.write({plain(a, b)});
+    return out;
+  }
   Shape shape = a.shape();
   shape[shape.size() - 1] = b.size(-1);
-  if (!(out.shape() == shape) || out.dtype() != a.dtype())
-    throw Error(Fault::usage, str(op, ": the result is ", name_of(a.dtype()), shape.text(),
-                                  ", but out is ", out.text()));
+  check_target(op, out, a.dtype(), a.device());
   mark_in_place(op, out, false);
-  const bool direct = is_float(a.dtype()) && a.dtype() != DType::f16;
-  if (apart && direct && a.dtype() == b.dtype() && a.size(-1) == b.size(-2)) {
-    if (out.numel()) launch(kMatmul, {out}, {a.detach(), b.detach(), Tensor()}, {false});
-  } else {
-    out.copy_from(plain(a, b));
-  }
+  fit_shape(op, out, shape);
+  if (out.numel()) launch(kMatmul, {out}, {a.detach(), b.detach(), Tensor()}, {false});
   return out;
 }
 
-void check_target(const char* op, const Tensor& c, const Tensor& result) {
+// f16 and bf16 are computed in f32 and rounded once.
+bool is_half(const Tensor& c, const Tensor& a, const Tensor& b) {
+  return (c.dtype() == DType::f16 || c.dtype() == DType::bf16) && a.dtype() == c.dtype() &&
+         b.dtype() == c.dtype();
+}
+using Sum = Tensor (*)(const Tensor&, const Tensor&, const Tensor&, double, double);
+Tensor by_f32(Sum sum, const Tensor& c, const Tensor& a, const Tensor& b, double beta,
+              double alpha) {
+  return to(sum(to(c, DType::f32), to(a, DType::f32), to(b, DType::f32), beta, alpha), c.dtype());
+}
+
+void check_sum(const char* op, const Tensor& c, const Tensor& result) {
   if (!(c.shape() == result.shape()))
     throw Error(Fault::usage,
                 str(op, ": the result is ", result.text(), ", but it would go to ", c.text()));
@@ -107,42 +116,38 @@ const Tensor& bmm_out(const Tensor& out, const Tensor& a, const Tensor& b) {
 Tensor addmm(const Tensor& c, const Tensor& a, const Tensor& b, double beta, double alpha) {
   check_dims("addmm", a, 2, b, 2);
   if (is_bias(c, a, b, beta, alpha)) return linear(a, transpose(b, 0, 1), c);
+  if (is_half(c, a, b)) return by_f32(addmm, c, a, b, beta, alpha);
   return combined("addmm", c, matmul(a, b), beta, alpha);
 }
 const Tensor& addmm_(const Tensor& c, const Tensor& a, const Tensor& b, double beta, double alpha) {
   check_dims("addmm_", a, 2, b, 2);
-  const Tensor ab = matmul(a, b);
-  check_target("addmm_", c, ab);
+  const bool half = is_half(c, a, b);
+  const Tensor ab = half ? by_f32(addmm, c, a, b, beta, alpha) : matmul(a, b);
+  check_sum("addmm_", c, ab);
+  if (half) return copy_(c, ab);
   scale_target(c, beta);
   return add_(c, ab, alpha);
-}
-const Tensor& addmm_out(const Tensor& out, const Tensor& c, const Tensor& a, const Tensor& b,
-                        double beta, double alpha) {
-  if (should_record({&c, &a, &b}))
-    throw Error(Fault::usage,
-                "addmm: a result written to out has no gradient; use the plain "
-                "form, or NoGrad");
-  const Tensor result = addmm(c, a, b, beta, alpha);
-  if (!out.defined()) throw Error(Fault::usage, "addmm: out is undefined");
-  check_target("addmm", out, result);
-  return copy_(out, result);
 }
 
 Tensor baddbmm(const Tensor& c, const Tensor& a, const Tensor& b, double beta, double alpha) {
   check_batch("baddbmm", a, b);
+  if (is_half(c, a, b)) return by_f32(baddbmm, c, a, b, beta, alpha);
   return combined("baddbmm", c, matmul(a, b), beta, alpha);
 }
 const Tensor& baddbmm_(const Tensor& c, const Tensor& a, const Tensor& b, double beta,
                        double alpha) {
   check_batch("baddbmm_", a, b);
-  const Tensor ab = matmul(a, b);
-  check_target("baddbmm_", c, ab);
+  const bool half = is_half(c, a, b);
+  const Tensor ab = half ? by_f32(baddbmm, c, a, b, beta, alpha) : matmul(a, b);
+  check_sum("baddbmm_", c, ab);
+  if (half) return copy_(c, ab);
   scale_target(c, beta);
   return add_(c, ab, alpha);
 }
 
 Tensor addmv(const Tensor& c, const Tensor& a, const Tensor& b, double beta, double alpha) {
   check_dims("addmv", a, 2, b, 1);
+  if (is_half(c, a, b)) return by_f32(addmv, c, a, b, beta, alpha);
   return combined("addmv", c, matmul(a, b), beta, alpha);
 }
 

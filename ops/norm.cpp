@@ -9,6 +9,8 @@
 #include "base/text.h"
 #include "ops/norm_call.h"
 #include "ops/packed.h"
+#include "ops/pointwise.h"
+#include "ops/shape.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
 
@@ -112,6 +114,25 @@ std::tuple<Tensor, Tensor> normalise(const NormCall& c, std::optional<DType> dty
   return {sum, y};
 }
 
+// f64 and f16, which the kernels do not take, go through the forms of ops/norm_forms.cpp.
+bool by_named_form(const Tensor& x) {
+  return x.defined() && (x.dtype() == DType::f64 || x.dtype() == DType::f16) && x.dims() > 0;
+}
+const Tensor& given(const char* op, const Tensor& vector) {
+  if (!vector.defined()) throw Error(Fault::usage, str(op, ": a weight or bias is undefined"));
+  return vector;
+}
+// In residual's dtype.
+Tensor summed(const char* op, const Tensor& residual, const Tensor& x) {
+  if (!residual.defined() || !x.defined() || !is_float(residual.dtype()) || !is_float(x.dtype()) ||
+      !(residual.shape() == x.shape()))
+    throw Error(
+        Fault::usage,
+        str(op, ": residual ", residual.defined() ? residual.text() : "undefined", " and x ",
+            x.defined() ? x.text() : "undefined", " must be floating and have the same shape"));
+  return add(residual, to(x, residual.dtype()));
+}
+
 }  // namespace
 
 std::tuple<Tensor, Tensor> layer_norm_with_stats(const char* op, const Tensor& x,
@@ -123,23 +144,40 @@ std::tuple<Tensor, Tensor> layer_norm_with_stats(const char* op, const Tensor& x
 }
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, std::optional<DType> dtype) {
+  if (by_named_form(x))
+    return to(rms_norm(x, {x.size(-1)}, given("rms_norm", weight), eps), dtype.value_or(x.dtype()));
   return std::get<1>(normalise({"rms_norm", false, false, {}, x, weight, {}, eps}, dtype));
 }
 
 std::tuple<Tensor, Tensor> add_rms_norm(const Tensor& residual, const Tensor& x,
                                         const Tensor& weight, double eps,
                                         std::optional<DType> dtype) {
+  if (by_named_form(residual) || by_named_form(x)) {
+    const Tensor sum = summed("add_rms_norm", residual, x);
+    return {sum, to(rms_norm(sum, {sum.size(-1)}, given("add_rms_norm", weight), eps),
+                    dtype.value_or(x.dtype()))};
+  }
   return normalise({"add_rms_norm", false, true, residual, x, weight, {}, eps}, dtype);
 }
 
 Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps,
                   std::optional<DType> dtype) {
+  if (by_named_form(x))
+    return to(
+        layer_norm(x, {x.size(-1)}, given("layer_norm", weight), given("layer_norm", bias), eps),
+        dtype.value_or(x.dtype()));
   return std::get<1>(normalise({"layer_norm", true, false, {}, x, weight, bias, eps}, dtype));
 }
 
 std::tuple<Tensor, Tensor> add_layer_norm(const Tensor& residual, const Tensor& x,
                                           const Tensor& weight, const Tensor& bias, double eps,
                                           std::optional<DType> dtype) {
+  if (by_named_form(residual) || by_named_form(x)) {
+    const char* op = "add_layer_norm";
+    const Tensor sum = summed(op, residual, x);
+    return {sum, to(layer_norm(sum, {sum.size(-1)}, given(op, weight), given(op, bias), eps),
+                    dtype.value_or(x.dtype()))};
+  }
   return normalise({"add_layer_norm", true, true, residual, x, weight, bias, eps}, dtype);
 }
 

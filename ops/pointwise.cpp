@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "ops/out.h"
 #include "ops/pointwise_call.h"
 #include "ops/shape.h"
 #include "tensor/autograd.h"
@@ -197,57 +198,16 @@ bool recorded(const PointwiseOp& op, const Problem& p) {
   return should_record(std::span(p.tensors.data(), op.operands));
 }
 
-struct Extent {
-  const char *begin, *end;
-};
-Extent extent_of(const Tensor& t) {
-  int64_t low = 0, high = 0;
-  for (int d = 0; d < t.dims(); ++d) {
-    const int64_t span = (t.shape()[d] - 1) * t.strides()[d];
-    (span < 0 ? low : high) += span;
-  }
-  const int64_t size = static_cast<int64_t>(size_of(t.dtype()));
-  const char* at = static_cast<const char*>(t.data());
-  return {at + low * size, at + (high + 1) * size};
-}
-bool is_dense(const Tensor& t) {
-  const Extent e = extent_of(t);
-  return e.end - e.begin == t.numel() * static_cast<int64_t>(size_of(t.dtype()));
-}
-bool same_place(const Tensor& a, const Tensor& b) {
-  return a.data() == b.data() && a.dtype() == b.dtype() && a.shape() == b.shape() &&
-         a.strides() == b.strides();
-}
-
-// Refuses a target that overlaps itself or an operand partly. Operands that may overlap it,
-// interleaved in a way that is not examined, are replaced by copies.
+// Refuses a target that overlaps an operand partly. Operands that may overlap it, interleaved in a
+// way that is not examined, are replaced by copies.
 void separate(const PointwiseOp& op, Problem& p, const Tensor& target) {
-  for (int d = 0; d < target.dims(); ++d)
-    if (target.strides()[d] == 0 && target.shape()[d] > 1)
-      fail(op, str("the target ", target.text(),
-                   " repeats its elements (an expanded view); clone() it first"));
-  if (target.numel() == 0) return;
-  const Extent ours = extent_of(target);
   for (Tensor& t : p.tensors) {
-    if (!t.defined() || t.storage() != target.storage() || t.numel() == 0 || same_place(t, target))
-      continue;
-    const Extent theirs = extent_of(t);
-    if (theirs.end <= ours.begin || ours.end <= theirs.begin) continue;
-    if (is_dense(t) && is_dense(target))
-      fail(op, str("the target ", target.text(), " and the operand ", t.text(),
-                   " overlap partly in memory; clone() one of them first"));
+    check_overlap(op.name, target, t);
+    if (overlap_of(target, t) == Overlap::apart) continue;
     const Tensor copy = Tensor::empty(t.shape(), t.dtype(), t.device());
     copy.copy_from(t);
     t = copy;
   }
-}
-
-void check_target(const PointwiseOp& op, const Problem& p, const Tensor& target, const char* what) {
-  if (!(target.shape() == p.shape))
-    fail(op, str("the result is ", p.shape.text(), ", but ", what, " is ", target.text()));
-  if (is_complex(target.dtype()) || category(target.dtype()) < category(p.result))
-    fail(op, str("the result is ", name_of(p.result), ", which ", what, " of dtype ",
-                 name_of(target.dtype()), " cannot hold"));
 }
 
 }  // namespace
@@ -284,7 +244,10 @@ const Tensor& pointwise_in_place(const PointwiseOp& op, std::initializer_list<Op
                                  std::initializer_list<double> params) {
   Problem p = examine(op, {operands.begin(), operands.size()}, {params.begin(), params.size()});
   const Tensor& target = *operands.begin()->tensor;
-  check_target(op, p, target, "the tensor changed in place");
+  check_target(op.name, target, p.result, p.device, "the tensor changed in place");
+  if (!(target.shape() == p.shape))
+    fail(op, str("the result is ", p.shape.text(), ", but the tensor changed in place is ",
+                 target.text()));
   const bool on_tape = recorded(op, p);
   // Values that the derivative reads are copied before they are overwritten.
   std::optional<Kept> kept;
@@ -307,12 +270,18 @@ const Tensor& pointwise_out(const PointwiseOp& op, const Tensor& out,
                             std::initializer_list<Operand> operands,
                             std::initializer_list<double> params) {
   Problem p = examine(op, {operands.begin(), operands.size()}, {params.begin(), params.size()});
-  if (!out.defined()) fail(op, "out is undefined");
-  check_target(op, p, out, "out");
+  check_target(op.name, out, p.result, p.device);
   if (recorded(op, p))
     fail(op, "a result written to out has no gradient; use the plain form, or NoGrad");
-  separate(op, p, out);
   mark_in_place(op.name, out, false);
+  if (!(out.shape() == p.shape)) {
+    for (const Tensor& t : p.tensors)
+      if (t.defined() && t.storage() == out.storage() && out.numel())
+        fail(op, str("the result is ", p.shape.text(), ", but out, which is an operand, too, is ",
+                     out.text()));
+    fit_shape(op.name, out, p.shape);
+  }
+  separate(op, p, out);
   run(op, p, out);
   return out;
 }

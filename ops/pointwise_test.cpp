@@ -75,7 +75,9 @@ TEST(Pointwise, RefusesWhatDoesNotFit) {
   EXPECT_TELLS(add(of(DType::i32), 1, 0.5), "0.5");
   EXPECT_TELLS(add_(of(DType::i32), 0.5), "cannot hold");
   EXPECT_TELLS(add_(of(DType::f32, {2}), of(DType::f32, {3, 2})), "the result is [3, 2]");
-  EXPECT_TELLS(add_out(of(DType::f32, {3}), of(DType::f32), of(DType::f32)), "out is f32[3]");
+  EXPECT_TELLS(add_out(of(DType::i32), of(DType::f32), of(DType::f32)), "cannot hold");
+  const Tensor small = of(DType::f32, {2});
+  EXPECT_TELLS(add_out(small, small, of(DType::f32, {3, 2})), "which is an operand");
   EXPECT_TELLS(where(of(DType::f32), 1, 2), "must be bool");
   EXPECT_TELLS(add(Tensor::zeros({2}, DType::c64), 1), "complex");
   EXPECT_TELLS(add(of(DType::f32), Tensor()), "undefined");

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/index_error.h"
 #include "base/text.h"
 #include "ops/dims.h"
 #include "ops/pointwise.h"
@@ -126,8 +127,7 @@ void check_floating(const char* op, const Tensor& x) {
 }
 
 void check_not_nothing(const char* op, const Tensor& x, int64_t count) {
-  if (count == 0)
-    throw Error(Fault::usage, str(op, " of ", x.text(), ": there is none among no elements"));
+  if (count == 0) throw IndexError(str(op, " of ", x.text(), ": there is none among no elements"));
 }
 
 Tensor sum(const Tensor& x, const std::vector<int>& dims, bool keepdim,
@@ -165,7 +165,9 @@ Tensor mean(const Tensor& x, const std::vector<int>& dims, bool keepdim,
   return y;
 }
 
-Tensor prod(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
+Tensor prod(const Tensor& x, const std::vector<int>& dims, bool keepdim,
+            std::optional<DType> dtype) {
+  if (dtype) return to(prod(to(x, *dtype), dims, keepdim), *dtype);
   check_real("prod", x);
   const Reduced r = reduced("prod", x, dims, keepdim);
   const Tensor y = run_reduce(kProd, x, r, sum_type(x.dtype()));

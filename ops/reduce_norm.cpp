@@ -166,8 +166,20 @@ Tensor count_nonzero(const Tensor& x, const std::vector<int>& dims) {
   return run_reduce(kNorm0, x, reduced("count_nonzero", x, dims, false), DType::i64);
 }
 
-Tensor max(const Tensor& x) { return amax(x); }
-Tensor min(const Tensor& x) { return amin(x); }
+namespace {
+void check_some(const char* op, const Tensor& x) {
+  if (x.numel() == 0)
+    throw Error(Fault::usage, str(op, " of ", x.text(), ": there is none among no elements"));
+}
+}  // namespace
+Tensor max(const Tensor& x) {
+  check_some("max", x);
+  return amax(x);
+}
+Tensor min(const Tensor& x) {
+  check_some("min", x);
+  return amin(x);
+}
 Tensor max(const Tensor& x, const Tensor& y) { return maximum(x, y); }
 Tensor min(const Tensor& x, const Tensor& y) { return minimum(x, y); }
 

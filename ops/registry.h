@@ -26,5 +26,8 @@ struct OperatorInfo {
 std::span<const OperatorInfo> operators();
 /// Null when there is none of that name.
 const OperatorInfo* find_operator(std::string_view name);
+/// How many times as fast as PyTorch the operator was when bench/results/operators.json was
+/// measured, the geometric mean over shapes and dtypes; 0 when it was not.
+double speed_ratio(std::string_view name);
 
 }  // namespace wellspring

@@ -112,7 +112,10 @@ Tensor cumsum(const Tensor& x, int dim, std::optional<DType> dtype) {
   return y;
 }
 
-const Tensor& cumsum_(const Tensor& x, int dim) { return copy_(x, cumsum(x, dim)); }
+// In x's dtype, whatever the sums had.
+const Tensor& cumsum_(const Tensor& x, int dim, std::optional<DType> dtype) {
+  return copy_(x, cumsum(x, dim, dtype));
+}
 
 Tensor cumprod(const Tensor& x, int dim, std::optional<DType> dtype) {
   const int d = dim_of("cumprod", x, dim);
@@ -129,7 +132,9 @@ Tensor cumprod(const Tensor& x, int dim, std::optional<DType> dtype) {
   return y;
 }
 
-const Tensor& cumprod_(const Tensor& x, int dim) { return copy_(x, cumprod(clone(x), dim)); }
+const Tensor& cumprod_(const Tensor& x, int dim, std::optional<DType> dtype) {
+  return copy_(x, cumprod(clone(x), dim, dtype));
+}
 
 std::tuple<Tensor, Tensor> cummax(const Tensor& x, int dim) {
   return extreme("cummax", kMax, x, dim);

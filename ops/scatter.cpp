@@ -134,7 +134,7 @@ const Tensor& put_by_place(const char* op, const Tensor& x, int dim, const Tenso
   const bool recorded = should_record({&x, &part});
   const Tensor values = apart(x, part);
   mark_in_place(op, x, recorded);
-  launch_by_index(op, x, index, kScatter, {x}, {index, values}, {d});
+  launch_by_index(op, x, index, kScatter, {x}, {index, values}, {d}, true);
   if (recorded)
     record(op, {x, part}, {x}, [index = Saved(index), d](BackwardContext& c) -> Tensors {
       const Tensor at = c.saved(index);
@@ -212,12 +212,12 @@ const Tensor& scatter_reduce_(const Tensor& x, int dim, const Tensor& index, con
       launch_by_index(
           op, x, index, kScatter, {y},
           {index, how >= Reduce::amax ? values : spread(y, index, how == Reduce::prod ? 1 : 0)},
-          {d});
+          {d}, true);
     const KernelRef& kernel = how == Reduce::prod   ? kProd
                               : how == Reduce::amax ? kMax
                               : how == Reduce::amin ? kMin
                                                     : kAdd;
-    launch_by_index(op, x, index, kernel, {y}, {index, values}, {d});
+    launch_by_index(op, x, index, kernel, {y}, {index, values}, {d}, true);
     if (how == Reduce::mean) {
       const Tensor count = clamp_min(ones_at(y, d, index, include_self ? 1 : 0), 1);
       if (is_float(y.dtype()))

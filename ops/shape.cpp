@@ -162,6 +162,17 @@ Tensor transpose(const Tensor& x, int a, int b) {
                    [a, b](const Tensor& g) { return transpose(g, a, b); });
 }
 
+const Tensor& transpose_(const Tensor& x, int a, int b) {
+  if (should_record({&x})) fail("transpose_", x, "it takes part in a graph; use transpose()");
+  a = dim_of("transpose_", x, a), b = dim_of("transpose_", x, b);
+  if (x.dims()) {
+    std::swap(x.impl()->shape[a], x.impl()->shape[b]);
+    std::swap(x.impl()->strides[a], x.impl()->strides[b]);
+  }
+  mark_in_place("transpose_", x, false);
+  return x;
+}
+
 Tensor permute(const Tensor& x, const std::vector<int>& dims) {
   Shape shape, strides;
   std::vector<int> back(x.dims(), -1);
@@ -197,6 +208,12 @@ Tensor narrow(const Tensor& x, int dim, int64_t start, int64_t length) {
          str("places ", start, " to ", start, " + ", length, " of dimension ", d,
              " are out of range"));
   return pick("narrow", x, {d, from, length, 1});
+}
+Tensor narrow(const Tensor& x, int dim, const Tensor& start, int64_t length) {
+  if (!start.defined() || start.dims() ||
+      (start.dtype() != DType::i64 && start.dtype() != DType::i32))
+    fail("narrow", x, "start must be a number, or a 0-d i64 or i32");
+  return narrow(x, dim, start.to_vector<int64_t>()[0], length);
 }
 
 Tensor select(const Tensor& x, int dim, int64_t index) {

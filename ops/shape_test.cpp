@@ -146,5 +146,16 @@ TEST(Shape, IntegersKeepEveryBit) {
   EXPECT_EQ(sum(to(x, DType::boolean)).item(), 3);
 }
 
+TEST(Shape, NarrowFromATensor) {
+  const Tensor x = Tensor::from(std::vector<float>{1, 2, 3, 4}, {4});
+  const std::vector<int64_t> one{1};
+  EXPECT_EQ(narrow(x, 0, Tensor::from(std::span<const int64_t>(one), {}), 2).to_vector<float>(),
+            (std::vector<float>{2, 3}));
+  EXPECT_THROW(narrow(x, 0, x, 2), Error);
+  const Tensor turned = Tensor::zeros({2, 3});
+  EXPECT_EQ(transpose_(turned, 0, 1).shape(), (Shape{3, 2}));
+  EXPECT_EQ(turned.strides(), (Shape{1, 3}));
+}
+
 }  // namespace
 }  // namespace wellspring

@@ -68,13 +68,15 @@ std::string chips_of(const std::vector<std::string>& kernels,
 }
 
 int list(int argc, char** argv) {
-  Args args("wellspring ops list", "The operators: family, dtypes, gradient, chips, forms, cases.");
+  Args args("wellspring ops list",
+            "The operators: family, dtypes, gradient, chips, forms, cases, and the measured speed "
+            "as a multiple of PyTorch's.");
   bool json = false;
   args.flag("--json", &json, "print JSON");
   args.example("wellspring ops list --json");
   if (!args.parse(argc, argv)) return 0;
   Json rows = Json::array();
-  Table table({"operator", "family", "dtypes", "gradient", "chips", "forms", "cases"});
+  Table table({"operator", "family", "dtypes", "gradient", "chips", "forms", "cases", "speed"});
   std::vector<std::set<std::string_view>> sets;
   for (const Chip& chip : chips()) {
     sets.emplace_back();
@@ -86,6 +88,7 @@ int list(int argc, char** argv) {
         op.kernels.empty() ? std::vector<std::string>{} : split(op.kernels, ' ');
     const std::vector<std::string> forms = split(op.declarations, '\n');
     const std::string where = chips_of(kernels, sets);
+    const double speed = speed_ratio(op.name);
     rows.push_back(
         {{"name", op.name},
          {"family", op.family},
@@ -100,10 +103,12 @@ int list(int argc, char** argv) {
          {"value", op.value},
          {"doc", op.doc},
          {"source", op.source},
-         {"cases", cases}});
+         {"cases", cases},
+         {"speed", speed > 0 ? Json(speed) : Json()}});
     table.row({std::string(op.name), std::string(op.family), std::string(op.dtypes),
                op.gradient.empty() ? "-" : std::string(op.gradient), where,
-               std::to_string(forms.size()), std::to_string(cases)});
+               std::to_string(forms.size()), std::to_string(cases),
+               speed > 0 ? with_digits(speed, 2) : "-"});
   }
   std::fputs(json ? (to_text(rows, 2) + "\n").c_str() : table.text().c_str(), stdout);
   return 0;
@@ -116,10 +121,11 @@ int check(int argc, char** argv) {
       "odd inputs, and the same bits for any number of threads.");
   std::vector<std::string> names, isas;
   std::string device;
-  bool all = false, first = false, json = false;
+  bool all = false, full = false, first = false, json = false;
   args.positionals("NAME", &names, "operators or families (default: all)", false);
   args.option("--device", &device, "DEVICE", "values and gradients on this one: opencl:0");
   args.flag("--all", &all, "all operators, and print every case");
+  args.flag("--full", &full, "the large shapes of the published test sets, too (many minutes)");
   args.flag("--first", &first,
             "only the first case of each, without differences and thread counts");
   args.option("--isa", &isas, "ISA", "only these: portable, avx2, avx512, avx512bf16");
@@ -127,7 +133,7 @@ int check(int argc, char** argv) {
   args.example("wellspring ops check softmax --isa portable");
   if (!args.parse(argc, argv)) return 0;
   CheckOptions options;
-  options.first = first;
+  options.first = first, options.full = full;
   if (!device.empty()) options.device = parse_device(device);
   for (const std::string& wanted : isas) {
     bool found = false;

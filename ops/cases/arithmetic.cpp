@@ -73,9 +73,39 @@ WS_CASES(div_rounded) {
       cases
           .add(std::string(name_of(t)) + " " + mode, {random_input({5, 33}, t), divisor({33}, t)},
                [=](const Tensors& in) -> Tensors {
-                 return {div_rounded(in[0], in[1], mode), div_rounded(in[0], 3, mode)};
+                 const Tensor changed = clone(in[0]);
+                 div_rounded_(changed, t == DType::boolean ? Scalar(true) : Scalar(3), mode);
+                 return {div_rounded(in[0], in[1], mode), div_rounded(in[0], 3, mode), changed};
                })
           .no_gradient();
+}
+WS_CASES(clip) {
+  for (DType t : kTypes) {
+    const std::string type(name_of(t));
+    const Scalar one = t == DType::boolean ? Scalar(true) : Scalar(1);
+    // Values of 16 bits often lie on an edge, where differences say nothing.
+    const bool smooth = size_of(t) > 2;
+    cases
+        .add(type + " numbers", {random_input({5, 33}, t)},
+             [one](const Tensors& in) -> Tensors {
+               const Tensor changed = clone(in[0]);
+               clip_(changed, std::nullopt, one);
+               return {clip(in[0], 0), clip(in[0], std::nullopt, 1), clip(in[0], 0, 1), changed};
+             })
+        .f64()
+        .gradient = smooth;
+    cases
+        .add(type + " tensors",
+             {random_input({5, 33}, t), random_input({33}, t), random_input({5, 1}, t)},
+             [](const Tensors& in) -> Tensors {
+               const Tensor changed = clone(in[0]);
+               clip_(changed, in[1]);
+               return {clip(in[0], in[1]), clip(in[0], std::nullopt, in[2]),
+                       clip(in[0], in[1], in[2]), changed};
+             })
+        .f64()
+        .gradient = smooth;
+  }
 }
 WS_CASES(isclose) {
   for (DType t : kTypes)

@@ -1,6 +1,7 @@
 #include "ops/dropout.h"
 
 #include "ops/cases.h"
+#include "ops/shape.h"
 
 namespace wellspring {
 namespace {
@@ -30,6 +31,8 @@ WS_CASES(dropout) {
        {Layout::transposed, Layout::gaps, Layout::offset, Layout::expanded, Layout::reversed})
     cases.add("layout " + std::to_string(static_cast<int>(l)), {random_input({5, 37}).with(l)},
               with(0.4, 3));
+  for (DType t : {DType::f64, DType::f16})
+    cases.add(std::string(name_of(t)), {random_input({7, 130}, t)}, with(0.3, 5)).f64();
   for (const Shape& shape : {Shape{1024, 768}, Shape{4096, 4096}})
     for (DType t : {DType::f32, DType::bf16})
       cases
@@ -39,6 +42,20 @@ WS_CASES(dropout) {
           .backward_too();
 }
 
+WS_CASES(dropout_train) {
+  for (DType t : {DType::f64, DType::f32, DType::bf16, DType::f16})
+    for (double p : {0.0, 0.3, 1.0})
+      for (bool train : {true, false})
+        cases
+            .add(std::string(name_of(t)) + " " + std::to_string(p) + (train ? "" : " off"),
+                 {random_input({7, 130}, t)},
+                 [=](const Tensors& in) -> Tensors {
+                   const Tensor changed = clone(in[0]);
+                   dropout_train_(changed, p, train, 0x1234567890abcdef, 5);
+                   return {dropout_train(in[0], p, train, 0x1234567890abcdef, 5), changed};
+                 })
+            .f64();
+}
 WS_CASES(native_dropout) {
   for (DType t : {DType::f64, DType::f32, DType::bf16, DType::f16})
     for (double p : {0.0, 0.3, 1.0})

@@ -28,6 +28,8 @@ void add_row_cases(CaseList& cases, Loss loss) {
         .within(1e-3, 4e-5);
     add(type + " odd", random_input({9, 70}, t, Fill::odd), some_ignored(9, 70)).no_gradient();
   }
+  for (DType t : {DType::f64, DType::f16})
+    add(std::string(name_of(t)), random_input({9, 40}, t), some_ignored(9, 40)).f64();
   for (Layout l :
        {Layout::transposed, Layout::gaps, Layout::offset, Layout::expanded, Layout::reversed})
     add("layout " + std::to_string(static_cast<int>(l)), random_input({5, 37}).with(l),

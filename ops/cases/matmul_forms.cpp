@@ -1,5 +1,6 @@
 // Cases of the named products.
 #include "ops/cases.h"
+#include "ops/cases/published.h"
 #include "ops/matmul.h"
 #include "ops/pointwise.h"
 #include "ops/shape.h"
@@ -36,6 +37,11 @@ Run in_place(const Tensor& (*form)(const Tensor&, const Tensor&, const Tensor&, 
 }  // namespace
 
 WS_CASES(mm) {
+  published::products([&](int64_t m, int64_t n, int64_t k, DType t, bool full) {
+    cases.publish(
+        published::text({m, n, k}, t), {random_input({m, k}, t), random_input({k, n}, t)},
+        [](const Tensors& in) -> Tensors { return {mm(in[0], in[1])}; }, k, full);
+  });
   add_products(cases, {13, 40}, {40, 21},
                [](const Tensors& in) -> Tensors { return {mm(in[0], in[1])}; });
   cases
@@ -58,6 +64,12 @@ WS_CASES(mm) {
       .no_gradient();
 }
 WS_CASES(bmm) {
+  published::products([&](int64_t m, int64_t n, int64_t k, DType t, bool full) {
+    if (m * n * k > 160 * 160 * 1024) return;  // the reference is slow
+    cases.publish(
+        published::text({m, n, k}, t), {random_input({4, m, k}, t), random_input({4, k, n}, t)},
+        [](const Tensors& in) -> Tensors { return {bmm(in[0], in[1])}; }, k, full);
+  });
   add_products(cases, {5, 13, 40}, {5, 40, 9},
                [](const Tensors& in) -> Tensors { return {bmm(in[0], in[1])}; });
   cases
@@ -70,6 +82,14 @@ WS_CASES(bmm) {
       .no_gradient();
 }
 WS_CASES(addmm) {
+  published::products([&](int64_t m, int64_t n, int64_t k, DType t, bool full) {
+    for (double v : published::kScalars)
+      cases.publish(
+          published::text({m, n, k}, t) + " by " + std::to_string(v),
+          {random_input({m, n}, t), random_input({m, k}, t), random_input({k, n}, t)},
+          [v](const Tensors& in) -> Tensors { return {addmm(in[0], in[1], in[2], v, v)}; }, k,
+          full);
+  });
   const Run scaled = [](const Tensors& in) -> Tensors {
     return {addmm(in[0], in[1], in[2], 0.5, -2)};
   };

@@ -1,6 +1,7 @@
 #include "ops/norm.h"
 
 #include "ops/cases.h"
+#include "ops/cases/published.h"
 
 namespace wellspring {
 namespace {
@@ -31,6 +32,16 @@ void add_cases(CaseList& cases, int rows, int vectors, const Run& run) {
     cases.add(type + " large", inputs({4, 80}, t, [](CaseInput c) { return c.scaled(100); }), run)
         .sums(8);
   }
+  for (DType t : {DType::f64, DType::f16})
+    for (int64_t width : {1, 100})
+      cases
+          .add(std::string(name_of(t)) + " width " + std::to_string(width),
+               inputs({2, 3, width}, t, same), run)
+          .sums(8);
+  for (const auto& [shape, full] : published::kReductions)
+    for (DType t : published::kFloats)
+      cases.publish(published::text(shape, t), inputs(shape, t, same), run, shape[shape.size() - 1],
+                    full);
   for (Layout l :
        {Layout::transposed, Layout::gaps, Layout::offset, Layout::expanded, Layout::reversed})
     cases

@@ -3,6 +3,7 @@
 // out, and speed.
 
 #include "ops/cases.h"
+#include "ops/cases/published.h"
 #include "ops/pointwise_call.h"
 
 namespace wellspring {
@@ -53,6 +54,7 @@ class Builder {
     numbers();
     forms();
     mixed_dtypes();
+    published_sets();
     speed();
   }
 
@@ -293,6 +295,37 @@ class Builder {
           // Whole numbers are no probabilities.
           .gradient &= is_float(a) || std::string_view(op_.name) != "bce_terms";
     }
+  }
+
+  void published_sets() {
+    for (const auto& [shape, full] : published::kPointwise)
+      for (DType t : published::kTypes) {
+        if (!takes(t)) continue;
+        for (Layout layout : published::kStrides) {
+          if (layout != Layout::packed && shape.size() < 2) continue;
+          std::vector<CaseInput> in = inputs(shape, t);
+          for (CaseInput& i : in) i = i.with(layout);
+          cases_.publish(
+              published::text(shape, t) + " layout " + std::to_string(static_cast<int>(layout)), in,
+              [self = *this](const Tensors& x) -> Tensors { return {self.call(x, 1)}; }, 1, full);
+        }
+        if (n_ != 2 || !is_float(t)) continue;
+        for (double v : published::kScalars)
+          for (bool before : {false, true})
+            cases_.publish(
+                published::text(shape, t) + (before ? " after " : " with ") + std::to_string(v),
+                {input(shape, t, before)},
+                [self = *this, v, before](const Tensors& x) -> Tensors {
+                  return {self.call_scalar(x[0], Scalar(v), before)};
+                },
+                1, full);
+      }
+  }
+  Tensor call_scalar(const Tensor& x, Scalar v, bool before) const {
+    using List = std::initializer_list<Operand>;
+    return with_params(1, [&](auto params) {
+      return before ? pointwise(op_, List{v, x}, params) : pointwise(op_, List{x, v}, params);
+    });
   }
 
   void speed() {

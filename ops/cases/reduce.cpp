@@ -56,6 +56,13 @@ WS_CASES(mean) {
 }
 
 WS_CASES(prod) {
+  cases
+      .add("other dtypes", {random_input({5, 7}), ids_input({5, 7}, 1, 3, DType::i32)},
+           [](const Tensors& in) -> Tensors {
+             return {prod(in[0], {0}, false, DType::f64), prod(in[1], {1}, true, DType::f32),
+                     prod(in[1], {1}, false, DType::i32)};
+           })
+      .sums(40);
   // Many factors leave every range: only the small shapes are checked in all layouts.
   for (DType t : kTypes)
     for (Layout layout : kLayouts)
@@ -185,6 +192,8 @@ void place_cases(CaseList& cases,
 }  // namespace
 
 WS_CASES(argmax) {
+  published::reductions(cases, published::kTypes, Fill::normal, true,
+                        [](const Tensor& x, std::optional<int> d) { return argmax(x, d); });
   place_cases(cases, [](const Tensor& x, std::optional<int> dim) -> Tensors {
     return {argmax(x, dim), argmax(x, dim, true)};
   });
@@ -194,6 +203,8 @@ WS_CASES(argmax) {
 }
 
 WS_CASES(argmin) {
+  published::reductions(cases, published::kTypes, Fill::normal, true,
+                        [](const Tensor& x, std::optional<int> d) { return argmin(x, d); });
   place_cases(cases,
               [](const Tensor& x, std::optional<int> dim) -> Tensors { return {argmin(x, dim)}; });
 }

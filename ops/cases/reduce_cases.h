@@ -6,6 +6,7 @@
 #include <string>
 
 #include "ops/cases.h"
+#include "ops/cases/published.h"
 
 namespace wellspring::reduce_cases {
 
@@ -45,6 +46,11 @@ inline void reduction_cases(CaseList& cases, std::span<const DType> types, const
         add(std::string(name_of(t)) + " layout " + std::to_string(static_cast<int>(layout)) + " " +
                 text(dims),
             random_input({3, 5, 37}, t, fill).with(layout), dims);
+  std::span<const DType> sets = published::kFloats;
+  if (types.size() > 4) sets = published::kTypes;
+  published::reductions(cases, sets, fill, true, [f](const Tensor& x, std::optional<int> d) {
+    return f(x, d ? Dims{*d} : Dims{}, false);
+  });
   add("keepdim", random_input({3, 5, 37}, DType::f32, fill), {0, 1}, true);
   add("one element", random_input({1, 1}, DType::f32, fill), {1});
   add("0-d", random_input({}, DType::f32, fill), {});

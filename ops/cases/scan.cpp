@@ -2,6 +2,7 @@
 #include "ops/scan.h"
 
 #include "ops/cases.h"
+#include "ops/cases/published.h"
 #include "ops/pointwise.h"
 #include "ops/shape.h"
 
@@ -54,6 +55,8 @@ constexpr DType kFloats[] = {DType::f64, DType::f32, DType::bf16, DType::f16};
 }  // namespace
 
 WS_CASES(cumsum) {
+  published::reductions(cases, published::kTypes, Fill::normal, false,
+                        [](const Tensor& x, std::optional<int> d) { return cumsum(x, *d); });
   scans(
       cases, kTypes, [](const Tensor& x, int d) -> Tensors { return {cumsum(x, d)}; }, Fill::normal,
       40, true);
@@ -66,7 +69,9 @@ WS_CASES(cumsum) {
       .sums(30);
   cases
       .add("in place", {random_input({9, 30})},
-           [](const Tensors& in) -> Tensors { return {cumsum_(clone(in[0]), 1)}; })
+           [](const Tensors& in) -> Tensors {
+             return {cumsum_(clone(in[0]), 1), cumsum_(clone(in[0]), 0, DType::f64)};
+           })
       .sums(30);
   cases
       .add("pieces", {random_input({2, 140000})},

@@ -221,6 +221,15 @@ WS_CASES(nonzero) {
               [](const Tensors& in) -> Tensors { return {nonzero(in[0])}; })
         .moves((1 << 24) * (1 + 4.0 * s.size()));
 }
+WS_CASES(nonzero_numpy) {
+  for (DType t : {DType::f64, DType::f32, DType::bf16, DType::f16, DType::i64, DType::i32,
+                  DType::i16, DType::i8, DType::u8, DType::boolean})
+    for (const Shape& shape : {Shape{3, 5}, Shape{}, Shape{0, 2}})
+      cases
+          .add(std::string(name_of(t)) + " " + shape.text(), {ids_input(shape, 0, 2, t)},
+               [](const Tensors& in) -> Tensors { return nonzero_numpy(in[0]); })
+          .no_gradient();
+}
 WS_CASES(masked_select) {
   for (const DType t : kTypes)
     for (const Shape& shape : {Shape{}, Shape{0, 3}, Shape{70}, Shape{9, 40}, Shape{300, 70}})

@@ -2,6 +2,7 @@
 #include "ops/softmax.h"
 
 #include "ops/cases.h"
+#include "ops/cases/published.h"
 
 namespace wellspring {
 namespace {
@@ -22,6 +23,8 @@ void softmax_cases(CaseList& cases, Function f, bool log) {
         add(std::string(name_of(t)) + " layout " + std::to_string(layout) + " over " +
                 std::to_string(d),
             random_input({3, 7, 41}, t).with(static_cast<Layout>(layout)), d);
+  published::reductions(cases, published::kFloats, Fill::normal, false,
+                        [f](const Tensor& x, std::optional<int> d) { return f(x, *d, {}); });
   add("large values", random_input({4, 100}).scaled(60), -1).no_gradient();
   add("long row", random_input({2, 5003}), -1).within(log ? 1e-5 : 1e-7, 1e-5);
   add("long column", random_input({5003, 3}), 0).within(log ? 1e-5 : 1e-7, 1e-5);

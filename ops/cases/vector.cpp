@@ -5,14 +5,15 @@
 namespace wellspring {
 namespace {
 
-constexpr DType kFloats[] = {DType::f32, DType::bf16, DType::f64};
+constexpr DType kNumbers[] = {DType::f64, DType::f32, DType::bf16, DType::f16, DType::i64,
+                              DType::i32, DType::i16, DType::i8,   DType::u8};
 constexpr DType kTypes[] = {DType::f64, DType::f32, DType::bf16, DType::f16, DType::i64,
                             DType::i32, DType::i16, DType::i8,   DType::u8,  DType::boolean};
 
 }  // namespace
 
 WS_CASES(mv) {
-  for (const DType t : kFloats)
+  for (const DType t : kNumbers)
     for (const Layout l : {Layout::packed, Layout::transposed, Layout::gaps})
       cases
           .add(std::string(name_of(t)) + " layout " + std::to_string(static_cast<int>(l)),
@@ -44,7 +45,7 @@ WS_CASES(outer) {
         .moves(4096.0 * 4096 * static_cast<double>(size_of(t)));
 }
 WS_CASES(dot) {
-  for (const DType t : kFloats)
+  for (const DType t : kNumbers)
     cases
         .add(name_of(t).data(), {random_input({370}, t), random_input({370}, t)},
              [](const Tensors& in) -> Tensors { return {dot(in[0], in[1])}; })

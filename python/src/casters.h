@@ -7,6 +7,7 @@
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/tuple.h>
 
+#include <array>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,13 @@ bool device_from(nb::handle source, Device* value) noexcept;
 /// From wellspring.float32, "f32" or "float32"; false for others.
 bool dtype_from(nb::handle source, DType* value) noexcept;
 nb::object dtype_object(DType dtype);
+
+/// Several targets of `out=`, with the objects that stand for them, which the call keeps alive.
+template <size_t N>
+struct Outs {
+  std::array<Tensor, N> tensors;
+  std::array<PyObject*, N> objects{};
+};
 
 }  // namespace wellspring::python
 
@@ -55,6 +63,32 @@ struct type_caster<wellspring::Tensor> : type_caster_base<wellspring::Tensor> {
   static wellspring::Tensor* undefined() {
     static wellspring::Tensor none;  // nobody changes it
     return &none;
+  }
+};
+
+/// A tuple or list of as many tensors; the result is a tuple of Python's own objects of them.
+template <size_t N>
+struct type_caster<wellspring::python::Outs<N>> {
+  NB_TYPE_CASTER(wellspring::python::Outs<N>, const_name("tuple[") +
+                                                  make_caster<wellspring::Tensor>::Name +
+                                                  const_name(", ...]"))
+  bool from_python(handle source, uint32_t flags, cleanup_list* cleanup) noexcept {
+    if (!PyList_Check(source.ptr()) && !PyTuple_Check(source.ptr())) return false;
+    if (PySequence_Fast_GET_SIZE(source.ptr()) != static_cast<Py_ssize_t>(N)) return false;
+    for (size_t i = 0; i < N; ++i) {
+      make_caster<wellspring::Tensor> one;
+      PyObject* item = PySequence_Fast_GET_ITEM(source.ptr(), static_cast<Py_ssize_t>(i));
+      if (item == Py_None || !one.from_python(item, flags, cleanup)) return false;
+      value.tensors[i] = static_cast<wellspring::Tensor&>(one);
+      value.objects[i] = item;
+    }
+    return true;
+  }
+  static handle from_cpp(const Value& outs, rv_policy, cleanup_list*) noexcept {
+    PyObject* tuple = PyTuple_New(static_cast<Py_ssize_t>(N));
+    for (size_t i = 0; i < N; ++i)
+      PyTuple_SET_ITEM(tuple, static_cast<Py_ssize_t>(i), Py_NewRef(outs.objects[i]));
+    return tuple;
   }
 };
 

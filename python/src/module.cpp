@@ -5,6 +5,8 @@
 #include <nanobind/stl/pair.h>
 
 #include "base/index_error.h"
+#include "base/log.h"
+#include "base/text.h"
 #include "base/threads.h"
 #include "ops/generator.h"
 #include "ops/registry.h"
@@ -61,9 +63,17 @@ nb::list operator_list() {
   return all;
 }
 
+// Of a thread that may compute without Python's lock.
+void warn_python(std::string_view part, std::string_view message) {
+  nb::gil_scoped_acquire lock;
+  const std::string text = str(part, ": ", message);
+  if (PyErr_WarnEx(PyExc_UserWarning, text.c_str(), 1)) throw nb::python_error();
+}
+
 }  // namespace
 
 void bind_errors(nb::module_&) {
+  set_warning_handler(warn_python);
   nb::register_exception_translator([](const std::exception_ptr& p, void*) {
     try {
       std::rethrow_exception(p);

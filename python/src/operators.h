@@ -2,6 +2,7 @@
 // What the generated bindings of the operators (ops/gen_python.py) are made of.
 
 #include <span>
+#include <tuple>
 
 #include "ops/scalar.h"
 #include "python/src/casters.h"
@@ -19,6 +20,16 @@ auto out_last(const Tensor& (*f)(const Tensor&, A...)) {
   return [f](A... arguments, const Tensor& out) -> const Tensor& {
     f(out, arguments...);
     return out;
+  };
+}
+
+/// The same for several targets, a tuple in Python.
+template <class... T, class... A>
+auto outs_last(const std::tuple<T...>& (*f)(const std::tuple<T...>&, A...)) {
+  return [f](A... arguments, const Outs<sizeof...(T)>& outs) {
+    f(std::apply([](const auto&... t) { return std::tuple<T...>(t...); }, outs.tensors),
+      arguments...);
+    return outs;
   };
 }
 
