@@ -65,6 +65,8 @@ seeds() {  # NAME FOLDER: good inputs for a fuzz target to begin with
         [[ $1 == api_request_fuzz ]] ||
           printf 'POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s' ${#body} "$body" >"$2/request$i"
       done ;;
+    pointwise_fuzz | reduce_fuzz | matmul_fuzz | norm_fuzz | index_fuzz | shape_fuzz)  # choices: any bytes
+      gzip -9nc README.md | split -b 64 - "$2/choices-" ;;
     *) echo "$1 has no seeds: add a line to seeds() in tools/sanitize.sh" >&2; exit 1 ;;
   esac
 }
@@ -99,7 +101,7 @@ case $what in
     fi
     ;;
   fuzz)
-    configure fuzz build-fuzz -DWELLSPRING_ISAS=portable  # targets read files; none runs a kernel
+    configure fuzz build-fuzz -DWELLSPRING_ISAS=portable  # one set of kernels: every line of theirs is reached on it
     make_targets all
     for target in "$folder"/fuzz/*_fuzz; do
       name=$(basename "$target")

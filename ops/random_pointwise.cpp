@@ -1,0 +1,184 @@
+// Random calls of pointwise operators, and of reductions and what goes along a dimension.
+
+#include <algorithm>
+
+#include "ops/pointwise_call.h"
+#include "ops/random_entries.h"
+#include "ops/reduce.h"
+#include "ops/scan.h"
+#include "ops/softmax.h"
+#include "ops/sort.h"
+
+namespace wellspring::random_calls {
+namespace {
+
+constexpr Entry kReductions[] = {
+    {"sum",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {sum(x, c.dims(x.dims()), c.coin())};
+     }},
+    {"mean",
+     [](Choices& c) -> Tensors {
+       const Tensor x = real(c);
+       return {mean(x, c.dims(x.dims()), c.coin())};
+     }},
+    {"var_mean",
+     [](Choices& c) -> Tensors {
+       const Tensor x = real(c);
+       return list_of(var_mean(x, c.dims(x.dims()), c.below(2), c.coin()));
+     }},
+    {"amax",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {amax(x, c.dims(x.dims()), c.coin())};
+     }},
+    {"amin",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {amin(x, c.dims(x.dims()), c.coin())};
+     }},
+    {"any",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {any(x, c.dims(x.dims()), c.coin())};
+     }},
+    {"all",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {all(x, c.dims(x.dims()), c.coin())};
+     }},
+    {"argmax",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {argmax(x, c.coin() ? std::optional<int>(c.dim(x.dims())) : std::nullopt, c.coin())};
+     }},
+    {"max",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return list_of(max(x, c.dim(x.dims()), c.coin()));
+     }},
+    {"min",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return list_of(min(x, c.dim(x.dims()), c.coin()));
+     }},
+    {"vector_norm",
+     [](Choices& c) -> Tensors {
+       const Tensor x = real(c);
+       return {vector_norm(x, c.below(5), c.dims(x.dims()), c.coin())};
+     }},
+    {"logsumexp",
+     [](Choices& c) -> Tensors {
+       const Tensor x = real(c);
+       return {logsumexp(x, c.dims(x.dims()), c.coin())};
+     }},
+    {"count_nonzero",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {count_nonzero(x, c.dims(x.dims()))};
+     }},
+    {"softmax",
+     [](Choices& c) -> Tensors {
+       const Tensor x = real(c);
+       return {softmax(x, c.dim(x.dims()))};
+     }},
+    {"log_softmax",
+     [](Choices& c) -> Tensors {
+       const Tensor x = real(c);
+       return {log_softmax(x, c.dim(x.dims()))};
+     }},
+    {"cumsum",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {cumsum(x, c.dim(x.dims()))};
+     }},
+    {"cummax",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return list_of(cummax(x, c.dim(x.dims())));
+     }},
+    {"cummin",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return list_of(cummin(x, c.dim(x.dims())));
+     }},
+    {"logcumsumexp",
+     [](Choices& c) -> Tensors {
+       const Tensor x = real(c);
+       return {logcumsumexp(x, c.dim(x.dims()))};
+     }},
+    {"sort",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return list_of(sort(x, c.dim(x.dims()), c.coin()));
+     }},
+    {"topk",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return list_of(topk(x, c.below(9), c.dim(x.dims()), c.coin()));
+     }},
+    {"kthvalue",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return list_of(kthvalue(x, c.below(9), c.dim(x.dims()), c.coin()));
+     }},
+    {"sum out",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c), out = c.tensor(c.coin() ? Shape{0} : c.shape(), c.any_dtype());
+       NoGrad none;
+       return {sum_out(out, x, c.dims(x.dims()), c.coin())};
+     }},
+};
+}  // namespace
+
+Tensors call_pointwise(Choices& c) {
+  const auto all = pointwise_operators();
+  const PointwiseOp& op = *all[(c.below(256) * 2 + c.below(2)) % all.size()];
+  c.chosen = op.name;
+  const Shape shape = c.shape();
+  const int form = c.below(4);  // plain twice as often
+  Tensors tensors;
+  std::vector<Operand> operands;
+  tensors.reserve(3);
+  for (int i = 0; i < op.operands; ++i) {
+    const bool mask = op.masks >> i & 1;
+    if (i && !mask && c.rarely(4)) {
+      operands.emplace_back(Scalar(c.below(7) - 3));
+      continue;
+    }
+    DType t = c.rarely(5) ? c.any_dtype() : c.floating();
+    if (mask) t = DType::boolean;
+    if (op.result == PointwiseResult::integer) t = c.coin() ? DType::i64 : DType::u8;
+    tensors.push_back(c.tensor(i ? c.broadcastable(shape) : shape, t));
+    operands.emplace_back(tensors.back());
+  }
+  const auto with = [&](auto run) {
+    using List = std::initializer_list<Operand>;
+    return operands.size() == 1   ? run(List{operands[0]})
+           : operands.size() == 2 ? run(List{operands[0], operands[1]})
+                                  : run(List{operands[0], operands[1], operands[2]});
+  };
+  using Numbers = std::initializer_list<double>;
+  const auto& d = op.defaults;
+  return with([&](auto list) -> Tensors {
+    const auto go = [&](Numbers numbers) -> Tensors {
+      if (form == 2 && operands[0].tensor && !op.masks)
+        return {pointwise_in_place(op, list, numbers)};
+      if (form != 3) return {pointwise(op, list, numbers)};
+      DType t = c.any_dtype();
+      if (t == DType::f64) t = DType::f32;  // its digits would be those of f32
+      const Tensor out = c.tensor(c.rarely(3) ? Shape{0} : shape, t);
+      NoGrad none;
+      return {pointwise_out(op, out, list, numbers)};
+    };
+    return op.params == 0   ? go({})
+           : op.params == 1 ? go({d[0]})
+           : op.params == 2 ? go({d[0], d[1]})
+                            : go({d[0], d[1], d[2]});
+  });
+}
+
+Tensors call_reduce(Choices& c) { return one_of(c, kReductions); }
+
+}  // namespace wellspring::random_calls

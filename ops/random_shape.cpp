@@ -1,0 +1,167 @@
+// Random calls of views, copies and joins.
+
+#include <algorithm>
+
+#include "ops/arrange.h"
+#include "ops/creation.h"
+#include "ops/random_entries.h"
+#include "ops/scatter.h"
+#include "ops/shape.h"
+
+namespace wellspring::random_calls {
+namespace {
+
+std::vector<int64_t> numbers(Choices& c, int n, int low, int high) {
+  std::vector<int64_t> all;
+  for (int i = 0; i < n; ++i) all.push_back(low + c.below(high - low));
+  return all;
+}
+
+constexpr Entry kShapes[] = {
+    {"permute",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       std::vector<int> d(x.dims());
+       for (int i = 0; i < x.dims(); ++i) d[i] = i;
+       for (int i = x.dims() - 1; i > 0; --i) std::swap(d[i], d[c.below(i + 1)]);
+       if (c.rarely(20) && !d.empty()) d[0] = c.dim(x.dims());
+       return {clone(permute(x, d))};
+     }},
+    {"transpose",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {clone(transpose(x, c.dim(x.dims()), c.dim(x.dims())))};
+     }},
+    {"slice",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {clone(slice(x, c.dim(x.dims()), c.below(40) - 20, c.below(40) - 20, c.below(4)))};
+     }},
+    {"narrow",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {narrow_copy(x, c.dim(x.dims()), c.below(6), c.below(6))};
+     }},
+    {"select",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {clone(select(x, c.dim(x.dims()), c.below(8) - 3))};
+     }},
+    {"reshape",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {reshape(x, c.coin() ? Shape{-1} : Shape{1, -1, 1 + c.below(4)})};
+     }},
+    {"flatten",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {flatten(x, c.dim(x.dims()), c.dim(x.dims()))};
+     }},
+    {"expand",
+     [](Choices& c) -> Tensors {
+       const Shape s = c.shape();
+       return {clone(expand(c.tensor(c.broadcastable(s), c.any_dtype()), s))};
+     }},
+    {"squeeze",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {squeeze(x), clone(squeeze(x, c.dim(x.dims())))};
+     }},
+    {"cat",
+     [](Choices& c) -> Tensors {
+       const Shape s = c.shape();
+       const int d = c.dim(s.size());
+       Tensors parts;
+       for (int n = c.below(5); n > 0; --n) {
+         Shape one = s;
+         if (one.size()) one[std::clamp(d < 0 ? d + s.size() : d, 0, s.size() - 1)] = c.below(6);
+         parts.push_back(c.tensor(one, c.any_dtype()));
+       }
+       return {cat(parts, d)};
+     }},
+    {"stack",
+     [](Choices& c) -> Tensors {
+       const Shape s = c.shape(0, 4);
+       const DType t = c.any_dtype();
+       Tensors parts;
+       for (int n = c.below(5); n > 0; --n) parts.push_back(c.tensor(s, t));
+       return {stack(parts, c.dim(s.size() + 1))};
+     }},
+    {"split",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       Tensors all;
+       for (const Tensor& t : split(x, static_cast<int64_t>(c.below(5)), c.dim(x.dims())))
+         all.push_back(clone(t));
+       return all;
+     }},
+    {"repeat",
+     [](Choices& c) -> Tensors {
+       const Tensor x = c.tensor(c.shape(0, 3), c.any_dtype());
+       return {repeat(x, numbers(c, x.dims() + c.below(2), 0, 4))};
+     }},
+    {"flip",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {flip(x, c.dims(x.dims()))};
+     }},
+    {"roll",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {roll(x, {c.below(40) - 20}, {c.dim(x.dims())})};
+     }},
+    {"constant_pad_nd",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {constant_pad_nd(x, numbers(c, 2 * c.below(x.dims() + 1), -2, 4), c.below(4))};
+     }},
+    {"pad",
+     [](Choices& c) -> Tensors {
+       static constexpr const char* kModes[] = {"reflect", "replicate", "circular"};
+       const Tensor x = c.tensor(c.shape(2, 4), c.floating());
+       return {pad(x, numbers(c, 2 * (1 + c.below(2)), 0, 4), c.of(kModes))};
+     }},
+    {"unfold",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {clone(unfold(x, c.dim(x.dims()), c.below(5), c.below(4)))};
+     }},
+    {"diagonal",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {clone(diagonal(x, c.below(9) - 4, c.dim(x.dims()), c.dim(x.dims())))};
+     }},
+    {"diag_embed",
+     [](Choices& c) -> Tensors {
+       const Tensor x = c.tensor(c.shape(0, 3), c.any_dtype());
+       return {diag_embed(x, c.below(5) - 2)};
+     }},
+    {"triu",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {triu(x, c.below(9) - 4)};
+     }},
+    {"repeat_interleave",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       return {repeat_interleave(x, static_cast<int64_t>(c.below(4)), c.dim(x.dims()))};
+     }},
+    {"slice_scatter",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c);
+       const int d = c.dim(x.dims());
+       const int64_t start = c.below(5), end = c.below(9);
+       const Tensor part = slice(x.detach(), d, start, end, 1 + c.below(2));
+       return {slice_scatter(x, c.tensor(part.shape(), x.dtype()), d, start, end)};
+     }},
+    {"copy_",
+     [](Choices& c) -> Tensors {
+       const Tensor x = some(c), y = c.tensor(c.broadcastable(x.shape()), c.any_dtype());
+       return {copy_(clone(x), y)};
+     }},
+};
+}  // namespace
+
+Tensors call_shape(Choices& c) { return one_of(c, kShapes); }
+
+}  // namespace wellspring::random_calls
