@@ -102,6 +102,13 @@ class Inside(unittest.TestCase):
         self.same(lambda a: a.clone().add_(a, alpha=3).mul_(2), x, uses=["add_.Tensor", "mul_.Tensor"])
         self.same(lambda a: a.bfloat16() + a, x, uses=["add.Tensor"], dtype=torch.bfloat16)
         self.same(lambda a: a + torch.tensor(2.0, dtype=torch.float64), x, uses=["add.Tensor"])
+        views = [random(5, 6, 7), random(7, 6, 5).transpose(0, 2), random(6, 5, 7).transpose(0, 1), random(1, 6, 1),
+                 random(7, 1, 5).transpose(0, 2), random(5, 6, 9)[:, :, 1:8], random(7).expand(6, 7), random(5, 7, 6).transpose(1, 2),
+                 random(5, 12, 7)[:, ::2], random(7, 5, 6).permute(1, 2, 0), random(5, 1, 1), random(5, 6, 1).expand(5, 6, 7)]
+        for a in views:  # results lie in memory as PyTorch's
+            for b in views:
+                self.same(lambda a, b: [a + b, torch.where(a > 0, b, a)], a, b, uses=["add.Tensor", "where.self"])
+            self.same(lambda a: [a * 2, a.neg(), a.masked_fill(a > 0, 1.0)], a, uses=["mul.Tensor", "neg", "masked_fill.Scalar"])
         i = torch.arange(12).view(3, 4)
         self.same(lambda a: a * 3 + a, i, uses=["mul.Tensor"])
         self.same(lambda a: a + 1.5, i)
@@ -157,6 +164,9 @@ class Inside(unittest.TestCase):
         self.same(lambda x: x.mean(1), x, uses=["mean.dim"])
         self.same(lambda x: x.amax(-1), x, uses=["amax"])
         self.same(lambda x: torch.cat([x, x * 2], 1), x, uses=["cat"])
+        images = random(2, 3, 4, 5)
+        self.same(lambda i: torch.cat([i.transpose(1, 2)[..., 2:], i.transpose(1, 2)[..., :2]], -1), images, uses=["cat"])
+        self.same(lambda i: torch.cat([i, i], 1), images.to(memory_format=torch.channels_last))
         self.same(lambda x: x.transpose(0, 1).contiguous(), x, uses=["copy_"])
         with self.assertRaises(IndexError), wt.use():
             F.embedding(torch.tensor([50]), table)

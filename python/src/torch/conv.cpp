@@ -56,17 +56,6 @@ OwnView images(const TensorArg& t) {
   return v;
 }
 
-// Whether PyTorch takes a tensor for one whose channels are its last dimension in memory.
-bool channels_last(const TensorArg& t) {
-  if (t.dims != 4 || t.strides[1] == 0) return false;
-  int64_t least = 0;
-  for (const int d : {1, 3, 2, 0}) {
-    if (t.strides[d] < least || (d == 0 && least == t.strides[1])) return false;
-    least = t.strides[d] * std::max<int64_t>(1, t.sizes[d]);
-  }
-  return true;
-}
-
 // Without gaps, in one of the two orders.
 bool is_dense(const TensorArg& t) {
   if (!channels_last(t)) return is_contiguous(t);

@@ -44,7 +44,8 @@ bool cat(Frame& f) {  // tensors, dim
   for (int64_t i = 0; i < list.count; ++i) {
     const TensorArg& t = list.tensors[i];
     if (!takes(t) || t.dims != first.dims || t.type != first.type || t.numel == 0) return false;
-    if (first.dims >= 4 && !is_contiguous(t)) return false;  // it may be channels last
+    if (channels_last(t) || (first.dims > 4 && !is_contiguous(t)))
+      return false;  // so may be the result
     for (int d = 0; d < t.dims; ++d)
       if (d != dim && t.sizes[d] != sizes[d]) return false;
     sizes[dim] += t.sizes[dim];

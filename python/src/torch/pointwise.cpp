@@ -24,7 +24,7 @@ DType promote(DType a, DType b) {
 struct Problem {
   const TensorArg* tensors[kMost] = {};
   Scalar numbers[kMost] = {0, 0, 0};
-  int64_t sizes[kMaxDims];
+  int64_t sizes[kMaxDims], strides[kMaxDims];  // the latter when the operands disagree
   int dims = 0, count = 0;
   DType promoted{}, result{}, compute{};
 };
@@ -83,11 +83,50 @@ Attr attr_of(const Problem& p, const Scalar& s) {
              : Attr(s.kind == Scalar::Kind::real ? s.f : static_cast<double>(s.i));
 }
 
-// Strides of a new result as TensorIterator chooses them, where that is easy to say: row-major, or
-// those of the operands when all that have the result's shape agree on a dense order.
-bool result_strides(const Problem& p, const int64_t** strides) {
-  *strides = nullptr;
-  const TensorArg* first = nullptr;
+// Whether dimension a lies outside of b in memory: the first operand decides that has strides
+// there. 1, -1, or 0 when none does.
+int outer(const Problem& p, int a, int b) {
+  for (int i = 0; i < p.count; ++i) {
+    const TensorArg* t = p.tensors[i];
+    if (!t) continue;
+    const int missing = p.dims - t->dims;
+    const auto stride = [&](int d) {
+      if (d < missing || (t->sizes[d - missing] == 1 && p.sizes[d] != 1)) return int64_t{0};
+      return t->strides[d - missing];
+    };
+    const int64_t x = stride(a), y = stride(b);
+    if (x == 0 || y == 0) continue;
+    if (x != y) return x > y ? 1 : -1;
+    if (p.sizes[a] > p.sizes[b]) return 1;
+  }
+  return 0;
+}
+
+// Strides of a new result in the order of memory that its operands have, as TensorIterator finds
+// it: an insertion sort that moves a dimension outwards only past what is surely inside of it.
+void ordered_strides(Problem& p) {
+  int order[kMaxDims];  // from the innermost
+  for (int d = 0; d < p.dims; ++d) order[d] = p.dims - 1 - d;
+  for (int i = 1; i < p.dims; ++i)
+    for (int moved = i, at = i - 1; at >= 0; --at) {
+      const int c = outer(p, order[at], order[moved]);
+      if (c > 0) {
+        std::swap(order[at], order[moved]);
+        moved = at;
+      } else if (c < 0) {
+        break;
+      }
+    }
+  int64_t next = 1;
+  for (int d = 0; d < p.dims; ++d) p.strides[order[d]] = next, next *= p.sizes[order[d]];
+}
+
+enum class Order : uint8_t { row_major, same, mixed };
+
+// How the operands lie in memory: row-major; all with the strides of `first`, which are dense; or
+// in several ways.
+Order order_of(const Problem& p, const TensorArg** first) {
+  *first = nullptr;
   bool row_major = true;
   for (int i = 0; i < p.count; ++i) {
     const TensorArg* t = p.tensors[i];
@@ -98,22 +137,20 @@ bool result_strides(const Problem& p, const int64_t** strides) {
       row_major = row_major && t->strides[d] <= before;
       before = t->strides[d];
     }
-    if (!first && t->dims == p.dims) first = t;
+    if (!*first && t->dims == p.dims) *first = t;
   }
-  if (row_major) return true;
-  if (!first) return false;
+  if (row_major) return Order::row_major;
+  if (!*first) return Order::mixed;
   for (int i = 0; i < p.count; ++i) {
     const TensorArg* t = p.tensors[i];
     if (!t || t->dims == 0) continue;
     if (t->dims != p.dims || !std::equal(p.sizes, p.sizes + p.dims, t->sizes) ||
-        !std::equal(first->strides, first->strides + p.dims, t->strides))
-      return false;
+        !std::equal((*first)->strides, (*first)->strides + p.dims, t->strides))
+      return Order::mixed;
   }
   int64_t span = 1;  // dense: as many places as elements
-  for (int d = 0; d < p.dims; ++d) span += (p.sizes[d] - 1) * first->strides[d];
-  if (span != first->numel) return false;
-  *strides = first->strides;
-  return true;
+  for (int d = 0; d < p.dims; ++d) span += (p.sizes[d] - 1) * (*first)->strides[d];
+  return span == (*first)->numel ? Order::same : Order::mixed;
 }
 
 // The target of a call in place or with out=.
@@ -211,9 +248,13 @@ bool pointwise(Frame& f) {
     out = *target;
     give_back(f, use.out);
   } else {
-    const int64_t* strides;
-    if (!result_strides(p, &strides)) return false;
-    out = make_result(f, {p.sizes, static_cast<size_t>(p.dims)}, torch_type(p.result), strides);
+    const TensorArg* first;
+    const Order order = use.row_major ? Order::row_major : order_of(p, &first);
+    if (order == Order::mixed) ordered_strides(p);
+    out = make_result(f, {p.sizes, static_cast<size_t>(p.dims)}, torch_type(p.result),
+                      order == Order::row_major ? nullptr
+                      : order == Order::same    ? first->strides
+                                                : p.strides);
   }
   if (out.numel == 0) return true;
   View ins[kMost];
@@ -255,10 +296,11 @@ bool pointwise_backward(Frame& f) {
     if (!number) return false;
     attrs[1 + i] = *number;
   }
-  const int64_t* strides;
-  if (!result_strides(p, &strides)) return false;
-  const TensorArg out =
-      make_result(f, {grad->sizes, static_cast<size_t>(grad->dims)}, grad->type, strides);
+  const TensorArg* first;
+  const Order order = order_of(p, &first);
+  if (order == Order::mixed) return false;  // PyTorch knows which of the two decides
+  const TensorArg out = make_result(f, {grad->sizes, static_cast<size_t>(grad->dims)}, grad->type,
+                                    order == Order::same ? first->strides : nullptr);
   if (out.numel == 0) return true;
   const View v = view_of(*value), to = view_of(out),
              ins[] = {view_of(*grad), use.from_result ? View{} : v, use.from_result ? v : View{}};

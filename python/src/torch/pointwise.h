@@ -21,6 +21,7 @@ struct PointwiseUse {
   int8_t out = -1, text = -1;
   int8_t zero = -1;  // has to be 0
   bool in_place = false;
+  bool row_major = false;  // a new result, whatever the operands are
   Integers integers = Integers::none;
   const PointwiseOp* alternative = nullptr;  // when the argument `text` says so
   std::string_view alternative_text;

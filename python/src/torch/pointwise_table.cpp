@@ -143,6 +143,7 @@ PointwiseUse use_of(const Row& row, const std::string& name) {
       name[name.find('.') == std::string::npos ? name.size() - 1 : name.find('.') - 1] == '_' &&
       name != "_prelu_kernel";
   if (use.in_place) use.out = 0;
+  use.row_major = name == "masked_fill.Scalar";
   if (overload.find("out") != std::string::npos) use.out = at;
   const std::string_view ours = row.ours;
   if (ours == "gelu_erf") use.alternative = find("gelu_tanh"), use.alternative_text = "tanh";

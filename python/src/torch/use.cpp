@@ -114,6 +114,16 @@ bool is_contiguous(const TensorArg& t) {
   return true;
 }
 
+bool channels_last(const TensorArg& t) {
+  if (t.dims != 4 || t.strides[1] == 0) return false;
+  int64_t least = 0;
+  for (const int d : {1, 3, 2, 0}) {
+    if (t.strides[d] < least || (d == 0 && least == t.strides[1])) return false;
+    least = t.strides[d] * std::max<int64_t>(1, t.sizes[d]);
+  }
+  return true;
+}
+
 bool same_sizes(const TensorArg& a, const TensorArg& b) {
   return a.dims == b.dims && std::equal(a.sizes, a.sizes + a.dims, b.sizes);
 }

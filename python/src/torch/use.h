@@ -73,6 +73,8 @@ const TensorArg* taken(const Arg& a);
 bool takes(const TensorArg& t);
 inline DType dtype_of(const TensorArg& t) { return *dtype_of(t.type); }
 bool is_contiguous(const TensorArg& t);
+/// Whether PyTorch takes it for images whose channels are the last dimension in memory.
+bool channels_last(const TensorArg& t);
 bool same_sizes(const TensorArg& a, const TensorArg& b);
 /// Whether two tensors may share memory.
 bool may_overlap(const TensorArg& a, const TensorArg& b);
