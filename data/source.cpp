@@ -127,7 +127,7 @@ struct Zstd final : Decoder {
   }
 };
 
-struct Format {
+struct Codec {
   const char* name;
   std::string_view magic;
   std::unique_ptr<Decoder> (*make)();
@@ -138,7 +138,7 @@ std::unique_ptr<Decoder> make_decoder() {
   return std::make_unique<T>();
 }
 
-const Format kFormats[] = {
+const Codec kCodecs[] = {
     {"gzip", {"\x1f\x8b\x08", 3}, make_decoder<Gzip>},
     {"xz",
      {"\xfd"
@@ -150,9 +150,9 @@ const Format kFormats[] = {
 };
 
 // "BZh" is also text: the level digit and the block or end mark must follow.
-bool matches(const Format& format, std::string_view head) {
-  if (!starts_with(head, format.magic)) return false;
-  if (std::string_view(format.name) != "bzip2") return true;
+bool matches(const Codec& codec, std::string_view head) {
+  if (!starts_with(head, codec.magic)) return false;
+  if (std::string_view(codec.name) != "bzip2") return true;
   return head.size() >= 10 && head[3] >= '1' && head[3] <= '9' &&
          (head.substr(4, 6) == "\x31\x41\x59\x26\x53\x59" ||
           head.substr(4, 6) == "\x17\x72\x45\x38\x50\x90");
@@ -229,10 +229,10 @@ ByteSource::ByteSource(const std::string& path) : impl_(std::make_unique<Impl>()
   if (S_ISDIR(info.st_mode)) throw Error(Fault::io, str("cannot read ", path, ": it is a folder"));
   m.buffer.resize(kBuffer);
   m.fill();
-  for (const Format& format : kFormats)
-    if (matches(format, {m.buffer.data(), m.end})) {
-      m.compression = format.name;
-      m.decoder = format.make();
+  for (const Codec& codec : kCodecs)
+    if (matches(codec, {m.buffer.data(), m.end})) {
+      m.compression = codec.name;
+      m.decoder = codec.make();
       m.in_member = true;
       break;
     }

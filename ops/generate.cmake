@@ -44,6 +44,7 @@ add_custom_command(
   COMMENT "Device source")
 target_sources(wellspring_engine PRIVATE ${generated_sources} ${generated_dir}/speed.cpp ${embedded})
 add_dependencies(wellspring_engine ops_generated)
+add_dependencies(wellspring_engine_cold ops_generated)
 foreach(isa portable avx2 avx512)
   if(TARGET kernels_${isa})
     target_sources(kernels_${isa} PRIVATE ${generated_kernels})
