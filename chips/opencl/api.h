@@ -9,16 +9,17 @@
 
 namespace wellspring::opencl {
 
-#define WS_OPENCL_FUNCTIONS(F)                                                                \
-  F(GetPlatformIDs)                                                                           \
-  F(GetPlatformInfo)                                                                          \
-  F(GetDeviceIDs)                                                                             \
-  F(GetDeviceInfo) F(CreateContext) F(CreateCommandQueue) F(CreateBuffer) F(ReleaseMemObject) \
-      F(EnqueueReadBuffer) F(EnqueueWriteBuffer) F(EnqueueCopyBuffer) F(Finish) F(Flush)      \
-          F(EnqueueMarkerWithWaitList) F(EnqueueBarrierWithWaitList) F(ReleaseEvent)          \
-              F(SetEventCallback) F(CreateProgramWithSource) F(CreateProgramWithBinary)       \
-                  F(BuildProgram) F(GetProgramBuildInfo) F(GetProgramInfo) F(ReleaseProgram)  \
-                      F(CreateKernel) F(SetKernelArg) F(EnqueueNDRangeKernel)
+// The formatter does not agree with itself on these lines.
+// clang-format off
+#define WS_OPENCL_FUNCTIONS(F) \
+  F(GetPlatformIDs) F(GetPlatformInfo) F(GetDeviceIDs) F(GetDeviceInfo) F(CreateContext) \
+  F(CreateCommandQueue) F(CreateBuffer) F(ReleaseMemObject) F(EnqueueReadBuffer) \
+  F(EnqueueWriteBuffer) F(EnqueueCopyBuffer) F(Finish) F(Flush) F(EnqueueMarkerWithWaitList) \
+  F(EnqueueBarrierWithWaitList) F(ReleaseEvent) F(SetEventCallback) \
+  F(CreateProgramWithSource) F(CreateProgramWithBinary) F(BuildProgram) \
+  F(GetProgramBuildInfo) F(GetProgramInfo) F(ReleaseProgram) F(CreateKernel) F(SetKernelArg) \
+  F(EnqueueNDRangeKernel)
+// clang-format on
 
 struct Api {
 #define WS_MEMBER(name) decltype(&::cl##name) name = nullptr;
