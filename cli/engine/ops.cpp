@@ -125,7 +125,8 @@ int check(int argc, char** argv) {
   args.positionals("NAME", &names, "operators or families (default: all)", false);
   args.option("--device", &device, "DEVICE", "values and gradients on this one: opencl:0");
   args.flag("--all", &all, "all operators, and print every case");
-  args.flag("--full", &full, "the large shapes of the published test sets, too (many minutes)");
+  args.flag("--full", &full,
+            "the large shapes of the published test sets, too (half a minute an operator)");
   args.flag("--first", &first,
             "only the first case of each, without differences and thread counts");
   args.option("--isa", &isas, "ISA", "only these: portable, avx2, avx512, avx512bf16");
