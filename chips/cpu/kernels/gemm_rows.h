@@ -14,9 +14,9 @@ constexpr int64_t kStreamRows = 4;
 constexpr int kWordRows = 8;  // rows of the weight whose words are transposed together
 // Such groups at once. Each sum is a chain of dependent additions, so one row of A needs several to
 // hide their latency. A group's whole cache lines are used before the next group's are touched: of
-// rows a power of two apart the lines would push one another out of the first cache.
+// sixteen rows a power of two apart the lines would push one another out of the first cache.
 template <int M>
-constexpr int kGroups = M == 1 ? 4 : 1;
+constexpr int kGroups = M == 1 ? 2 : 1;
 
 // sum += the elements of one transposed word per lane times their partners in x.
 template <class Op, class In>
@@ -47,37 +47,17 @@ WS_INLINE __m256 add_word(__m256 sum, __m256 word, const float* x) {
 // them).
 template <class Op, class In, int M, bool Whole>
 WS_INLINE void stream_words(__m256 (&acc)[M], const In* const* row, int64_t k, int64_t left,
-                            const float* x, int64_t x_row) {
+                            int64_t ahead, const float* x, int64_t x_row) {
   constexpr int kPerWord =
       sizeof(In) == 2 && Op::kStep == 1 ? 2 : 1;  // words of x for one of these
-  // Fetched so far ahead: of so many rows at once the processor follows too few by itself, and
-  // whole rows ahead would fill the second cache.
-  constexpr int64_t kAhead = 256 / sizeof(In);
   __m256 t[8];
-  if constexpr (Whole) {
-    // Four words of a row and of the one four below, side by side: half of the exchange is done by
-    // the loads.
-#pragma GCC unroll 2
-    for (int h = 0; h < 2; ++h) {
-      __m256 r[4];
-#pragma GCC unroll 4
-      for (int l = 0; l < 4; ++l)
-        r[l] = _mm256_insertf128_ps(
-            _mm256_castps128_ps256(
-                _mm_loadu_ps(reinterpret_cast<const float*>(row[l] + k) + 4 * h)),
-            _mm_loadu_ps(reinterpret_cast<const float*>(row[l + 4] + k) + 4 * h), 1);
-      const __m256 a = _mm256_unpacklo_ps(r[0], r[1]), b = _mm256_unpackhi_ps(r[0], r[1]),
-                   c = _mm256_unpacklo_ps(r[2], r[3]), d = _mm256_unpackhi_ps(r[2], r[3]);
-      t[4 * h] = _mm256_shuffle_ps(a, c, 0x44), t[4 * h + 1] = _mm256_shuffle_ps(a, c, 0xee);
-      t[4 * h + 2] = _mm256_shuffle_ps(b, d, 0x44), t[4 * h + 3] = _mm256_shuffle_ps(b, d, 0xee);
-    }
 #pragma GCC unroll 8
-    for (int l = 0; l < 8; ++l) __builtin_prefetch(row[l] + k + kAhead, 0, 2);
-  } else {
-#pragma GCC unroll 8
-    for (int l = 0; l < 8; ++l) t[l] = raw_words<In, false>(row[l] + k, left);
-    transpose8(t);
+  for (int l = 0; l < 8; ++l) {
+    const In* p = row[l] + k;
+    t[l] = raw_words<In, Whole>(p, left);
+    if (Whole) __builtin_prefetch(p + ahead, 0, 2);
   }
+  transpose8(t);
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) {
 #pragma GCC unroll 4
@@ -88,8 +68,8 @@ WS_INLINE void stream_words(__m256 (&acc)[M], const In* const* row, int64_t k, i
 
 // Elements [k, k + count) of the rows of all groups: sums[m][row]. x[m] holds the words of row m.
 template <class Op, class In, int M>
-WS_INLINE void stream_block(const In* const* row, int64_t k, int64_t count, const float* x,
-                            int64_t x_row, float* sums) {
+WS_INLINE void stream_block(const In* const* row, int64_t k, int64_t count, int64_t ahead,
+                            const float* x, int64_t x_row, float* sums) {
   constexpr int G = kGroups<M>;
   constexpr int64_t kElements = 32 / sizeof(In);  // of eight words in memory
   __m256 acc[G][M];
@@ -100,20 +80,20 @@ WS_INLINE void stream_block(const In* const* row, int64_t k, int64_t count, cons
   x += k / Op::kStep;
   constexpr int64_t kX = kElements / Op::kStep;
   for (; k + 2 * kElements <= end; k += 2 * kElements, x += 2 * kX)
-#pragma GCC unroll 4
+#pragma GCC unroll 2
     for (int g = 0; g < G; ++g) {
       const In* const* rows = row + g * kWordRows;
-      stream_words<Op, In, M, true>(acc[g], rows, k, kElements, x, x_row);
-      stream_words<Op, In, M, true>(acc[g], rows, k + kElements, kElements, x + kX, x_row);
+      stream_words<Op, In, M, true>(acc[g], rows, k, kElements, ahead, x, x_row);
+      stream_words<Op, In, M, true>(acc[g], rows, k + kElements, kElements, ahead, x + kX, x_row);
     }
   for (; k < end; k += kElements, x += kX)
-#pragma GCC unroll 4
+#pragma GCC unroll 2
     for (int g = 0; g < G; ++g) {
       const In* const* rows = row + g * kWordRows;
       if (k + kElements <= end)
-        stream_words<Op, In, M, true>(acc[g], rows, k, kElements, x, x_row);
+        stream_words<Op, In, M, true>(acc[g], rows, k, kElements, ahead, x, x_row);
       else
-        stream_words<Op, In, M, false>(acc[g], rows, k, end - k, x, x_row);
+        stream_words<Op, In, M, false>(acc[g], rows, k, end - k, ahead, x, x_row);
     }
   for (int g = 0; g < G; ++g)
 #pragma GCC unroll 4
@@ -134,7 +114,9 @@ __attribute__((noinline)) void stream(const Gemm& g, int64_t block_length, const
     alignas(32) float total[M * kColumns], sums[M * kColumns];
     for (int64_t k = 0; k == 0 || k < g.k; k += block_length) {
       const int64_t count = g.k - k < block_length ? g.k - k : block_length;
-      stream_block<Op, In, M>(row, k, count, x, x_row, sums);
+      // The rows after these are fetched meanwhile, unless they are another tile's.
+      const int64_t ahead = n + 2 * kColumns <= to ? kColumns * g.b_col : 0;
+      stream_block<Op, In, M>(row, k, count, ahead, x, x_row, sums);
       for (int i = 0; i < M * kColumns; ++i) total[i] = k ? total[i] + sums[i] : sums[i];
       if (k || !g.accumulate) continue;
       if constexpr (sizeof(Out) == 4)
@@ -191,7 +173,7 @@ void multiply_rows(const Gemm& g, int64_t block_length, const float* bias) {
   const int64_t row_bytes = g.k * static_cast<int64_t>(size_of(g.b_type)) + 1;
   int64_t bytes = g.n * row_bytes / (4 * threads());
   bytes = bytes < kLeastBytes ? kLeastBytes : bytes > kMostBytes ? kMostBytes : bytes;
-  const int64_t columns = (bytes / row_bytes + 32) / 32 * 32;
+  const int64_t columns = (bytes / row_bytes + 16) / 16 * 16;
   parallel_for((g.n + columns - 1) / columns, [&](int64_t tile) {
     const int64_t from = tile * columns, to = from + columns < g.n ? from + columns : g.n;
     run(g, block_length, x, x_row, bias, from, to);
