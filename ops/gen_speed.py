@@ -16,6 +16,8 @@ def main(out, path):
         rows = json.load(f)["rows"]
     ratios = {}
     for row in rows:
+        if not row["ratio"] or row["what"].startswith("geometric mean"):
+            continue
         name = row["what"].removeprefix("fixed: ").split()[0]
         ratios.setdefault(name, []).append(math.log(row["ratio"]))
     text = ("// Generated from bench/results/operators.json.\n#include \"ops/registry.h\"\n\nnamespace wellspring {\n\n"
