@@ -9,17 +9,9 @@
 
 #include <type_traits>
 
-#include "chips/cpu/simd.h"
+#include "chips/cpu/native.h"
 
 WS_KERNELS_BEGIN
-
-#if defined(__AVX512F__)
-constexpr int kVectorBytes = 64;
-#elif defined(__AVX2__)
-constexpr int kVectorBytes = 32;
-#else
-constexpr int kVectorBytes = 16;
-#endif
 
 typedef float vf_native __attribute__((vector_size(kVectorBytes)));
 typedef double vd_native __attribute__((vector_size(kVectorBytes)));

@@ -3,7 +3,7 @@
 // and what happens to it afterwards (partial sums, bias, conversion). Include inside kernel sources
 // only.
 
-#include "chips/cpu/simd.h"
+#include "chips/cpu/native.h"
 
 // Whether the processor multiplies bf16 as pairs; otherwise they are widened to f32 when packed.
 #if WS_ISA_LEVEL >= 3
@@ -15,31 +15,7 @@
 WS_KERNELS_BEGIN
 
 // 2 kMr sums, two vectors of B and one of A fill the 16 or 32 vector registers.
-#if defined(__AVX512F__)
-constexpr int kVectorBytes = 64, kMr = 12;
-#elif defined(__AVX2__)
-constexpr int kVectorBytes = 32, kMr = 6;
-#else
-constexpr int kVectorBytes = 16, kMr = 6;
-#endif
-
-template <class T>
-struct NativeOf {
-  typedef T type __attribute__((vector_size(kVectorBytes)));
-  typedef T unaligned __attribute__((vector_size(kVectorBytes), aligned(sizeof(T)), may_alias));
-};
-template <class T>
-using native = typename NativeOf<T>::type;
-template <class T>
-constexpr int kWidth = kVectorBytes / static_cast<int>(sizeof(T));
-template <class T>
-WS_INLINE native<T> load_native(const T* p) {
-  return *reinterpret_cast<const typename NativeOf<T>::unaligned*>(p);
-}
-template <class T>
-WS_INLINE void store_native(T* p, native<T> v) {
-  *reinterpret_cast<typename NativeOf<T>::unaligned*>(p) = v;
-}
+constexpr int kMr = kVectorBytes == 64 ? 12 : 6;
 
 // One step of the sum. A packed word holds kStep elements that are neighbours along K.
 template <class T>

@@ -44,27 +44,19 @@ WS_SHARED_END
 WS_KERNELS_BEGIN
 
 template <class V>
-struct VectorOf {
-  using Element = std::remove_reference_t<decltype(V{}[0])>;
-  typedef Element Unaligned
-      __attribute__((vector_size(kVectorBytes), aligned(sizeof(Element)), may_alias));
-  static constexpr int kLanes = sizeof(V) / sizeof(Element);
-};
+using ElementOf = std::remove_reference_t<decltype(V{}[0])>;
 
 template <class V>
 WS_INLINE V load_row(const void* base, int64_t element) {
-  using E = typename VectorOf<V>::Element;
-  return *reinterpret_cast<const typename VectorOf<V>::Unaligned*>(static_cast<const E*>(base) +
-                                                                   element);
+  return load_native(static_cast<const ElementOf<V>*>(base) + element);
 }
 // Numbers go out as they are, conditions as bytes.
 template <bool Truth, class V, class R>
 WS_INLINE void store_row(void* base, int64_t element, R value) {
-  using E = typename VectorOf<V>::Element;
   if constexpr (!Truth) {
-    *reinterpret_cast<typename VectorOf<V>::Unaligned*>(static_cast<E*>(base) + element) = value;
+    store_native(static_cast<ElementOf<V>*>(base) + element, value);
   } else {
-    constexpr int n = VectorOf<V>::kLanes;
+    constexpr int n = kWidth<ElementOf<V>>;
     typedef uint8_t Bytes __attribute__((vector_size(n)));
     const Bytes bytes = __builtin_convertvector(value, Bytes) & 1;
     std::memcpy(static_cast<uint8_t*>(base) + element, &bytes, n);
@@ -74,7 +66,7 @@ WS_INLINE void store_row(void* base, int64_t element, R value) {
 template <class Op, class V, int... Slot>
 void row(const PointwiseRow& given) {
   const PointwiseRow r = given;  // a copy that no store can change
-  for (int64_t i = 0; i < r.n; i += VectorOf<V>::kLanes)
+  for (int64_t i = 0; i < r.n; i += kWidth<ElementOf<V>>)
     store_row<Op::kTruth, V>(r.out, i, Op::apply(load_row<V>(r.in[Slot], i * r.step[Slot])...));
 }
 

@@ -58,17 +58,7 @@ void convert_run(void* to_start, int64_t to_stride, const void* from_start, int6
 
 // The 16-bit floats by vectors; what is left over at the end has the same bits by scalars.
 WS_INLINE vf_native widened(const Bf16* from) {
-#if defined(__AVX512F__)
-  const __m256i h = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-  return (vf_native)_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16);
-#elif defined(__AVX2__)
-  const __m128i h = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-  return (vf_native)_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16);
-#else
-  vf_native v;
-  for (int i = 0; i < kVectorBytes / 4; ++i) v[i] = from[i];
-  return v;
-#endif
+  return load_native(reinterpret_cast<const bf16_t*>(from));
 }
 WS_INLINE vf_native widened(const F16* from) {
 #if defined(__AVX512F__)

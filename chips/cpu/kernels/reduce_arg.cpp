@@ -32,12 +32,12 @@ struct Found {
 // The first place of `value` (or of NaN, when it is) among n elements that hold it.
 template <class W>
 WS_INLINE int64_t place_of(const W* x, int64_t n, W value) {
-  using V = typename Vector<W>::type;
-  constexpr int64_t L = Vector<W>::kCount;
+  using V = native<W>;
+  constexpr int64_t L = kWidth<W>;
   const V v = V{} + value;
   int64_t k = 0;
   for (; k + L <= n; k += L) {
-    const V at = load_v(x + k);
+    const V at = load_native(x + k);
     const auto hit = (at == v) | (at != at);
     int64_t words[sizeof hit / 8], any = 0;
     std::memcpy(words, &hit, sizeof words);
@@ -85,9 +85,9 @@ void best_along(const FoldWork<F>& w, int64_t outputs, Found<typename F::W>* fou
 template <class F>
 void best_across(const FoldWork<F>& w, int64_t outputs, Found<typename F::W>* found) {
   using W = typename F::W;
-  using V = typename Vector<W>::type;
+  using V = native<W>;
   using I = decltype(V{} > V{});
-  constexpr int64_t L = Vector<W>::kCount, C = kFoldColumns<W>;
+  constexpr int64_t L = kWidth<W>, C = kFoldColumns<W>;
   const DimGroup& kept = w.p.kept;
   const int64_t n = kept.n[kept.dims - 1], step = kept.i[kept.dims - 1],
                 place = kept.o[kept.dims - 1];
@@ -112,9 +112,9 @@ void best_across(const FoldWork<F>& w, int64_t outputs, Found<typename F::W>* fo
       for (int64_t l = 0; l < L; ++l) row[l] = r - first;
       int64_t k = 0;
       for (; k + L <= width; k += L) {
-        const V a = load_v(x + k), b = load_v(best + k);
+        const V a = load_native(x + k), b = load_native(best + k);
         const I better = F::beats(a, b);
-        store_v(best + k, choose(better, a, b));
+        store_native(best + k, choose(better, a, b));
         places[k / L] = choose(better, row, places[k / L]);
       }
       for (; k < width; ++k)

@@ -10,48 +10,9 @@
 
 #include "chips/cpu/kernels/convert.h"
 #include "chips/cpu/kernels/reduce_plan.h"
+#include "chips/cpu/native.h"
 
 WS_KERNELS_BEGIN
-
-// One register: GCC keeps wider vectors in memory.
-#if defined(__AVX512F__)
-constexpr int64_t kRegister = 64;
-#elif defined(__AVX2__)
-constexpr int64_t kRegister = 32;
-#else
-constexpr int64_t kRegister = 16;
-#endif
-
-template <class W>
-struct Vector {
-  typedef W type __attribute__((vector_size(kRegister)));
-  typedef W loose __attribute__((vector_size(kRegister), aligned(sizeof(W)), may_alias));
-  static constexpr int64_t kCount = kRegister / static_cast<int64_t>(sizeof(W));
-};
-
-template <class W>
-WS_INLINE typename Vector<W>::type load_v(const W* p) {
-  return *reinterpret_cast<const typename Vector<W>::loose*>(p);
-}
-// bf16 is widened on the way.
-WS_INLINE typename Vector<float>::type load_v(const bf16_t* p) {
-  using V = typename Vector<float>::type;
-#if defined(__AVX512F__)
-  const __m256i h = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-  return (V)_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16);
-#elif defined(__AVX2__)
-  const __m128i h = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  return (V)_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16);
-#else
-  V v;
-  for (int64_t l = 0; l < Vector<float>::kCount; ++l) v[l] = to_float(p[l]);
-  return v;
-#endif
-}
-template <class W>
-WS_INLINE void store_v(W* p, typename Vector<W>::type v) {
-  *reinterpret_cast<typename Vector<W>::loose*>(p) = v;
-}
 
 constexpr int64_t kFoldRow = 2048;       // elements that one set of lanes folds
 constexpr int64_t kFoldPiece = 1 << 15;  // elements of a piece along rows
@@ -67,8 +28,8 @@ WS_INLINE V upper_lanes(V v, std::index_sequence<I...>) {
       v, v, (static_cast<int>(I) < N ? static_cast<int>(I) + N : static_cast<int>(I))...);
 }
 template <class F>
-WS_INLINE typename F::W join_lanes(typename Vector<typename F::W>::type v) {
-  constexpr int64_t n = Vector<typename F::W>::kCount;
+WS_INLINE typename F::W join_lanes(native<typename F::W> v) {
+  constexpr int64_t n = kWidth<typename F::W>;
   constexpr auto lanes = std::make_index_sequence<n>();
   v = F::join(v, upper_lanes<n / 2>(v, lanes));
   if constexpr (n > 2) v = F::join(v, upper_lanes<n / 4>(v, lanes));
@@ -79,27 +40,27 @@ WS_INLINE typename F::W join_lanes(typename Vector<typename F::W>::type v) {
 
 // n <= kFoldRow successive elements.
 template <class F, class T, class W = typename F::W>
-WS_INLINE typename Vector<W>::type fold_row(const T* x, int64_t n, W center) {
-  using V = typename Vector<W>::type;
-  constexpr int64_t L = Vector<W>::kCount;
+WS_INLINE native<W> fold_row(const T* x, int64_t n, W center) {
+  using V = native<W>;
+  constexpr int64_t L = kWidth<W>;
   const V c = V{} + center;
   V a = F::none();
   int64_t k = 0;
   if (n >= 4 * L) {
     V a1 = a, a2 = a, a3 = a;
     for (; k + 4 * L <= n; k += 4 * L) {
-      a = F::join(a, F::map(load_v(x + k), c));
-      a1 = F::join(a1, F::map(load_v(x + k + L), c));
-      a2 = F::join(a2, F::map(load_v(x + k + 2 * L), c));
-      a3 = F::join(a3, F::map(load_v(x + k + 3 * L), c));
+      a = F::join(a, F::map(load_native(x + k), c));
+      a1 = F::join(a1, F::map(load_native(x + k + L), c));
+      a2 = F::join(a2, F::map(load_native(x + k + 2 * L), c));
+      a3 = F::join(a3, F::map(load_native(x + k + 3 * L), c));
     }
     a = F::join(F::join(a, a1), F::join(a2, a3));
   }
-  for (; k + L <= n; k += L) a = F::join(a, F::map(load_v(x + k), c));
+  for (; k + L <= n; k += L) a = F::join(a, F::map(load_native(x + k), c));
   if (k < n) {
     alignas(64) W rest[L];
     for (int64_t l = 0; l < L; ++l) rest[l] = k + l < n ? to_wide<W>(x[k + l]) : F::pad(center);
-    a = F::join(a, F::map(load_v(rest), c));
+    a = F::join(a, F::map(load_native(rest), c));
   }
   return a;
 }
@@ -169,25 +130,25 @@ void fold_along(const FoldWork<F>& w, int64_t outputs) {
 // a[k] = join(a[k], joined map of up to 4 rows)
 template <class F, class T, class W = typename F::W>
 WS_INLINE void fold_columns(W* a, const T* const (&row)[4], int rows, int64_t n, const W* center) {
-  using V = typename Vector<W>::type;
-  constexpr int64_t L = Vector<W>::kCount;
+  using V = native<W>;
+  constexpr int64_t L = kWidth<W>;
   const auto at = [&](int r, int64_t k) {
-    return F::map(load_v(row[r] + k), center ? load_v(center + k) : V{});
+    return F::map(load_native(row[r] + k), center ? load_native(center + k) : V{});
   };
   if (rows == 4)
     for (int64_t k = 0; k < n; k += L)
-      store_v(a + k, F::join(load_v(a + k),
-                             F::join(F::join(at(0, k), at(1, k)), F::join(at(2, k), at(3, k)))));
+      store_native(a + k, F::join(load_native(a + k), F::join(F::join(at(0, k), at(1, k)),
+                                                              F::join(at(2, k), at(3, k)))));
   else
     for (int r = 0; r < rows; ++r)
-      for (int64_t k = 0; k < n; k += L) store_v(a + k, F::join(load_v(a + k), at(r, k)));
+      for (int64_t k = 0; k < n; k += L) store_native(a + k, F::join(load_native(a + k), at(r, k)));
 }
 
 // Reading along the last kept dimension.
 template <class F>
 void fold_across(const FoldWork<F>& w, int64_t outputs) {
   using W = typename F::W;
-  constexpr int64_t L = Vector<W>::kCount, C = kFoldColumns<W>;
+  constexpr int64_t L = kWidth<W>, C = kFoldColumns<W>;
   const DimGroup& kept = w.p.kept;
   const int64_t n = kept.n[kept.dims - 1], step = kept.i[kept.dims - 1],
                 place = kept.o[kept.dims - 1];
@@ -200,7 +161,7 @@ void fold_across(const FoldWork<F>& w, int64_t outputs) {
                   last = first + kFoldRows < rows ? first + kFoldRows : rows;
     alignas(64) W buffer[4][C], sums[2][C], center[C];
     const bool whole = padded == width;
-    for (int64_t k = 0; k < padded; k += L) store_v(sums[1] + k, F::none());
+    for (int64_t k = 0; k < padded; k += L) store_native(sums[1] + k, F::none());
     if (w.center)
       for (int64_t k = 0; k < padded; ++k)
         center[k] = k < width ? w.center[o.out + (strip + k) * place] : W{};
@@ -210,7 +171,7 @@ void fold_across(const FoldWork<F>& w, int64_t outputs) {
     GroupWalk walk(w.p.reduced, w.p.reduced.dims, first);
     for (int64_t group = first; group < last; group += kFoldGroup) {
       const int64_t end = group + kFoldGroup < last ? group + kFoldGroup : last;
-      for (int64_t k = 0; k < padded; k += L) store_v(sums[0] + k, F::none());
+      for (int64_t k = 0; k < padded; k += L) store_native(sums[0] + k, F::none());
       for (int64_t r = group; r < end; r += 4) {
         const int high = end - r < 4 ? static_cast<int>(end - r) : 4;
         if constexpr (same_type<W, float>)
@@ -233,7 +194,7 @@ void fold_across(const FoldWork<F>& w, int64_t outputs) {
         fold_columns<F>(sums[0], row, high, padded, w.center ? center : nullptr);
       }
       for (int64_t k = 0; k < padded; k += L)
-        store_v(sums[1] + k, F::join(load_v(sums[1] + k), load_v(sums[0] + k)));
+        store_native(sums[1] + k, F::join(load_native(sums[1] + k), load_native(sums[0] + k)));
     }
     W* target = w.partial + piece * outputs + o.out;
     for (int64_t k = 0; k < width; ++k) target[(strip + k) * place] = sums[1][k];
@@ -245,7 +206,7 @@ void fold_across(const FoldWork<F>& w, int64_t outputs) {
 template <class F>
 typename F::W* fold(const ReducePlan& p, const View& x, const typename F::W* center) {
   using W = typename F::W;
-  constexpr int64_t L = Vector<W>::kCount;
+  constexpr int64_t L = kWidth<W>;
   const int64_t outputs = p.kept.count, count = p.reduced.count;
   FoldWork<F> w{p,
                 static_cast<const char*>(x.data),
@@ -283,7 +244,7 @@ typename F::W* fold(const ReducePlan& p, const View& x, const typename F::W* cen
           W* a = w.partial + q * outputs;
           const W* b = a + s * outputs;
           for (int64_t k = begin; k < end; ++k)
-            a[k] = F::join(typename Vector<W>::type{} + a[k], typename Vector<W>::type{} + b[k])[0];
+            a[k] = F::join(native<W>{} + a[k], native<W>{} + b[k])[0];
         }
     });
   return w.partial;

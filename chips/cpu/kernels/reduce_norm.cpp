@@ -9,41 +9,41 @@ WS_KERNELS_BEGIN
 
 template <class T>
 struct Magnitude : Sum<T> {
-  using V = VectorOf<T>;
+  using V = native<T>;
   static WS_INLINE V map(V x, V) { return abs(x); }
 };
 template <class T>
 struct Square : Sum<T> {
-  using V = VectorOf<T>;
+  using V = native<T>;
   static WS_INLINE V map(V x, V) { return x * x; }
 };
 template <class T>
 struct NotZero : Sum<T> {
-  using V = VectorOf<T>;
+  using V = native<T>;
   static WS_INLINE V map(V x, V) { return choose(x != 0, V{} + T{1}, V{}); }
 };
 // The order of the norm comes in the place of the center.
 template <class T>
 struct Power : Sum<T> {
-  using V = VectorOf<T>;
+  using V = native<T>;
   static WS_INLINE V map(V x, V order) { return pow(abs(x), order); }
   static WS_INLINE T pad(T order) { return order > 0 ? T{} : static_cast<T>(__builtin_inf()); }
 };
 template <class T>
 struct GreatestMagnitude : Greatest<T> {
-  using V = VectorOf<T>;
+  using V = native<T>;
   static WS_INLINE V none() { return V{}; }
   static WS_INLINE V map(V x, V) { return abs(x); }
   static WS_INLINE T pad(T) { return T{}; }
 };
 template <class T>
 struct LeastMagnitude : Least<T> {
-  using V = VectorOf<T>;
+  using V = native<T>;
   static WS_INLINE V map(V x, V) { return abs(x); }
 };
 template <class T>
 struct Exponential : Sum<T> {
-  using V = VectorOf<T>;
+  using V = native<T>;
   static WS_INLINE V map(V x, V center) { return exp(x - center); }
   static WS_INLINE T pad(T) { return static_cast<T>(-__builtin_inf()); }
 };

@@ -5,9 +5,6 @@
 
 WS_KERNELS_BEGIN
 
-template <class T>
-using VectorOf = typename Vector<T>::type;
-
 template <class V, class M>
 WS_INLINE V choose(M mask, V a, V b) {
   return mask ? a : b;
@@ -16,7 +13,7 @@ WS_INLINE V choose(M mask, V a, V b) {
 template <class T>
 struct Sum {
   using W = T;
-  using V = VectorOf<T>;
+  using V = native<T>;
   static WS_INLINE V none() { return V{}; }
   static WS_INLINE V map(V x, V) { return x; }
   static WS_INLINE W pad(W) { return 0; }
@@ -25,7 +22,7 @@ struct Sum {
 
 template <class T>
 struct SquaredDeviation : Sum<T> {
-  using V = VectorOf<T>;
+  using V = native<T>;
   static WS_INLINE V map(V x, V center) { return (x - center) * (x - center); }
   static WS_INLINE T pad(T center) { return center; }
 };
@@ -33,7 +30,7 @@ struct SquaredDeviation : Sum<T> {
 template <class T>
 struct Product {
   using W = T;
-  using V = VectorOf<T>;
+  using V = native<T>;
   static WS_INLINE V none() { return V{} + T{1}; }
   static WS_INLINE V map(V x, V) { return x; }
   static WS_INLINE W pad(W) { return 1; }
@@ -51,7 +48,7 @@ constexpr T kHighest = same_type<T, int64_t> ? static_cast<T>(INT64_MAX)
 template <class T>
 struct Greatest {
   using W = T;
-  using V = VectorOf<T>;
+  using V = native<T>;
   static WS_INLINE V none() { return V{} + kLowest<T>; }
   static WS_INLINE V map(V x, V) { return x; }
   static WS_INLINE W pad(W) { return kLowest<T>; }
@@ -60,7 +57,7 @@ struct Greatest {
 template <class T>
 struct Least {
   using W = T;
-  using V = VectorOf<T>;
+  using V = native<T>;
   static WS_INLINE V none() { return V{} + kHighest<T>; }
   static WS_INLINE V map(V x, V) { return x; }
   static WS_INLINE W pad(W) { return kHighest<T>; }
@@ -70,7 +67,7 @@ struct Least {
 // 1 when one element is not zero.
 template <class T>
 struct AnySet : Greatest<T> {
-  using V = VectorOf<T>;
+  using V = native<T>;
   static WS_INLINE V none() { return V{}; }
   static WS_INLINE V map(V x, V) { return choose(x != 0, V{} + T{1}, V{}); }
   static WS_INLINE T pad(T) { return 0; }
@@ -79,7 +76,7 @@ struct AnySet : Greatest<T> {
 // 1 when one element is zero.
 template <class T>
 struct AnyZero : AnySet<T> {
-  using V = VectorOf<T>;
+  using V = native<T>;
   static WS_INLINE V map(V x, V) { return choose(x == 0, V{} + T{1}, V{}); }
   static WS_INLINE T pad(T) { return 1; }
 };

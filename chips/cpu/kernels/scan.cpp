@@ -14,13 +14,6 @@ WS_KERNELS_BEGIN
 
 constexpr int64_t kScanChunk = 512, kScanPiece = 1 << 16, kScanColumns = 512;
 
-template <class W>
-struct ScanVector {
-  typedef W type __attribute__((vector_size(kVectorBytes)));
-  typedef W loose __attribute__((vector_size(kVectorBytes), aligned(sizeof(W)), may_alias));
-  static constexpr int kCount = kVectorBytes / static_cast<int>(sizeof(W));
-};
-
 struct SumScan {
   static constexpr int kStart = 0;
   template <class V>
@@ -63,9 +56,9 @@ WS_INLINE V last_lane(V v, std::index_sequence<I...>) {
 // Scans n values in place, beginning with `carry` (from the end when reverse); returns the last.
 template <class F, bool Reverse, class W>
 WS_INLINE W scan_chunk(W* x, int64_t n, W carry) {
-  using V = typename ScanVector<W>::type;
-  using U = typename ScanVector<W>::loose;
-  constexpr int L = ScanVector<W>::kCount;
+  using V = native<W>;
+  using U = typename NativeOf<W>::unaligned;
+  constexpr int L = kWidth<W>;
   constexpr auto lanes = std::make_index_sequence<L>();
   const int64_t whole = n / L * L;
   if (Reverse)

@@ -12,10 +12,10 @@ WS_KERNELS_BEGIN
 // Vectors of simd.h for f32, whose exponential takes them; else one register.
 template <class W>
 struct Wide {
-  using V = VectorOf<W>;
-  static constexpr int64_t kCount = Vector<W>::kCount;
-  static WS_INLINE V load(const W* p) { return load_v(p); }
-  static WS_INLINE void store(W* p, V v) { store_v(p, v); }
+  using V = native<W>;
+  static constexpr int64_t kCount = kWidth<W>;
+  static WS_INLINE V load(const W* p) { return load_native(p); }
+  static WS_INLINE void store(W* p, V v) { store_native(p, v); }
   static WS_INLINE V greater(V a, V b) { return choose(a > b, a, b); }
   static WS_INLINE V exp(V x) {
     for (int64_t l = 0; l < kCount; ++l) x[l] = std::exp(x[l]);
