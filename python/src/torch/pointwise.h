@@ -27,7 +27,7 @@ struct PointwiseUse {
   std::string_view alternative_text;
   const PointwiseOp* without[2] = {};  // instead, when operand 1 (or 2) is not given
   int8_t exponent = -1;                // an operand that, as one of these numbers, has its own way
-  std::array<std::pair<double, const PointwiseOp*>, 6> powers{};
+  std::array<std::pair<double, const PointwiseOp*>, 5> powers{};
 };
 
 /// The derivative of an operator of one operand: its first argument is the result's gradient.

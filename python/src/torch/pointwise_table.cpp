@@ -149,16 +149,13 @@ PointwiseUse use_of(const Row& row, const std::string& name) {
   if (ours == "gelu_erf") use.alternative = find("gelu_tanh"), use.alternative_text = "tanh";
   if (ours == "div") use.alternative = find("floor_divide"), use.alternative_text = "floor";
   if (ours == "clamp") use.without[0] = find("clamp_max"), use.without[1] = find("clamp_min");
-  if (name.find("_Scalar") != std::string::npos || name == "pow_.Scalar") {
-    if (ours == "pow") {
-      use.exponent = 1;
-      use.powers = {{{2, find("square")},
-                     {3, find("cube")},
-                     {0.5, find("sqrt")},
-                     {-0.5, find("rsqrt")},
-                     {-1, find("reciprocal")},
-                     {0, nullptr}}};
-    }
+  if (ours == "pow" && (name.find("_Scalar") != std::string::npos || name == "pow_.Scalar")) {
+    use.exponent = 1;
+    use.powers = {{{2, find("square")},
+                   {3, find("cube")},
+                   {0.5, find("sqrt")},
+                   {-0.5, find("rsqrt")},
+                   {-1, find("reciprocal")}}};
   }
   return use;
 }
