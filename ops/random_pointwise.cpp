@@ -13,119 +13,45 @@ namespace wellspring::random_calls {
 namespace {
 
 constexpr Entry kReductions[] = {
-    {"sum",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return {sum(x, c.dims(x.dims()), c.coin())};
-     }},
-    {"mean",
-     [](Choices& c) -> Tensors {
-       const Tensor x = real(c);
-       return {mean(x, c.dims(x.dims()), c.coin())};
-     }},
+    {"sum", [](C c, X x) -> Tensors { return {sum(x, c.dims(x.dims()), c.coin())}; }},
+    {"mean", [](C c, X x) -> Tensors { return {mean(x, c.dims(x.dims()), c.coin())}; }, real},
     {"var_mean",
-     [](Choices& c) -> Tensors {
-       const Tensor x = real(c);
+     [](C c, X x) -> Tensors {
        return list_of(var_mean(x, c.dims(x.dims()), c.below(2), c.coin()));
-     }},
-    {"amax",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return {amax(x, c.dims(x.dims()), c.coin())};
-     }},
-    {"amin",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return {amin(x, c.dims(x.dims()), c.coin())};
-     }},
-    {"any",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return {any(x, c.dims(x.dims()), c.coin())};
-     }},
-    {"all",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return {all(x, c.dims(x.dims()), c.coin())};
-     }},
+     },
+     real},
+    {"amax", [](C c, X x) -> Tensors { return {amax(x, c.dims(x.dims()), c.coin())}; }},
+    {"amin", [](C c, X x) -> Tensors { return {amin(x, c.dims(x.dims()), c.coin())}; }},
+    {"any", [](C c, X x) -> Tensors { return {any(x, c.dims(x.dims()), c.coin())}; }},
+    {"all", [](C c, X x) -> Tensors { return {all(x, c.dims(x.dims()), c.coin())}; }},
     {"argmax",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
+     [](C c, X x) -> Tensors {
        return {argmax(x, c.coin() ? std::optional<int>(c.dim(x.dims())) : std::nullopt, c.coin())};
      }},
-    {"max",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return list_of(max(x, c.dim(x.dims()), c.coin()));
-     }},
-    {"min",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return list_of(min(x, c.dim(x.dims()), c.coin()));
-     }},
+    {"max", [](C c, X x) -> Tensors { return list_of(max(x, c.dim(x.dims()), c.coin())); }},
+    {"min", [](C c, X x) -> Tensors { return list_of(min(x, c.dim(x.dims()), c.coin())); }},
     {"vector_norm",
-     [](Choices& c) -> Tensors {
-       const Tensor x = real(c);
-       return {vector_norm(x, c.below(5), c.dims(x.dims()), c.coin())};
-     }},
-    {"logsumexp",
-     [](Choices& c) -> Tensors {
-       const Tensor x = real(c);
-       return {logsumexp(x, c.dims(x.dims()), c.coin())};
-     }},
-    {"count_nonzero",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return {count_nonzero(x, c.dims(x.dims()))};
-     }},
-    {"softmax",
-     [](Choices& c) -> Tensors {
-       const Tensor x = real(c);
-       return {softmax(x, c.dim(x.dims()))};
-     }},
-    {"log_softmax",
-     [](Choices& c) -> Tensors {
-       const Tensor x = real(c);
-       return {log_softmax(x, c.dim(x.dims()))};
-     }},
-    {"cumsum",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return {cumsum(x, c.dim(x.dims()))};
-     }},
-    {"cummax",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return list_of(cummax(x, c.dim(x.dims())));
-     }},
-    {"cummin",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return list_of(cummin(x, c.dim(x.dims())));
-     }},
-    {"logcumsumexp",
-     [](Choices& c) -> Tensors {
-       const Tensor x = real(c);
-       return {logcumsumexp(x, c.dim(x.dims()))};
-     }},
-    {"sort",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return list_of(sort(x, c.dim(x.dims()), c.coin()));
-     }},
+     [](C c, X x) -> Tensors { return {vector_norm(x, c.below(5), c.dims(x.dims()), c.coin())}; },
+     real},
+    {"logsumexp", [](C c, X x) -> Tensors { return {logsumexp(x, c.dims(x.dims()), c.coin())}; },
+     real},
+    {"count_nonzero", [](C c, X x) -> Tensors { return {count_nonzero(x, c.dims(x.dims()))}; }},
+    {"softmax", [](C c, X x) -> Tensors { return {softmax(x, c.dim(x.dims()))}; }, real},
+    {"log_softmax", [](C c, X x) -> Tensors { return {log_softmax(x, c.dim(x.dims()))}; }, real},
+    {"cumsum", [](C c, X x) -> Tensors { return {cumsum(x, c.dim(x.dims()))}; }},
+    {"cummax", [](C c, X x) -> Tensors { return list_of(cummax(x, c.dim(x.dims()))); }},
+    {"cummin", [](C c, X x) -> Tensors { return list_of(cummin(x, c.dim(x.dims()))); }},
+    {"logcumsumexp", [](C c, X x) -> Tensors { return {logcumsumexp(x, c.dim(x.dims()))}; }, real},
+    {"sort", [](C c, X x) -> Tensors { return list_of(sort(x, c.dim(x.dims()), c.coin())); }},
     {"topk",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return list_of(topk(x, c.below(9), c.dim(x.dims()), c.coin()));
-     }},
+     [](C c, X x) -> Tensors { return list_of(topk(x, c.below(9), c.dim(x.dims()), c.coin())); }},
     {"kthvalue",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
+     [](C c, X x) -> Tensors {
        return list_of(kthvalue(x, c.below(9), c.dim(x.dims()), c.coin()));
      }},
     {"sum out",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c), out = c.tensor(c.coin() ? Shape{0} : c.shape(), c.any_dtype());
+     [](C c, X x) -> Tensors {
+       const Tensor out = c.tensor(c.coin() ? Shape{0} : c.shape(), c.any_dtype());
        NoGrad none;
        return {sum_out(out, x, c.dims(x.dims()), c.coin())};
      }},

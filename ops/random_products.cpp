@@ -40,20 +40,20 @@ Tensors call_convolution(Choices& c) {
 
 constexpr Entry kProducts[] = {
     {"mm",
-     [](Choices& c) -> Tensors {
+     [](C c) -> Tensors {
        const int64_t k = extent(c);
        const DType t = product_dtype(c);
        return {mm(c.tensor({extent(c), k}, t), c.tensor({like(c, k), extent(c)}, t))};
      }},
     {"bmm",
-     [](Choices& c) -> Tensors {
+     [](C c) -> Tensors {
        const int64_t k = extent(c), b = c.below(4);
        const DType t = product_dtype(c);
        return {bmm(c.tensor({b, c.below(20), k}, t),
                    c.tensor({like(c, b), like(c, k), c.below(20)}, t))};
      }},
     {"matmul",
-     [](Choices& c) -> Tensors {
+     [](C c) -> Tensors {
        const DType t = product_dtype(c);
        const Shape a = c.shape(1, 4);
        Shape b = c.broadcastable(a);
@@ -61,32 +61,32 @@ constexpr Entry kProducts[] = {
        return {matmul(c.tensor(a, t), c.tensor(b, t))};
      }},
     {"addmm",
-     [](Choices& c) -> Tensors {
+     [](C c) -> Tensors {
        const int64_t m = extent(c), n = extent(c), k = extent(c);
        const DType t = c.floating();
        return {addmm(c.tensor(c.broadcastable({m, n}), t), c.tensor({m, k}, t),
                      c.tensor({like(c, k), n}, t), c.below(3), c.below(3))};
      }},
     {"linear",
-     [](Choices& c) -> Tensors {
+     [](C c) -> Tensors {
        const int64_t n = extent(c), k = extent(c);
        const DType t = c.floating();
        return {linear(c.tensor({extent(c), k}, t), c.tensor({n, like(c, k)}, t),
                       c.coin() ? c.tensor({n}, t) : Tensor())};
      }},
     {"mv",
-     [](Choices& c) -> Tensors {
+     [](C c) -> Tensors {
        const int64_t k = extent(c);
        const DType t = product_dtype(c);
        return {mv(c.tensor({extent(c), k}, t), c.tensor({like(c, k)}, t))};
      }},
     {"outer",
-     [](Choices& c) -> Tensors {
+     [](C c) -> Tensors {
        const DType t = product_dtype(c);
        return {outer(c.tensor({extent(c)}, t), c.tensor({extent(c)}, t))};
      }},
     {"mm out",
-     [](Choices& c) -> Tensors {
+     [](C c) -> Tensors {
        const int64_t k = extent(c), m = extent(c), n = extent(c);
        const DType t = product_dtype(c);
        const Tensor out = c.tensor(c.coin() ? Shape{m, n} : Shape{0}, c.any_dtype());
@@ -99,30 +99,28 @@ int64_t last(const Tensor& x) { return x.dims() ? x.size(-1) : 1; }
 
 constexpr Entry kNorms[] = {
     {"layer_norm",
-     [](Choices& c) -> Tensors {
-       const Tensor x = real(c, 1);
+     [](C c, X x) -> Tensors {
        return {layer_norm(x, {like(c, last(x))},
                           c.coin() ? c.tensor({last(x)}, c.floating()) : Tensor())};
-     }},
+     },
+     real_of<1>},
     {"rms_norm",
-     [](Choices& c) -> Tensors {
-       const Tensor x = real(c, 1);
+     [](C c, X x) -> Tensors {
        return {rms_norm(x, {like(c, last(x))},
                         c.coin() ? c.tensor({last(x)}, c.floating()) : Tensor(), 0.01)};
-     }},
+     },
+     real_of<1>},
     {"skip_layer_norm",
-     [](Choices& c) -> Tensors {
-       const Tensor x = real(c, 1);
+     [](C c, X x) -> Tensors {
        return {
            skip_layer_norm(x, c.tensor(x.shape(), x.dtype()), {last(x)}, Tensor(), Tensor(), 0.01)};
-     }},
+     },
+     real_of<1>},
     {"group_norm",
-     [](Choices& c) -> Tensors {
-       const Tensor x = real(c, 2);
-       return {group_norm(x, 1 + c.below(3), Tensor(), Tensor(), 0.01)};
-     }},
+     [](C c, X x) -> Tensors { return {group_norm(x, 1 + c.below(3), Tensor(), Tensor(), 0.01)}; },
+     real_of<2>},
     {"cross_entropy_loss",
-     [](Choices& c) -> Tensors {
+     [](C c) -> Tensors {
        const int64_t n = c.below(20), k = 1 + c.below(40);
        static constexpr const char* kHow[] = {"mean", "sum", "none", "some"};
        const Tensor x = c.tensor({n, k}, c.floating()), ids = c.ids({n}, 0, k);
@@ -130,27 +128,25 @@ constexpr Entry kNorms[] = {
            cross_entropy_loss(x, ids, Tensor(), kHow[c.below(10) ? c.below(3) : 3], c.below(3))};
      }},
     {"nll_loss",
-     [](Choices& c) -> Tensors {
+     [](C c) -> Tensors {
        const int64_t n = c.below(20), k = 1 + c.below(40);
        const Tensor x = c.tensor({n, k}, c.floating());
        return {nll_loss(x, c.ids({n}, 0, k), int64_t{1})};
      }},
     {"embedding",
-     [](Choices& c) -> Tensors {
+     [](C c) -> Tensors {
        const int64_t v = 1 + c.below(30);
        const Tensor w = c.tensor({v, c.below(20)}, c.floating());
        return {embedding(w, c.ids(c.shape(), 0, v))};
      }},
     {"dropout",
-     [](Choices& c) -> Tensors {
-       const Tensor x = real(c);
-       return {dropout(x, 0.25 * c.below(5), uint64_t{7}, uint64_t{5})};
-     }},
+     [](C c, X x) -> Tensors { return {dropout(x, 0.25 * c.below(5), uint64_t{7}, uint64_t{5})}; },
+     real},
     {"mse_loss",
-     [](Choices& c) -> Tensors {
-       const Tensor x = real(c);
+     [](C c, X x) -> Tensors {
        return {mse_loss(x, c.tensor(c.broadcastable(x.shape()), x.dtype()))};
-     }},
+     },
+     real},
 };
 }  // namespace
 

@@ -19,8 +19,7 @@ std::vector<int64_t> numbers(Choices& c, int n, int low, int high) {
 
 constexpr Entry kShapes[] = {
     {"permute",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
+     [](C c, X x) -> Tensors {
        std::vector<int> d(x.dims());
        for (int i = 0; i < x.dims(); ++i) d[i] = i;
        for (int i = x.dims() - 1; i > 0; --i) std::swap(d[i], d[c.below(i + 1)]);
@@ -28,59 +27,42 @@ constexpr Entry kShapes[] = {
        return {clone(permute(x, d))};
      }},
     {"transpose",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return {clone(transpose(x, c.dim(x.dims()), c.dim(x.dims())))};
-     }},
+     [](C c, X x) -> Tensors { return {clone(transpose(x, c.dim(x.dims()), c.dim(x.dims())))}; }},
     {"slice",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
+     [](C c, X x) -> Tensors {
        return {clone(slice(x, c.dim(x.dims()), c.below(40) - 20, c.below(40) - 20, c.below(4)))};
      }},
     {"narrow",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return {narrow_copy(x, c.dim(x.dims()), c.below(6), c.below(6))};
-     }},
+     [](C c, X x) -> Tensors { return {narrow_copy(x, c.dim(x.dims()), c.below(6), c.below(6))}; }},
     {"select",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return {clone(select(x, c.dim(x.dims()), c.below(8) - 3))};
-     }},
+     [](C c, X x) -> Tensors { return {clone(select(x, c.dim(x.dims()), c.below(8) - 3))}; }},
     {"reshape",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
+     [](C c, X x) -> Tensors {
        return {reshape(x, c.coin() ? Shape{-1} : Shape{1, -1, 1 + c.below(4)})};
      }},
-    {"flatten",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return {flatten(x, c.dim(x.dims()), c.dim(x.dims()))};
-     }},
+    {"flatten", [](C c, X x) -> Tensors { return {flatten(x, c.dim(x.dims()), c.dim(x.dims()))}; }},
     {"expand",
-     [](Choices& c) -> Tensors {
+     [](C c) -> Tensors {
        const Shape s = c.shape();
        return {clone(expand(c.tensor(c.broadcastable(s), c.any_dtype()), s))};
      }},
     {"squeeze",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
+     [](C c, X x) -> Tensors {
        return {squeeze(x), clone(squeeze(x, c.dim(x.dims())))};
      }},
     {"cat",
-     [](Choices& c) -> Tensors {
+     [](C c) -> Tensors {
        const Shape s = c.shape();
        const int d = c.dim(s.size());
        Tensors parts;
        for (int n = c.below(5); n > 0; --n) {
-         Shape one = s;
-         if (one.size()) one[std::clamp(d < 0 ? d + s.size() : d, 0, s.size() - 1)] = c.below(6);
+         const Shape one = with_extent(s, d, c.below(6));
          parts.push_back(c.tensor(one, c.any_dtype()));
        }
        return {cat(parts, d)};
      }},
     {"stack",
-     [](Choices& c) -> Tensors {
+     [](C c) -> Tensors {
        const Shape s = c.shape(0, 4);
        const DType t = c.any_dtype();
        Tensors parts;
@@ -88,75 +70,57 @@ constexpr Entry kShapes[] = {
        return {stack(parts, c.dim(s.size() + 1))};
      }},
     {"split",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
+     [](C c, X x) -> Tensors {
        Tensors all;
        for (const Tensor& t : split(x, static_cast<int64_t>(c.below(5)), c.dim(x.dims())))
          all.push_back(clone(t));
        return all;
      }},
     {"repeat",
-     [](Choices& c) -> Tensors {
+     [](C c) -> Tensors {
        const Tensor x = c.tensor(c.shape(0, 3), c.any_dtype());
        return {repeat(x, numbers(c, x.dims() + c.below(2), 0, 4))};
      }},
-    {"flip",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return {flip(x, c.dims(x.dims()))};
-     }},
-    {"roll",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return {roll(x, {c.below(40) - 20}, {c.dim(x.dims())})};
-     }},
+    {"flip", [](C c, X x) -> Tensors { return {flip(x, c.dims(x.dims()))}; }},
+    {"roll", [](C c, X x) -> Tensors { return {roll(x, {c.below(40) - 20}, {c.dim(x.dims())})}; }},
     {"constant_pad_nd",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
+     [](C c, X x) -> Tensors {
        return {constant_pad_nd(x, numbers(c, 2 * c.below(x.dims() + 1), -2, 4), c.below(4))};
      }},
     {"pad",
-     [](Choices& c) -> Tensors {
+     [](C c) -> Tensors {
        static constexpr const char* kModes[] = {"reflect", "replicate", "circular"};
        const Tensor x = c.tensor(c.shape(2, 4), c.floating());
        return {pad(x, numbers(c, 2 * (1 + c.below(2)), 0, 4), c.of(kModes))};
      }},
     {"unfold",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
+     [](C c, X x) -> Tensors {
        return {clone(unfold(x, c.dim(x.dims()), c.below(5), c.below(4)))};
      }},
     {"diagonal",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
+     [](C c, X x) -> Tensors {
        return {clone(diagonal(x, c.below(9) - 4, c.dim(x.dims()), c.dim(x.dims())))};
      }},
     {"diag_embed",
-     [](Choices& c) -> Tensors {
+     [](C c) -> Tensors {
        const Tensor x = c.tensor(c.shape(0, 3), c.any_dtype());
        return {diag_embed(x, c.below(5) - 2)};
      }},
-    {"triu",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
-       return {triu(x, c.below(9) - 4)};
-     }},
+    {"triu", [](C c, X x) -> Tensors { return {triu(x, c.below(9) - 4)}; }},
     {"repeat_interleave",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
+     [](C c, X x) -> Tensors {
        return {repeat_interleave(x, static_cast<int64_t>(c.below(4)), c.dim(x.dims()))};
      }},
     {"slice_scatter",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c);
+     [](C c, X x) -> Tensors {
        const int d = c.dim(x.dims());
        const int64_t start = c.below(5), end = c.below(9);
        const Tensor part = slice(x.detach(), d, start, end, 1 + c.below(2));
        return {slice_scatter(x, c.tensor(part.shape(), x.dtype()), d, start, end)};
      }},
     {"copy_",
-     [](Choices& c) -> Tensors {
-       const Tensor x = some(c), y = c.tensor(c.broadcastable(x.shape()), c.any_dtype());
+     [](C c, X x) -> Tensors {
+       const Tensor y = c.tensor(c.broadcastable(x.shape()), c.any_dtype());
        return {copy_(clone(x), y)};
      }},
 };
