@@ -1,8 +1,8 @@
 #pragma once
 // Products of one to four rows with a weight that is stored along K (decoding): bound by reading
-// the weight once. Blocks of 8 x 8 words are transposed in registers, so that each lane adds up one
-// column of C in the order of the register tiles and gets their bits. Include inside kernel sources
-// only.
+// the weight once. Four words of eight rows are transposed in registers, so that each lane adds up
+// one column of C in the order of the register tiles and gets their bits. Include inside kernel
+// sources only.
 
 #include "chips/cpu/kernels/gemm.h"
 #include "chips/cpu/kernels/gemm_pack.h"
@@ -12,11 +12,9 @@ WS_KERNELS_BEGIN
 #if defined(__AVX2__)
 constexpr int64_t kStreamRows = 4;
 constexpr int kWordRows = 8;  // rows of the weight whose words are transposed together
-// Such groups at once. Each sum is a chain of dependent additions, so one row of A needs several to
-// hide their latency. A group's whole cache lines are used before the next group's are touched: of
-// sixteen rows a power of two apart the lines would push one another out of the first cache.
-template <int M>
-constexpr int kGroups = M == 1 ? 2 : 1;
+// How far ahead rows are fetched. Short ones have too little ahead: there the next eight rows are
+// fetched in the order of memory.
+constexpr int64_t kAheadBytes = 256, kShortRowBytes = 3 << 10;
 
 // sum += the elements of one transposed word per lane times their partners in x.
 template <class Op, class In>
@@ -43,90 +41,98 @@ WS_INLINE __m256 add_word(__m256 sum, __m256 word, const float* x) {
   }
 }
 
-// Eight words along K of each of eight rows. `left` elements remain (Whole: at least eight words of
+// Four 32-bit words of memory; past `left` elements zeros (Whole: there are that many).
+template <class In, bool Whole>
+WS_INLINE __m128 four_words(const In* p, int64_t left) {
+  if (Whole) return _mm_loadu_ps(reinterpret_cast<const float*>(p));
+  alignas(16) char padded[16] = {};
+  std::memcpy(padded, p, left * sizeof(In));
+  return _mm_load_ps(reinterpret_cast<const float*>(padded));
+}
+
+// Four words along K of each of eight rows. `left` elements remain (Whole: at least four words of
 // them).
 template <class Op, class In, int M, bool Whole>
 WS_INLINE void stream_words(__m256 (&acc)[M], const In* const* row, int64_t k, int64_t left,
-                            int64_t ahead, const float* x, int64_t x_row) {
+                            const float* x, int64_t x_row) {
   constexpr int kPerWord =
       sizeof(In) == 2 && Op::kStep == 1 ? 2 : 1;  // words of x for one of these
-  __m256 t[8];
-#pragma GCC unroll 8
-  for (int l = 0; l < 8; ++l) {
-    const In* p = row[l] + k;
-    t[l] = raw_words<In, Whole>(p, left);
-    if (Whole) __builtin_prefetch(p + ahead, 0, 2);
+  __m256 t[4], y[4];
+#pragma GCC unroll 4
+  for (int l = 0; l < 4; ++l)
+    t[l] = _mm256_insertf128_ps(_mm256_castps128_ps256(four_words<In, Whole>(row[l] + k, left)),
+                                four_words<In, Whole>(row[l + 4] + k, left), 1);
+#pragma GCC unroll 2
+  for (int l = 0; l < 4; l += 2) {
+    y[l] = _mm256_unpacklo_ps(t[l], t[l + 1]);
+    y[l + 1] = _mm256_unpackhi_ps(t[l], t[l + 1]);
   }
-  transpose8(t);
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    t[2 * i] = _mm256_shuffle_ps(y[i], y[i + 2], 0x44);
+    t[2 * i + 1] = _mm256_shuffle_ps(y[i], y[i + 2], 0xee);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
 #pragma GCC unroll 4
     for (int m = 0; m < M; ++m)
       acc[m] = add_word<Op, In>(acc[m], t[i], x + m * x_row + i * kPerWord);
   }
 }
 
-// Elements [k, k + count) of the rows of all groups: sums[m][row]. x[m] holds the words of row m.
+// Elements [k, end) of eight rows: sums[m][row]. x holds the words of row 0. The next eight rows
+// lie `next` behind these; 0: there are none.
 template <class Op, class In, int M>
-WS_INLINE void stream_block(const In* const* row, int64_t k, int64_t count, int64_t ahead,
-                            const float* x, int64_t x_row, float* sums) {
-  constexpr int G = kGroups<M>;
-  constexpr int64_t kElements = 32 / sizeof(In);  // of eight words in memory
-  __m256 acc[G][M];
-  for (int g = 0; g < G; ++g)
+WS_INLINE void stream_block(const Gemm& g, const In* const* row, int64_t k, int64_t end,
+                            int64_t next, const float* x, int64_t x_row, float* sums) {
+  constexpr int64_t kLine = 64 / sizeof(In), kPiece = kLine / 4;  // of a cache line; of four words
+  constexpr int64_t kAhead = kAheadBytes / sizeof(In);
+  const bool in_order = g.b_col == g.k && g.k * sizeof(In) < kShortRowBytes;
+  const int64_t step = in_order ? kLine : g.b_col;
+  __m256 acc[M];
 #pragma GCC unroll 4
-    for (int m = 0; m < M; ++m) acc[g][m] = _mm256_setzero_ps();
-  const int64_t end = k + count;
-  x += k / Op::kStep;
-  constexpr int64_t kX = kElements / Op::kStep;
-  for (; k + 2 * kElements <= end; k += 2 * kElements, x += 2 * kX)
-#pragma GCC unroll 2
-    for (int g = 0; g < G; ++g) {
-      const In* const* rows = row + g * kWordRows;
-      stream_words<Op, In, M, true>(acc[g], rows, k, kElements, ahead, x, x_row);
-      stream_words<Op, In, M, true>(acc[g], rows, k + kElements, kElements, ahead, x + kX, x_row);
-    }
-  for (; k < end; k += kElements, x += kX)
-#pragma GCC unroll 2
-    for (int g = 0; g < G; ++g) {
-      const In* const* rows = row + g * kWordRows;
-      if (k + kElements <= end)
-        stream_words<Op, In, M, true>(acc[g], rows, k, kElements, ahead, x, x_row);
-      else
-        stream_words<Op, In, M, false>(acc[g], rows, k, end - k, ahead, x, x_row);
-    }
-  for (int g = 0; g < G; ++g)
+  for (int m = 0; m < M; ++m) acc[m] = _mm256_setzero_ps();
+  for (; k + kLine <= end; k += kLine) {
+    const int64_t here = k + kAhead < end || end < g.k ? k + kAhead : k + kAhead - end + next;
+    const In* fetched = row[0] + (in_order ? kWordRows * k + next : here);
+#pragma GCC unroll 8
+    for (int r = 0; r < kWordRows; ++r, fetched += step) __builtin_prefetch(fetched);
 #pragma GCC unroll 4
-    for (int m = 0; m < M; ++m) _mm256_storeu_ps(sums + (m * G + g) * kWordRows, acc[g][m]);
+    for (int64_t at = k; at < k + kLine; at += kPiece)
+      stream_words<Op, In, M, true>(acc, row, at, kPiece, x + at / Op::kStep, x_row);
+  }
+  for (; k + kPiece <= end; k += kPiece)
+    stream_words<Op, In, M, true>(acc, row, k, kPiece, x + k / Op::kStep, x_row);
+  if (k < end) stream_words<Op, In, M, false>(acc, row, k, end - k, x + k / Op::kStep, x_row);
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) _mm256_storeu_ps(sums + m * kWordRows, acc[m]);
 }
 
 // Columns [from, to) of C for M rows.
 template <class Op, class In, class Out, int M>
 __attribute__((noinline)) void stream(const Gemm& g, int64_t block_length, const float* x,
                                       int64_t x_row, const float* bias, int64_t from, int64_t to) {
-  constexpr int kColumns = kWordRows * kGroups<M>;
-  for (int64_t n = from; n < to; n += kColumns) {
-    const int64_t rows = to - n < kColumns ? to - n : kColumns;
-    const In* row[kColumns];
-    for (int64_t l = 0; l < kColumns; ++l)
+  for (int64_t n = from; n < to; n += kWordRows) {
+    const int64_t rows = to - n < kWordRows ? to - n : kWordRows;
+    const In* row[kWordRows];
+    for (int64_t l = 0; l < kWordRows; ++l)
       row[l] = static_cast<const In*>(g.b) + (n + (l < rows ? l : 0)) * g.b_col;
     Out* c = static_cast<Out*>(g.c) + n * g.c_col;
-    alignas(32) float total[M * kColumns], sums[M * kColumns];
+    alignas(32) float total[M * kWordRows], sums[M * kWordRows];
     for (int64_t k = 0; k == 0 || k < g.k; k += block_length) {
-      const int64_t count = g.k - k < block_length ? g.k - k : block_length;
-      // The rows after these are fetched meanwhile, unless they are another tile's.
-      const int64_t ahead = n + 2 * kColumns <= to ? kColumns * g.b_col : 0;
-      stream_block<Op, In, M>(row, k, count, ahead, x, x_row, sums);
-      for (int i = 0; i < M * kColumns; ++i) total[i] = k ? total[i] + sums[i] : sums[i];
+      const int64_t end = g.k - k < block_length ? g.k : k + block_length;
+      const int64_t next = n + 2 * kWordRows > to ? 0 : kWordRows * g.b_col;
+      stream_block<Op, In, M>(g, row, k, end, next, x, x_row, sums);
+      for (int i = 0; i < M * kWordRows; ++i) total[i] = k ? total[i] + sums[i] : sums[i];
       if (k || !g.accumulate) continue;
       if constexpr (sizeof(Out) == 4)
         for (int m = 0; m < M; ++m)
           for (int64_t i = 0; i < rows; ++i)
-            total[m * kColumns + i] = c[m * g.c_row + i * g.c_col] + sums[m * kColumns + i];
+            total[m * kWordRows + i] = c[m * g.c_row + i * g.c_col] + sums[m * kWordRows + i];
     }
     for (int m = 0; m < M; ++m)
       for (int64_t i = 0; i < rows; ++i) {
-        float v = total[m * kColumns + i];
+        float v = total[m * kWordRows + i];
         if (bias) v += bias[n + i];
         c[m * g.c_row + i * g.c_col] = convert(v, c);
       }
