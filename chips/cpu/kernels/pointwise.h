@@ -63,11 +63,19 @@ WS_INLINE void store_row(void* base, int64_t element, R value) {
   }
 }
 
+// A repeated vector is read once: read anew each time it would wait for those of the pending stores
+// whose address has the same lower 12 bits.
 template <class Op, class V, int... Slot>
 void row(const PointwiseRow& given) {
   const PointwiseRow r = given;  // a copy that no store can change
+  V fixed[kPointwiseSlots];
+  bool moves[kPointwiseSlots];
+  ((moves[Slot] = r.step[Slot] != 0, fixed[Slot] = load_row<V>(r.in[Slot], 0)), ...);
+  const auto at = [&](int slot, int64_t i) __attribute__((always_inline)) {
+    return moves[slot] ? load_row<V>(r.in[slot], i) : fixed[slot];
+  };
   for (int64_t i = 0; i < r.n; i += kWidth<ElementOf<V>>)
-    store_row<Op::kTruth, V>(r.out, i, Op::apply(load_row<V>(r.in[Slot], i * r.step[Slot])...));
+    store_row<Op::kTruth, V>(r.out, i, Op::apply(at(Slot, i)...));
 }
 
 #if defined(__AVX2__)
@@ -100,17 +108,24 @@ WS_INLINE vi_native paired_halves(vf_native even, vf_native odd) {
 template <class Op, int... Slot>
 void row_of_halves(const PointwiseRow& given) {
   const PointwiseRow r = given;
+  vi_native fixed[kPointwiseSlots];
+  bool moves[kPointwiseSlots];
+  ((moves[Slot] = r.step[Slot] != 0, fixed[Slot] = load_row<vi_native>(r.in[Slot], 0)), ...);
   // Of a word the lower half is moved up, the upper one masked; a repeated f32 is both.
-  vi_native up[kPointwiseSlots], mask[kPointwiseSlots];
-  ((up[Slot] = vi_native{} + (r.step[Slot] ? 16 : 0)), ...);
-  ((mask[Slot] = vi_native{} + (r.step[Slot] ? static_cast<int32_t>(0xffff0000u) : -1)), ...);
   const auto words = [&](int slot, int64_t i) __attribute__((always_inline)) {
-    return load_row<vi_native>(static_cast<const char*>(r.in[slot]) + i * r.step[slot] * 2, 0);
+    return load_row<vi_native>(static_cast<const char*>(r.in[slot]) + i * 2, 0);
+  };
+  const auto lower = [&](int slot, int64_t i) __attribute__((always_inline)) {
+    return (vf_native)(moves[slot] ? words(slot, i) << 16 : fixed[slot]);
+  };
+  const auto upper = [&](int slot, int64_t i) __attribute__((always_inline)) {
+    return (vf_native)(moves[slot] ? words(slot, i) & static_cast<int32_t>(0xffff0000u)
+                                   : fixed[slot]);
   };
   const auto run = [&]<bool Exact>(std::bool_constant<Exact>) __attribute__((always_inline)) {
     for (int64_t i = 0; i < r.n; i += kVectorBytes / 2) {
-      const auto even = Op::apply((vf_native)(words(Slot, i) << up[Slot])...);
-      const auto odd = Op::apply((vf_native)(words(Slot, i) & mask[Slot])...);
+      const auto even = Op::apply(lower(Slot, i)...);
+      const auto odd = Op::apply(upper(Slot, i)...);
       if constexpr (Op::kTruth) {
         const vi_native both = ((vi_native)even & 0xffff) | ((vi_native)odd << 16);
         store_row<true, vs_native>(r.out, i, (vs_native)both);

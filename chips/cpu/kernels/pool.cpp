@@ -12,9 +12,9 @@
 
 WS_KERNELS_BEGIN
 
-// A plane's values, row-major, in the thread's memory.
+// A plane's values, row-major: where they lie, or in the thread's memory.
 template <class W>
-W* read_plane(const View& x, int64_t image, int64_t channel, int slot) {
+const W* read_plane(const View& x, int64_t image, int64_t channel, int slot) {
   const int64_t height = x.shape[2], width = x.shape[3];
   W* plane =
       static_cast<W*>(cpu::scratch(slot, static_cast<size_t>(height * width + 1) * sizeof(W)));
@@ -22,6 +22,8 @@ W* read_plane(const View& x, int64_t image, int64_t channel, int slot) {
   const auto size = static_cast<int64_t>(size_of(x.dtype));
   const char* from =
       static_cast<const char*>(x.data) + (image * x.strides[0] + channel * x.strides[1]) * size;
+  if (x.strides[2] == width * x.strides[3])  // one row of all
+    return load(from, x.strides[3], height * width, plane);
   for (int64_t i = 0; i < height; ++i) {
     W* to = plane + i * width;
     const W* row = load(from + i * x.strides[2] * size, x.strides[3], width, to);
@@ -59,9 +61,11 @@ void max_pool(const Call& call) {
   const auto* columns = static_cast<const int64_t*>(call.in[2].data);
   const int64_t height = y.shape[2], width = y.shape[3], across = x.shape[3];
   with_wide("max_pool", x.dtype, [&]<class W>(W) {
+    const bool as_it_lies = y.dtype == (sizeof(W) == 8 ? DType::f64 : DType::f32);
     each_plane(x, height * width * 8, [&](int64_t plane, int64_t image, int64_t channel) {
       const W* v = read_plane<W>(x, image, channel, 0);
-      W* best = empty_plane<W>(height * width, 1);
+      W* best = as_it_lies ? static_cast<W*>(y.data) + plane * height * width
+                           : empty_plane<W>(height * width, 1);
       int64_t* at = places + plane * height * width;
       for (int64_t i = 0; i < height; ++i)
         for (int64_t j = 0; j < width; ++j) {
@@ -73,7 +77,7 @@ void max_pool(const Call& call) {
               if (const W w = v[a * across + b]; w > top || w != w) top = w, place = a * across + b;
           best[i * width + j] = top, at[i * width + j] = place;
         }
-      write_plane(y, plane, best);
+      if (!as_it_lies) write_plane(y, plane, best);
     });
   });
 }
