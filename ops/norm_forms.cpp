@@ -17,7 +17,7 @@
 namespace wellspring {
 namespace {
 
-KernelRef kGroup("group_norm"), kGroupBackward("group_norm_backward");
+KernelRef kGroup("group_norm"), kGroupBackward("group_norm_backward"), kBatch("batch_norm");
 
 using List = std::vector<int64_t>;
 
@@ -248,6 +248,20 @@ Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias,
     throw Error(Fault::usage, str(op, ": without training it needs running_mean and running_var"));
   const int64_t channels = x.size(1);
   const DType type = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  // Without a derivative one pass; a chip without that kernel composes it too.
+  if (!training && is_fused(x) && x.device().is_cpu() && x.numel() &&
+      !should_record({&x, &weight, &bias})) {
+    const auto of = [&](const char* name, const Tensor& t, double missing) {
+      return packed(as_vector(op, name, t, channels, missing, type, x.device()));
+    };
+    const Tensor in = packed(x), y = Tensor::empty(x.shape(), x.dtype(), x.device());
+    const Shape flat{x.size(0), channels, x.numel() / (x.size(0) * channels)};
+    launch(kBatch, {reshape(y, flat)},
+           {reshape(in, flat), of("weight", weight, 1), of("bias", bias, 0),
+            of("running_mean", running_mean, 0), of("running_var", running_var, 1)},
+           {eps});
+    return y;
+  }
   Shape across{channels};
   std::vector<int> dims = {0};
   for (int d = 2; d < x.dims(); ++d) across.push_back(1), dims.push_back(d);

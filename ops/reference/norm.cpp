@@ -90,6 +90,19 @@ void group_norm(const Call& call) {
 }
 WS_REFERENCE("group_norm", group_norm);
 
+void batch_norm(const Call& call) {
+  const Values x(call.in[0]), weight(call.in[1]), bias(call.in[2]), mean(call.in[3]),
+      variance(call.in[4]);
+  const Groups g(x, 1);
+  Values y(x.shape);
+  for (int64_t i = 0; i < x.size(); ++i) {
+    const int64_t c = g.channel(i);
+    y[i] = (x[i] - mean[c]) / std::sqrt(variance[c] + call.attr[0].f) * weight[c] + bias[c];
+  }
+  y.write(call.out[0]);
+}
+WS_REFERENCE("batch_norm", batch_norm);
+
 void group_norm_backward(const Call& call) {
   const Values dy(call.in[0]), x(call.in[1]), weight(call.in[2]), stats(call.in[3]);
   const Groups g(x, call.attr[0].i);

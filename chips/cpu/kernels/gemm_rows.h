@@ -59,9 +59,11 @@ WS_INLINE void stream_words(__m256 (&acc)[M], const In* const* row, int64_t k, i
       sizeof(In) == 2 && Op::kStep == 1 ? 2 : 1;  // words of x for one of these
   __m256 t[4], y[4];
 #pragma GCC unroll 4
-  for (int l = 0; l < 4; ++l)
-    t[l] = _mm256_insertf128_ps(_mm256_castps128_ps256(four_words<In, Whole>(row[l] + k, left)),
-                                four_words<In, Whole>(row[l + 4] + k, left), 1);
+  for (int l = 0; l < 4; ++l) {
+    const __m128 low = four_words<In, Whole>(row[l] + k, left),
+                 high = four_words<In, Whole>(row[l + 4] + k, left);
+    t[l] = _mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1);
+  }
 #pragma GCC unroll 2
   for (int l = 0; l < 4; l += 2) {
     y[l] = _mm256_unpacklo_ps(t[l], t[l + 1]);

@@ -1,7 +1,9 @@
-// Group normalisation of packed x [N, C, L].
-//   "group_norm"           out {y, stats [N groups, {mean, rstd}]}, in {x, weight, bias}, attr
-//   {groups, eps} "group_norm_backward"  out {dx, dweight, dbias}, in {dy, x, weight, stats}, attr
-//   {groups}
+// Group normalisation of packed x [N, C, L], and that by given statistics.
+//   "group_norm"           out {y, stats [N groups, {mean, rstd}]}, in {x, weight, bias},
+//                          attr {groups, eps}
+//   "group_norm_backward"  out {dx, dweight, dbias}, in {dy, x, weight, stats}, attr {groups}
+//   "batch_norm"           out y, in {x, weight, bias, mean, variance}, attr eps; mean and variance
+//                          f32 [C]
 // weight, bias and their gradients are f32 [C]. A tile is one group of one image; what each adds to
 // the gradients of the weights is kept apart and added in the order of the images.
 
@@ -115,5 +117,27 @@ void group_norm_backward(const Call& call) {
   }
 }
 WS_KERNEL("group_norm_backward", group_norm_backward)
+
+void batch_norm(const Call& call) {
+  const Rows x = packed_rows("batch_norm", call.in[0]), y = packed_rows("batch_norm", call.out[0]);
+  const float* of[4];  // weight, bias, mean, variance
+  for (int i = 0; i < 4; ++i) of[i] = static_cast<const float*>(call.in[i + 1].data);
+  const int64_t channels = call.in[0].shape[1];
+  float* factors = static_cast<float*>(cpu::scratch(7, (2 * channels + 1) * sizeof(float)));
+  for (int64_t c = 0; c < channels; ++c) {
+    const float scale = 1.0f / std::sqrt(of[3][c] + static_cast<float>(call.attr[0].f)) * of[0][c];
+    factors[2 * c] = scale, factors[2 * c + 1] = of[1][c] - of[2][c] * scale;
+  }
+  each_row(x.count, x.width, [&](int64_t row) {
+    const float scale = factors[2 * (row % channels)], shift = factors[2 * (row % channels) + 1];
+    const auto run = [&](auto* from, auto* to) {
+      each_vector(x.width, [&](int64_t i, int m) {
+        store_n(to + i, load_n(from + i, m) * scale + shift, m);
+      });
+    };
+    x.half ? run(x.halves(row), y.halves(row)) : run(x.floats(row), y.floats(row));
+  });
+}
+WS_KERNEL("batch_norm", batch_norm)
 
 WS_KERNELS_END
