@@ -113,7 +113,31 @@ WS_INLINE vf vsqrt(vf x) {
 #endif
 }
 
-// Lanes added in a fixed tree.
+// The lanes made one in a fixed tree: those eight places apart, then four, two, one.
+#if defined(__AVX2__)
+template <class F, class G>
+WS_INLINE float fold_lanes(vf v, F of_eight, G of_four) {
+#if defined(__AVX512F__)
+  const __m256 low = _mm512_castps512_ps256((__m512)v), high = _mm512_extractf32x8_ps((__m512)v, 1);
+#else
+  const __m256 low = (__m256)v.part[0], high = (__m256)v.part[1];
+#endif
+  const __m256 x = of_eight(low, high);
+  __m128 y = of_four(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  y = of_four(y, _mm_movehl_ps(y, y));
+  return _mm_cvtss_f32(of_four(y, _mm_movehdup_ps(y)));
+}
+WS_INLINE float sum_lanes(vf v) {
+  return fold_lanes(
+      v, [](__m256 a, __m256 b) { return _mm256_add_ps(a, b); },
+      [](__m128 a, __m128 b) { return _mm_add_ps(a, b); });
+}
+WS_INLINE float max_lanes(vf v) {  // a > b ? a : b
+  return fold_lanes(
+      v, [](__m256 a, __m256 b) { return _mm256_max_ps(a, b); },
+      [](__m128 a, __m128 b) { return _mm_max_ps(a, b); });
+}
+#else
 WS_INLINE float sum_lanes(vf v) {
   alignas(64) float x[kLanes];
   store(x, v);
@@ -128,6 +152,7 @@ WS_INLINE float max_lanes(vf v) {
     for (int i = 0; i < w; ++i) x[i] = x[i] > x[i + w] ? x[i] : x[i + w];
   return x[0];
 }
+#endif
 
 // exp within 2 ulp over the normal range; exp(-inf) = 0, overflow gives inf, NaN stays. Cody-Waite
 // reduction by ln 2 and a degree-6 polynomial.
