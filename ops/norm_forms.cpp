@@ -248,17 +248,17 @@ Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias,
     throw Error(Fault::usage, str(op, ": without training it needs running_mean and running_var"));
   const int64_t channels = x.size(1);
   const DType type = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  const auto of = [&](const char* name, const Tensor& t, double missing) {
+    return as_vector(op, name, t, channels, missing, type, x.device());
+  };
   // Without a derivative one pass; a chip without that kernel composes it too.
   if (!training && is_fused(x) && x.device().is_cpu() && x.numel() &&
       !should_record({&x, &weight, &bias})) {
-    const auto of = [&](const char* name, const Tensor& t, double missing) {
-      return packed(as_vector(op, name, t, channels, missing, type, x.device()));
-    };
     const Tensor in = packed(x), y = Tensor::empty(x.shape(), x.dtype(), x.device());
     const Shape flat{x.size(0), channels, x.numel() / (x.size(0) * channels)};
     launch(kBatch, {reshape(y, flat)},
-           {reshape(in, flat), of("weight", weight, 1), of("bias", bias, 0),
-            of("running_mean", running_mean, 0), of("running_var", running_var, 1)},
+           {reshape(in, flat), packed(of("weight", weight, 1)), packed(of("bias", bias, 0)),
+            packed(of("running_mean", running_mean, 0)), packed(of("running_var", running_var, 1))},
            {eps});
     return y;
   }
@@ -266,7 +266,7 @@ Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias,
   std::vector<int> dims = {0};
   for (int d = 2; d < x.dims(); ++d) across.push_back(1), dims.push_back(d);
   const auto at = [&](const char* name, const Tensor& t, double missing) {
-    return reshape(as_vector(op, name, t, channels, missing, type, x.device()), across);
+    return reshape(of(name, t, missing), across);
   };
   Tensor mean, variance;
   if (training) {

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -235,6 +236,23 @@ TEST(Functions, HaveTheLimitsOfTheStandard) {
   EXPECT_EQ(one(exp, -inf), 0);
   EXPECT_EQ(one(round, 2.5f), 2);
   EXPECT_EQ(one(round, 8388609.0f), 8388609.0f);
+}
+
+TEST(Pointwise, ClampOfEveryKindOfNumber) {
+  const float inf = std::numeric_limits<float>::infinity(),
+              nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> kinds = {nan, inf, -inf, 0, 1, -2.5};
+  for (float x : kinds)
+    for (float low : kinds)
+      for (float high : kinds) {
+        const auto of = [](float v) { return Tensor::full({3}, v); };
+        const float got = clamp(of(x), of(low), of(high)).to_vector<float>()[0];
+        const float want = std::isnan(x) || std::isnan(low) || std::isnan(high)
+                               ? nan
+                               : std::min(std::max(x, low), high);
+        EXPECT_TRUE(std::isnan(want) ? std::isnan(got) : got == want)
+            << x << " in " << low << " to " << high << " is " << got << ", not " << want;
+      }
 }
 
 }  // namespace
