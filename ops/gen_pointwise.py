@@ -5,7 +5,7 @@ import sys
 
 PARTS = 8
 DEVICE_PARTS = 32  # programs of the device chips: one is compiled as a whole
-KEYS = {"args", "value", "grad", "type", "masks", "params", "doc", "aten", "forms", "alias"}
+KEYS = {"args", "value", "grad", "type", "masks", "params", "doc", "aten", "forms", "alias", "special"}
 FUNCTIONS = set("exp exp2 expm1 log log1p sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh "
                 "erf erfc erfinv lgamma digamma hypot fmod floor_quotient floor_rest copysign sigmoid sqrt abs floor "
                 "ceil trunc round pow isinf isfinite gelu_tanh_slope "
@@ -44,6 +44,7 @@ def expand(path, table):
                   masks=line.get("masks", "").split(), params=line.get("params", {}),
                   form_names=line.get("forms", ["in_place", "out"]),
                   alias=line.get("alias", "").split())
+        op["special"] = line.get("special")
         check_names(path, op)
         if op["type"] == "integer" and op["grads"]:
             sys.exit(f"{path}: {name}: integers have no gradient")
@@ -210,12 +211,18 @@ def kernel(op, backward):
                  for a, g in zip(op["args"], op["grads"])]
     else:
         parts = [loops(op, name + "_value", op["value"], False)]
+    special = ""
+    if op["special"] and not backward:
+        number, value = op["special"]
+        definition, rows = loops(op, name + "_special", value, False)
+        parts[0] = (parts[0][0] + definition, parts[0][1])
+        special = f", {number}, {rows}"
     truth = "true" if op["type"] == "bool" and not backward else "false"
     inputs = len(slots_of(op, backward)) - len(op["params"])
     return ("".join(d for d, _ in parts) +
             f"constexpr Pointwise k_{name}{{\"{name}\", {inputs}, {len(op['params'])}, "
             f"{len(parts)}, {truth},\n    {{" +
-            ",\n     ".join(r for _, r in parts) + "}};\n"
+            ",\n     ".join(r for _, r in parts) + f"}}{special}}};\n"
             f"void run_{name}(const Call& call) {{ run_pointwise(call, k_{name}); }}\n"
             f"WS_KERNEL(\"{name}\", run_{name})\n\n")
 

@@ -210,6 +210,16 @@ TEST(Functions, AreAccurateOverTheWholeRange) {
             1);
 }
 
+TEST(Functions, DigammaIsRightBesideItsPoles) {
+  for (const float x : {-0.0001f, -0.9999f, -1.0001f, -2.99999f, -7.001f, -0.5f, -3.3f}) {
+    double sum = 0, y = x;  // by the recurrence, to where there are no poles
+    for (; y < 1; ++y) sum -= 1 / y;
+    const double want = sum + digamma(Tensor::full({1}, y, DType::f64)).item();
+    const double got = digamma(Tensor::full({1}, x)).item();
+    EXPECT_LT(std::abs(got - want), 1e-6 * std::abs(want) + 1e-6) << x;
+  }
+}
+
 TEST(Functions, HaveTheLimitsOfTheStandard) {
   const float inf = INFINITY, nan = NAN;
   const float bases[] = {0, -0.0f, 1, -1, 2, -2, 0.5f, -0.5f, inf, -inf, nan};

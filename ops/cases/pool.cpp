@@ -42,6 +42,16 @@ WS_CASES(max_pool2d_with_indices) {
                return {y, at};
              })
         .no_gradient();
+  for (DType t : {DType::f32, DType::bf16})
+    for (int64_t stride : {1, 2, 3})  // rows that fill vectors, and ends that do not
+      cases
+          .add(std::string(name_of(t)) + " wide, stride " + std::to_string(stride),
+               {random_input({1, 2, 6, 75}, t, Fill::odd)},
+               [=](const Tensors& in) -> Tensors {
+                 const auto [y, at] = max_pool2d_with_indices(in[0], {2, 3}, {stride}, {1}, {1, 2});
+                 return {y, at};
+               })
+          .no_gradient();
 }
 WS_CASES(max_pool2d) {
   add_images(cases, {2, 3, 8, 9}, [](const Tensor& x) -> Tensors { return {max_pool2d(x, {2})}; });

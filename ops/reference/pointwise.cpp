@@ -31,7 +31,7 @@ double digamma(double x) {
   if (x == 0) return -1 / x;
   if (x < 0) {
     if (x == std::floor(x)) return NAN;
-    return digamma(1 - x) - M_PI / std::tan(M_PI * (x - std::trunc(x)));
+    return digamma(1 - x) - M_PI / std::tan(M_PI * (x - std::round(x)));
   }
   double sum = 0;
   for (; x < 1000; ++x) sum -= 1 / x;

@@ -35,6 +35,7 @@ struct Place {
 
 struct Plan {
   const Pointwise* kernel;
+  const PointwiseResultLoop* loops;  // of its results
   RowType type;
   int64_t element, number;  // bytes of an element that rows read, and of a repeated one
   DType native, native_out;
@@ -43,6 +44,7 @@ struct Plan {
   bool stream[3] = {};
   uint32_t slots = 0;  // that wanted results read
   bool by_rows = false;
+  bool whole_rows = false;  // a chunk is a row, read and written where it lies
   int64_t chunk, chunks_per_row, chunks, chunks_per_tile;
   alignas(64) char numbers[kPointwiseSlots][64];  // repeated, for slots that are numbers
   alignas(64) char one[64];  // ones, for places past the end: a division by them does no harm
@@ -173,7 +175,7 @@ void choose_narrow(Plan& plan, const Call& call) {
   for (int o = 0; o < k.outs; ++o) {
     const Place& p = plan.place[k.ins + o];
     if (!p.data) continue;
-    if (!k.loops[o].row[type] || !near(p, 1)) return;
+    if (!plan.loops[o].row[type] || !near(p, 1)) return;
     if (p.dtype != (k.truth ? DType::boolean : first->dtype)) return;
   }
   if (type == kRowI32)
@@ -212,8 +214,17 @@ void cut(Plan& plan) {
   const int64_t length = plan.by_rows ? row : s.total;
   plan.chunks_per_row = (length + plan.chunk - 1) / plan.chunk;
   plan.chunks = plan.chunks_per_row * (s.total / length);
+  plan.whole_rows = plan.by_rows && s.dims > 1 && !buffers && plan.chunks_per_row == 1;
   const int64_t usual = length < plan.chunk ? length : plan.chunk;
   plan.chunks_per_tile = kTile / usual ? kTile / usual : 1;
+}
+
+// Whether the last input is the number for which the kernel has a loop of its own.
+bool is_special(const Plan& plan, const Call& call) {
+  const Pointwise& k = *plan.kernel;
+  if (!k.special.row[plan.type] || call.in[k.ins - 1].defined()) return false;
+  const Attr& number = call.attr[call.attrs - 1];
+  return (run_type(plan.type) == 2 ? static_cast<double>(number.i) : number.f) == k.number;
 }
 
 void make_plan(Plan& plan, const Call& call) {
@@ -227,11 +238,12 @@ void make_plan(Plan& plan, const Call& call) {
            : compute == DType::f64 ? kRowF64
                                    : kRowI64,
            compute);
+  plan.loops = is_special(plan, call) ? &k.special : k.loops;
   int lead = -1;
   for (int o = k.outs - 1; o >= 0; --o) {
     if (!call.out[o].defined()) continue;
-    lead = o, plan.slots |= k.loops[o].slots;
-    if (!k.loops[o].row[plan.type]) refuse(plan, "does not compute in this dtype");
+    lead = o, plan.slots |= plan.loops[o].slots;
+    if (!plan.loops[o].row[plan.type]) refuse(plan, "does not compute in this dtype");
   }
   if (lead < 0) refuse(plan, "called without a result");
   for (int t = 0; t < tensors; ++t) {
@@ -320,6 +332,16 @@ struct Buffers {
   alignas(64) char tail[kPointwiseSlots][64], tail_out[64];
 };
 
+// Fills a vector with an element, as rows of the plan read it.
+void repeat_element(const Plan& plan, const Place& p, const char* from, char* to) {
+  int64_t value = 0;
+  if (p.dtype != plan.native || plan.type == kRowBf16) {
+    read_run(run_type(plan.type), &value, from, p.dtype, 0, 1);
+    from = reinterpret_cast<const char*>(&value);
+  }
+  repeat(to, from, plan.number);
+}
+
 // Points a slot of the row at the chunk's values.
 void fetch(const Plan& plan, const Chunk& c, int slot, Buffers& b, PointwiseRow& row) {
   const Place* p = slot < plan.kernel->ins && plan.place[slot].data ? &plan.place[slot] : nullptr;
@@ -331,13 +353,7 @@ void fetch(const Plan& plan, const Chunk& c, int slot, Buffers& b, PointwiseRow&
   const int last = plan.space.dims - 1;
   const int64_t stride = p->strides[last];
   if (repeats(plan, *p)) {
-    const char* from = address(plan, *p, c.index);
-    int64_t value = 0;
-    if (p->dtype != plan.native || plan.type == kRowBf16) {
-      read_run(run_type(plan.type), &value, from, p->dtype, 0, 1);
-      from = reinterpret_cast<const char*>(&value);
-    }
-    repeat(b.one[slot], from, plan.number);
+    repeat_element(plan, *p, address(plan, *p, c.index), b.one[slot]);
     row.in[slot] = b.one[slot];
     return;
   }
@@ -378,7 +394,7 @@ void result(const Plan& plan, const Chunk& c, int o, PointwiseRow& row, Buffers&
   const Place& p = plan.place[plan.kernel->ins + o];
   const int64_t stride = p.strides[plan.space.dims - 1];
   const bool near = p.linear || (plan.by_rows && stride == 1);
-  const PointwiseResultLoop& loop = plan.kernel->loops[o];
+  const PointwiseResultLoop& loop = plan.loops[o];
   char* there = p.linear ? p.data + c.linear * p.size : address(plan, p, c.index);
   if (near && p.dtype == plan.native_out && !plan.stream[o]) {
     row.out = there;
@@ -398,6 +414,41 @@ void result(const Plan& plan, const Chunk& c, int o, PointwiseRow& row, Buffers&
   });
 }
 
+// Whole rows where they lie: between two of them only addresses change.
+void run_whole_rows(const Plan& plan, int64_t first, int64_t end, Buffers& b) {
+  const Pointwise& k = *plan.kernel;
+  const int last = plan.space.dims - 1;
+  Chunk c = chunk_at(plan, first);
+  PointwiseRow row{};
+  char* at[kMostTensors] = {};
+  for (int s = 0; s < kPointwiseSlots; ++s)
+    if (plan.slots >> s & 1) fetch(plan, c, s, b, row);
+  int moving[kMostTensors], count = 0;
+  for (int t = 0; t < k.ins + k.outs; ++t) {
+    const Place& p = plan.place[t];
+    if (p.data && !(t < k.ins && p.single)) moving[count++] = t;
+  }
+  for (int64_t i = first; i < end; ++i) {
+    const bool anew = i == first || c.index[last - 1] == 0;
+    for (int m = 0; m < count; ++m) {
+      const int t = moving[m];
+      const Place& p = plan.place[t];
+      at[t] = anew ? address(plan, p, c.index) : at[t] + p.strides[last - 1] * p.size;
+      if (t >= k.ins) continue;
+      if (row.step[t])
+        row.in[t] = at[t];
+      else
+        repeat_element(plan, p, at[t], b.one[t]);
+    }
+    for (int o = 0; o < k.outs; ++o) {
+      if (!plan.place[k.ins + o].data) continue;
+      row.out = at[k.ins + o];
+      compute(plan, plan.loops[o], row, c.n, b);
+    }
+    for (int d = last - 1; d >= 0 && ++c.index[d] == plan.space.shape[d]; --d) c.index[d] = 0;
+  }
+}
+
 WS_KERNELS_END
 
 WS_SHARED_BEGIN
@@ -412,6 +463,7 @@ void run_pointwise(const Call& call, const Pointwise& kernel) {
     Buffers buffers;
     const int64_t first = tile * plan.chunks_per_tile, after = first + plan.chunks_per_tile,
                   end = after < plan.chunks ? after : plan.chunks;
+    if (plan.whole_rows) return run_whole_rows(plan, first, end, buffers);
     Chunk chunk = chunk_at(plan, first);
     PointwiseRow row{};
     for (int64_t i = first; i < end; advance(plan, chunk, ++i)) {

@@ -36,6 +36,8 @@ struct Pointwise {
   int ins, params, outs;
   bool truth;  // rows give bytes 0 and 1
   PointwiseResultLoop loops[3];
+  double number = 0;                 // where the last input is this number, the one result
+  PointwiseResultLoop special = {};  // by this loop, when there is one
 };
 void run_pointwise(const Call& call, const Pointwise& kernel);
 
@@ -74,6 +76,7 @@ void row(const PointwiseRow& given) {
   const auto at = [&](int slot, int64_t i) __attribute__((always_inline)) {
     return moves[slot] ? load_row<V>(r.in[slot], i) : fixed[slot];
   };
+#pragma GCC unroll 2
   for (int64_t i = 0; i < r.n; i += kWidth<ElementOf<V>>)
     store_row<Op::kTruth, V>(r.out, i, Op::apply(at(Slot, i)...));
 }

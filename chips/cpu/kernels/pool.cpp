@@ -9,6 +9,7 @@
 
 #include "chips/cpu/kernels/convert.h"
 #include "chips/cpu/kernels/planes.h"
+#include "chips/cpu/native.h"
 
 WS_KERNELS_BEGIN
 
@@ -54,12 +55,90 @@ void with_wide(const char* kernel, DType t, F&& f) {
     f(float{});
 }
 
+// Windows first..end-1 of a row of results have the same columns, each `step` further.
+struct Regular {
+  int64_t first = 0, end = 0, step = 0;
+};
+// Those around the middle: at the ends padding may cut windows short.
+Regular regular_windows(const int64_t* columns, int64_t count) {
+  if (count < 2) return {};
+  const auto follows = [&](int64_t j, int64_t step) {
+    const int64_t *before = columns + 3 * (j - 1), *c = columns + 3 * j;
+    return c[0] - before[0] == step && c[1] - before[1] == step && c[2] == before[2];
+  };
+  const int64_t middle = count / 2, step = columns[3 * middle] - columns[3 * middle - 3];
+  if (!follows(middle, step)) return {};
+  Regular r{middle - 1, middle + 1, step};
+  while (r.first > 0 && follows(r.first, step)) --r.first;
+  while (r.end < count && follows(r.end, step)) ++r.end;
+  return r;
+}
+
+// Elements p[0], p[step], p[2 step], ...: nothing after the last one is read.
+WS_INLINE native<float> load_every(const float* p, int64_t step) {
+  constexpr int n = kWidth<float>;
+  if (step == 1) return load_native(p);
+  if (step == 2) {
+    const native<float> low = load_native(p), high = load_native(p + n - 1);
+#if defined(__AVX512F__)
+    return __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29,
+                                   31);
+#elif defined(__AVX2__)
+    return __builtin_shufflevector(low, high, 0, 2, 4, 6, 9, 11, 13, 15);
+#else
+    return __builtin_shufflevector(low, high, 0, 2, 5, 7);
+#endif
+  }
+  native<float> v;
+  for (int l = 0; l < n; ++l) v[l] = p[l * step];
+  return v;
+}
+
+// One row of regular windows by vectors, rows `r` of the plane v: from `first` on, as far as they
+// fill vectors; returns where that ends. Places fit i32.
+int64_t max_of_windows(const float* v, int64_t across, const int64_t* r, const int64_t* columns,
+                       const Regular& windows, float* best, int64_t* at) {
+  constexpr int n = kWidth<float>;
+  native<int32_t> lane;
+  for (int l = 0; l < n; ++l) lane[l] = static_cast<int32_t>(l * windows.step);
+  int64_t j = windows.first;
+  for (; j + n <= windows.end; j += n) {
+    const int64_t* c = columns + 3 * j;
+    native<float> top = native<float>{} - __builtin_inff();
+    native<int32_t> place = lane + static_cast<int32_t>(r[0] * across + c[0]);
+    for (int64_t a = r[0]; a < r[1]; a += r[2])
+      for (int64_t b = c[0]; b < c[1]; b += c[2]) {
+        const native<float> w = load_every(v + a * across + b, windows.step);
+        const native<int32_t> take = (w > top) | (w != w);
+        top = take ? w : top;
+        place = take ? lane + static_cast<int32_t>(a * across + b) : place;
+      }
+    store_native(best + j, top);
+    for (int l = 0; l < n; ++l) at[j + l] = place[l];
+  }
+  return j;
+}
+
+template <class W>
+WS_INLINE void max_of_window(const W* v, int64_t across, const int64_t* r, const int64_t* c,
+                             W* best, int64_t* at) {
+  int64_t place = r[0] * across + c[0];
+  W top = static_cast<W>(-__builtin_inf());
+  for (int64_t a = r[0]; a < r[1]; a += r[2])
+    for (int64_t b = c[0]; b < c[1]; b += c[2])
+      if (const W w = v[a * across + b]; w > top || w != w) top = w, place = a * across + b;
+  *best = top, *at = place;
+}
+
 void max_pool(const Call& call) {
   const View &y = call.out[0], &x = call.in[0];
   auto* places = static_cast<int64_t*>(call.out[1].data);
   const auto* rows = static_cast<const int64_t*>(call.in[1].data);
   const auto* columns = static_cast<const int64_t*>(call.in[2].data);
   const int64_t height = y.shape[2], width = y.shape[3], across = x.shape[3];
+  const Regular regular =
+      x.shape[2] * across <= INT32_MAX ? regular_windows(columns, width) : Regular{};
+  const bool by_vectors = regular.end - regular.first >= kWidth<float>;
   with_wide("max_pool", x.dtype, [&]<class W>(W) {
     const bool as_it_lies = y.dtype == (sizeof(W) == 8 ? DType::f64 : DType::f32);
     each_plane(x, height * width * 8, [&](int64_t plane, int64_t image, int64_t channel) {
@@ -67,17 +146,20 @@ void max_pool(const Call& call) {
       W* best = as_it_lies ? static_cast<W*>(y.data) + plane * height * width
                            : empty_plane<W>(height * width, 1);
       int64_t* at = places + plane * height * width;
-      for (int64_t i = 0; i < height; ++i)
-        for (int64_t j = 0; j < width; ++j) {
-          const int64_t *r = rows + 3 * i, *c = columns + 3 * j;
-          int64_t place = r[0] * across + c[0];
-          W top = static_cast<W>(-__builtin_inf());
-          for (int64_t a = r[0]; a < r[1]; a += r[2])
-            for (int64_t b = c[0]; b < c[1]; b += c[2])
-              if (const W w = v[a * across + b]; w > top || w != w) top = w, place = a * across + b;
-          best[i * width + j] = top, at[i * width + j] = place;
-        }
-      if (!as_it_lies) write_plane(y, plane, best);
+      for (int64_t i = 0; i < height; ++i, best += width, at += width) {
+        const int64_t* r = rows + 3 * i;
+        int64_t j = 0;
+        const auto up_to = [&](int64_t end) {
+          for (; j < end; ++j) max_of_window(v, across, r, columns + 3 * j, best + j, at + j);
+        };
+        if constexpr (sizeof(W) == 4)
+          if (by_vectors) {
+            up_to(regular.first);
+            j = max_of_windows(v, across, r, columns, regular, best, at);
+          }
+        up_to(width);
+      }
+      if (!as_it_lies) write_plane(y, plane, best - height * width);
     });
   });
 }
