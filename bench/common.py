@@ -168,6 +168,7 @@ class Bench:
             arguments(parser)
         self.args = parser.parse_args()
         self.threads = self.args.threads
+        self.limits = None  # limits(rows): what holds a row back, by its name
         self.budget, self.count = (0.1, 1) if self.args.quick else (0.3, 5)
         if "torch" in sys.modules or importlib.util.find_spec("torch"):
             os.environ.setdefault("OMP_NUM_THREADS", str(self.threads))
@@ -242,6 +243,10 @@ class Bench:
             rows = [new.pop(r["what"], r) for r in old["rows"]] + list(new.values())
             versions = {**old["versions"], **versions}
             roofs = {**old["machine"].get("roofs", {}), **roofs}
+        for row in rows:
+            row.pop("limit", None)
+        for what, limit in (self.limits(rows) if self.limits else {}).items():
+            next(r for r in rows if r["what"] == what)["limit"] = limit
         return {"machine": {"processor": processor(), "cores": os.cpu_count(), "memory_gb": memory_gb(),
                             **({"roofs": roofs} if roofs else {})},
                 "date": datetime.date.today().isoformat(), "versions": versions, "rows": rows}
@@ -271,4 +276,8 @@ def table(result):
         lines += [f"Roofs measured in the same run (GF/s, GB/s): {roofs}.", ""]
     lines += ["| " + " | ".join(KEYS) + " |", "|" + "---|" * len(KEYS)]
     lines += ["| " + " | ".join(cell(row.get(k)) for k in KEYS) + " |" for row in result["rows"]]
+    limited = [row for row in result["rows"] if row.get("limit")]
+    if limited:
+        lines += ["", "## What holds them back", "", "| what | roof_share | limit |", "|---|---|---|"]
+        lines += [f"| {row['what']} | {cell(row['roof_share'])} | {row['limit']} |" for row in limited]
     return "\n".join(lines) + "\n"

@@ -84,7 +84,7 @@ OPERATORS = {
     "addcdiv": (lambda m, x: m.addcdiv(x.a, x.b, x.b, 0.5), lambda m, x: m.addcdiv(x.a, x.b, x.b, value=0.5), 3),
     "gelu_and_mul": (lambda m, x: m.gelu_and_mul(x.a, x.b), lambda m, x: m.gelu(x.a) * x.b, 3),
     "silu_and_mul": (lambda m, x: m.silu_and_mul(x.a, x.b), lambda m, x: m.silu(x.a) * x.b, 3),
-    "dropout": (lambda m, x: m.native_dropout(x.a, 0.25)[0], lambda m, x: m.dropout(x.a, 0.25, True), 2),
+    "dropout": (lambda m, x: m.native_dropout(x.a, 0.25)[0], lambda m, x: m.dropout(x.a, 0.25, True), (2, 1)),
     "multinomial 8": same(1, lambda m, x: m.multinomial(x.a, 8, True)),
     **{f"{n} {d}": same(1, lambda m, x, n=n, d=d: getattr(m, n)(x.a, d)) for d in (-1, 0)
        for n in ("sum", "mean", "amax", "amin", "argmax", "argmin", "logsumexp")},
@@ -204,6 +204,45 @@ def inputs(shape, kind):
     return x, y
 
 
+# Operators that the roofs say little of, and why; of the others the same call in the caches says it.
+LIMITS = {
+    "index_select 1": "one element from each line of the source: lines are read whole",
+    "gather 0": "one element from each line of the source: lines are read whole",
+    "gather 1": "indices of 8 bytes; elements in random order within a row",
+    "scatter 1": "indices of 8 bytes; elements in random order within a row",
+    "embedding": "whole rows in random order: each begins anew",
+    "index_put": "whole rows in random order: each begins anew",
+    "masked_select": "counts first, then moves: the mask is read twice",
+    "nonzero": "counts first, then writes: the mask is read twice",
+    "sort": "n log n comparisons",
+    "multinomial 8": "sums all weights before it draws",
+    "mse_loss": "two passes: the terms, then their sum",
+    "transpose": "one side goes by columns: a page for each row",
+    "softmax 0": "by strips of columns: a page for each row", "log_softmax 0": "by strips of columns: a page for each row",
+    "argmax 0": "keeps value and place of each column", "argmin 0": "keeps value and place of each column",
+    "nll_loss": "one element of each row: a line for four bytes",
+    "randn_like": "Philox and Box-Muller for each element", "rand_like": "Philox: ten rounds for four numbers",
+    "bernoulli": "Philox: ten rounds for four numbers", "dropout": "Philox: ten rounds for four numbers",
+}
+
+
+def limits(rows):
+    """Of each row below 0.8 of the roof what limits it: arithmetic, where it is as slow in the caches (1024 squared)."""
+    found = {}
+    by_name = {row["what"]: row for row in rows}
+    for what, row in by_name.items():
+        if row["roof_share"] is None or row["roof_share"] >= 0.8 or row["unit"] != "GB/s":
+            continue
+        name = what.split(" f32 [")[0].split(" bf16 [")[0]
+        shape = what[what.index("["):what.index("]") + 1]
+        near = by_name.get(what.replace(shape, "[1024, 1024]"))
+        if near and near["ours"] < 1.25 * row["ours"]:
+            found[what] = f"arithmetic: {near['ours']} GB/s in the caches"
+        else:
+            found[what] = LIMITS.get(name, "") + (f" ({near['ours']} GB/s in the caches)" if near else "") or "not known"
+    return found
+
+
 RANDOM = ("rand_like", "randn_like", "bernoulli", "dropout", "multinomial 8")
 
 
@@ -288,6 +327,7 @@ def main():
     sys.path.insert(0, os.path.join(bench.args.build, "python"))
     global ours
     import wellspring as ours
+    bench.limits = limits
     cases = [(bench.threads, tuple(map(int, shape.split("x")))) for shape in bench.args.shapes.split(",")]
     if not TUNED and bench.threads > 1:
         cases.append((1, (1024, 1024)))

@@ -106,6 +106,11 @@ struct SoftmaxWork {
         f(r * n, buffer, buffer + stride, buffer + 2 * stride);
     });
   }
+  // Fetches the strip's row some turns ahead: its rows lie too far apart for the processor to guess.
+  WS_INLINE void ahead(const char* base, int64_t at, int64_t size, int64_t width) const {
+    const char* p = base + (at + 12 * inner) * size;
+    for (int64_t k = 0; k < width * size; k += 64) __builtin_prefetch(p + k);
+  }
   // Strips of columns: f(at, width, buffers of n x kStrip).
   static constexpr int64_t kStrip = 64;
   template <class F>
@@ -132,6 +137,9 @@ void softmax_row(const SoftmaxWork<W>& w, int64_t at, W* a, W* b) {
   for_vectors<W>(
       w.n, kNone<W>, nullptr, [&](V v) { return top = Wide<W>::greater(v, top); }, x);
   const W shift = Wide<W>::greatest(top);
+  // The next row comes while this one is computed; one that is widened first has been read by then.
+  const char* next = w.in[0] + (at + w.n) * w.in_size[0];
+  const int64_t step = w.in_size[0] == sizeof(W) ? Wide<W>::kCount * w.in_size[0] : 0;
   // Sums of blocks, so that the error does not grow with the length of the row.
   V total{};
   for (int64_t k = 0; k < w.n; k += kFoldRow) {
@@ -141,6 +149,8 @@ void softmax_row(const SoftmaxWork<W>& w, int64_t at, W* a, W* b) {
         [&](V v) {
           const V e = Wide<W>::exp(v - shift);
           sum += e;
+          __builtin_prefetch(next, 0, 2);
+          next += step;
           return e;
         },
         x + k);
@@ -168,6 +178,7 @@ void softmax_strip(const SoftmaxWork<W>& w, int64_t at, int64_t width, W* a) {
   for (int64_t k = 0; k < padded; k += L)
     Wide<W>::store(top + k, V{} + kNone<W>), Wide<W>::store(sum + k, V{});
   for (int64_t r = 0; r < w.n; ++r) {
+    w.ahead(w.in[0], at + r * w.inner, w.in_size[0], width);
     const W* x = w.row(0, at + r * w.inner, width, row);
     W* copy = a + r * S;
     std::memcpy(copy, x, static_cast<size_t>(width) * sizeof(W));
@@ -231,6 +242,7 @@ void backward_strip(const SoftmaxWork<W>& w, int64_t at, int64_t width, W* a, W*
     for (int64_t r = group; r < w.n && r < group + 64; ++r) {
       W* const copies[2] = {a + r * S, b + r * S};
       for (int k = 0; k < 2; ++k) {
+        w.ahead(w.in[k], at + r * w.inner, w.in_size[k], width);
         const W* x = w.row(k, at + r * w.inner, width, row);
         std::memcpy(copies[k], x, static_cast<size_t>(width) * sizeof(W));
         for (int64_t l = width; l < padded; ++l) copies[k][l] = 0;
