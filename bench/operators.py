@@ -220,6 +220,8 @@ LIMITS = {
     "transpose": "one side goes by columns: a page for each row",
     "softmax 0": "by strips of columns: a page for each row", "log_softmax 0": "by strips of columns: a page for each row",
     "argmax 0": "keeps value and place of each column", "argmin 0": "keeps value and place of each column",
+    **dict.fromkeys(("cumsum 0", "sum 0", "mean 0", "amax 0", "amin 0", "logsumexp 0"), "by strips of columns: a page for each row"),
+    **dict.fromkeys(("var -1", "var_mean -1", "var_mean 0"), "reads twice: the mean, then the deviations from it"),
     "nll_loss": "one element of each row: a line for four bytes",
     "randn_like": "Philox and Box-Muller for each element", "rand_like": "Philox: ten rounds for four numbers",
     "bernoulli": "Philox: ten rounds for four numbers", "dropout": "Philox: ten rounds for four numbers",
@@ -238,8 +240,10 @@ def limits(rows):
         near = by_name.get(what.replace(shape, "[1024, 1024]"))
         if near and near["ours"] < 1.25 * row["ours"]:
             found[what] = f"arithmetic: {near['ours']} GB/s in the caches"
+        elif near and near["ours"] * row["roof_share"] < row["ours"]:  # less than the roof
+            found[what] = f"arithmetic, {near['ours']} GB/s in the caches, and waiting for memory"
         else:
-            found[what] = LIMITS.get(name, "") + (f" ({near['ours']} GB/s in the caches)" if near else "") or "not known"
+            found[what] = LIMITS.get(name, "not known") + (f" ({near['ours']} GB/s in the caches)" if near else "")
     return found
 
 
