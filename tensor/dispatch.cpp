@@ -1,5 +1,8 @@
 #include "tensor/dispatch.h"
 
+#include <tuple>
+#include <utility>
+
 #include "base/error.h"
 #include "base/text.h"
 #include "base/time.h"
@@ -47,7 +50,10 @@ KernelEntry& entry_of(KernelTable& table, const char* name) {
   return entry;
 }
 
+thread_local bool t_no_stand_ins = false;
+
 KernelEntry& stand_in(const char* name) {
+  if (t_no_stand_ins) throw Error(Fault::usage, str("the CPU's kernel '", name, "' is switched off"));
   std::lock_guard lock(kernel_tables().mutex);
   if (KernelEntry* entry = reference_entry(name)) return *entry;
   throw Error(Fault::usage,
@@ -71,7 +77,47 @@ bool is_off_for(const KernelEntry& entry, const Call& call) {
   return shapes && shapes->contains(shapes_of(call));
 }
 
+// The CPU's kernel for a call, or what stands in for it.
+std::pair<KernelEntry*, Kernel> on_cpu(const KernelRef& kernel, const Call& call) {
+  KernelEntry* entry = &kernel.on(0);
+  const Kernel found = entry->kernel.load(std::memory_order_relaxed);
+  if (found && !is_off_for(*entry, call)) [[likely]]
+    return {entry, found};
+  WS_CHECK(entry->own, str("the CPU has no kernel '", kernel.name(), "'"));
+  KernelEntry& other = stand_in(kernel.name());
+  return {&other, other.own};
+}
+
+// A tensor on a view's memory, which outlives it.
+Tensor tensor_on(const View& v) {
+  if (!v.defined()) return Tensor();
+  int64_t last = 0;
+  bool empty = false;
+  for (int d = 0; d < v.dims; ++d) {
+    empty |= v.shape[d] == 0;
+    last += (v.shape[d] - 1) * v.strides[d];
+  }
+  const auto dims = static_cast<size_t>(v.dims);
+  const std::shared_ptr<const void> theirs(std::shared_ptr<const void>(), v.data);
+  return Tensor::wrap(v.data, {empty ? 0 : last + 1}, v.dtype, theirs)
+      .as_strided(Shape(std::span(v.shape, dims)), Shape(std::span(v.strides, dims)), 0);
+}
+
 }  // namespace
+
+NoStandIns::NoStandIns(bool on) : before_(std::exchange(t_no_stand_ins, on)) {}
+NoStandIns::~NoStandIns() { t_no_stand_ins = before_; }
+
+void launch(const KernelRef& kernel, const Call& call) {
+  const auto [entry, found] = on_cpu(kernel, call);
+  entry->hits.fetch_add(1, std::memory_order_relaxed);
+  if (!watching.load(std::memory_order_relaxed)) [[likely]]
+    return found(call);
+  std::vector<Tensor> outs, ins;
+  for (int i = 0; i < call.outs; ++i) outs.push_back(tensor_on(call.out[i]));
+  for (int i = 0; i < call.ins; ++i) ins.push_back(tensor_on(call.in[i]));
+  run_watched(kernel.name(), *entry, found, call, outs, ins, Device{});
+}
 
 HostCopies::HostCopies(std::span<const Tensor> out, std::span<const Tensor> in, bool always) {
   std::map<Storage*, int> uses;
@@ -168,13 +214,15 @@ void launch(const KernelRef& kernel, std::span<const Tensor> outs, std::span<con
     }
   WS_CHECK(first, str(kernel.name(), ": no tensor given"));
   const Device device = first->device();
-  KernelEntry* entry = &kernel.on(device.chip);
-  Kernel found = entry->kernel.load(std::memory_order_relaxed);
   Call call;
   call.out = views, call.outs = static_cast<int>(outs.size());
   call.in = views + outs.size(), call.ins = static_cast<int>(ins.size());
   call.attr = attrs.data(), call.attrs = static_cast<int>(attrs.size());
+  KernelEntry* entry;
+  Kernel found;
   if (!device.is_cpu()) {
+    entry = &kernel.on(device.chip);
+    found = entry->kernel.load(std::memory_order_relaxed);
     call.queue = chips()[device.chip].queue(device.index);
     if (!found || (entry->takes && !entry->takes(call)) || is_off_for(*entry, call)) {
       entry->on_cpu.fetch_add(1, std::memory_order_relaxed);
@@ -184,10 +232,8 @@ void launch(const KernelRef& kernel, std::span<const Tensor> outs, std::span<con
     }
     for (const Tensor& t : outs)
       if (t.defined()) t.storage()->queue = call.queue;
-  } else if (!found || is_off_for(*entry, call)) [[unlikely]] {
-    WS_CHECK(entry->own, str("the CPU has no kernel '", kernel.name(), "'"));
-    entry = &stand_in(kernel.name());
-    found = entry->own;
+  } else {
+    std::tie(entry, found) = on_cpu(kernel, call);
   }
   entry->hits.fetch_add(1, std::memory_order_relaxed);
   if (watching.load(std::memory_order_relaxed)) [[unlikely]]

@@ -65,6 +65,22 @@ void launch(const KernelRef& kernel, std::initializer_list<Tensor> outs,
 void launch(const KernelRef& kernel, std::span<const Tensor> outs, std::span<const Tensor> ins,
             std::span<const Attr> attrs);
 
+/// The same on views of CPU memory that is another library's.
+void launch(const KernelRef& kernel, const Call& call);
+
+/// Scope of the calling thread in which nothing stands in for a CPU kernel that is off: launch()
+/// throws Error(Fault::usage) before anything has run.
+class NoStandIns {
+ public:
+  explicit NoStandIns(bool on = true);
+  ~NoStandIns();
+  NoStandIns(const NoStandIns&) = delete;
+  NoStandIns& operator=(const NoStandIns&) = delete;
+
+ private:
+  bool before_;
+};
+
 /// The set of kernels that stands in for CPU kernels that are off (ops/reference registers it).
 void set_stand_ins(const std::vector<NamedKernel>& (*table)());
 /// That set; empty when nothing registered one.

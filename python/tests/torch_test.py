@@ -5,6 +5,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 import warnings
@@ -373,10 +374,11 @@ class Switches(unittest.TestCase):
             self.assertEqual((self.ran("mm"), self.ran("exp")), (1, 0))
             with wt.use(exclude=["mm"]):
                 x.mm(x)
-                self.assertEqual(self.ran("mm"), 0)
+                self.assertEqual(self.ran("mm"), 1)
             x.mm(x)
-            self.assertEqual(self.ran("mm"), 1)
+            self.assertEqual(self.ran("mm"), 2)
         wt.enable(exclude=["softmax", "add*"])
+        wt.reset()
         names = set(wt.counts())
         self.assertFalse({n for n in names if "softmax" in n and "log" not in n or n.startswith("aten::add")})
         self.assertIn("aten::mm", names)
@@ -391,8 +393,93 @@ class Switches(unittest.TestCase):
         self.assertNotEqual(torch._C._dispatch_dump("aten::mm"), before["aten::mm"])
         wt.disable()
         self.assertEqual({n: torch._C._dispatch_dump(n) for n in before}, before)
+        wt.reset()
+        torch.ones(4, 4).mm(torch.ones(4, 4)).exp()
         self.assertEqual(wt.counts(), {})
         self.assertNotIn(wt.VARIABLE, os.environ)
+
+    def test_scopes_nest(self):
+        x = random(4, 4)
+        wt.reset()
+        wt.enable(exclude=["exp"], random=True)
+        with wt.use(exclude=["softmax"]):
+            x.exp(), x.softmax(-1), x.mm(x), torch.empty(9).uniform_()
+        self.assertEqual([self.ran(n) for n in ("exp", "_softmax", "mm", "uniform_")], [0, 0, 1, 1])
+        self.assertIn("excluded: exp", wt.report())
+        wt.disable()
+        self.assertEqual(self.ran("mm"), 1)  # what ran is still known
+        self.assertIn("aten::mm", wt.report())
+        wt.reset()
+        self.assertTrue(wt.report().startswith("no operator of ours was called"))
+
+    def test_names_that_users_write(self):
+        x, y = random(1, 2, 8, 8), random(2, 8)
+        calls = {"matmul": lambda: y @ y.t(), "linear": lambda: F.linear(y, y), "aten::softmax": lambda: y.softmax(-1),
+                 "scaled_dot_product_attention": lambda: F.scaled_dot_product_attention(x, x, x),
+                 "max_pool2d": lambda: F.max_pool2d(x, 2), "conv2d": lambda: F.conv2d(x, random(2, 2, 3, 3)),
+                 "cross_entropy": lambda: F.cross_entropy(y, torch.tensor([1, 2])), "interpolate": lambda: F.interpolate(x, scale_factor=2)}
+        for name, call in calls.items():
+            wt.reset()
+            with wt.use(include=[name]):
+                call()
+            self.assertGreater(sum(c["ours"] for c in wt.counts().values()), 0, name)
+        with self.assertRaisesRegex(ValueError, r"no operator 'lstm'; wellspring.torch.operators\(\) lists them"):
+            wt.enable(include=["lstm"])
+
+    def test_seeds_reach_random_operators(self):
+        def draws():
+            torch.manual_seed(7)
+            first = torch.empty(4).uniform_()
+            with wt.use(exclude=["softmax"]):  # begins no sequence anew
+                return first, torch.empty(4).uniform_()
+        seeding = torch.manual_seed
+        wt.enable(random=True)
+        (a, b), (c, d) = draws(), draws()
+        self.assertTrue(torch.equal(a, c) and torch.equal(b, d) and not torch.equal(a, b))
+        self.assertEqual(self.ran("uniform_"), 4)
+        wt.disable()
+        self.assertIs(torch.manual_seed, seeding)
+
+    SCRIPT = """
+import sys, torch, wellspring.torch as wt
+torch.manual_seed(0)
+x = torch.randn(8, 8)
+wt.enable()
+y = (torch.nn.functional.layer_norm(x, [8], torch.ones(8), torch.zeros(8)) @ x).softmax(-1) + x.sum()
+y += 1
+print(wt.counts()["aten::_softmax"]["ours"], wt.counts()["aten::_softmax"]["pytorch"], y.sum().item())
+"""
+
+    def script(self, **environment):
+        return subprocess.run([sys.executable, "-c", self.SCRIPT], capture_output=True, text=True, env={
+            **os.environ, "PYTHONPATH": os.path.join(peers.BUILD, "python"), **environment})
+
+    def test_switches_from_outside(self):
+        import json
+        plain, hits = self.script(), self.script(WELLSPRING_HITS="json", WELLSPRING_SHADOW="2")
+        self.assertTrue(plain.stdout.startswith("1 0 "), plain.stderr)
+        seen = json.loads(hits.stderr[hits.stderr.index("{"):])
+        kernels = {k["kernel"] for k in seen["hits"]}
+        self.assertTrue({"softmax", "layer_norm", "matmul", "add"} <= kernels, kernels)
+        self.assertTrue({"softmax", "layer_norm", "matmul"} <= {k["kernel"] for k in seen["shadow"]}, seen["shadow"])
+        without = self.script(WELLSPRING_KERNELS="exclude softmax add")
+        self.assertTrue(without.stdout.startswith("0 1 "), without.stderr)  # the call is PyTorch's
+        self.assertAlmostEqual(float(without.stdout.split()[2]), float(plain.stdout.split()[2]), places=3)
+        wrong = self.script(WELLSPRING_KERNELS="exclude sofmax")
+        self.assertNotEqual(wrong.returncode, 0)
+        self.assertIn("softmax", wrong.stderr.splitlines()[-1])
+
+    def test_bisect_finds_the_operator(self):
+        with tempfile.TemporaryDirectory() as folder:
+            script, out = os.path.join(folder, "script.py"), os.path.join(folder, "softmax")
+            with open(script, "w") as f:
+                f.write(self.SCRIPT + f"open({out!r}, 'w').write(str(wt.counts()['aten::_softmax']['ours']))")
+            done = subprocess.run(
+                [os.path.join(peers.BUILD, "bin", "wellspring"), "ops", "bisect", "--no-shapes", "--json", "--test",
+                 f"grep -q 0 {out}", "--", sys.executable, script], capture_output=True, text=True,
+                env={**os.environ, "PYTHONPATH": os.path.join(peers.BUILD, "python")})
+        self.assertIn("cpu:softmax", done.stdout, done.stderr)
+        self.assertNotIn("cpu:layer_norm", done.stdout)
 
     def test_random_only_when_asked(self):
         def draw():

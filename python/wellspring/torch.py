@@ -7,6 +7,10 @@
     wt.report()                                    # which operator, how often by whom
     wt.disable()                                   # PyTorch as it was
 
+Which kernels run can also be said from outside: WELLSPRING_HITS, WELLSPRING_SHADOW and WELLSPRING_KERNELS work as for
+every program, and `wellspring ops bisect -- python script.py` finds the one to blame. A kernel that is off there leaves
+the call to PyTorch.
+
 A kernel is put on the operators that PyTorch dispatches on the CPU. What it does not take (another dtype, a
 layout, a mask) goes to PyTorch's own kernel, which stays underneath; report() counts both. Switches hold for
 the whole process, and for its children: forked ones have them, and a new Python that imports this module takes
@@ -15,6 +19,7 @@ them from the environment (WELLSPRING_TORCH). Random operators stay PyTorch's un
 
 import difflib
 import fnmatch
+import functools
 import json
 import os
 import sys
@@ -39,6 +44,22 @@ _load()
 _RANDOM = dict(_inside.names())  # every operator: whether it draws random numbers
 
 
+# Names that PyTorch's users write, of operators that PyTorch composes of others before it dispatches.
+ALIASES = {
+    "matmul": "mm addmm bmm baddbmm mv addmv dot",
+    "linear": "mm addmm bmm baddbmm mv addmv",
+    "einsum": "mm addmm bmm baddbmm mv addmv dot sum",
+    "scaled_dot_product_attention": "_scaled_dot_product_flash_attention_for_cpu*",
+    "dropout": "native_dropout bernoulli",
+    "max_pool1d": "max_pool2d_with_indices", "max_pool2d": "max_pool2d_with_indices",
+    "conv1d": "convolution", "conv2d": "convolution", "conv3d": "convolution",
+    "cross_entropy": "log_softmax nll_loss_forward nll_loss_backward cross_entropy*",
+    "interpolate": "upsample_*",
+    "adaptive_avg_pool1d": "_adaptive_avg_pool2d*", "adaptive_avg_pool2d": "_adaptive_avg_pool2d*",
+    "clip": "clamp", "log_softmax": "_log_softmax*", "embedding": "embedding* index_select",
+}
+
+
 def _spellings(name):
     """Names under which a user may mean "aten::_softmax_backward_data" or "aten::add_.Tensor"."""
     plain = name.removeprefix("aten::")
@@ -57,11 +78,13 @@ def _select(include, exclude, random):
     """Full names of what the lists mean. A name covers all its overloads, forms in place and derivatives."""
     spelled = {name: _spellings(name) for name in _RANDOM}
 
-    def matching(pattern):
-        found = {n for n, s in spelled.items() if any(fnmatch.fnmatchcase(x, pattern) for x in s)}
+    def matching(name):
+        patterns = ALIASES.get(name.removeprefix("aten::"), "").split() + [name, name.removeprefix("aten::")]
+        found = {n for n, s in spelled.items() if any(fnmatch.fnmatchcase(x, p) for x in s for p in patterns)}
         if not found:
-            near = difflib.get_close_matches(pattern, {x for s in spelled.values() for x in s}, 1)
-            raise ValueError(f"no operator '{pattern}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+            near = difflib.get_close_matches(name, {x for s in spelled.values() for x in s}.union(ALIASES), 1, 0.8)
+            raise ValueError(f"no operator '{name}'" + (f"; did you mean '{near[0]}'?" if near else
+                                                         "; wellspring.torch.operators() lists them"))
         return found
 
     wanted = set(_RANDOM) if include is None else set().union(*map(matching, include))
@@ -75,8 +98,7 @@ def _apply(settings):
     wanted = _select(settings["include"], settings["exclude"], settings["random"]) if settings else set()
     _inside.remove([name for name in _RANDOM if name not in wanted])
     _inside.install(sorted(wanted))
-    if settings and settings["random"]:
-        _core.manual_seed(torch.initial_seed() % 2**64)
+    _follow_seeds(bool(settings and settings["random"]))
     _inside.keep_memory(bool(settings and settings["keep_memory"]))
     _state = settings
     if settings:
@@ -85,11 +107,29 @@ def _apply(settings):
         os.environ.pop(VARIABLE, None)
 
 
+_manual_seed = torch.manual_seed
+
+
+@functools.wraps(_manual_seed)
+def _seed_both(seed):
+    _core.manual_seed(int(seed) % 2**64)
+    return _manual_seed(seed)
+
+
+def _follow_seeds(on):
+    """While random operators are ours, torch.manual_seed() seeds their generator, too."""
+    if on and torch.manual_seed is not _seed_both:
+        _core.manual_seed(torch.initial_seed() % 2**64)
+        torch.manual_seed = torch.random.manual_seed = _seed_both
+    elif not on and torch.manual_seed is _seed_both:
+        torch.manual_seed = torch.random.manual_seed = _manual_seed
+
+
 def enable(include=None, exclude=(), *, random=False, keep_memory=True):
     """Turns kernels on: of all operators, or of `include`, without `exclude`; names or patterns ("add*").
 
-    random: random operators, too; they draw from Wellspring's generator, which begins with PyTorch's seed here
-    (wellspring.manual_seed() later), so the numbers are others than PyTorch's. keep_memory: the C library
+    random: random operators, too; they draw from Wellspring's generator, which torch.manual_seed() seeds from now on,
+    so the numbers are others than PyTorch's, but as reproducible. keep_memory: the C library
     keeps freed memory for the next tensor instead of giving it back, which makes large tensors much cheaper."""
     for names in (include, exclude):
         if isinstance(names, str):
@@ -104,17 +144,22 @@ def disable():
 
 
 class use:
-    """A scope: `with wt.use(include=[...], exclude=[...]):`. On leaving it, what held before holds again."""
+    """A scope: `with wt.use(include=[...], exclude=[...]):`. On leaving it, what held before holds again.
 
-    def __init__(self, include=None, exclude=(), *, random=False, keep_memory=True):
+    With `include`, these operators alone, without `exclude`; else what is on (all, if nothing is), without `exclude`.
+    random and keep_memory stay as they are unless given."""
+
+    def __init__(self, include=None, exclude=(), *, random=None, keep_memory=None):
         self._arguments = (include, exclude, random, keep_memory)
 
     def __enter__(self):
-        self._before = _state
+        self._before = before = _state
         include, exclude, random, keep_memory = self._arguments
-        if include is None and _state and _state["include"] is not None:
-            include = _state["include"]
-        enable(include, exclude, random=random, keep_memory=keep_memory)
+        if before and include is None and not isinstance(exclude, str):
+            include, exclude = before["include"], [*before["exclude"], *(exclude or ())]
+        inherited = lambda given, key, otherwise: given if given is not None else before[key] if before else otherwise
+        enable(include, exclude, random=inherited(random, "random", False),
+               keep_memory=inherited(keep_memory, "keep_memory", True))
         return self
 
     def __exit__(self, *_):
@@ -128,7 +173,7 @@ def is_enabled():
 
 def counts():
     """{operator: {"ours": calls, "pytorch": calls, "seconds": in ours, "pytorch_seconds": in PyTorch's}} since the
-    start or reset(); seconds while timing() is on. "aten::mm SparseCPU": calls of tensors that are none of ours."""
+    start or reset(), also of those that are off by now; seconds while timing() is on. "aten::mm SparseCPU": calls of tensors that are none of ours."""
     return {name: {"ours": ours, "pytorch": theirs, "seconds": seconds, "pytorch_seconds": theirs_seconds}
             for name, ours, theirs, seconds, theirs_seconds in _inside.counters()}
 
@@ -157,6 +202,13 @@ def _compiled_loops():
     return getattr(metrics, "generated_kernel_count", None)
 
 
+class Report(str):
+    """The table as a text. In a notebook it is empty, for report() has printed it."""
+
+    def __repr__(self):
+        return ""
+
+
 def report(as_json=False, most_shapes=4):
     """What ran since the start: a table (returned, and printed unless as_json) of the operators that were called,
     with their most expensive shapes where timing() was on."""
@@ -165,7 +217,7 @@ def report(as_json=False, most_shapes=4):
         return json.dumps({"enabled": is_enabled(), "settings": _state, "operators": rows, "shapes": by_shape,
                            "compiled_loops": loops,
                            "kernels": [dict(zip(("kernel", "chip", "ran", "calls"), r)) for r in _core.kernel_hits()]})
-    lines = [f"{'operator':56} {'wellspring':>10} {'pytorch':>10} {'seconds':>9} {'pytorch':>9}"]
+    lines = [f"{'operator':56} {'wellspring':>10} {'pytorch':>10} {'seconds':>9} {'(pytorch)':>9}"]
     for name, c in sorted(rows.items(), key=lambda r: -(r[1]["ours"] + r[1]["pytorch"])):
         lines.append(f"{name:56} {c['ours']:>10} {c['pytorch']:>10} {c['seconds']:>9.3f} {c['pytorch_seconds']:>9.3f}")
         seen = sorted(by_shape.get(name, {}).items(), key=lambda s: (-s[1]["seconds"], -s[1]["pytorch"]))
@@ -173,11 +225,15 @@ def report(as_json=False, most_shapes=4):
             lines.append(f"    {text[:52]:52} {s['ours']:>10} {s['pytorch']:>10} {s['seconds']:>9.3f}")
         if len(seen) > most_shapes:
             lines.append(f"    and {len(seen) - most_shapes} other shapes")
+    if not rows:
+        lines = ["no operator of ours was called"]
     if loops:
         lines.append(f"torch.compile made {loops} loops, which stay its own; its external calls are counted above")
-    text = "\n".join(lines) if rows or loops else "no operator of ours was called"
+    if _state and _state["exclude"]:
+        lines.append(f"excluded: {', '.join(_state['exclude'])}")
+    text = "\n".join(lines)
     print(text)
-    return text
+    return Report(text)
 
 
 if os.environ.get(VARIABLE):

@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "python/src/module.h"
 #include "python/src/torch/use.h"
+#include "tensor/switches.h"
 
 namespace wellspring::python {
 namespace {
@@ -34,6 +35,16 @@ std::map<std::string, void*>& installed() {
   return all;
 }
 
+// What was counted of operators while they were installed.
+std::map<std::string, torch_bridge::Counters>& counted_before() {
+  static auto& all = *new std::map<std::string, torch_bridge::Counters>;
+  return all;
+}
+torch_bridge::Counters sum(const torch_bridge::Counters& a, const torch_bridge::Counters& b) {
+  return {a.ours + b.ours, a.theirs + b.theirs, a.seconds + b.seconds,
+          a.theirs_seconds + b.theirs_seconds};
+}
+
 void load_bridge(const std::string& path) {
   void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library)
@@ -43,6 +54,7 @@ void load_bridge(const std::string& path) {
   if (!get || get()->version != torch_bridge::kBridgeVersion)
     throw Error(Fault::missing, str(path, " is of another version of Wellspring; remove it"));
   set_bridge(get());
+  kernels_chosen();  // now, so that a wrong WELLSPRING_KERNELS is said and not taken for a refusal
 }
 
 // Those that this PyTorch has.
@@ -97,17 +109,20 @@ void remove(const std::vector<std::string>& which) {
       ++it;
       continue;
     }
+    auto& before = counted_before()[it->first];
+    before = sum(before, bridge().counters(it->second));
     bridge().remove(it->second);
     it = installed().erase(it);
   }
 }
 
 nb::list counters() {
+  auto all = counted_before();
+  std::erase_if(all, [](const auto& c) { return c.second.ours + c.second.theirs == 0; });
+  for (const auto& [name, r] : installed()) all[name] = sum(all[name], bridge().counters(r));
   nb::list rows;
-  for (const auto& [name, r] : installed()) {
-    const torch_bridge::Counters c = bridge().counters(r);
+  for (const auto& [name, c] : all)
     rows.append(nb::make_tuple(name, c.ours, c.theirs, c.seconds, c.theirs_seconds));
-  }
   return rows;
 }
 
@@ -140,6 +155,7 @@ void bind_torch(nb::module_& m) {
   t.def("counters", &counters);
   t.def("reset", [] {
     for (const auto& [name, r] : installed()) bridge().reset(r);
+    counted_before().clear();
     reset_shape_counts();
   });
   t.def("set_timing", [](bool on) {

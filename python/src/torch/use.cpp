@@ -168,13 +168,11 @@ TensorArg make_ordered_like(Frame& f, const TensorArg& t) {
 void run_kernel(const KernelRef& kernel, std::span<const View> outs, std::span<const View> ins,
                 std::span<const Attr> attrs) {
   if (const int n = bridge().threads(); n != threads() && n > 0) set_threads(n);
-  KernelEntry& entry = kernel.on(0);
-  entry.hits.fetch_add(1, std::memory_order_relaxed);
   Call call;
   call.out = outs.data(), call.outs = static_cast<int>(outs.size());
   call.in = ins.data(), call.ins = static_cast<int>(ins.size());
   call.attr = attrs.data(), call.attrs = static_cast<int>(attrs.size());
-  entry.own(call);
+  launch(kernel, call);
 }
 
 void run_kernel(const KernelRef& kernel, std::initializer_list<View> outs,
@@ -196,6 +194,8 @@ void reset_shape_counts() {
 namespace {
 
 bool try_kernel(const Entry& entry, Frame& f) {
+  // A kernel that is off leaves the call to PyTorch, unless something may have been overwritten.
+  const NoStandIns left_to_pytorch(!entry.changes_arguments());
   try {
     return entry.kernel(f);
   } catch (const Error& e) {
@@ -207,6 +207,12 @@ bool try_kernel(const Entry& entry, Frame& f) {
 }
 
 }  // namespace
+
+bool Entry::changes_arguments() const {
+  const size_t dot = name.find('.');
+  return name[std::min(dot, name.size()) - 1] == '_' ||
+         (dot != std::string::npos && name.find("out", dot) != std::string::npos);
+}
 
 bool answer(Frame& f) {
   const Entry& entry = *static_cast<const Entry*>(f.data);
