@@ -53,7 +53,8 @@ KernelEntry& entry_of(KernelTable& table, const char* name) {
 thread_local bool t_no_stand_ins = false;
 
 KernelEntry& stand_in(const char* name) {
-  if (t_no_stand_ins) throw Error(Fault::usage, str("the CPU's kernel '", name, "' is switched off"));
+  if (t_no_stand_ins)
+    throw Error(Fault::usage, str("the CPU's kernel '", name, "' is switched off"));
   std::lock_guard lock(kernel_tables().mutex);
   if (KernelEntry* entry = reference_entry(name)) return *entry;
   throw Error(Fault::usage,
