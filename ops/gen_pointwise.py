@@ -25,6 +25,9 @@ EXACT = set("neg abs sign floor ceil trunc round relu relu6 maximum minimum fmax
 BITS = set("add sub rsub mul neg square addcmul bitwise_and bitwise_or bitwise_xor".split())
 NARROW = BITS | set("abs sign relu maximum minimum clamp clamp_min clamp_max eq ne lt le gt ge".split())
 
+# Those that see a whole number as the operands' dtype holds it: of u8, -1 is 255.
+WRAPS = set("eq ne lt le gt ge remainder fmod floor_divide".split())
+
 
 def expand(path, table):
     """The table's lines as operators with the keys that gen.py knows and some of our own."""
@@ -147,6 +150,7 @@ def description(op):
             f"    .backward = KernelRef(\"{op['name']}_backward\"),\n"
             f"    .result = PointwiseResult::{kind}, .operands = {len(op['args'])},\n"
             f"    .params = {len(op['params'])},\n"
+            f"    .wraps = {'true' if op['name'] in WRAPS else 'false'},\n"
             f"    .masks = {bits(a in op['masks'] for a in op['args'])},\n"
             f"    .gradients = {bits(g is not None for g in grads)},\n"
             f"    .passes = {bits(g == 'g' for g in grads)}, .needs = {{{needs}}},\n"

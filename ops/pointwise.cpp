@@ -76,7 +76,7 @@ Attr number_attr(const PointwiseOp& op, const Problem& p, const Scalar& s) {
       fail(op, str("the number ", s.f, " does not fit operands of dtype ", name_of(p.promoted)));
     return Attr(static_cast<int64_t>(s.f));
   }
-  return Attr(s.i);
+  return Attr(op.wraps ? wrapped(s.i, p.promoted) : s.i);
 }
 
 Problem examine(const PointwiseOp& op, std::span<const Operand> operands,
@@ -107,6 +107,9 @@ Problem examine(const PointwiseOp& op, std::span<const Operand> operands,
     fail(op, str("operands are integers or bool, but promote to ", name_of(p.promoted)));
   const DType inside = op.result == PointwiseResult::floating ? p.result : p.promoted;
   p.compute = inside == DType::f64 ? DType::f64 : is_float(inside) ? DType::f32 : DType::i64;
+  if (op.wraps && p.compute == DType::i64)
+    for (Tensor& t : p.tensors)  // of a 0-d tensor, too
+      if (t.defined() && size_of(t.dtype()) > size_of(p.promoted)) t = to(t, p.promoted);
   p.attrs.push_back(p.compute);
   for (double v : params) p.attrs.push_back(number_attr(op, p, v));
   for (int i = 0; i < op.operands; ++i)
@@ -211,6 +214,21 @@ void separate(const PointwiseOp& op, Problem& p, const Tensor& target) {
 }
 
 }  // namespace
+
+int64_t wrapped(int64_t number, DType dtype) {
+  switch (dtype) {
+    case DType::u8:
+      return static_cast<uint8_t>(number);
+    case DType::i8:
+      return static_cast<int8_t>(number);
+    case DType::i16:
+      return static_cast<int16_t>(number);
+    case DType::i32:
+      return static_cast<int32_t>(number);
+    default:
+      return number;
+  }
+}
 
 DType promoted_dtype(std::span<const Operand> operands) {
   std::optional<DType> rank[3];  // with dimensions, 0-d, numbers

@@ -33,6 +33,7 @@ struct PointwiseOp {
   KernelRef kernel, backward;
   PointwiseResult result;
   int operands, params;
+  bool wraps;                     // sees whole numbers as the operands' dtype holds them
   uint8_t masks;                  // bool operands that take no part in promotion
   uint8_t gradients;              // operands that get a gradient
   uint8_t passes;                 // whose gradient is the result's itself
@@ -55,6 +56,9 @@ struct Operand {
 /// those over numbers, within one category (bool, integer, floating); whole numbers alone give i64,
 /// others f32.
 DType promoted_dtype(std::span<const Operand> operands);
+
+/// A whole number as a dtype of integers holds it: its lower bits.
+int64_t wrapped(int64_t number, DType dtype);
 
 /// A new tensor with the operator's result. Error(Fault::usage), naming shapes or dtypes, when they
 /// do not fit.

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "ops/activation.h"
 #include "ops/pointwise_call.h"
+#include "ops/shape.h"
 #include "tensor/autograd.h"
 
 namespace wellspring {
@@ -208,6 +209,17 @@ TEST(Functions, AreAccurateOverTheWholeRange) {
   EXPECT_LT(worst_ulp([](const Tensor& x) { return pow(1.37, x); },
                       [](double x) { return std::pow(double{1.37f}, x); }, -most, most),
             1);
+}
+
+TEST(Pointwise, WholeNumbersAreSeenAsTheDtypeHoldsThem) {
+  const Tensor bytes = to(Tensor::from(std::vector<int32_t>{255, 1, 44}, {3}), DType::u8);
+  const auto truths = [](const Tensor& t) { return to(t, DType::i32).to_vector<int32_t>(); };
+  using V = std::vector<int32_t>;
+  EXPECT_EQ(truths(eq(bytes, -1)), (V{1, 0, 0}));
+  EXPECT_EQ(truths(lt(bytes, 300)), (V{0, 1, 0}));  // 300 is 44
+  EXPECT_EQ(truths(eq(bytes, to(Tensor::full({}, -1), DType::i64))), (V{1, 0, 0}));
+  EXPECT_EQ(truths(eq(bytes, to(Tensor::full({1}, -1), DType::i64))), (V{0, 0, 0}));  // promotes
+  EXPECT_EQ(truths(remainder(bytes, -1)), (V{0, 1, 44}));
 }
 
 TEST(Functions, DigammaIsRightBesideItsPoles) {

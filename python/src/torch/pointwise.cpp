@@ -77,9 +77,9 @@ bool promoted(const PointwiseOp& op, Problem& p, Integers integers) {
   return true;
 }
 
-Attr attr_of(const Problem& p, const Scalar& s) {
+Attr attr_of(const PointwiseOp& op, const Problem& p, const Scalar& s) {
   return p.compute == DType::i64
-             ? Attr(s.i)
+             ? Attr(op.wraps ? wrapped(s.i, p.promoted) : s.i)
              : Attr(s.kind == Scalar::Kind::real ? s.f : static_cast<double>(s.i));
 }
 
@@ -225,6 +225,10 @@ bool pointwise(Frame& f) {
     if ((op->masks >> i & 1) && (!p.tensors[i] || p.tensors[i]->type != torch_bridge::kBool))
       return false;
   if (!broadcast(p) || !promoted(*op, p, use.integers)) return false;
+  for (int i = 0; op->wraps && i < p.count; ++i)  // a 0-d tensor of wider integers
+    if (const TensorArg* t = p.tensors[i];
+        t && p.compute == DType::i64 && size_of(dtype_of(*t)) > size_of(p.promoted))
+      return false;
   static_assert(PointwiseOp::kMostParams + kMost == 6);
   std::array<Attr, 7> attrs{Attr(p.compute), Attr(0), Attr(0), Attr(0), Attr(0), Attr(0), Attr(0)};
   int n = 1;
@@ -238,9 +242,10 @@ bool pointwise(Frame& f) {
     }
     if (p.compute == DType::i64 && number.kind == Scalar::Kind::real)
       number = Scalar(static_cast<int64_t>(number.f));
-    attrs[n++] = attr_of(p, number);
+    attrs[n++] = attr_of(*op, p, number);
   }
-  for (int i = 0; i < p.count; ++i) attrs[n++] = p.tensors[i] ? Attr(0) : attr_of(p, p.numbers[i]);
+  for (int i = 0; i < p.count; ++i)
+    attrs[n++] = p.tensors[i] ? Attr(0) : attr_of(*op, p, p.numbers[i]);
   TensorArg out;
   if (use.out >= 0) {
     const TensorArg* target = taken(f.args[use.out]);
