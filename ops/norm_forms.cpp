@@ -17,7 +17,8 @@
 namespace wellspring {
 namespace {
 
-KernelRef kGroup("group_norm"), kGroupBackward("group_norm_backward"), kBatch("batch_norm");
+KernelRef kGroup("group_norm"), kGroupBackward("group_norm_backward"), kBatch("batch_norm"),
+    kBatchBackward("batch_norm_backward");
 
 using List = std::vector<int64_t>;
 
@@ -169,6 +170,29 @@ void follow(const Tensor& running, const Tensor& now, double momentum) {
   add_(running, to(now, running.dtype()), momentum);
 }
 
+// By given statistics in one pass, of f32 or bf16 x; `of_batch`: they are those of x.
+Tensor normalise_channels(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                          const Tensor& mean, const Tensor& variance, double eps, bool of_batch) {
+  const int64_t n = x.size(0), channels = x.size(1);
+  const Shape flat{n, channels, x.numel() / (n * channels)};
+  const Tensor in = packed(x.detach()), y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  const Tensor w = packed(weight), m = packed(mean.detach()), v = packed(variance.detach());
+  launch(kBatch, {reshape(y, flat)}, {reshape(in, flat), w, packed(bias), m, v}, {eps});
+  if (!should_record({&x, &weight, &bias})) return y;
+  record("batch_norm", {x, weight, bias}, {y},
+         [in = Saved(in), w = Saved(w), m = Saved(m), rstd = rsqrt(add(v, eps)), flat,
+          of_batch](BackwardContext& c) -> Tensors {
+           const Tensor x = c.saved(in), dx = Tensor::empty(x.shape(), x.dtype(), x.device());
+           const Tensor dw = Tensor::empty({flat[1]}, DType::f32, x.device()),
+                        db = Tensor::empty({flat[1]}, DType::f32, x.device());
+           const Tensor dy = packed_as(c.grad(), x.dtype());
+           launch(kBatchBackward, {reshape(dx, flat), dw, db},
+                  {reshape(dy, flat), reshape(x, flat), c.saved(w), c.saved(m), rstd}, {of_batch});
+           return {dx, dw, db};
+         });
+  return y;
+}
+
 }  // namespace
 
 Tensor layer_norm(const Tensor& x, const List& normalized_shape, const Tensor& weight,
@@ -251,17 +275,13 @@ Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias,
   const auto of = [&](const char* name, const Tensor& t, double missing) {
     return as_vector(op, name, t, channels, missing, type, x.device());
   };
-  // Without a derivative one pass; a chip without that kernel composes it too.
-  if (!training && is_fused(x) && x.device().is_cpu() && x.numel() &&
-      !should_record({&x, &weight, &bias})) {
-    const Tensor in = packed(x), y = Tensor::empty(x.shape(), x.dtype(), x.device());
-    const Shape flat{x.size(0), channels, x.numel() / (x.size(0) * channels)};
-    launch(kBatch, {reshape(y, flat)},
-           {reshape(in, flat), packed(of("weight", weight, 1)), packed(of("bias", bias, 0)),
-            packed(of("running_mean", running_mean, 0)), packed(of("running_var", running_var, 1))},
-           {eps});
-    return y;
-  }
+  // A chip without the kernels composes it, and so do rows that are shorter than a vector.
+  const bool in_rows =
+      is_fused(x) && x.device().is_cpu() && x.numel() && x.numel() / (x.size(0) * channels) >= 16;
+  if (!training && in_rows)
+    return normalise_channels(x, of("weight", weight, 1), of("bias", bias, 0),
+                              of("running_mean", running_mean, 0),
+                              of("running_var", running_var, 1), eps, false);
   Shape across{channels};
   std::vector<int> dims = {0};
   for (int d = 2; d < x.dims(); ++d) across.push_back(1), dims.push_back(d);
@@ -270,7 +290,7 @@ Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias,
   };
   Tensor mean, variance;
   if (training) {
-    std::tie(variance, mean) = var_mean(to(x, type), dims, 0, true);
+    std::tie(variance, mean) = var_mean(to(in_rows ? x.detach() : x, type), dims, 0, true);
     const double n =
         static_cast<double>(x.numel()) / static_cast<double>(std::max<int64_t>(1, channels));
     {
@@ -278,6 +298,10 @@ Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias,
       follow(running_mean, reshape(mean, {channels}), momentum);
       follow(running_var, reshape(mul(variance, n / (n - 1)), {channels}), momentum);
     }
+    if (in_rows)
+      return normalise_channels(x, of("weight", weight, 1), of("bias", bias, 0),
+                                reshape(mean, {channels}), reshape(variance, {channels}), eps,
+                                true);
     mean = reshape(mean, across), variance = reshape(variance, across);
   } else {
     mean = at("running_mean", running_mean, 0), variance = at("running_var", running_var, 1);

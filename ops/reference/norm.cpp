@@ -103,6 +103,29 @@ void batch_norm(const Call& call) {
 }
 WS_REFERENCE("batch_norm", batch_norm);
 
+void batch_norm_backward(const Call& call) {
+  const Values dy(call.in[0]), x(call.in[1]), weight(call.in[2]), mean(call.in[3]),
+      rstd(call.in[4]);
+  const Groups g(x, 1);
+  const double share =
+      call.attr[0].i ? static_cast<double>(g.channels) / static_cast<double>(x.size()) : 0;
+  Values dx(x.shape), dweight(weight.shape), dbias(weight.shape);
+  const auto normal = [&](int64_t i) {
+    const int64_t c = g.channel(i);
+    return (x[i] - mean[c]) * rstd[c];
+  };
+  for (int64_t i = 0; i < x.size(); ++i)
+    dweight[g.channel(i)] += dy[i] * normal(i), dbias[g.channel(i)] += dy[i];
+  for (int64_t i = 0; i < x.size(); ++i) {
+    const int64_t c = g.channel(i);
+    dx[i] = weight[c] * rstd[c] * (dy[i] - share * (dbias[c] + normal(i) * dweight[c]));
+  }
+  dx.write(call.out[0]);
+  dweight.write(call.out[1]);
+  dbias.write(call.out[2]);
+}
+WS_REFERENCE("batch_norm_backward", batch_norm_backward);
+
 void group_norm_backward(const Call& call) {
   const Values dy(call.in[0]), x(call.in[1]), weight(call.in[2]), stats(call.in[3]);
   const Groups g(x, call.attr[0].i);

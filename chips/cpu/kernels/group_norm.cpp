@@ -4,6 +4,8 @@
 //   "group_norm_backward"  out {dx, dweight, dbias}, in {dy, x, weight, stats}, attr {groups}
 //   "batch_norm"           out y, in {x, weight, bias, mean, variance}, attr eps; mean and variance
 //                          f32 [C]
+//   "batch_norm_backward"  out {dx, dweight, dbias}, in {dy, x, weight, mean, rstd}, f32 but for
+//                          x, dy and dx; attr {whether mean and rstd are those of x}
 // weight, bias and their gradients are f32 [C]. A tile is one group of one image; what each adds to
 // the gradients of the weights is kept apart and added in the order of the images.
 
@@ -139,5 +141,78 @@ void batch_norm(const Call& call) {
   });
 }
 WS_KERNEL("batch_norm", batch_norm)
+
+// Calls f(part, channel, first image, end) in parallel, `parts` for each channel.
+struct ChannelParts {
+  int64_t images, channels, share, parts;
+  ChannelParts(const Rows& x, int64_t channels)
+      : images(x.count / channels),
+        channels(channels),
+        share(rows_per_tile(x.width)),
+        parts(tiles_of(images, share)) {}
+  template <class F>
+  void each(F&& f) const {
+    parallel_for(channels * parts, [&](int64_t tile) {
+      const int64_t first = tile % parts * share, end = first + share;
+      f(tile, tile / parts, first, end < images ? end : images);
+    });
+  }
+};
+
+// dweight and dbias of each channel, the sums of dy h and of dy, added in the order of the parts.
+void sum_channels(const ChannelParts& parts, const Rows& dy, const Rows& x, const float* mean,
+                  const float* rstd, float* dweight, float* dbias) {
+  const int64_t channels = parts.channels;
+  float* sums =
+      static_cast<float*>(cpu::scratch(7, (2 * channels * parts.parts + 2) * sizeof(float)));
+  parts.each([&](int64_t part, int64_t channel, int64_t first, int64_t end) {
+    vf with = {}, plain = {};
+    const auto add = [&](const auto* v, const auto* g) {
+      each_vector(x.width, [&](int64_t i, int n) {
+        const vf d = load_n(g + i, n);
+        with += d * (load_n(v + i, n) - mean[channel]), plain += d;
+      });
+    };
+    for (int64_t row = first * channels + channel; row < end * channels; row += channels)
+      x.half ? add(x.halves(row), dy.halves(row)) : add(x.floats(row), dy.floats(row));
+    sums[2 * part] = sum_lanes(with), sums[2 * part + 1] = sum_lanes(plain);
+  });
+  for (int64_t c = 0; c < channels; ++c) {
+    double with = 0, plain = 0;
+    for (int64_t k = c * parts.parts; k < (c + 1) * parts.parts; ++k)
+      with += static_cast<double>(sums[2 * k]), plain += static_cast<double>(sums[2 * k + 1]);
+    dweight[c] = static_cast<float>(with) * rstd[c], dbias[c] = static_cast<float>(plain);
+  }
+}
+
+void batch_norm_backward(const Call& call) {
+  const char* name = "batch_norm_backward";
+  const Rows dx = packed_rows(name, call.out[0]), dy = packed_rows(name, call.in[0]),
+             x = packed_rows(name, call.in[1]);
+  const auto *weight = static_cast<const float*>(call.in[2].data),
+             *mean = static_cast<const float*>(call.in[3].data),
+             *rstd = static_cast<const float*>(call.in[4].data);
+  const ChannelParts parts(x, call.in[1].shape[1]);
+  auto *dweight = static_cast<float*>(call.out[1].data),
+       *dbias = static_cast<float*>(call.out[2].data);
+  sum_channels(parts, dy, x, mean, rstd, dweight, dbias);
+  // Where the statistics are those of x, they change with it.
+  const float share = call.attr[0].i ? 1.0f / static_cast<float>(parts.images * x.width) : 0.0f;
+  parts.each([&](int64_t, int64_t c, int64_t first, int64_t end) {
+    const float scale = weight[c] * rstd[c], even = dbias[c] * share,
+                slope = dweight[c] * rstd[c] * share;
+    const auto run = [&](const auto* v, const auto* g, auto* to) {
+      each_vector(x.width, [&](int64_t i, int n) {
+        store_n(to + i, ((load_n(g + i, n) - even) - (load_n(v + i, n) - mean[c]) * slope) * scale,
+                n);
+      });
+    };
+    for (int64_t row = first * parts.channels + c; row < end * parts.channels;
+         row += parts.channels)
+      x.half ? run(x.halves(row), dy.halves(row), dx.halves(row))
+             : run(x.floats(row), dy.floats(row), dx.floats(row));
+  });
+}
+WS_KERNEL("batch_norm_backward", batch_norm_backward)
 
 WS_KERNELS_END
