@@ -90,6 +90,41 @@ int64_t origin(std::string_view mode, int64_t k, int64_t n) {
   return k < n ? k : 2 * (n - 1) - k;
 }
 
+// `count` places of dimension d, backwards from `first`.
+Tensor reversed(const Tensor& t, int d, int64_t first, int64_t count) {
+  Shape sizes = t.shape(), strides = t.strides();
+  sizes[d] = count, strides[d] = -strides[d];
+  return t.as_strided(sizes, strides, t.offset() + first * t.strides()[d]);
+}
+
+// y has x in its middle: borders come from what stands already, one dimension after the other.
+Tensor put_mirrored(const Tensor& x, const Shape& shape, std::string_view mode,
+                    const std::vector<std::pair<int64_t, int64_t>>& border) {
+  NoGrad none;
+  const Tensor y = Tensor::empty(shape, x.dtype(), x.device());
+  const auto middle = [&](int from) {  // all of the dimensions before `from`
+    Tensor t = y;
+    for (int d = from; d < x.dims(); ++d) t = narrow(t, d, border[d].first, x.shape()[d]);
+    return t;
+  };
+  launch(kCopy, {middle(0)}, {x.detach()});
+  for (int d = 0; d < x.dims(); ++d) {
+    const Tensor t = middle(d + 1);
+    const auto [before, after] = border[d];
+    const int64_t n = x.shape()[d], end = before + n;
+    const auto source = [&](int64_t edge, int64_t mirrored, int64_t around, int64_t count) {
+      if (mode == "reflect") return reversed(t, d, mirrored, count);
+      if (mode == "circular") return narrow(t, d, around, count);
+      Shape sizes = t.shape();
+      sizes[d] = count;
+      return expand(narrow(t, d, edge, 1), sizes);
+    };
+    if (before) launch(kCopy, {narrow(t, d, 0, before)}, {source(before, 2 * before, n, before)});
+    if (after) launch(kCopy, {narrow(t, d, end, after)}, {source(end - 1, end - 2, before, after)});
+  }
+  return y;
+}
+
 }  // namespace
 
 Tensor pad(const Tensor& x, const std::vector<int64_t>& pad, std::string_view mode, Scalar value) {
@@ -99,7 +134,8 @@ Tensor pad(const Tensor& x, const std::vector<int64_t>& pad, std::string_view mo
         Fault::usage,
         str("pad: mode is 'constant', 'reflect', 'replicate' or 'circular', not '", mode, "'"));
   const auto border = borders(x, pad);
-  Tensor y = x;
+  Shape shape = x.shape();
+  bool grows = x.numel() > 0;
   for (int d = 0; d < x.dims(); ++d) {
     const auto [before, after] = border[d];
     if (!before && !after) continue;
@@ -108,6 +144,15 @@ Tensor pad(const Tensor& x, const std::vector<int64_t>& pad, std::string_view mo
                                                                 : INT64_MAX / 4;
     if (n == 0 || before > most || after > most || n + before + after < 0)
       fail(x, pad, str("the border does not fit dimension ", d, " in mode '", mode, "'"));
+    shape[d] = n + before + after;
+    grows = grows && before >= 0 && after >= 0;
+  }
+  if (grows && !should_record({&x})) return put_mirrored(x, shape, mode, border);
+  Tensor y = x;
+  for (int d = 0; d < x.dims(); ++d) {
+    const auto [before, after] = border[d];
+    if (!before && !after) continue;
+    const int64_t n = x.shape()[d];
     std::vector<int64_t> places;
     for (int64_t k = -before; k < n + after; ++k) places.push_back(origin(mode, k, n));
     y = index_select(y, d, Tensor::from(places, {static_cast<int64_t>(places.size())}, x.device()));
