@@ -273,6 +273,17 @@ void long_c2r(LongPlan& plan, const Lines& in, const Lines& out, float scale) {
   });
 }
 
+// The first n complex values of each lane, in the thread's memory beside the plan's.
+FftLine spectrum(const Lanes& from, int64_t n, bool successive) {
+  auto* memory =
+      static_cast<vf_native*>(cpu::scratch(3, static_cast<size_t>(2 * n) * sizeof(vf_native)));
+  const FftLine values{memory, memory + n};
+  const auto keep = [&](int64_t i, FftValue v) { put(values, i, v); };
+  int64_t i = successive ? read_pairs(from, n, keep) : 0;
+  for (; i < n; ++i) keep(i, from.read(i));
+  return values;
+}
+
 void fft_c2r(const Call& call) {
   const int dim = dim_of("fft_c2r", call, DType::f32, DType::c64);
   const auto scale = static_cast<float>(call.attr[1].f);
@@ -284,15 +295,10 @@ void fft_c2r(const Call& call) {
   const Circle turn = even && out.count ? circle_of(n) : Circle{};
   each_lines(plan, out.count, [&](int64_t first, FftLine x, vf_native* work) {
     const Lanes from(in, first), to(out, first);
-    // The first value, and the middle one of an even number, count as real.
-    const auto value = [&](int64_t k) {
-      FftValue v = from.read(k);
-      if (k == 0 || (even && k == half)) v.im = vf_native{};
-      return v;
-    };
     if (!even) {
       for (int64_t k = 0; k <= half; ++k) {
-        const FftValue v = value(k);
+        FftValue v = from.read(k);
+        if (k == 0) v.im = vf_native{};  // it counts as real
         put(x, k, v);
         if (k) put(x, n - k, {v.re, -v.im});
       }
@@ -300,8 +306,10 @@ void fft_c2r(const Call& call) {
       for (int64_t i = 0; i < n; ++i) to.write(i, 0, scale * y.re[i]);
       return;
     }
+    const FftLine in_order = spectrum(from, half + 1, in.stride == 2);
+    in_order.im[0] = in_order.im[half] = vf_native{};  // these count as real
     for (int64_t k = 0; k < half; ++k) {
-      const FftValue a = value(k), b = value(half - k), mirrored{b.re, -b.im};
+      const FftValue a = at(in_order, k), b = at(in_order, half - k), mirrored{b.re, -b.im};
       const FftValue odd = times(a - mirrored, turn.re[k], -turn.im[k]);
       const FftValue sum = a + mirrored;
       put(x, k, {sum.re - odd.im, sum.im + odd.re});
