@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "ops/image_call.h"
 #include "ops/shape.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
@@ -146,25 +147,49 @@ std::tuple<Tensor, Tensor> pool_max(const char* op, const Tensor& x, int spatial
   return {result, seen_as(at, f.given(shape))};
 }
 
-Tensor pool_avg(const char* op, const Tensor& x, int spatial, const Windows& rows,
-                const Windows& columns, int64_t divisor) {
+// How means are taken of images: where their windows lie.
+struct Means {
+  Frame frame;
+  Tensor rows, columns;
+  int64_t divisor;
+  Shape images;
+  DType dtype;
+  Shape results() const { return {images[0], images[1], rows.size(0), columns.size(0)}; }
+  Tensor forward(const Tensor& x) const {
+    const Tensor y = Tensor::empty(results(), dtype, x.device());
+    if (y.numel()) launch(kAvg, {y}, {frame.images(x.detach()), rows, columns}, {divisor});
+    return seen_as(y, frame.given(y.shape()));
+  }
+  Tensor backward(const Tensor& dy) const {
+    const Tensor dx = Tensor::empty(images, dtype, dy.device());
+    if (dx.numel())
+      launch(kAvgBackward, {dx}, {frame.images(dy.detach()), rows, columns}, {divisor});
+    return seen_as(dx, frame.given(images));
+  }
+};
+Means means_of(const Tensor& x, int spatial, const Windows& rows, const Windows& columns,
+               int64_t divisor) {
   const Frame f{spatial, x.dims() == spatial + 2};
-  const Tensor images = f.images(x.detach());
-  const Shape shape = result_of(images, rows, columns);
-  const Tensor y = Tensor::empty(shape, x.dtype(), x.device());
-  const Tensor r = rows.table(x.device()), c = columns.table(x.device());
-  if (y.numel()) launch(kAvg, {y}, {images, r, c}, {divisor});
-  const Tensor result = seen_as(y, f.given(shape));
+  return {f,       rows.table(x.device()),       columns.table(x.device()),
+          divisor, f.images(x.detach()).shape(), x.dtype()};
+}
+
+Tensor pool_avg(const char* op, const Tensor& x, const Means& means) {
+  const Tensor y = means.forward(x);
   if (should_record({&x}))
-    record(
-        op, {x}, {result},
-        [f, r, c, divisor, of = images.shape(), dtype = x.dtype()](BackwardContext& b) -> Tensors {
-          const Tensor dx = Tensor::empty(of, dtype, r.device());
-          if (dx.numel())
-            launch(kAvgBackward, {dx}, {f.images(b.grad().detach()), r, c}, {divisor});
-          return {seen_as(dx, f.given(of))};
-        });
-  return result;
+    record(op, {x}, {y},
+           [means](BackwardContext& b) -> Tensors { return {means.backward(b.grad())}; });
+  return y;
+}
+
+// The gradient of x, of that of the means.
+Tensor gradient_of(const char* op, const Tensor& dy, const Tensor& x, const Means& means) {
+  if (!dy.defined() || dy.dtype() != x.dtype() || dy.shape() != means.frame.given(means.results()))
+    refuse(op,
+           str("the gradient ", dy.defined() ? dy.text() : "undefined", " is not of ",
+               means.frame.given(means.results()).text()),
+           x);
+  return means.backward(dy);
 }
 
 // One row that is its own window, for x of one spatial dimension.
@@ -181,23 +206,29 @@ std::tuple<Tensor, Tensor> max_pool(const char* op, const Tensor& x, int spatial
   return pool_max(op, x, spatial, spatial == 2 ? windows(0) : one_row(), windows(spatial - 1));
 }
 
-Tensor avg_pool(const char* op, const Tensor& x, int spatial, const List& kernel,
-                const List& stride, const List& padding, bool ceil_mode, bool with_padding,
-                int64_t divisor) {
+Means avg_pool(const char* op, const Tensor& x, int spatial, const List& kernel, const List& stride,
+               const List& padding, bool ceil_mode, bool with_padding, int64_t divisor) {
   check_images(op, x, spatial);
   const auto windows = [&](int d) {
     return avg_windows(op, x, x.size(d - spatial),
                        cut_of(op, x, d, spatial, kernel, stride, padding, {1}), ceil_mode,
                        with_padding);
   };
-  return pool_avg(op, x, spatial, spatial == 2 ? windows(0) : one_row(), windows(spatial - 1),
-                  divisor);
+  return means_of(x, spatial, spatial == 2 ? windows(0) : one_row(), windows(spatial - 1), divisor);
 }
 
 Windows adaptive(const char* op, const Tensor& x, int d, int spatial, const List& size, bool mean) {
   check_images(op, x, spatial);
   return adaptive_windows(op, x, x.size(d - spatial),
                           entry(op, "output_size", size, d, spatial, 1, x), mean);
+}
+Means adaptive_means(const char* op, const Tensor& x, const List& size) {
+  return means_of(x, 2, adaptive(op, x, 0, 2, size, true), adaptive(op, x, 1, 2, size, true), 0);
+}
+
+int64_t checked_divisor(const char* op, const Tensor& x, std::optional<int64_t> given) {
+  if (given && *given == 0) refuse(op, "divisor_override must not be 0", x);
+  return given.value_or(0);
 }
 
 }  // namespace
@@ -221,25 +252,38 @@ Tensor max_pool1d(const Tensor& x, const List& kernel_size, const List& stride, 
 
 Tensor avg_pool2d(const Tensor& x, const List& kernel_size, const List& stride, const List& padding,
                   bool ceil_mode, bool count_include_pad, std::optional<int64_t> divisor_override) {
-  if (divisor_override && *divisor_override == 0)
-    refuse("avg_pool2d", "divisor_override must not be 0", x);
-  return avg_pool("avg_pool2d", x, 2, kernel_size, stride, padding, ceil_mode, count_include_pad,
-                  divisor_override.value_or(0));
+  const char* op = "avg_pool2d";
+  return pool_avg(op, x,
+                  avg_pool(op, x, 2, kernel_size, stride, padding, ceil_mode, count_include_pad,
+                           checked_divisor(op, x, divisor_override)));
+}
+Tensor avg_pool2d_backward(const Tensor& dy, const Tensor& x, const List& kernel_size,
+                           const List& stride, const List& padding, bool ceil_mode,
+                           bool count_include_pad, std::optional<int64_t> divisor_override) {
+  const char* op = "avg_pool2d_backward";
+  return gradient_of(op, dy, x,
+                     avg_pool(op, x, 2, kernel_size, stride, padding, ceil_mode, count_include_pad,
+                              checked_divisor(op, x, divisor_override)));
 }
 Tensor avg_pool1d(const Tensor& x, const List& kernel_size, const List& stride, const List& padding,
                   bool ceil_mode, bool count_include_pad) {
-  return avg_pool("avg_pool1d", x, 1, kernel_size, stride, padding, ceil_mode, count_include_pad,
-                  0);
+  const char* op = "avg_pool1d";
+  return pool_avg(
+      op, x, avg_pool(op, x, 1, kernel_size, stride, padding, ceil_mode, count_include_pad, 0));
 }
 
 Tensor adaptive_avg_pool2d(const Tensor& x, const List& output_size) {
   const char* op = "adaptive_avg_pool2d";
-  return pool_avg(op, x, 2, adaptive(op, x, 0, 2, output_size, true),
-                  adaptive(op, x, 1, 2, output_size, true), 0);
+  return pool_avg(op, x, adaptive_means(op, x, output_size));
+}
+Tensor adaptive_avg_pool2d_backward(const Tensor& dy, const Tensor& x) {
+  const char* op = "adaptive_avg_pool2d_backward";
+  if (!dy.defined() || dy.dims() < 2) refuse(op, "the gradient has no images", x);
+  return gradient_of(op, dy, x, adaptive_means(op, x, {dy.size(-2), dy.size(-1)}));
 }
 Tensor adaptive_avg_pool1d(const Tensor& x, const List& output_size) {
   const char* op = "adaptive_avg_pool1d";
-  return pool_avg(op, x, 1, one_row(), adaptive(op, x, 0, 1, output_size, true), 0);
+  return pool_avg(op, x, means_of(x, 1, one_row(), adaptive(op, x, 0, 1, output_size, true), 0));
 }
 std::tuple<Tensor, Tensor> adaptive_max_pool2d(const Tensor& x, const List& output_size) {
   const char* op = "adaptive_max_pool2d";

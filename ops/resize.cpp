@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "ops/image_call.h"
 #include "ops/shape.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
@@ -38,47 +39,60 @@ Tensor sources(int64_t in, int64_t out, double scale, bool exact, Device device)
   return Tensor::from(std::span<const int64_t>(from), {out}, device);
 }
 
-Tensor nearest(const char* op, const Tensor& x, int spatial, const List& size,
-               const std::vector<double>& scales, bool exact) {
+// How an image becomes one of another extent.
+struct Resize {
+  Shape from, to;
+  Tensor rows, columns;  // the source of each
+  // As one with rows and columns.
+  Tensor images(const Tensor& t) const { return t.dims() == 3 ? unsqueeze(t, 2) : t; }
+  Tensor forward(const Tensor& x) const {
+    const Tensor y = Tensor::empty(to, x.dtype(), x.device());
+    if (y.numel()) launch(kNearest, {images(y)}, {images(x.detach()), rows, columns});
+    return y;
+  }
+  Tensor backward(const Tensor& dy) const {
+    const Tensor dx = Tensor::empty(from, dy.dtype(), dy.device());
+    if (dx.numel()) launch(kNearestBackward, {images(dx)}, {images(dy.detach()), rows, columns});
+    return dx;
+  }
+};
+
+Resize resize_of(const char* op, const Shape& from, DType dtype, int spatial, const List& size,
+                 const std::vector<double>& scales, bool exact, Device device) {
   const auto refuse = [&](const std::string& why) {
-    throw Error(Fault::usage,
-                str(op, ": ", why, " (x ", x.defined() ? x.text() : "undefined", ")"));
+    throw Error(Fault::usage, str(op, ": ", why, " (x ", name_of(dtype), from.text(), ")"));
   };
-  if (!x.defined() || x.dims() != 2 + spatial || (!is_float(x.dtype()) && x.dtype() != DType::u8))
-    refuse(str("x is floating or u8 with ", 2 + spatial, " dimensions"));
+  if (from.size() != 2 + spatial) refuse(str("x has ", 2 + spatial, " dimensions"));
   const bool by_scale = size.empty();
   if ((by_scale || !scales.empty()) && static_cast<int>(scales.size()) != spatial)
     refuse(str("scales has an entry for each of ", spatial, " dimensions"));
   if (!by_scale && static_cast<int>(size.size()) != spatial)
     refuse(str("output_size has an entry for each of ", spatial, " dimensions"));
-  int64_t out[2] = {1, 1}, in[2] = {1, 1};
-  double scale[2] = {0, 0};
+  Resize r{from, from, {}, {}};
+  Tensor places[2] = {Tensor::zeros({1}, DType::i64, device)};
   for (int d = 0; d < spatial; ++d) {
-    const int at = 2 - spatial + d;
-    in[at] = x.size(2 + d);
-    if (!scales.empty()) {
-      scale[at] = scales[d];
-      if (!(scales[d] > 0) || !std::isfinite(scales[d])) refuse("scales are positive");
-    }
-    out[at] = by_scale ? static_cast<int64_t>(std::floor(static_cast<double>(in[at]) * scales[d]))
-                       : size[d];
-    if (out[at] < 1 || in[at] < 1) refuse(str("cannot resize ", in[at], " to ", out[at]));
+    const int64_t in = from[2 + d];
+    const double scale = scales.empty() ? 0 : scales[d];
+    if (!scales.empty() && (!(scale > 0) || !std::isfinite(scale))) refuse("scales are positive");
+    const int64_t out =
+        by_scale ? static_cast<int64_t>(std::floor(static_cast<double>(in) * scale)) : size[d];
+    if (out < 1 || in < 1) refuse(str("cannot resize ", in, " to ", out));
+    r.to[2 + d] = out;
+    places[2 - spatial + d] = sources(in, out, scale, exact, device);
   }
-  Shape shape = x.shape();
-  for (int d = 0; d < spatial; ++d) shape[2 + d] = out[2 - spatial + d];
-  const Tensor y = Tensor::empty(shape, x.dtype(), x.device());
-  const auto images = [spatial](const Tensor& t) { return spatial == 1 ? unsqueeze(t, 2) : t; };
-  const Tensor rows = sources(in[0], out[0], scale[0], exact, x.device()),
-               columns = sources(in[1], out[1], scale[1], exact, x.device());
-  if (y.numel()) launch(kNearest, {images(y)}, {images(x.detach()), rows, columns});
+  r.rows = places[0], r.columns = places[1];
+  return r;
+}
+
+Tensor nearest(const char* op, const Tensor& x, int spatial, const List& size,
+               const std::vector<double>& scales, bool exact) {
+  if (!x.defined() || (!is_float(x.dtype()) && x.dtype() != DType::u8))
+    throw Error(Fault::usage,
+                str(op, ": x is floating or u8, not ", x.defined() ? x.text() : "undefined"));
+  const Resize r = resize_of(op, x.shape(), x.dtype(), spatial, size, scales, exact, x.device());
+  const Tensor y = r.forward(x);
   if (is_float(x.dtype()) && should_record({&x}))
-    record(
-        op, {x}, {y},
-        [rows, columns, images, of = x.shape(), dtype = x.dtype()](BackwardContext& c) -> Tensors {
-          const Tensor g = c.grad().detach(), dx = Tensor::empty(of, dtype, g.device());
-          if (dx.numel()) launch(kNearestBackward, {images(dx)}, {images(g), rows, columns});
-          return {dx};
-        });
+    record(op, {x}, {y}, [r](BackwardContext& c) -> Tensors { return {r.backward(c.grad())}; });
   return y;
 }
 
@@ -99,6 +113,18 @@ Tensor _upsample_nearest_exact1d(const Tensor& x, const List& output_size,
 Tensor _upsample_nearest_exact2d(const Tensor& x, const List& output_size,
                                  const std::vector<double>& scales) {
   return nearest("_upsample_nearest_exact2d", x, 2, output_size, scales, true);
+}
+
+Tensor upsample_nearest_backward(const Tensor& dy, const List& output_size, const List& input_size,
+                                 const std::vector<double>& scales, bool exact) {
+  const char* op = "upsample_nearest_backward";
+  const Resize r =
+      resize_of(op, Shape(input_size), dy.dtype(), static_cast<int>(output_size.size()),
+                output_size, scales, exact, dy.device());
+  if (!is_float(dy.dtype()) || dy.shape() != r.to)
+    throw Error(Fault::usage,
+                str(op, ": the gradient ", dy.text(), " is not floating of ", r.to.text()));
+  return r.backward(dy);
 }
 
 }  // namespace wellspring
