@@ -1,6 +1,7 @@
 // B batch, T queries, S keys, H heads, Hk key heads, D head width.
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "ops/reference/reference.h"
 
@@ -12,6 +13,7 @@ struct Problem {
   int64_t B, T, S, H, Hk, D;
   bool causal;
   double scale;
+  std::optional<int64_t> reach;  // of the first query
 
   Problem(const View& q_, const View& k_, const View& v_, const View& lengths_, const Call& call)
       : q(q_),
@@ -25,7 +27,9 @@ struct Problem {
         Hk(k.extent(2)),
         D(q.extent(3)),
         causal(call.attr[0].i != 0),
-        scale(call.attr[1].f != 0 ? call.attr[1].f : 1 / std::sqrt(static_cast<double>(D))) {}
+        scale(call.attr[1].f != 0 ? call.attr[1].f : 1 / std::sqrt(static_cast<double>(D))) {
+    if (call.attrs > 2) reach = call.attr[2].i;
+  }
 
   int64_t query(int64_t b, int64_t t, int64_t h) const { return ((b * T + t) * H + h) * D; }
   int64_t key(int64_t b, int64_t s, int64_t h) const {
@@ -33,7 +37,8 @@ struct Problem {
   }
   int64_t seen(int64_t b, int64_t t) const {
     const int64_t valid = lengths.size() ? static_cast<int64_t>(lengths[b]) : S;
-    return std::max<int64_t>(0, causal ? std::min(valid, t + 1 + valid - T) : valid);
+    return std::max<int64_t>(0,
+                             causal ? std::min(valid, t + 1 + reach.value_or(valid - T)) : valid);
   }
   // The probabilities of the keys that one query sees; lse by the way.
   std::vector<double> probabilities(int64_t b, int64_t t, int64_t h, double* lse) const {

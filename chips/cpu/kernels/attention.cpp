@@ -253,8 +253,7 @@ void forward(const Problem& p, const View& out, const View& lse) {
 void attention(const Call& call) {
   const View& q = call.in[0];
   const View* lengths = call.ins > 3 ? &call.in[3] : nullptr;
-  const Problem p =
-      problem_of(q, call.in[1], call.in[2], lengths, call.attr[0].i != 0, call.attr[1].f);
+  const Problem p = problem_of(q, call.in[1], call.in[2], lengths, call);
   const View none;
   const View& lse = call.outs > 1 ? call.out[1] : none;
   if (p.B == 0 || p.T == 0 || p.H == 0 || p.D == 0) return;

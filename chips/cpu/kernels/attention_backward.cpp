@@ -244,7 +244,7 @@ void backward_tile(const Problem& p, const Gradients& g, int64_t b, int64_t hk, 
   // The first block of queries that sees a key at all.
   const auto first_block = [&](int64_t key) {
     if (!p.causal) return int64_t{0};
-    const int64_t first = key - (p.S - p.T);
+    const int64_t first = key - p.reach(b);
     return first <= 0 ? int64_t{0} : first / kQueries;
   };
   for (int64_t head = 0; head < p.group; ++head) {
@@ -310,7 +310,7 @@ void backward(const Problem& p, const Gradients& g) {
 void attention_backward(const Call& call) {
   const View &out = call.in[0], &q = call.in[1], &k = call.in[2], &v = call.in[3], &o = call.in[4],
              &lse = call.in[5];
-  const Problem p = problem_of(q, k, v, nullptr, call.attr[0].i != 0, call.attr[1].f);
+  const Problem p = problem_of(q, k, v, nullptr, call);
   Gradients g;
   g.out = rows_of(out), g.o = rows_of(o);
   g.dq = rows_of(call.out[0]), g.dk = rows_of(call.out[1]), g.dv = rows_of(call.out[2]);

@@ -2,6 +2,7 @@
 // What the attention kernels share: the shapes and strides of a call, and their cut into tiles.
 
 #include <cmath>
+#include <optional>
 
 #include "chips/cpu/kernels/attention_pack.h"
 
@@ -32,6 +33,7 @@ struct Problem {
   const int32_t* lengths;
   int64_t length_stride;
   bool causal;
+  std::optional<int64_t> from_start;
   float scale;    // > 0
   uint32_t flip;  // xored into the words of q: a negative scale is one of -q
 
@@ -41,17 +43,20 @@ struct Problem {
     const int64_t n = lengths[b * length_stride];
     return n < 0 ? 0 : n < S ? n : S;
   }
-  // Query i sees the keys j <= i + reach (causal), or all below keys(b).
+  // Query i sees the keys j <= i + reach (causal), or all below keys(b). The last queries see all
+  // keys, unless it is said how far the first one sees.
+  int64_t reach(int64_t b) const { return from_start ? *from_start : keys(b) - T; }
   int64_t last_key(int64_t b, int64_t i) const {
     const int64_t n = keys(b);
     if (!causal) return n - 1;
-    const int64_t last = i + n - T;
+    const int64_t last = i + reach(b);
     return last < n - 1 ? last : n - 1;
   }
 };
 
+// Attributes {causal, scale, optionally the reach}.
 inline Problem problem_of(const View& q, const View& k, const View& v, const View* lengths,
-                          bool causal, double scale) {
+                          const Call& call) {
   Problem p;
   p.q = rows_of(q), p.k = rows_of(k), p.v = rows_of(v);
   p.B = q.shape[0], p.T = q.shape[1], p.H = q.shape[2], p.D = q.shape[3];
@@ -60,7 +65,9 @@ inline Problem problem_of(const View& q, const View& k, const View& v, const Vie
   p.group = p.Hk ? p.H / p.Hk : 0;
   p.lengths = lengths && lengths->defined() ? static_cast<const int32_t*>(lengths->data) : nullptr;
   p.length_stride = p.lengths ? lengths->strides[0] : 0;
-  p.causal = causal;
+  p.causal = call.attr[0].i != 0;
+  if (call.attrs > 2) p.from_start = call.attr[2].i;
+  const double scale = call.attr[1].f;
   const float s = scale != 0 ? static_cast<float>(scale)
                              : 1.0f / std::sqrt(static_cast<float>(p.D > 0 ? p.D : 1));
   p.scale = s < 0 ? -s : s;

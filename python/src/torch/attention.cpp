@@ -36,11 +36,18 @@ double scale_of(const Arg& a, const TensorArg& q) {
   return number_of(a).value_or(1 / std::sqrt(static_cast<double>(q.sizes[3])));
 }
 
-// What queries see: all keys, those up to their own place, or the first ones of each batch row.
+// What queries see: all keys, or the first ones of each batch row, of these those up to their own
+// place.
 struct Seen {
   bool causal = false;
   std::vector<int32_t> lengths;  // by batch row; empty: all
 };
+// The kernels' attributes: the first query sees the first key, whatever hides the last ones.
+std::vector<Attr> attributes(const Seen& seen, double scale) {
+  std::vector<Attr> all{seen.causal, scale};
+  if (seen.causal) all.push_back(int64_t{0});
+  return all;
+}
 
 // Whether a mask's element lets a key be seen; nothing where it adds to the score.
 std::optional<bool> sees(const TensorArg& mask, int64_t at) {
@@ -65,7 +72,7 @@ std::optional<int64_t> first_ones(const TensorArg& mask, int64_t row, int64_t st
   return n;
 }
 
-// A mask that hides the ends of shorter rows, or what comes later, as the kernels know it.
+// A mask that hides the ends of shorter rows, what comes later, or both, as the kernels know it.
 std::optional<Seen> seen_by(const Arg& given, const TensorArg& q, const TensorArg& k, bool causal) {
   if (is_none(given)) return Seen{causal, {}};
   const TensorArg* m = taken(given);
@@ -81,26 +88,30 @@ std::optional<Seen> seen_by(const Arg& given, const TensorArg& q, const TensorAr
   }
   if (strides[1] != 0) return std::nullopt;  // heads that see different keys
   Seen seen;
-  bool all = true, prefix = true, later = full[2] == full[3] && full[2] > 1;
+  bool all = true, prefix = true, later = full[2] == full[3] && strides[2] != 0;
+  std::vector<int64_t> counts(strides[2] ? static_cast<size_t>(full[2]) : 1);  // of one batch row
   for (int64_t b = 0; b < full[0]; ++b) {
     if (b > 0 && strides[0] == 0) {
       seen.lengths.push_back(seen.lengths[0]);
       continue;
     }
-    int64_t length = 0;
-    for (int64_t i = 0; i < (strides[2] ? full[2] : 1); ++i) {
-      const auto n = first_ones(*m, b * strides[0] + i * strides[2], strides[3], full[3]);
+    for (size_t i = 0; i < counts.size(); ++i) {
+      const auto n = first_ones(*m, b * strides[0] + static_cast<int64_t>(i) * strides[2],
+                                strides[3], full[3]);
       if (!n || *n == 0) return std::nullopt;
-      if (i == 0) length = *n;
-      prefix = prefix && *n == length;
-      later = later && strides[2] != 0 && *n == i + 1;
-      if (!prefix && !later) return std::nullopt;
+      counts[i] = *n;
     }
+    const int64_t length = counts.back();
+    for (size_t i = 0; i < counts.size(); ++i) {
+      prefix = prefix && counts[i] == length;
+      later = later && counts[i] == std::min(length, static_cast<int64_t>(i) + 1);
+    }
+    if (!prefix && !later) return std::nullopt;
     all = all && length == full[3];
     seen.lengths.push_back(static_cast<int32_t>(length));
   }
-  if (!prefix) seen.causal = true;
-  if (!prefix || all) seen.lengths.clear();
+  seen.causal = !prefix;
+  if (all) seen.lengths.clear();
   return seen;
 }
 
@@ -118,9 +129,9 @@ bool forward(Frame& f) {
                   lse = make_result(f, {q->sizes, 3}, torch_bridge::kF32, by_query);
   const OwnView to = turned(o), x = turned(*q), y = turned(*k), z = turned(*v),
                 n = packed_view(seen->lengths.data(), DType::i32, {q->sizes[0]});
-  run_kernel(kForward, {to.view(), view_of(lse)},
-             {x.view(), y.view(), z.view(), seen->lengths.empty() ? View{} : n.view()},
-             {seen->causal, scale});
+  const View outs[] = {to.view(), view_of(lse)},
+             ins[] = {x.view(), y.view(), z.view(), seen->lengths.empty() ? View{} : n.view()};
+  run_kernel(kForward, outs, ins, attributes(*seen, scale));
   return true;
 }
 
@@ -131,6 +142,13 @@ OwnView row_of(const OwnView& v, int64_t b, int64_t times) {
   row.sizes[0] = 1;
   if (times >= 0) row.sizes[1] = times;
   return row;
+}
+
+// PyTorch's gradients lie in memory as [B, T, H, D], whatever the operands do.
+TensorArg gradient_like(Frame& f, const TensorArg& t) {
+  const int64_t heads = t.sizes[1], times = t.sizes[2], width = t.sizes[3];
+  const int64_t strides[] = {heads * times * width, width, heads * width, 1};
+  return make_result(f, {t.sizes, 4}, t.type, strides);
 }
 
 void clear(const OwnView& v) {
@@ -154,8 +172,7 @@ bool backward(Frame& f) {
   if (scale == 0 || !std::isfinite(scale)) return false;
   const auto seen = seen_by(f.args[8], *q, *k, causal);
   if (!seen) return false;
-  const TensorArg dq = make_ordered_like(f, *q), dk = make_ordered_like(f, *k),
-                  dv = make_ordered_like(f, *v);
+  const TensorArg dq = gradient_like(f, *q), dk = gradient_like(f, *k), dv = gradient_like(f, *v);
   const OwnView views[] = {turned(dq), turned(dk), turned(dv), turned(*g),
                            turned(*q), turned(*k), turned(*v), turned(*o)};
   OwnView sums;
@@ -169,10 +186,9 @@ bool backward(Frame& f) {
       part[i] = b < 0 ? views[i] : row_of(views[i], b, of_keys ? keys : -1);
     }
     part[8] = b < 0 ? sums : row_of(sums, b, -1);
-    run_kernel(kBackward, {part[0].view(), part[1].view(), part[2].view()},
-               {part[3].view(), part[4].view(), part[5].view(), part[6].view(), part[7].view(),
-                part[8].view()},
-               {seen->causal, scale});
+    View all[9];
+    for (int i = 0; i < 9; ++i) all[i] = part[i].view();
+    run_kernel(kBackward, std::span(all, 3), std::span(all + 3, 6), attributes(*seen, scale));
   };
   if (seen->lengths.empty()) {
     run(-1, 0);
