@@ -50,7 +50,8 @@ EXCEPTIONS = {
 TIES = {"sort": 1, "msort": 1, "topk": 1, "kthvalue": 1, "argsort": 0}
 # Names that only OpInfo uses for what we answer under others.
 ALSO = {"matmul", "einsum", "nn.functional.linear", "nn.functional.cross_entropy", "nn.functional.layer_norm", "nn.functional.rms_norm",
-        "nn.functional.scaled_dot_product_attention", "clone", "contiguous", "to", "norm"}
+        "nn.functional.scaled_dot_product_attention", "nn.functional.prelu", "nn.functional.interpolate",
+        "nn.functional.pad", "fft.rfft", "fft.irfft", "fft.fft", "fft.ifft", "stft", "clone", "contiguous", "to", "norm"}
 
 
 def dtypes_of(info):

@@ -125,12 +125,12 @@ class Inside(unittest.TestCase):
             bias, full = random(29, dtype=dtype, grad=True), random(37, 29, dtype=dtype, grad=True)
             self.same(torch.mm, a, b, uses=["mm"], dtype=dtype)
             self.same(torch.addmm, bias, a, b, uses=["addmm"], dtype=dtype)
-            self.same(torch.addmm, full, a, b, uses=["addmm"] if dtype == torch.float32 else [], dtype=dtype)
+            self.same(torch.addmm, full, a, b, uses=["addmm"], dtype=dtype)
+            self.same(lambda c, a, b: c.clone().addmm_(a, b), full, a, b, uses=["addmm_"], dtype=dtype)
             self.same(lambda x, w, c: F.linear(x, w.t(), c), a, b, bias, uses=["addmm"], dtype=dtype)
             x, y = random(3, 17, 9, dtype=dtype, grad=True), random(3, 9, 21, dtype=dtype, grad=True)
             self.same(torch.bmm, x, y, uses=["bmm"], dtype=dtype)
-            self.same(lambda p, q: torch.baddbmm(torch.ones(3, 17, 21, dtype=dtype), p, q), x, y,
-                      uses=["baddbmm"] if dtype == torch.float32 else [], dtype=dtype)
+            self.same(lambda p, q: torch.baddbmm(torch.ones(3, 17, 21, dtype=dtype), p, q), x, y, uses=["baddbmm"], dtype=dtype)
         self.same(lambda a, b: torch.addmm(torch.ones(4), a, b, beta=0.5, alpha=2), random(3, 5), random(5, 4))
         with self.assertRaises(RuntimeError) as ours, wt.use():
             torch.mm(random(2, 3), random(4, 5))
@@ -193,11 +193,78 @@ class Inside(unittest.TestCase):
 
     def test_channels(self):
         x, w, b = random(3, 6, 5, 4, grad=True), random(6, grad=True), random(6, grad=True)
+        uses = ["native_batch_norm", "native_batch_norm_backward"]
         for training in (True, False):
-            self.same(lambda x, w, b: [F.batch_norm(x, m := torch.zeros(6), v := torch.ones(6), w, b, training), m, v],
-                      x, w, b, uses=["native_batch_norm"])
+            norm = lambda x, w, b: [F.batch_norm(x, m := torch.zeros(6), v := torch.ones(6), w, b, training), m, v]
+            self.same(norm, x, w, b, uses=uses)
+            self.same(norm, x.detach(), w, b, uses=uses)
+            self.same(lambda x: F.batch_norm(x, torch.full((6,), 0.5), torch.full((6,), 2.0), training=training), x, uses=uses)
+            self.same(norm, random(30, 6, grad=True), w, b, uses=uses[:1])  # rows of one element
+        self.same(lambda x: F.instance_norm(x), x, uses=uses)
+        self.same(lambda x: torch.ops.aten._native_batch_norm_legit.no_stats(x, None, None, True, 0.1, 1e-5), x.detach(),
+                  uses=["_native_batch_norm_legit.no_stats"])
+        large = random(2, 3, 200, 200, grad=True)  # channels in parts
+        self.same(lambda x: F.batch_norm(x, None, None, training=True), large, uses=uses)
         self.same(lambda x, w, b: F.group_norm(x, 3, w, b), x, w, b, uses=["native_group_norm", "native_group_norm_backward"])
         self.same(lambda x: F.group_norm(x, 2), x, uses=["native_group_norm", "native_group_norm_backward"])
+
+    def test_images(self):
+        """Means and the nearest element, both ways."""
+        for dtype in (torch.float32, torch.float64, torch.bfloat16):
+            x = random(2, 3, 7, 9, dtype=dtype, grad=True)
+            for how in ({}, {"stride": 2, "padding": 1}, {"ceil_mode": True, "count_include_pad": False, "padding": 1},
+                        {"divisor_override": 5}):
+                self.same(lambda x: F.avg_pool2d(x, 3, **how), x, uses=["avg_pool2d", "avg_pool2d_backward"], dtype=dtype)
+            self.same(lambda x: F.avg_pool1d(x[0], 2), x, uses=["avg_pool2d_backward"], dtype=dtype)
+            uses = ["_adaptive_avg_pool2d", "_adaptive_avg_pool2d_backward"]
+            self.same(lambda x: F.adaptive_avg_pool2d(x, (3, 4)), x, uses=uses, dtype=dtype)
+            self.same(lambda x: F.adaptive_avg_pool2d(x[0], 2), x, uses=uses, dtype=dtype)
+            for mode, name in (("nearest", "upsample_nearest"), ("nearest-exact", "_upsample_nearest_exact")):
+                self.same(lambda x: F.interpolate(x, scale_factor=(2, 1.5), mode=mode), x, uses=[f"{name}2d", f"{name}2d_backward"], dtype=dtype)
+                self.same(lambda x: F.interpolate(x, size=(3, 11), mode=mode), x, uses=[f"{name}2d_backward"], dtype=dtype)
+                self.same(lambda x: F.interpolate(x[0], 20, mode=mode), x, uses=[f"{name}1d", f"{name}1d_backward"], dtype=dtype)
+        x = random(2, 3, 7, 9, grad=True)
+        for mode, name in (("reflect", "reflection_pad"), ("replicate", "replication_pad")):
+            self.same(lambda x: F.pad(x, (2, 3, 1, 0), mode=mode), x, uses=[name + "2d"])
+            self.same(lambda x: F.pad(x[0], (6, 5), mode=mode), x, uses=[name + "1d"])
+        self.same(lambda x: F.avg_pool2d(x.to(memory_format=torch.channels_last), 3), x)
+        with self.assertRaises(RuntimeError) as ours, wt.use():
+            torch.ops.aten.avg_pool2d_backward(x, x, [2, 2], [2, 2], [0, 0], False, True, None)
+        with self.assertRaises(RuntimeError) as theirs:
+            torch.ops.aten.avg_pool2d_backward(x, x, [2, 2], [2, 2], [0, 0], False, True, None)
+        self.assertEqual(str(ours.exception), str(theirs.exception))
+
+    def test_transforms(self):
+        for n in (1, 7, 30, 400, 512):
+            x = random(4, 5, n, grad=True)
+            self.same(lambda x: torch.view_as_real(torch.fft.rfft(x, norm="ortho")), x, uses=["_fft_r2c"], atol=1e-4)
+            self.same(lambda x: torch.view_as_real(torch.fft.fft(x)), x, uses=["_fft_r2c"], atol=1e-3)
+            c = random(4, 5, n, 2, grad=True)
+            complex_of = lambda c: torch.view_as_complex(c)
+            uses = [] if n == 1 else ["_fft_c2c"]
+            self.same(lambda c: torch.view_as_real(torch.fft.fft(complex_of(c))), c, uses=uses, atol=1e-3)
+            self.same(lambda c: torch.view_as_real(torch.fft.ifft(complex_of(c))), c, uses=uses)
+            for length in {2 * n + 1, 1200}:
+                self.same(lambda c: torch.fft.irfft(complex_of(c), n=length), c, uses=["_fft_c2r"], atol=1e-4)
+        x = random(40, 6, 30)
+        for dims in ((0,), (1, 2), (0, 1, 2)):  # not ours
+            self.same(lambda x: torch.fft.rfftn(x, dim=dims), x)
+            self.same(lambda x: torch.fft.fftn(torch.complex(x, -x), dim=dims), x, atol=1e-3)
+        self.same(lambda x: torch.fft.rfft(x.double()), x, dtype=torch.float64)
+        self.same(lambda x: torch.fft.rfft(x.transpose(0, 1)), x)
+        self.same(lambda x: torch.stft(x.view(1, -1), 60, 20, window=torch.hann_window(60), return_complex=True), x, uses=["_fft_r2c"], atol=1e-4)
+
+    def test_terms(self):
+        for dtype in (torch.float32, torch.float64, torch.bfloat16):
+            x, w = random(3, 5, 4, dtype=dtype, grad=True), random(5, dtype=dtype, grad=True)
+            self.same(F.prelu, x, w, uses=["_prelu_kernel", "_prelu_kernel_backward"], dtype=dtype)
+            p, y = torch.rand(6, 7).to(dtype).requires_grad_(), torch.rand(6, 7).to(dtype)
+            for reduction in ("mean", "sum", "none"):
+                self.same(lambda p: F.binary_cross_entropy(p, y, reduction=reduction), p,
+                          uses=["binary_cross_entropy_backward"] if reduction != "none" or dtype == torch.float32 else [], dtype=dtype)
+            self.same(lambda p: F.binary_cross_entropy(p, y, weight=y), p, dtype=dtype)
+            kept = torch.rand(6, 7) > 0.5
+            self.same(lambda p: torch.ops.aten.native_dropout_backward(p, kept, 1.5), p.detach(), uses=["native_dropout_backward"], dtype=dtype)
 
     def test_indices_and_order(self):
         x, i = random(7, 9, grad=True), torch.tensor([[3, 0, 3], [1, 5, 6]])
@@ -241,11 +308,12 @@ class Inside(unittest.TestCase):
                 self.same(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=causal), q, k, v, uses=uses, dtype=dtype)
             ends = torch.arange(70) < torch.tensor([[70], [41]])  # what padding hides
             later = torch.ones(70, 70, dtype=torch.bool).tril()
-            for mask in (ends[:, None, None], ends[:, None, None].expand(2, 1, 70, 70), later, ends[:1, None, None] & later,
+            both_ways = ends[:, None, None] & later
+            for mask in (both_ways, torch.zeros(2, 1, 70, 70, dtype=dtype).masked_fill(~both_ways, -torch.inf), ends[:, None, None], ends[:, None, None].expand(2, 1, 70, 70), later, ends[:1, None, None] & later,
                          torch.zeros(2, 1, 1, 70, dtype=dtype).masked_fill(~ends[:, None, None], torch.finfo(dtype).min)):
                 self.same(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=mask), q, k, v, uses=uses, dtype=dtype)
-            both_ways = ends[:, None, None] & later  # ours know no such
-            self.same(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=both_ways), q, k, v, dtype=dtype)
+            starts = (ends.flip(1)[:, None, None] & later) | torch.eye(70, dtype=torch.bool)  # ours know no such
+            self.same(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=starts), q, k, v, dtype=dtype)
         mask = torch.randn(2, 1, 70, 70)
         self.same(lambda q, k, v: F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask), q, k, v, dtype=torch.bfloat16)
 
@@ -501,6 +569,52 @@ print(wt.counts()["aten::_softmax"]["ours"], wt.counts()["aten::_softmax"]["pyto
         self.assertAlmostEqual(normal.mean().item(), 1, delta=0.05)
         self.assertAlmostEqual(normal.std().item(), 2, delta=0.05)
         self.assertTrue(2 <= uniform.min() and uniform.max() <= 3 and uniform.std() > 0.2)
+
+    def test_random(self):
+        """Each overload draws of ours what it says: mean and deviation, and what may not be drawn."""
+        n, e = 40000, torch.empty
+        p = torch.linspace(0, 1, n)
+        cases = {
+            "log_normal_": (lambda: e(n).log_normal_(0, 0.25).log(), 0, 0.25),
+            "cauchy_": (lambda: (e(n).cauchy_(1, 2) < 3).float(), 0.75, 0.433),
+            "exponential_": (lambda: e(n).exponential_(2), 0.5, 0.5),
+            "geometric_": (lambda: e(n, dtype=torch.int64).geometric_(0.25), 4, 3.464),
+            "bernoulli_.float": (lambda: e(200, 400)[:, ::2].bernoulli_(0.2), 0.2, 0.4),
+            "bernoulli_.Tensor": (lambda: torch.bernoulli(p), 0.5, 0.5),
+            "random_": (lambda: e(n, dtype=torch.uint8).random_(), 127.5, 73.9),
+            "random_.to": (lambda: e(n).random_(11), 5, 3.162),
+            "random_.from": (lambda: torch.randint(-3, 4, (n,)), 0, 2),
+            "normal.Tensor_Tensor": (lambda: torch.normal(torch.full((n,), 3.0), torch.full((n,), 2.0)), 3, 2),
+            "normal.Tensor_float": (lambda: torch.normal(torch.full((n,), 3.0), 2.0), 3, 2),
+            "normal.float_Tensor": (lambda: torch.normal(3.0, torch.full((n,), 2.0)), 3, 2),
+            "multinomial": (lambda: torch.multinomial(torch.tensor([1.0, 0, 3, 0]), n, True), 1.5, 0.866),
+            "native_dropout": (lambda: torch.native_dropout(torch.ones(n), 0.2, True)[0], 1, 0.5)}
+        for name, (draw, mean, deviation) in cases.items():
+            with self.subTest(name), wt.use(random=True):
+                wt.reset()
+                x = draw().double()
+                self.assertEqual(self.ran(name), 1)
+                self.assertAlmostEqual(x.mean().item(), mean, delta=0.03 * max(1, deviation))
+                self.assertAlmostEqual(x.std().item(), deviation, delta=0.03 * max(1, deviation))
+                self.assertFalse(torch.equal(x, draw().double()))
+        with wt.use(random=True):
+            for dtype, most in ((torch.float16, 2048), (torch.bfloat16, 256), (torch.int8, 127), (torch.bool, 1)):
+                x = e(n, dtype=dtype).random_().double()
+                self.assertTrue(0 <= x.min() < most / 50 + 1 and most * 0.98 - 1 < x.max() <= most, dtype)
+            self.assertLess(e(n, dtype=torch.int64).random_(-5, None).min(), 1 << 55)
+            wt.reset()
+            self.assertEqual(e(3).uniform_(generator=torch.Generator().manual_seed(1)).tolist(),
+                             torch.rand(3, generator=torch.Generator().manual_seed(1)).tolist())
+            self.assertEqual(self.ran("uniform_"), 0)
+            dropped, kept = torch.native_dropout(torch.ones(1000), 0.5, True)
+            self.assertTrue(torch.equal(dropped != 0, kept))
+            rows = torch.multinomial(torch.rand(50, 20), 20)
+            self.assertTrue(torch.equal(rows.sort(1)[0], torch.arange(20).expand(50, 20)))
+            for bad in (lambda: e(3).exponential_(-1), lambda: e(3).geometric_(2), lambda: torch.multinomial(torch.tensor([-1.0, 2]), 1),
+                        lambda: torch.normal(0.0, torch.tensor([-1.0])), lambda: torch.bernoulli(torch.tensor([2.0])),
+                        lambda: e(3).random_(5, 2)):
+                with self.assertRaises(RuntimeError):
+                    bad()
 
     def test_report(self):
         with wt.use():

@@ -21,9 +21,9 @@ namespace {
 const std::vector<Entry>& entries() {
   static const auto& all = *[] {
     auto* list = new std::vector<Entry>;
-    for (auto* add :
-         {add_pointwise, add_matmul, add_norm, add_softmax, add_loss, add_attention, add_reduce,
-          add_copy, add_optimizer, add_random, add_channels, add_composite, add_conv, add_named})
+    for (auto* add : {add_pointwise, add_matmul, add_norm, add_softmax, add_loss, add_attention,
+                      add_reduce, add_copy, add_optimizer, add_random, add_channels, add_composite,
+                      add_conv, add_transforms, add_terms, add_named})
       add(list);
     return list;
   }();

@@ -8,24 +8,41 @@ namespace wellspring::python {
 namespace {
 
 // Bytes from a tensor's first element to behind its last one.
-size_t reach(const TensorArg& t) {
+size_t reach(const TensorArg& t, DType dtype) {
   int64_t last = 0;
   for (int d = 0; d < t.dims; ++d) last += (t.sizes[d] - 1) * t.strides[d];
-  return t.numel ? static_cast<size_t>(last + 1) * size_of(dtype_of(t)) : 0;
+  return t.numel ? static_cast<size_t>(last + 1) * size_of(dtype) : 0;
 }
 
-bool is_taken(const TensorArg& t, bool strided) {
-  return takes(t) && t.numel > 0 && (strided || is_contiguous(t));
+Tensor borrowed_as(const TensorArg& t, DType dtype) {
+  auto data = std::make_shared<TensorData>();
+  // Its owner is PyTorch, which outlives the call.
+  data->storage =
+      std::make_shared<Storage>(Device{}, t.data, reach(t, dtype),
+                                std::shared_ptr<const void>(std::shared_ptr<const void>(), t.data));
+  data->shape = Shape(std::span(t.sizes, static_cast<size_t>(t.dims)));
+  data->strides = Shape(std::span(t.strides, static_cast<size_t>(t.dims)));
+  data->dtype = dtype;
+  return Tensor(std::move(data));
+}
+
+bool takes_complex(const TensorArg& t) {
+  return t.handle && t.plain && t.dims <= kMaxDims && t.type == torch_bridge::kC64;
+}
+
+bool is_taken(const TensorArg& t, const Named& row) {
+  return (takes(t) || (row.operands == Named::kComplex && takes_complex(t))) &&
+         (t.numel > 0 || row.empties) && (row.strided || is_contiguous(t));
 }
 
 // Every tensor of the call is one that operators of ours may read.
-bool are_taken(const Frame& f, bool strided) {
+bool are_taken(const Frame& f, const Named& row) {
   for (int i = 0; i < f.count; ++i) {
     const Arg& a = f.args[i];
     if (a.kind == Kind::other) return false;
-    if (a.kind == Kind::tensor && !is_taken(a.tensor, strided)) return false;
+    if (a.kind == Kind::tensor && !is_taken(a.tensor, row)) return false;
     for (int64_t k = 0; a.kind == Kind::tensors && k < a.count; ++k)
-      if (a.tensors[k].handle && !is_taken(a.tensors[k], strided)) return false;
+      if (a.tensors[k].handle && !is_taken(a.tensors[k], row)) return false;
   }
   return true;
 }
@@ -39,8 +56,9 @@ bool is_written_once(const TensorArg& t) {
 
 bool named(Frame& f) {
   const Named& row = *static_cast<const Named*>(f.data);
-  if (!are_taken(f, row.strided)) return false;
+  if (!are_taken(f, row)) return false;
   if (const TensorArg* first = taken(f.args[0])) {
+    if (first->numel == 0) return false;
     const DType t = dtype_of(*first);
     if (row.operands != Named::kReal && !is_float(t)) return false;
     if (row.operands == Named::kF32 && t != DType::f32) return false;
@@ -72,17 +90,7 @@ bool named(Frame& f) {
 
 }  // namespace
 
-Tensor borrowed(const TensorArg& t) {
-  auto data = std::make_shared<TensorData>();
-  // Its owner is PyTorch, which outlives the call.
-  data->storage =
-      std::make_shared<Storage>(Device{}, t.data, reach(t),
-                                std::shared_ptr<const void>(std::shared_ptr<const void>(), t.data));
-  data->shape = Shape(std::span(t.sizes, static_cast<size_t>(t.dims)));
-  data->strides = Shape(std::span(t.strides, static_cast<size_t>(t.dims)));
-  data->dtype = dtype_of(t);
-  return Tensor(std::move(data));
-}
+Tensor borrowed(const TensorArg& t) { return borrowed_as(t, dtype_of(t)); }
 
 void give(Frame& f, const Tensor& given) {
   if (!given.defined()) return give_back(f, -1);
@@ -102,6 +110,16 @@ Tensor Arguments::tensor(int i) const {
   const TensorArg* t = taken(f_.args[i]);
   if (!t) throw NotTaken();
   return borrowed(*t);
+}
+Tensor Arguments::packed(int i) const {
+  const Tensor t = tensor(i);
+  if (!t.is_contiguous()) throw NotTaken();
+  return t;
+}
+Tensor Arguments::complex(int i) const {
+  const Arg& a = f_.args[i];
+  if (a.kind != Kind::tensor || !takes_complex(a.tensor)) throw NotTaken();
+  return borrowed_as(a.tensor, DType::c64);
 }
 Tensor Arguments::tensor_or_none(int i) const { return none(i) ? Tensor() : tensor(i); }
 std::vector<Tensor> Arguments::tensors(int i) const {
@@ -156,9 +174,9 @@ void Arguments::off(int i) const {
   if (!none(i) && number_of(f_.args[i]) != 0.0) throw NotTaken();
 }
 
-void add_named(std::span<const Named> rows, std::vector<Entry>* all) {
+void add_named(std::span<const Named> rows, std::vector<Entry>* all, bool random) {
   for (const Named& row : rows)
-    all->push_back({std::string("aten::") + row.name, row.arguments, named, &row});
+    all->push_back({std::string("aten::") + row.name, row.arguments, named, &row, random});
 }
 
 }  // namespace wellspring::python

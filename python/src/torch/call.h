@@ -19,6 +19,10 @@ class Arguments {
  public:
   explicit Arguments(const Frame& f) : f_(f) {}
   Tensor tensor(int i) const;
+  /// A row-major one, where the row takes others too.
+  Tensor packed(int i) const;
+  /// Of complex numbers.
+  Tensor complex(int i) const;
   /// Undefined where None is given.
   Tensor tensor_or_none(int i) const;
   std::vector<Tensor> tensors(int i) const;
@@ -55,17 +59,18 @@ struct Results {
 
 /// One row: PyTorch's operator, and how ours answers it.
 struct Named {
-  enum Operands : uint8_t { kReal, kFloats, kF32 };  // dtypes of the first
-  const char* name;                                  // without "aten::"
-  int arguments;                                     // of PyTorch's schema
+  enum Operands : uint8_t { kReal, kFloats, kF32, kComplex };  // dtypes of the first
+  const char* name;                                            // without "aten::"
+  int arguments;                                               // of PyTorch's schema
   Results (*answer)(const Arguments&);
   Operands operands = kReal;
   bool strided = false;   // operands need not be row-major: the result always is
   bool in_place = false;  // the first argument is written and returned
+  bool empties = false;   // others than the first may have no elements
 };
 
-/// Appends rows, which live as long as the process.
-void add_named(std::span<const Named> rows, std::vector<Entry>* all);
+/// Appends rows, which live as long as the process; `random`: as of an Entry.
+void add_named(std::span<const Named> rows, std::vector<Entry>* all, bool random = false);
 
 /// A tensor of PyTorch as ours, borrowed.
 Tensor borrowed(const TensorArg& t);

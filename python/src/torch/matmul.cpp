@@ -1,6 +1,7 @@
 // mm, addmm, bmm and baddbmm.
 
 #include "python/src/torch/use.h"
+#include "tensor/tensor.h"
 
 namespace wellspring::python {
 namespace {
@@ -53,7 +54,6 @@ bool product(Frame& f) {
         return false;
     }
   }
-  if (self && !bias && dtype_of(*a) != DType::f32) return false;  // sums are kept in f32 alone
   TensorArg c;
   if (use.out >= 0) {
     const TensorArg* target = taken(f.args[use.out]);
@@ -68,6 +68,15 @@ bool product(Frame& f) {
     c = make_result(f, {shape, static_cast<size_t>(dims)}, a->type);
   }
   const bool accumulate = self && !bias;
+  if (accumulate && dtype_of(c) != DType::f32) {  // sums are kept in f32 alone
+    const Tensor sums = Tensor::empty({c.numel});
+    const OwnView to = use.batched ? packed_view(sums.data(), DType::f32, {shape[0], m, n})
+                                   : packed_view(sums.data(), DType::f32, {m, n});
+    run_kernel(kCopy, {to.view()}, {view_of(*self)});
+    run_kernel(kMatmul, {to.view()}, {view_of(*a), view_of(*b), View{}}, {true});
+    run_kernel(kCopy, {view_of(c)}, {to.view()});
+    return true;
+  }
   if (accumulate && c.data != self->data) run_kernel(kCopy, {view_of(c)}, {view_of(*self)});
   run_kernel(kMatmul, {view_of(c)}, {view_of(*a), view_of(*b), bias ? bias->view() : View{}},
              {accumulate});

@@ -3,6 +3,8 @@
 
 #include "ops/arrange.h"
 #include "ops/creation.h"
+#include "ops/dropout.h"
+#include "ops/image_call.h"
 #include "ops/index.h"
 #include "ops/pool.h"
 #include "ops/reduce.h"
@@ -99,6 +101,12 @@ R max_pool_backward(A a, int indices) {
 
 std::optional<int64_t> divisor(A a, int at) {
   return a.none(at) ? std::nullopt : std::optional(a.integer(at));
+}
+
+template <int spatial, bool exact>  // grad_output, output_size, input_size, scales
+R nearest_backward(A a) {
+  return upsample_nearest_backward(a.tensor(0), a.list(1), a.list(2), factors(a, 3, spatial),
+                                   exact);
 }
 
 constexpr Named kReductions[] = {
@@ -204,6 +212,9 @@ constexpr Named kIndexing[] = {
     {"masked_scatter_", 3,
      [](A a) -> R { return masked_scatter_(a.tensor(0), a.tensor(1), a.tensor(2)), R(); }, kReal,
      kStrided, kInPlace},
+    {"native_dropout_backward", 3,
+     [](A a) -> R { return native_dropout_backward(a.tensor(0), a.tensor(1), a.real(2)); },
+     kFloats},
     {"take", 2, [](A a) -> R { return take(a.tensor(0), a.tensor(1)); }},
     {"put_", 4,
      [](A a) -> R { return put_(a.tensor(0), a.tensor(1), a.tensor(2), a.flag(3)), R(); }, kReal,
@@ -227,6 +238,15 @@ constexpr Named kImages[] = {
                          divisor(a, 6));
      },
      kFloats},
+    {"avg_pool2d_backward", 8,
+     [](A a) -> R {
+       return avg_pool2d_backward(a.tensor(0), a.packed(1), a.list(2), a.list(3), a.list(4),
+                                  a.flag(5), a.flag(6), divisor(a, 7));
+     },
+     kFloats, kStrided},
+    {"_adaptive_avg_pool2d_backward", 2,
+     [](A a) -> R { return adaptive_avg_pool2d_backward(a.tensor(0), a.packed(1)); }, kFloats,
+     kStrided},
     {"_adaptive_avg_pool2d", 2,
      [](A a) -> R { return adaptive_avg_pool2d(a.tensor(0), a.list(1)); }, kFloats},
     {"adaptive_max_pool2d", 2, [](A a) -> R { return adaptive_max_pool2d(a.tensor(0), a.list(1)); },
@@ -243,6 +263,10 @@ constexpr Named kImages[] = {
     {"_upsample_nearest_exact2d", 4,
      [](A a) -> R { return _upsample_nearest_exact2d(a.tensor(0), a.list(1), factors(a, 2, 2)); },
      kFloats},
+    {"upsample_nearest1d_backward", 4, nearest_backward<1, false>, kFloats},
+    {"upsample_nearest2d_backward", 5, nearest_backward<2, false>, kFloats},
+    {"_upsample_nearest_exact1d_backward", 4, nearest_backward<1, true>, kFloats},
+    {"_upsample_nearest_exact2d_backward", 5, nearest_backward<2, true>, kFloats},
     {"constant_pad_nd", 3, padded},
     {"reflection_pad1d", 2, [](A a) -> R { return pad(a.tensor(0), a.list(1), "reflect"); }},
     {"reflection_pad2d", 2, [](A a) -> R { return pad(a.tensor(0), a.list(1), "reflect"); }},

@@ -52,6 +52,8 @@ void add_random(std::vector<Entry>* all);
 void add_channels(std::vector<Entry>* all);
 void add_composite(std::vector<Entry>* all);
 void add_conv(std::vector<Entry>* all);
+void add_transforms(std::vector<Entry>* all);
+void add_terms(std::vector<Entry>* all);
 void add_named(std::vector<Entry>* all);
 
 /// Calls of one operator with tensors of the same shapes, counted while watching is on.
