@@ -18,9 +18,9 @@ void check_f32(const Tensor& t) {
   if (t.defined() && t.dtype() != DType::f32) throw NotTaken();
 }
 
-// Moves running statistics towards those of this batch.
-void follow(const Tensor& running, const Tensor& now, double momentum) {
-  if (running.defined()) running.copy_from(add(mul(running, 1 - momentum), mul(now, momentum)));
+// Running statistics, moved towards those of this batch.
+Tensor followed(const Tensor& running, const Tensor& now, double momentum) {
+  return running.defined() ? add(mul(running, 1 - momentum), mul(now, momentum)) : Tensor();
 }
 
 // Rows shorter than a vector are left to PyTorch, which goes along the channels.
@@ -47,10 +47,15 @@ R normalised(const BatchNorm& b) {
   for (int d = 2; d < b.x.dims(); ++d) dims.push_back(d);
   const auto [variance, mean] = var_mean(b.x, dims, 0);
   const double n = static_cast<double>(count);
-  follow(b.running_mean, mean, b.momentum);
-  follow(b.running_var, mul(variance, n / (n - 1)), b.momentum);
-  return std::tuple(batch_norm(b.x, b.weight, b.bias, mean, variance, false, b.momentum, b.eps),
-                    mean, rsqrt(add(variance, b.eps)));
+  const Tensor moved[] = {followed(b.running_mean, mean, b.momentum),
+                          followed(b.running_var, mul(variance, n / (n - 1)), b.momentum)};
+  const R results =
+      std::tuple(batch_norm(b.x, b.weight, b.bias, mean, variance, false, b.momentum, b.eps), mean,
+                 rsqrt(add(variance, b.eps)));
+  // Last: PyTorch may have to answer until then.
+  if (moved[0].defined()) b.running_mean.copy_from(moved[0]);
+  if (moved[1].defined()) b.running_var.copy_from(moved[1]);
+  return results;
 }
 
 // input, weight, bias, running_mean, running_var, training, momentum, eps
