@@ -135,7 +135,7 @@ Tensor pad(const Tensor& x, const std::vector<int64_t>& pad, std::string_view mo
         str("pad: mode is 'constant', 'reflect', 'replicate' or 'circular', not '", mode, "'"));
   const auto border = borders(x, pad);
   Shape shape = x.shape();
-  bool grows = x.numel() > 0;
+  bool grows = x.numel() > 0 && x.device().is_cpu();  // others may know no negative strides
   for (int d = 0; d < x.dims(); ++d) {
     const auto [before, after] = border[d];
     if (!before && !after) continue;
