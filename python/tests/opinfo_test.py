@@ -6,6 +6,8 @@ inputs, and the gradient in f64 against differences (gradcheck).
 
 An operator takes part when one of our kernels answers a call of it. EXCEPTIONS says which do not, and why.
 """
+import atexit
+import contextlib
 import itertools
 import os
 import sys
@@ -64,10 +66,16 @@ def dtypes_of(info):
     return [t for t in taken if t not in others] + others[turn:turn + 1]
 
 
+LEFT = {}  # dtype: operators of our names whose samples PyTorch's own kernels answered
+
+
+def names_of(info):
+    return {info.name.split(".")[-1], getattr(info, "aten_name", None) or info.name}
+
+
 def is_ours(info):
     """Whether one of our kernels stands on an operator of that name."""
-    names = {info.name.split(".")[-1], getattr(info, "aten_name", None) or info.name}
-    return info.name in ALSO or bool(names & OURS)
+    return info.name in ALSO or bool(names_of(info) & OURS)
 
 
 OURS = {spelled for name in wt.operators() for spelled in wt._spellings(name)}
@@ -119,8 +127,18 @@ def attempt(op, sample, with_gradient):
     return found, None
 
 
+@contextlib.contextmanager
+def ours_on():
+    """Installed all the time, and passed by outside of this scope: installing takes longer than most samples."""
+    wt._inside.set_bypass(False)
+    try:
+        yield
+    finally:
+        wt._inside.set_bypass(True)
+
+
 def both(function):
-    with wt.use():
+    with ours_on():
         ours = function()
     return ours, function()
 
@@ -153,7 +171,7 @@ class OpInfo(unittest.TestCase):
             theirs = run()
         except Exception:  # noqa: BLE001: it has no such form
             return
-        with wt.use():
+        with ours_on():
             ours = run()
         self.compare(what + " out=", ours, theirs, dtype)
 
@@ -170,7 +188,7 @@ class OpInfo(unittest.TestCase):
             theirs = run()
         except Exception:  # noqa: BLE001: what it gives does not fit in place
             return
-        with wt.use():
+        with ours_on():
             ours = run()
         self.compare(what + " in place", ours, theirs, dtype)
 
@@ -203,7 +221,7 @@ class OpInfo(unittest.TestCase):
         except Exception:  # noqa: BLE001: not for this sample
             return
         if theirs:
-            with wt.use():
+            with ours_on():
                 self.assertTrue(passes(), what + " gradcheck")
 
     def check(self, info):
@@ -218,13 +236,14 @@ class OpInfo(unittest.TestCase):
                     raise
                 print(f"note: {info.name}: no samples of {dtype}: {e}", file=sys.stderr)
                 continue
-            ours_here = False
+            ours_here = itself = False
             for i, sample in enumerate(samples):
-                wt.enable()
                 wt.reset()
-                ours = attempt(info.op, sample, gradient)
-                ours_here |= any(c["ours"] for c in wt.counts().values())
-                wt.disable()
+                with ours_on():
+                    ours = attempt(info.op, sample, gradient)
+                answered = [name for name, c in wt.counts().items() if c["ours"]]
+                ours_here |= bool(answered)
+                itself |= any(names_of(info) & wt._spellings(name) for name in answered)
                 what = f"{info.name} {info.variant_test_name} {dtype} sample {i}"
                 theirs = attempt(info.op, sample, gradient)
                 tied = info.name in TIES
@@ -243,6 +262,8 @@ class OpInfo(unittest.TestCase):
                 if gradient and dtype == torch.float64:
                     self.check_gradient(what, info, sample)
             reached |= ours_here
+            if samples and not itself and is_ours(info) and info.name not in ALSO:
+                LEFT.setdefault(str(dtype).removeprefix("torch."), []).append(info.name)
         return reached
 
 
@@ -265,4 +286,8 @@ for entry in op_db:
 
 if __name__ == "__main__":
     sys.argv = sys.argv[:1]
+    wt.enable()
+    wt._inside.set_bypass(True)
+    atexit.register(lambda: [print(f"note: of {dtype} PyTorch's kernels answered {' '.join(names)}", file=sys.stderr)
+                             for dtype, names in LEFT.items()])
     peers.main()

@@ -13,7 +13,7 @@ struct Use {
   int out;  // argument, or -1
 };
 
-bool product_type(DType t) { return t == DType::f32 || t == DType::bf16; }
+bool product_type(DType t) { return t == DType::f32 || t == DType::bf16 || t == DType::f64; }
 
 // self of addmm as a bias along the columns: [N], [1, N] or an expanded row.
 std::optional<OwnView> as_bias(const TensorArg& self, int64_t n) {
@@ -68,7 +68,7 @@ bool product(Frame& f) {
     c = make_result(f, {shape, static_cast<size_t>(dims)}, a->type);
   }
   const bool accumulate = self && !bias;
-  if (accumulate && dtype_of(c) != DType::f32) {  // sums are kept in f32 alone
+  if (accumulate && dtype_of(c) == DType::bf16) {  // sums are kept in f32
     const Tensor sums = Tensor::empty({c.numel});
     const OwnView to = use.batched ? packed_view(sums.data(), DType::f32, {shape[0], m, n})
                                    : packed_view(sums.data(), DType::f32, {m, n});
