@@ -94,6 +94,12 @@ class Inside(unittest.TestCase):
                 with self.subTest(f"{bare} {dtype}"):
                     self.same(function, x, dtype=dtype if dtype in TOLERANCES else torch.float32)
 
+    def test_products_in_f64(self):
+        a, b, c = (random(*s, dtype=torch.float64, grad=True) for s in ((5, 7), (7, 6), (5, 6)))
+        self.same(lambda a, b, c: torch.addmm(c, a, b @ torch.eye(6, dtype=torch.float64)), a, b, c, uses=["mm", "addmm"],
+                  dtype=torch.float64)
+        self.same(lambda a, b: torch.bmm(a[None], b[None]), a, b, uses=["bmm"], dtype=torch.float64)
+
     def test_strides_places_and_dtypes(self):
         x = random(4, 6, 8)
         self.same(lambda a: a.transpose(0, 2) * 2, x, uses=["mul.Tensor"])
@@ -144,7 +150,8 @@ class Inside(unittest.TestCase):
                   uses=["native_layer_norm", "native_layer_norm_backward"])
         self.same(lambda x, w, b: F.layer_norm(x.bfloat16(), (96,), w.bfloat16(), b.bfloat16()), x, w, b,
                   uses=["native_layer_norm", "native_layer_norm_backward"], dtype=torch.bfloat16, atol=0.1)  # sums in bf16
-        self.same(lambda x: F.layer_norm(x, (7, 96)), x)
+        self.same(lambda x: F.layer_norm(x, (7, 96)), x, uses=["native_layer_norm", "native_layer_norm_backward"])
+        self.same(lambda x, w: F.layer_norm(x, (96,), w), x, w, uses=["native_layer_norm", "native_layer_norm_backward"])
         for dim in (-1, 0, 1):
             self.same(lambda x: F.softmax(x, dim), x, uses=["_softmax", "_softmax_backward_data"])
             self.same(lambda x: F.log_softmax(x, dim), x, uses=["_log_softmax", "_log_softmax_backward_data"])
