@@ -1,0 +1,335 @@
+#include "cluster/policy/decide.h"
+
+#include <algorithm>
+#include <optional>
+#include <set>
+
+#include "base/text.h"
+#include "cluster/policy/placement.h"
+
+namespace wellspring::cluster {
+namespace {
+
+int devices_of(const Request& r) { return r.nodes * r.devices; }
+int devices_of(const Placement& p) {
+  size_t n = 0;
+  for (const auto& part : p.parts) n += part.devices.size();
+  return static_cast<int>(n);
+}
+std::string text_of(const Request& r) {
+  return r.nodes == 1 ? str(r.devices, " ", r.chip)
+                      : str(r.nodes, " nodes of ", r.devices, " ", r.chip);
+}
+
+// Devices that are kept for a job that cannot start yet.
+struct Kept {
+  JobId job = 0;
+  Seconds from = 0;  // when it needs them
+  Placement placement;
+  int64_t memory_mb = 0;
+};
+
+class Decider {
+ public:
+  Decider(const Snapshot& s, Seconds now, const PolicyOptions& o)
+      : s_(s), now_(now), options_(o), room_(s.nodes) {
+    for (const Running& r : s.running)
+      held_[r.team][chip_of(r.placement)] += devices_of(r.placement);
+  }
+
+  std::vector<Decision> run() {
+    for (const Waiting* job : in_order()) decide(*job);
+    return std::move(decisions_);
+  }
+
+ private:
+  const std::string& chip_of(const Placement& p) const {
+    static const std::string none;
+    return p.parts.empty() ? none : s_.nodes[p.parts[0].node].chip;
+  }
+  const Team& team_of(const std::string& name) const {
+    static const Team usual;
+    const auto it = s_.teams.find(name);
+    return it == s_.teams.end() ? usual : it->second;
+  }
+  int priority_of(const Waiting& job) const {
+    const auto it = s_.queues.find(job.queue);
+    return job.priority + (it == s_.queues.end() ? 0 : it->second.priority);
+  }
+
+  // All waiting jobs, each team's share growing with what stands before.
+  std::vector<const Waiting*> in_order() const {
+    std::map<std::string, std::vector<const Waiting*>> by_team;
+    for (const Waiting& job : s_.waiting) by_team[job.team].push_back(&job);
+    std::map<std::string, double> share;
+    for (auto& [team, jobs] : by_team) {
+      std::ranges::stable_sort(jobs, [&](const Waiting* a, const Waiting* b) {
+        const auto key = [&](const Waiting* j) {
+          return std::tuple(-priority_of(*j), j->submitted, j->id);
+        };
+        return key(a) > key(b);  // the first is at the end
+      });
+      const Team& t = team_of(team);
+      double used = t.usage;
+      if (const auto it = held_.find(team); it != held_.end())
+        for (const auto& [chip, n] : it->second) used += n;
+      share[team] = used / t.weight;
+    }
+    std::vector<const Waiting*> order;
+    while (order.size() < s_.waiting.size()) {
+      std::vector<const Waiting*>* best = nullptr;
+      for (auto& [team, jobs] : by_team) {
+        if (jobs.empty()) continue;
+        const auto key = [&](const std::vector<const Waiting*>& of) {
+          const Waiting& j = *of.back();
+          return std::tuple(-priority_of(j), share.at(j.team), j.submitted, j.id);
+        };
+        if (!best || key(jobs) < key(*best)) best = &jobs;
+      }
+      const Waiting& job = *best->back();
+      order.push_back(&job);
+      best->pop_back();
+      if (!job.accepted.empty())
+        share[job.team] += devices_of(job.accepted[0]) / team_of(job.team).weight;
+    }
+    return order;
+  }
+
+  void wait(const Waiting& job, std::string reason, Seconds expected = kNever) {
+    decisions_.push_back({.kind = Decision::Kind::wait,
+                          .job = job.id,
+                          .reason = std::move(reason),
+                          .expected = expected});
+  }
+
+  // What its dependencies and the user's own wishes say; true when they let it start.
+  bool may_start(const Waiting& job) {
+    for (const Dependency& d : job.after) {
+      if (d.outcome == Outcome::pending) return wait(job, str("waits for job ", d.job)), false;
+      const bool ok = d.outcome == Outcome::succeeded;
+      if ((d.kind == After::ok && !ok) || (d.kind == After::not_ok && ok)) {
+        decisions_.push_back({.kind = Decision::Kind::cancel,
+                              .job = job.id,
+                              .reason = str("job ", d.job, ok ? " succeeded" : " failed",
+                                            ", and this one runs only otherwise")});
+        return false;
+      }
+    }
+    if (job.held) return wait(job, "held; `wellspring job release` lets it go"), false;
+    if (job.not_before > now_)
+      return wait(job, "its start time has not come", job.not_before), false;
+    const auto queue = s_.queues.find(job.queue);
+    if (queue != s_.queues.end() && !queue->second.open)
+      return wait(job, str("queue ", job.queue, " is closed")), false;
+    return true;
+  }
+
+  // Why a team's quota forbids a request now; empty when it does not.
+  std::string over_quota(const Waiting& job, const Request& r) const {
+    const Team& team = team_of(job.team);
+    if (const auto most = team.most_devices.find(r.chip); most != team.most_devices.end()) {
+      int holds = 0;
+      if (const auto it = held_.find(job.team); it != held_.end())
+        if (const auto c = it->second.find(r.chip); c != it->second.end()) holds = c->second;
+      if (holds + devices_of(r) > most->second)
+        return str("team ", job.team, " may hold ", most->second, " ", r.chip, " and holds ",
+                   holds);
+    }
+    if (const auto left = team.hours_left.find(r.chip);
+        left != team.hours_left.end() && left->second <= 0)
+      return str("team ", job.team, " has used up its device-hours of ", r.chip);
+    return "";
+  }
+
+  // What a job may use at a moment: not what others have reserved or what is kept for jobs before
+  // it, unless it ends by then.
+  Room usable_by(const Waiting& job, Room room, Seconds at) const {
+    const Seconds end = at + job.limit;
+    for (const Reservation& r : s_.reservations)
+      if (r.team != job.team && r.from < end && at < r.until)
+        room.free[r.node].assign(room.free[r.node].size(), false);
+    for (const Kept& k : kept_)
+      if (end > k.from) room.take(k.placement, k.memory_mb);
+    return room;
+  }
+
+  void start(const Waiting& job, Placement placement, int alternative) {
+    placement.alternative = alternative;
+    room_.take(placement, job.accepted[alternative].memory_mb);
+    held_[job.team][job.accepted[alternative].chip] += devices_of(placement);
+    taken_.push_back({job.id, now_ + job.limit, placement, job.accepted[alternative].memory_mb});
+    decisions_.push_back(
+        {.kind = Decision::Kind::start, .job = job.id, .placement = std::move(placement)});
+  }
+
+  void decide(const Waiting& job) {
+    if (!may_start(job)) return;
+    std::string quota;
+    std::vector<int> allowed;
+    for (size_t a = 0; a < job.accepted.size(); ++a) {
+      std::string why = over_quota(job, job.accepted[a]);
+      if (why.empty())
+        allowed.push_back(static_cast<int>(a));
+      else if (quota.empty())
+        quota = std::move(why);
+    }
+    if (allowed.empty()) return wait(job, quota.empty() ? "accepts nothing" : quota);
+    const Room usable = usable_by(job, room_, now_);
+    for (const int a : allowed)
+      if (auto p = place(s_.nodes, usable, job.accepted[a])) return start(job, std::move(*p), a);
+    const Request& wanted = job.accepted[allowed[0]];
+    if (static_cast<int>(kept_.size()) < options_.kept_jobs && make_room(job, allowed)) return;
+    wait(job, str("waits for ", text_of(wanted), ", ", count_free(usable, wanted.chip), " free"));
+  }
+
+  int64_t count_free(const Room& room, const std::string& chip) const {
+    int64_t n = 0;
+    for (size_t i = 0; i < room.free.size(); ++i)
+      if (s_.nodes[i].chip == chip) n += std::ranges::count(room.free[i], true);
+    return n;
+  }
+
+  // Preempts for the job, or keeps what it will need; false when nothing can be said.
+  bool make_room(const Waiting& job, const std::vector<int>& allowed) {
+    for (const int a : allowed)
+      if (preempt_for(job, job.accepted[a])) return true;
+    for (const int a : allowed)
+      if (keep_for(job, job.accepted[a])) return true;
+    return false;
+  }
+
+  // Whether jobs of lower priority can make room: the youngest of the lowest go first, then those
+  // that turn out not to be needed are left alone.
+  bool preempt_for(const Waiting& job, const Request& r) {
+    std::vector<const Running*> victims;
+    Room room = room_;
+    for (const Running& v : s_.running)
+      if (v.stopping || preempted_.contains(v.job)) room.give(s_.nodes, v.placement, v.memory_mb);
+    const auto fits = [&] { return place(s_.nodes, usable_by(job, room, now_), r); };
+    if (auto soon = fits()) {  // what stops already is enough
+      kept_.push_back({job.id, now_, std::move(*soon), r.memory_mb});
+      wait(job, str("waits for ", text_of(r), " that are being given back"), now_);
+      return true;
+    }
+    for (const Running& v : s_.running)
+      if (v.preemptible && !v.stopping && !preempted_.contains(v.job) &&
+          v.priority < priority_of(job) && chip_of(v.placement) == r.chip)
+        victims.push_back(&v);
+    std::ranges::stable_sort(victims, [](const Running* a, const Running* b) {
+      return std::tuple(a->priority, -a->started, a->job) <
+             std::tuple(b->priority, -b->started, b->job);
+    });
+    std::vector<const Running*> chosen;
+    std::optional<Placement> found;
+    for (const Running* v : victims) {
+      room.give(s_.nodes, v->placement, v->memory_mb);
+      chosen.push_back(v);
+      if ((found = fits())) break;
+    }
+    if (!found) return false;
+    std::erase_if(chosen, [&](const Running* v) { return !touches(v->placement, *found); });
+    for (const Running* v : chosen) {
+      preempted_.insert(v->job);
+      decisions_.push_back(
+          {.kind = Decision::Kind::preempt,
+           .job = v->job,
+           .sake = job.id,
+           .reason = str("preempted by job ", job.id, " of priority ", priority_of(job))});
+    }
+    kept_.push_back({job.id, now_, std::move(*found), r.memory_mb});
+    wait(job, str("waits for ", chosen.size(), " preempted job", chosen.size() == 1 ? "" : "s"),
+         now_);
+    return true;
+  }
+
+  static bool touches(const Placement& a, const Placement& b) {
+    for (const auto& p : a.parts)
+      for (const auto& q : b.parts)
+        if (p.node == q.node)
+          for (const int d : p.devices)
+            if (std::ranges::find(q.devices, d) != q.devices.end()) return true;
+    return false;
+  }
+
+  // Keeps the devices that the job gets first if everything runs to its limit; after its patience
+  // also those whose end nobody knows.
+  bool keep_for(const Waiting& job, const Request& r) {
+    struct End {
+      Seconds at;
+      const Placement* placement;
+      int64_t memory;
+    };
+    std::vector<End> ends;
+    for (const Running& v : s_.running) ends.push_back({v.ends, &v.placement, v.memory_mb});
+    for (const Taken& t : taken_) ends.push_back({t.ends, &t.placement, t.memory_mb});
+    std::ranges::stable_sort(ends, {}, &End::at);
+    Room room = room_;
+    for (const End& e : ends) {
+      if (e.at == kNever && now_ - job.submitted < options_.patience) return false;
+      room.give(s_.nodes, *e.placement, e.memory);
+      if (auto p = place(s_.nodes, usable_by(job, room, std::max(e.at, now_)), r)) {
+        // An end that nobody knows may come at any time.
+        kept_.push_back({job.id, e.at == kNever ? now_ : e.at, std::move(*p), r.memory_mb});
+        wait(job, str("waits for ", text_of(r), ", ", count_free(room_, r.chip), " free"), e.at);
+        return true;
+      }
+    }
+    return false;
+  }
+
+  struct Taken {
+    JobId job;
+    Seconds ends;
+    Placement placement;
+    int64_t memory_mb;
+  };
+
+  const Snapshot& s_;
+  const Seconds now_;
+  const PolicyOptions& options_;
+  Room room_;
+  std::map<std::string, std::map<std::string, int>> held_;  // devices, by team and chip
+  std::vector<Kept> kept_;
+  std::vector<Taken> taken_;
+  std::set<JobId> preempted_;
+  std::vector<Decision> decisions_;
+};
+
+}  // namespace
+
+std::vector<Decision> decide(const Snapshot& snapshot, Seconds now, const PolicyOptions& options) {
+  return Decider(snapshot, now, options).run();
+}
+
+std::string impossible(const std::vector<Node>& nodes, const Request& request) {
+  if (request.nodes < 1 || request.devices < 1)
+    return str("a job wants 1 device on 1 node at least, not ", request.nodes, " nodes of ",
+               request.devices);
+  std::set<std::string> chips;
+  int most = 0, fitting = 0, all = 0;
+  int64_t memory = 0;
+  for (const Node& n : nodes) {
+    chips.insert(n.chip);
+    if (n.chip != request.chip) continue;
+    ++all;
+    const int count = static_cast<int>(n.holders.size());
+    most = std::max(most, count), memory = std::max(memory, n.memory_mb);
+    fitting += count >= request.devices && n.memory_mb >= request.memory_mb;
+  }
+  if (fitting >= request.nodes) return "";
+  if (!all) {
+    std::string known;
+    for (const std::string& c : chips) known += (known.empty() ? "" : ", ") + c;
+    return str("no node has a chip '", request.chip,
+               "'; there are: ", known.empty() ? "none" : known);
+  }
+  if (most < request.devices)
+    return str("no node has ", request.devices, " ", request.chip, "; the most on one is ", most);
+  if (memory < request.memory_mb)
+    return str("no node with ", request.chip, " has ", request.memory_mb, " MB; the most is ",
+               memory);
+  return str(request.nodes, " nodes with ", request.devices, " ", request.chip,
+             " are wanted; there are ", fitting);
+}
+
+}  // namespace wellspring::cluster

@@ -1,0 +1,31 @@
+#pragma once
+// Queueing as a pure function.
+
+#include "cluster/policy/snapshot.h"
+
+namespace wellspring::cluster {
+
+struct PolicyOptions {
+  /// A job that cannot start keeps what it will need from jobs behind it once it has waited so
+  /// long, also when nobody knows when that comes free.
+  Seconds patience = 600;
+  /// So many blocked jobs have devices kept for them.
+  int kept_jobs = 4;
+};
+
+/// What to do now: one decision for each waiting job, and one for each running job to preempt. The
+/// same snapshot gives the same decisions.
+///
+/// Order: priority (queue's and job's) first; among equals the team that has used least for its
+/// weight, devices that it holds now counted as an hour each; then the order of submission. A job
+/// takes the first of its requests that fits at once (gang). One that does not fit may preempt
+/// jobs of lower priority, the fewest and youngest; else devices are kept for it, and jobs behind
+/// it start only where they do not delay it (backfill). Quotas hold at every moment.
+std::vector<Decision> decide(const Snapshot& snapshot, Seconds now,
+                             const PolicyOptions& options = {});
+
+/// Why no state of these nodes could ever run the request, with the nearest that could; empty: one
+/// could. For the check at submission.
+std::string impossible(const std::vector<Node>& nodes, const Request& request);
+
+}  // namespace wellspring::cluster
