@@ -76,14 +76,14 @@ case $what in
     isa=portable
     grep -qw avx2 /proc/cpuinfo && isa=avx2
     configure asan-quick build-asan-quick -DWELLSPRING_ISAS="$isa"
-    mapfile -t tests < <(existing base text data tensor serve models_decoder)
+    mapfile -t tests < <(existing base text data cluster_policy tensor serve models_decoder)
     begin=$SECONDS
     make_targets "${tests[@]}" wellspring wellspring_engine
     echo "note: built in $((SECONDS - begin)) s"
     # The slow cases (threads that spin, long data) belong to the full run.
     for t in "${tests[@]}"; do
       try "$t" timeout 240 "$folder/tests/$t" --gtest_brief=1 \
-        --gtest_filter='*Json*:*Config*:*Args*:*Http*:*Text*:*Token*:*Html*:*Shard*:*Document*:*Safetensors*:*Charset*:*Man*:*Jsonl*:*Source*:*Tensor*:*File*:Folder*:ApiRequest*:*StopStringsAndErrors'
+        --gtest_filter='*Json*:*Config*:*Args*:*Http*:*Text*:*Token*:*Html*:*Shard*:*Document*:*Safetensors*:*Charset*:*Man*:*Jsonl*:*Source*:*Tensor*:*File*:Folder*:ApiRequest*:*StopStringsAndErrors:Policy*'
     done
     WELLSPRING_ISA=$isa try operators program ops check --isa "$isa" --first
     ;;
