@@ -349,11 +349,10 @@ def main():
                     fixed(bench, name, dtype, threads, roofs)
             if bench.rows:
                 bench.write()  # what is measured stays if the rest is stopped
-    counted = [r["ratio"] for r in bench.rows if r["ratio"] and r["goal"]]
-    mean = 1.0
-    for r in counted:
-        mean *= r ** (1 / len(counted))
-    if len(counted) > 100:  # not of a few that --only chose
+    # Of all rows, those that --only kept included.
+    counted = [r["ratio"] for r in bench.result()["rows"] if r["ratio"] and r["goal"] == 0.9 and ("tuned" in r["what"]) == TUNED]
+    mean = math.exp(sum(map(math.log, counted)) / len(counted))
+    if len(counted) > 100:
         bench.row("geometric mean" + (", allocator tuned" if TUNED else ""), "ratio", mean, 1.0, "torch", 2.0 if TUNED else 3.0)
     bench.write()
     if not TUNED and not bench.args.only:
