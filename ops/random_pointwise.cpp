@@ -51,7 +51,7 @@ constexpr Entry kScans[] = {
     {"cummax", [](C c, X x) -> Tensors { return list_of(cummax(x, c.dim(x.dims()))); }},
     {"cummin", [](C c, X x) -> Tensors { return list_of(cummin(x, c.dim(x.dims()))); }},
     {"logcumsumexp", [](C c, X x) -> Tensors { return {logcumsumexp(x, c.dim(x.dims()))}; }, real},
-    {"cumprod", [](C c, X x) -> Tensors { return {cumprod(x, c.dim(x.dims()))}; }},
+    {"cumprod", [](C c, X x) -> Tensors { return {cumprod(x, c.dim(x.dims()))}; }, real},
     {"cumsum dtype",
      [](C c, X x) -> Tensors { return {cumsum(x, c.dim(x.dims()), c.any_dtype())}; }},
     {"cumsum out",
