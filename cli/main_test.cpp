@@ -30,6 +30,41 @@ TEST(Program, VersionAndHelp) {
   EXPECT_NE(r.error.find("Usage: "), std::string::npos);
 }
 
+TEST(Program, WrongEnvironmentIsOneUsageError) {
+  const std::pair<const char*, const char*> wrong[] = {
+      {"WELLSPRING_SHADOW", "x"}, {"WELLSPRING_ISA", "avx9"}, {"WELLSPRING_KERNELS", "without mm"}};
+  for (const auto& [name, value] : wrong) {
+    setenv(name, value, 1);
+    const ProcessResult r = run({"ops", "check", "softmax", "--first"});
+    unsetenv(name);
+    EXPECT_EQ(r.status, 64) << name;
+    EXPECT_EQ(r.output, "") << name;
+    EXPECT_EQ(r.error.rfind(str("error: ", name), 0), 0u) << r.error;
+    EXPECT_EQ(r.error.find('\n'), r.error.size() - 1) << r.error;
+  }
+}
+
+TEST(Program, ListsOperatorsByTheirNames) {
+  const std::string list = run({"ops", "list"}).output;
+  for (const char* column : {"operator", "dtypes", "chips", "tested", "speed", "overloads"})
+    EXPECT_LT(list.find(column), list.find('\n')) << column;
+  const auto row = [&](const std::string& name) {
+    const size_t at = list.find("\n" + name + " ");
+    return at == std::string::npos ? "" : list.substr(at + 1, list.find('\n', at + 1) - at - 1);
+  };
+  const std::pair<const char*, const char*> ends[] = {
+      {"mm", " mm mm.out"},
+      {"add", " add.Tensor add_.Tensor add.out add.Scalar add_.Scalar add.Scalar_out"},
+      {"or", " = bitwise_or"},
+      {"resize", " = resize_"}};
+  for (const auto& [name, end] : ends) EXPECT_TRUE(ends_with(row(name), end)) << row(name);
+  for (const char* name :
+       {"mm", "conv1d", "fft_rfft", "uniform_", "scaled_dot_product_attention"}) {
+    const std::string speed(trim(row(name).substr(row(name).find(" cases ") + 7)));
+    EXPECT_GT(std::atof(speed.c_str()), 0) << row(name);
+  }
+}
+
 TEST(Program, UnknownCommandSuggests) {
   ProcessResult r = run({"trian", "x"});
   EXPECT_EQ(r.status, 64);

@@ -312,6 +312,8 @@ TEST(EnvironmentDeathTest, PrintsHitsAndTakesKernelsOut) {
   EXPECT_EXIT(run_with("", "exclude sofmax"), ::testing::ExitedWithCode(64),
               "WELLSPRING_KERNELS: no kernel, operator or family is called 'sofmax'; did you mean "
               "'softmax'");
+  EXPECT_EXIT(run_with("", "exclude transpose"), ::testing::ExitedWithCode(64),
+              "WELLSPRING_KERNELS: 'transpose' runs no kernel that could be switched");
   EXPECT_EXIT(run_with("", "exclude fakes:add"), ::testing::ExitedWithCode(64),
               "WELLSPRING_KERNELS: unknown chip 'fakes'");
   EXPECT_EXIT(run_with("", "all", "many"), ::testing::ExitedWithCode(64),

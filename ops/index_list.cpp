@@ -139,7 +139,7 @@ Tensor read(const char* op, const Tensor& x, std::span<const Tensor> given, cons
   // One index: slices that follow each other are copied whole.
   const Tensor y = Tensor::empty(p.result_shape(x), x.dtype(), x.device());
   NoGrad none;
-  run(op, x, given, kIndex, y, permute(x.detach(), p.order), p.indices, {m});
+  if (y.numel()) run(op, x, given, kIndex, y, permute(x.detach(), p.order), p.indices, {m});
   return permute(y, p.result);
 }
 
@@ -147,6 +147,7 @@ void write(const char* op, const Tensor& x, std::span<const Tensor> given, const
            const Tensor& values, bool accumulate) {
   const int64_t m = static_cast<int64_t>(p.indices.size());
   NoGrad none;
+  if (values.numel() == 0) return;
   run(op, x, given, kIndexPut, permute(x.detach(), p.order), permute(values, inverse(p.result)),
       p.indices, {m, accumulate});
 }

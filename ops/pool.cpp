@@ -26,6 +26,13 @@ struct Windows {
   Tensor table(Device device) const {
     return Tensor::from(std::span<const int64_t>(lines), {count(), 3}, device);
   }
+  // Outputs whose window lies in the padding alone.
+  std::vector<int64_t> outside() const {
+    std::vector<int64_t> all;
+    for (int64_t i = 0; i < count(); ++i)
+      if (lines[3 * i] >= lines[3 * i + 1]) all.push_back(i);
+    return all;
+  }
 };
 
 // How one dimension is cut.
@@ -65,6 +72,7 @@ Cut cut_of(const char* op, const Tensor& x, int d, int spatial, const List& kern
 }
 
 int64_t outputs_of(const char* op, const Tensor& x, int64_t n, const Cut& c, bool ceil_mode) {
+  if (n < 1) refuse(op, "an image has no elements", x);
   const int64_t room = n + 2 * c.padding - c.dilation * (c.kernel - 1) - 1;
   if (room < 0)
     refuse(op, str("the window is longer than the padded extent ", n + 2 * c.padding), x);
@@ -74,13 +82,14 @@ int64_t outputs_of(const char* op, const Tensor& x, int64_t n, const Cut& c, boo
   return count;
 }
 
+// A window of padding alone begins and ends at the last place.
 Windows max_windows(const char* op, const Tensor& x, int64_t n, const Cut& c, bool ceil_mode) {
   Windows w;
   for (int64_t i = 0, count = outputs_of(op, x, n, c, ceil_mode); i < count; ++i) {
     int64_t first = i * c.stride - c.padding;
     const int64_t end = std::min(first + (c.kernel - 1) * c.dilation + 1, n);
     while (first < 0) first += c.dilation;
-    w.lines.insert(w.lines.end(), {first, end, c.dilation});
+    w.lines.insert(w.lines.end(), {std::min(first, n - 1), end, c.dilation});
   }
   return w;
 }
@@ -139,9 +148,14 @@ std::tuple<Tensor, Tensor> pool_max(const char* op, const Tensor& x, int spatial
   const Tensor result = seen_as(y, f.given(shape));
   if (should_record({&x}))
     record(op, {x}, {result},
-           [f, at, of = images.shape(), dtype = x.dtype()](BackwardContext& c) -> Tensors {
+           [f, at, of = images.shape(), dtype = x.dtype(), no_rows = rows.outside(),
+            no_columns = columns.outside()](BackwardContext& c) -> Tensors {
+             Tensor dy = f.images(c.grad().detach());
+             if (!no_rows.empty() || !no_columns.empty()) dy = clone(dy);
+             for (int64_t i : no_rows) zero_(select(dy, 2, i));
+             for (int64_t i : no_columns) zero_(select(dy, 3, i));
              const Tensor dx = Tensor::empty(of, dtype, at.device());
-             if (dx.numel()) launch(kMaxBackward, {dx}, {f.images(c.grad().detach()), at});
+             if (dx.numel()) launch(kMaxBackward, {dx}, {dy, at});
              return {seen_as(dx, f.given(of))};
            });
   return {result, seen_as(at, f.given(shape))};

@@ -12,8 +12,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "ops/check.h"
+#include "ops/complex.h"
 #include "ops/random_entries.h"
-#include "ops/reduce.h"
 #include "ops/reference/reference.h"
 #include "tensor/dispatch.h"
 
@@ -107,7 +107,7 @@ Tensor Choices::tensor(const Shape& shape, DType dtype) {
                         : static_cast<float>(static_cast<int>(values_.below(9)) - 4);
   }
   if (t.numel()) t.copy_from(Tensor::from(values, shape, dtype));
-  if (gradient_ && is_float(dtype)) t.set_requires_grad(true);
+  if (gradient_ && is_float(dtype)) t.set_requires_grad(true), wanting.push_back(t);
   return t;
 }
 
@@ -126,17 +126,29 @@ namespace {
 
 struct Outcome {
   std::string chosen;
-  Tensors results;
+  Tensors results;            // of the call, or the gradients of its operands
   std::string refused, kind;  // of an Error: what it says, and its type
 };
+
+// Back from a result with a weight for each of its elements.
+void walk_back(const Tensor& result) {
+  const Tensor root = is_complex(result.dtype()) ? view_as_real(result) : result;
+  std::vector<float> weights(static_cast<size_t>(root.numel()));
+  for (size_t i = 0; i < weights.size(); ++i) weights[i] = static_cast<float>(i % 7) / 4 - 1;
+  backward(root, Tensor::from(weights, root.shape(), root.dtype()), true);
+}
 
 Outcome outcome(const RandomFamily& family, std::span<const uint8_t> bytes, bool gradient) {
   Choices choices(bytes, gradient);
   Outcome o;
   try {
     o.results = family.call(choices);
-    for (const Tensor& t : o.results)
-      if (gradient && t.defined() && t.requires_grad()) backward(sum(t), {}, true);
+    if (gradient) {
+      for (const Tensor& t : o.results)
+        if (t.defined() && t.requires_grad()) walk_back(t);
+      o.results.clear();
+      for (const Tensor& t : choices.wanting) o.results.push_back(t.grad());
+    }
   } catch (const Error& e) {
     o.refused = e.what();
     o.kind = str(typeid(e).name(), " ", e.exit_status());
@@ -146,36 +158,42 @@ Outcome outcome(const RandomFamily& family, std::span<const uint8_t> bytes, bool
   return o;
 }
 
-}  // namespace
-
-std::span<const RandomFamily> random_families() {
-  using namespace random_calls;
-  static constexpr RandomFamily kFamilies[] = {
-      {"pointwise", call_pointwise}, {"reduce", call_reduce}, {"matmul", call_matmul},
-      {"norm", call_norm},           {"index", call_index},   {"shape", call_shape}};
-  return kFamilies;
-}
-
-std::string try_random_call(const RandomFamily& family, std::span<const uint8_t> bytes) {
-  const Outcome ours = outcome(family, bytes, false);
-  const auto tell = [&](const std::string& what) { return str(ours.chosen, ": ", what); };
-  Outcome slow;
-  {
-    UseKernels reference("reference", reference::kernels());
-    slow = outcome(family, bytes, false);
-  }
-  if (ours.kind.ends_with("(a bug)")) return tell(ours.refused);
+// Empty when kernels and reference gave the same, else what differs.
+std::string compared(const Outcome& ours, const Outcome& slow, const char* what) {
   if (ours.kind != slow.kind)
-    return tell(str("kernels: ", ours.refused.empty() ? "a result" : ours.refused,
-                    "; reference: ", slow.refused.empty() ? "a result" : slow.refused));
-  if (ours.results.size() != slow.results.size()) return tell("another number of results");
+    return str("kernels: ", ours.refused.empty() ? what : ours.refused,
+               "; reference: ", slow.refused.empty() ? what : slow.refused);
+  if (ours.results.size() != slow.results.size()) return str("another number of ", what, "s");
   OperatorCase c;
   c.sums(100);
   for (size_t i = 0; i < ours.results.size(); ++i)
     if (std::string d = difference(ours.results[i], slow.results[i], c, 2); !d.empty())
-      return tell(str("result ", i, ": ", d));
-  const Outcome walked = outcome(family, bytes, true);
-  return walked.kind.ends_with("(a bug)") ? tell(walked.refused) : "";
+      return str(what, " ", i, ": ", d);
+  return "";
+}
+
+}  // namespace
+
+std::span<const RandomFamily> random_families() {
+  static constexpr RandomFamily kFamilies[] = {
+#define WS_FAMILY(name, gradients) {#name, random_calls::call_##name, gradients},
+#include "ops/random_families.inc"
+#undef WS_FAMILY
+  };
+  return kFamilies;
+}
+
+std::string try_random_call(const RandomFamily& family, std::span<const uint8_t> bytes) {
+  for (const bool gradient : {false, true}) {
+    const Outcome ours = outcome(family, bytes, gradient);
+    std::string differs = ours.kind.ends_with("(a bug)") ? ours.refused : "";
+    if (differs.empty() && (!gradient || family.gradients)) {
+      UseKernels reference("reference", reference::kernels());
+      differs = compared(ours, outcome(family, bytes, gradient), gradient ? "gradient" : "result");
+    }
+    if (!differs.empty()) return str(ours.chosen, ": ", differs);
+  }
+  return "";
 }
 
 void fuzz_random_call(std::string_view family, const uint8_t* data, size_t size) {

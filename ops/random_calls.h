@@ -2,7 +2,8 @@
 // Random calls: bytes choose an operator of a family, its operands (shapes up to 8 dimensions,
 // strides, dtypes, values) and numbers, good ones and bad ones. The call runs on the kernels of
 // this processor and on the slow reference; both give the same results, or both refuse. The fuzz
-// targets (ops/FAMILY_fuzz.cpp) and the property tests (random_calls_test.cpp) draw from it.
+// targets (random_calls_fuzz.cpp, one program per line of random_families.inc) and the property
+// tests (random_calls_test.cpp) draw from it.
 
 #include <cstdint>
 #include <span>
@@ -24,6 +25,8 @@ class Choices {
       : bytes_(bytes), values_(seed_of(bytes)), gradient_(gradient) {}
   /// The operator, for messages.
   std::string chosen;
+  /// The operands that want a gradient, in the order drawn.
+  std::vector<Tensor> wanting;
   int below(int n);  // n >= 1
   bool coin() { return below(2) != 0; }
   /// One in n.
@@ -49,6 +52,10 @@ class Choices {
   std::vector<int> dims(int n);
   /// Multiples of 1/8 in [-4, 4], which every floating dtype holds, of any strides; integers small.
   Tensor tensor(const Shape& shape, DType dtype);
+  /// That or, as often, none.
+  Tensor tensor_or_none(const Shape& shape, DType dtype) {
+    return coin() ? tensor(shape, dtype) : Tensor();
+  }
   /// Of whole numbers in [low, high), seldom one outside.
   Tensor ids(const Shape& shape, int64_t low, int64_t high);
 
@@ -64,11 +71,12 @@ class Choices {
 struct RandomFamily {
   const char* name;
   Tensors (*call)(Choices& choices);
+  bool gradients;  // compared as well, not only walked
 };
 std::span<const RandomFamily> random_families();
 
 /// Empty when kernels and reference agree about the call that the bytes choose; else the operator
-/// and what differs. Also walks the gradient.
+/// and what differs. Also walks the gradient, and compares it where the family says so.
 std::string try_random_call(const RandomFamily& family, std::span<const uint8_t> bytes);
 /// The same for a fuzz target: aborts with a message where they do not.
 void fuzz_random_call(std::string_view family, const uint8_t* data, size_t size);

@@ -43,14 +43,25 @@ inline Shape with_extent(Shape shape, int d, int64_t n) {
   if (shape.size()) shape[std::clamp(d < 0 ? d + shape.size() : d, 0, shape.size() - 1)] = n;
   return shape;
 }
-inline Tensors list_of(const std::tuple<Tensor, Tensor>& t) {
-  return {std::get<0>(t), std::get<1>(t)};
+template <class... T>
+Tensors list_of(const std::tuple<T...>& t) {
+  return std::apply([](const auto&... each) { return Tensors{each...}; }, t);
 }
-Tensors call_pointwise(Choices& c);
-Tensors call_reduce(Choices& c);
-Tensors call_matmul(Choices& c);
-Tensors call_norm(Choices& c);
-Tensors call_index(Choices& c);
-Tensors call_shape(Choices& c);
+/// An extent that two operands share, seldom unequal.
+inline int64_t like(C c, int64_t n) { return c.rarely(40) ? n + 1 : n; }
+/// A number for each of n dimensions, in [low, high).
+inline std::vector<int64_t> numbers(C c, int n, int low, int high) {
+  std::vector<int64_t> all;
+  for (int i = 0; i < n; ++i) all.push_back(low + c.below(high - low));
+  return all;
+}
+/// How a loss is reduced, seldom in a way that there is not.
+inline const char* reduction(C c) {
+  static constexpr const char* kHow[] = {"mean", "sum", "none", "some"};
+  return kHow[c.below(10) ? c.below(3) : 3];
+}
+#define WS_FAMILY(name, gradients) Tensors call_##name(Choices& c);
+#include "ops/random_families.inc"
+#undef WS_FAMILY
 
 }  // namespace wellspring::random_calls

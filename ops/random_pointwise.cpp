@@ -1,4 +1,4 @@
-// Random calls of pointwise operators, and of reductions and what goes along a dimension.
+// Random calls of pointwise operators, of reductions, scans and sorts.
 
 #include <algorithm>
 
@@ -38,10 +38,31 @@ constexpr Entry kReductions[] = {
     {"count_nonzero", [](C c, X x) -> Tensors { return {count_nonzero(x, c.dims(x.dims()))}; }},
     {"softmax", [](C c, X x) -> Tensors { return {softmax(x, c.dim(x.dims()))}; }, real},
     {"log_softmax", [](C c, X x) -> Tensors { return {log_softmax(x, c.dim(x.dims()))}; }, real},
+    {"sum out",
+     [](C c, X x) -> Tensors {
+       const Tensor out = c.tensor(c.coin() ? Shape{0} : c.shape(), c.any_dtype());
+       NoGrad none;
+       return {sum_out(out, x, c.dims(x.dims()), c.coin())};
+     }},
+};
+
+constexpr Entry kScans[] = {
     {"cumsum", [](C c, X x) -> Tensors { return {cumsum(x, c.dim(x.dims()))}; }},
     {"cummax", [](C c, X x) -> Tensors { return list_of(cummax(x, c.dim(x.dims()))); }},
     {"cummin", [](C c, X x) -> Tensors { return list_of(cummin(x, c.dim(x.dims()))); }},
     {"logcumsumexp", [](C c, X x) -> Tensors { return {logcumsumexp(x, c.dim(x.dims()))}; }, real},
+    {"cumprod", [](C c, X x) -> Tensors { return {cumprod(x, c.dim(x.dims()))}; }, real},
+    {"cumsum dtype",
+     [](C c, X x) -> Tensors { return {cumsum(x, c.dim(x.dims()), c.any_dtype())}; }},
+    {"cumsum out",
+     [](C c, X x) -> Tensors {
+       const Tensor out = c.tensor(c.coin() ? Shape{0} : x.shape(), c.any_dtype());
+       NoGrad none;
+       return {cumsum_out(out, x, c.dim(x.dims()))};
+     }},
+};
+
+constexpr Entry kSorts[] = {
     {"sort", [](C c, X x) -> Tensors { return list_of(sort(x, c.dim(x.dims()), c.coin())); }},
     {"topk",
      [](C c, X x) -> Tensors { return list_of(topk(x, c.below(9), c.dim(x.dims()), c.coin())); }},
@@ -49,11 +70,33 @@ constexpr Entry kReductions[] = {
      [](C c, X x) -> Tensors {
        return list_of(kthvalue(x, c.below(9), c.dim(x.dims()), c.coin()));
      }},
-    {"sum out",
+    {"argsort",
+     [](C c, X x) -> Tensors { return {argsort(x, c.dim(x.dims()), c.coin(), c.coin())}; }},
+    {"msort", [](C, X x) -> Tensors { return {msort(x)}; }},
+    {"median", [](C c, X x) -> Tensors { return list_of(median(x, c.dim(x.dims()), c.coin())); }},
+    {"mode", [](C c, X x) -> Tensors { return list_of(mode(x, c.dim(x.dims()), c.coin())); }},
+    {"aminmax", [](C c, X x) -> Tensors { return list_of(aminmax(x, c.dim(x.dims()), c.coin())); }},
+    {"unique", [](C, X x) -> Tensors { return list_of(unique(x)); }},
+    {"unique_consecutive", [](C, X x) -> Tensors { return list_of(unique_consecutive(x)); }},
+    {"isin",
+     [](C c, X x) -> Tensors { return {isin(x, c.tensor(c.shape(0, 2), x.dtype()), c.coin())}; }},
+    {"bincount",
+     [](C c) -> Tensors {
+       const Shape s{c.below(70)};
+       const Tensor x = c.ids(s, 0, 1 + c.below(30));
+       return {bincount(x, c.tensor_or_none(s, c.floating()), c.below(9))};
+     }},
+    {"quantile",
      [](C c, X x) -> Tensors {
-       const Tensor out = c.tensor(c.coin() ? Shape{0} : c.shape(), c.any_dtype());
-       NoGrad none;
-       return {sum_out(out, x, c.dims(x.dims()), c.coin())};
+       return {quantile(x, 0.25 * c.below(6), c.dim(x.dims()), c.coin())};
+     },
+     real},
+    {"histc",
+     [](C c, X x) -> Tensors { return {histc(x, c.below(20), c.below(3) - 2, c.below(5))}; }, real},
+    {"bucketize",
+     [](C c) -> Tensors {
+       const Tensor x = real_of<1>(c), edges = c.tensor({c.below(20)}, x.dtype());
+       return {bucketize(x, std::get<0>(sort(edges)), c.coin(), c.coin())};
      }},
 };
 }  // namespace
@@ -106,5 +149,7 @@ Tensors call_pointwise(Choices& c) {
 }
 
 Tensors call_reduce(Choices& c) { return one_of(c, kReductions); }
+Tensors call_scan(Choices& c) { return one_of(c, kScans); }
+Tensors call_sort(Choices& c) { return one_of(c, kSorts); }
 
 }  // namespace wellspring::random_calls

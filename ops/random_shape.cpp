@@ -11,12 +11,6 @@
 namespace wellspring::random_calls {
 namespace {
 
-std::vector<int64_t> numbers(Choices& c, int n, int low, int high) {
-  std::vector<int64_t> all;
-  for (int i = 0; i < n; ++i) all.push_back(low + c.below(high - low));
-  return all;
-}
-
 constexpr Entry kShapes[] = {
     {"permute",
      [](C c, X x) -> Tensors {

@@ -42,10 +42,8 @@ void run(const KernelRef& kernel, std::initializer_list<Tensor> outs, const Tens
     const Attr attrs[] = {0, reverse};
     return launch(kernel, std::span<const Tensor>(lines, count), std::span(&line, 1), attrs);
   }
-  if (!joins_after(from, dim)) {
-    NoGrad none;
-    from = clone(from);
-  }
+  if (from.numel() == 0) return;
+  if (!joins_after(from, dim)) from = contiguous(from);
   launch(kernel, outs, {from}, {dim, reverse});
 }
 

@@ -47,6 +47,8 @@ int chip_called(std::string_view name) {
     if (chip < 0 || c == chip)
       for (const NamedKernel& k : chips()[c].kernels()) known.emplace_back(k.name);
   const auto near = nearest(name, known);
+  if (chip < 0 && near == name)
+    throw Error(Fault::usage, str("'", name, "' runs no kernel that could be switched"));
   throw Error(Fault::usage, str(chip < 0 ? "no kernel, operator or family is called '"
                                          : str("chip ", chips()[chip].name, " has no kernel '"),
                                 name, "'", near ? str("; did you mean '", *near, "'?") : ""));

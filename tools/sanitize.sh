@@ -65,9 +65,10 @@ seeds() {  # NAME FOLDER: good inputs for a fuzz target to begin with
         [[ $1 == api_request_fuzz ]] ||
           printf 'POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s' ${#body} "$body" >"$2/request$i"
       done ;;
-    pointwise_fuzz | reduce_fuzz | matmul_fuzz | norm_fuzz | index_fuzz | shape_fuzz)  # choices: any bytes
-      gzip -9nc README.md | split -b 64 - "$2/choices-" ;;
-    *) echo "$1 has no seeds: add a line to seeds() in tools/sanitize.sh" >&2; exit 1 ;;
+    *)
+      grep -q "^WS_FAMILY(${1%_fuzz}," ops/random_families.inc ||
+        { echo "$1 has no seeds: add a line to seeds() in tools/sanitize.sh" >&2; exit 1; }
+      gzip -9nc README.md | split -b 64 - "$2/choices-" ;;  # choices: any bytes
   esac
 }
 

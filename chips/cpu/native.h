@@ -19,6 +19,11 @@ struct NativeOf {
   typedef T type __attribute__((vector_size(kVectorBytes)));
   typedef T unaligned __attribute__((vector_size(kVectorBytes), aligned(sizeof(T)), may_alias));
 };
+// No vectors of numbers that are classes: overloads for these are by hand.
+template <class T>
+requires std::is_class_v<T>
+struct NativeOf<T> {
+};
 template <class T>
 using native = typename NativeOf<T>::type;
 /// Elements of one.

@@ -67,33 +67,89 @@ std::string chips_of(const std::vector<std::string>& kernels,
   return result;
 }
 
+// The overloads of an operator by ATen's names. A schema that has only ATen's name of it leaves the
+// rest to the C++ forms, whose kinds of operands ATen's overloads are called after.
+std::vector<std::string> overloads_of(const OperatorInfo& op) {
+  std::vector<std::string> all;
+  const auto add = [&](std::string name) {
+    if (std::find(all.begin(), all.end(), name) == all.end()) all.push_back(std::move(name));
+  };
+  if (op.aten.find('(') != std::string_view::npos) {
+    for (const std::string& schema : split(op.aten, '\n')) add(schema.substr(0, schema.find('(')));
+    const bool has_out = std::any_of(
+        all.begin(), all.end(), [](const std::string& name) { return ends_with(name, "out"); });
+    const std::string out = str(op.name, "_out(");
+    if (!has_out && op.declarations.find(out) != std::string_view::npos) add(str(op.name, ".out"));
+    return all;
+  }
+  for (const std::string& form : split(op.declarations, '\n')) {
+    const size_t open = form.find('('), start = form.rfind(' ', open) + 1;
+    std::string name = form.substr(start, open - start);
+    const bool out = ends_with(name, "_out");
+    if (out) name.resize(name.size() - 4);
+    std::vector<std::string> operands = split(form.substr(open + 1), ',');
+    if (out) operands.erase(operands.begin());
+    const bool two = operands.size() > 1, scalar = two && starts_with(trim(operands[1]), "Scalar ");
+    const bool tensor = two && starts_with(trim(operands[1]), "const Tensor& ");
+    const char* kind = out      ? (scalar ? ".Scalar_out" : ".out")
+                       : scalar ? ".Scalar"
+                       : tensor ? ".Tensor"
+                                : "";
+    add(name + kind);
+  }
+  return all;
+}
+
+// What else an operator is called: names of its overloads and forms that are no operator's,
+// `or` for __or__.
+std::vector<std::string> other_names(const OperatorInfo& op,
+                                     const std::vector<std::string>& overloads) {
+  std::set<std::string> all;
+  for (const std::vector<std::string>& names : {overloads, split(op.aten, '\n')})
+    for (const std::string& full : names) {
+      std::string name = full.substr(0, full.find_first_of(".("));
+      if (starts_with(name, "__")) name = name.substr(2, name.size() - 4);
+      const bool in_place = ends_with(name, "_");
+      if (in_place && !ends_with(op.name, "_")) name.pop_back();
+      if (!name.empty() && !find_operator(name)) all.insert(name);
+    }
+  return {all.begin(), all.end()};
+}
+
 int list(int argc, char** argv) {
-  Args args("wellspring ops list",
-            "The operators: family, dtypes, gradient, chips, forms, cases, and the measured speed "
-            "as a multiple of PyTorch's.");
+  Args args(
+      "wellspring ops list",
+      "The operators: family, dtypes, gradient, chips, how many cases test it ('wellspring ops "
+      "check'), the measured speed as a multiple of PyTorch's, and overloads. A speed is that of "
+      "the operator or of one that the same kernels answer in the same way; '-' where none was "
+      "measured: of views, which do not compute, of what PyTorch lacks, and of operators that "
+      "bench/operators.py has no row for.");
   bool json = false;
   args.flag("--json", &json, "print JSON");
   args.example("wellspring ops list --json");
   if (!args.parse(argc, argv)) return 0;
   Json rows = Json::array();
-  Table table({"operator", "family", "dtypes", "gradient", "chips", "forms", "cases", "speed"});
+  Table table(
+      {"operator", "family", "dtypes", "gradient", "chips", "tested", "speed", "overloads"});
   std::vector<std::set<std::string_view>> sets;
   for (const Chip& chip : chips()) {
     sets.emplace_back();
     for (const NamedKernel& k : chip.kernels()) sets.back().insert(k.name);
   }
   for (const OperatorInfo& op : operators()) {
-    int64_t cases = static_cast<int64_t>(cases_of(op.name).all().size());
+    const auto cases = static_cast<int64_t>(cases_of(op.name).all().size());
     const std::vector<std::string> kernels =
         op.kernels.empty() ? std::vector<std::string>{} : split(op.kernels, ' ');
-    const std::vector<std::string> forms = split(op.declarations, '\n');
+    const std::vector<std::string> overloads = overloads_of(op), also = other_names(op, overloads);
     const std::string where = chips_of(kernels, sets);
     const double speed = speed_ratio(op.name);
     rows.push_back(
         {{"name", op.name},
+         {"also", also},
          {"family", op.family},
          {"header", str("ops/", op.family, ".h")},
-         {"declarations", forms},
+         {"declarations", split(op.declarations, '\n')},
+         {"overloads", overloads},
          {"aten", split(op.aten, '\n')},
          {"pytorch", split(op.pytorch, ' ')},
          {"dtypes", split(op.dtypes, ' ')},
@@ -103,12 +159,22 @@ int list(int argc, char** argv) {
          {"value", op.value},
          {"doc", op.doc},
          {"source", op.source},
+         {"tested", cases > 0},
          {"cases", cases},
          {"speed", speed > 0 ? Json(speed) : Json()}});
-    table.row({std::string(op.name), std::string(op.family), std::string(op.dtypes),
-               op.gradient.empty() ? "-" : std::string(op.gradient), where,
-               std::to_string(forms.size()), std::to_string(cases),
-               speed > 0 ? with_digits(speed, 2) : "-"});
+    std::vector<std::string> row{std::string(op.name),
+                                 std::string(op.family),
+                                 std::string(op.dtypes),
+                                 op.gradient.empty() ? "-" : std::string(op.gradient),
+                                 where,
+                                 cases ? str(cases, " cases") : "no",
+                                 speed > 0 ? with_digits(speed, 2) : "-",
+                                 join(overloads, " ")};
+    table.row(row);
+    for (const std::string& name : also) {
+      row.front() = name, row.back() = str("= ", op.name);
+      table.row(row);
+    }
   }
   std::fputs(json ? (to_text(rows, 2) + "\n").c_str() : table.text().c_str(), stdout);
   return 0;

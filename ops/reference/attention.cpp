@@ -1,4 +1,5 @@
 // B batch, T queries, S keys, H heads, Hk key heads, D head width.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -36,7 +37,8 @@ struct Problem {
     return ((b * S + s) * Hk + h / (H / Hk)) * D;
   }
   int64_t seen(int64_t b, int64_t t) const {
-    const int64_t valid = lengths.size() ? static_cast<int64_t>(lengths[b]) : S;
+    const int64_t valid =
+        lengths.size() ? std::clamp<int64_t>(static_cast<int64_t>(lengths[b]), 0, S) : S;
     return std::max<int64_t>(0,
                              causal ? std::min(valid, t + 1 + reach.value_or(valid - T)) : valid);
   }

@@ -1,5 +1,5 @@
 // Complex numbers and Fourier transforms by their definition; operands as in chips/cpu/kernels/
-// complex.cpp and fft.cpp. A complex view is read as pairs of f32.
+// complex.cpp and fft.cpp.
 #include <cmath>
 #include <complex>
 
@@ -15,22 +15,13 @@ struct ComplexValues {
   Shape shape;
   std::vector<Complex> data;
 
-  static Values pairs(const View& v, Shape& shape, Shape& strides) {
-    for (int d = 0; d < v.dims; ++d) {
-      shape.push_back(v.shape[d]);
-      strides.push_back(2 * v.strides[d]);
-    }
-    shape.push_back(2), strides.push_back(1);
-    return Values(View{v.data, DType::f32, shape.size(), shape.data(), strides.data()});
-  }
   explicit ComplexValues(const View& v)
       : shape(std::span<const int64_t>(v.shape, static_cast<size_t>(v.dims))) {
     if (!is_complex(v.dtype)) {
       for (double x : Values(v).data) data.emplace_back(x);
       return;
     }
-    Shape s, t;
-    const Values all = pairs(v, s, t);
+    const Values all(v);
     for (int64_t i = 0; i < all.size(); i += 2) data.emplace_back(all[i], all[i + 1]);
   }
   void write(const View& v) const {
@@ -39,11 +30,10 @@ struct ComplexValues {
       for (int64_t i = 0; i < real.size(); ++i) real[i] = data[i].real();
       return real.write(v);
     }
-    Shape s, t;
-    Values all = pairs(v, s, t);
+    Values all(v);
     for (size_t i = 0; i < data.size(); ++i)
       all[2 * i] = data[i].real(), all[2 * i + 1] = data[i].imag();
-    all.write(View{v.data, DType::f32, s.size(), s.data(), t.data()});
+    all.write(v);
   }
 };
 

@@ -10,7 +10,8 @@ WS_REFERENCE("copy", copy);
 
 void fill(const Call& call) {
   Values v(call.out[0]);
-  for (double& x : v.data) x = call.attr[0].f;
+  const int64_t step = is_complex(call.out[0].dtype) ? 2 : 1;  // the second of a pair is 0
+  for (int64_t i = 0; i < v.size(); ++i) v[i] = i % step ? 0 : call.attr[0].f;
   v.write(call.out[0]);
 }
 WS_REFERENCE("fill", fill);

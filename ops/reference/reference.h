@@ -13,7 +13,7 @@
 
 namespace wellspring::reference {
 
-/// A tensor's values in f64, row-major.
+/// A tensor's values in f64, row-major; complex ones as pairs, in one more dimension.
 struct Values {
   Shape shape;
   std::vector<double> data;

@@ -136,14 +136,14 @@ void pack_across(const T* in, int64_t stride, int64_t rows, int64_t rows_to, int
 // One step of a transposition: rows `Gap` apart exchange blocks of that many words.
 template <int Gap, size_t... I>
 WS_INLINE void exchange(wf (&x)[kWide], std::index_sequence<I...>) {
-  constexpr wi low{(I / Gap % 2 ? kWide + static_cast<int>(I) - Gap : static_cast<int>(I))...};
-  constexpr wi high{(I / Gap % 2 ? kWide + static_cast<int>(I) : static_cast<int>(I) + Gap)...};
 #pragma GCC unroll 16
   for (int i = 0; i < kWide; ++i) {
     if (i & Gap) continue;
     const wf a = x[i], b = x[i + Gap];
-    x[i] = __builtin_shuffle(a, b, low);
-    x[i + Gap] = __builtin_shuffle(a, b, high);
+    x[i] = __builtin_shufflevector(
+        a, b, (I / Gap % 2 ? kWide + static_cast<int>(I) - Gap : static_cast<int>(I))...);
+    x[i + Gap] = __builtin_shufflevector(
+        a, b, (I / Gap % 2 ? kWide + static_cast<int>(I) : static_cast<int>(I) + Gap)...);
   }
 }
 // Transposes a square of words in registers.

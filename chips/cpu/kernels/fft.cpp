@@ -94,6 +94,8 @@ WS_INLINE int64_t write_pairs(const Lanes& to, int64_t n, F&& f) {
   return i;
 }
 
+constexpr int64_t kFftTask = 1 << 13;  // complex values that one thread takes at a time
+
 // Runs tile(first line, x of plan.n, work) in parallel; tables live in this thread's memory.
 template <class F>
 void each_lines(FftPlan& plan, int64_t lines, F&& tile) {
@@ -106,9 +108,13 @@ void each_lines(FftPlan& plan, int64_t lines, F&& tile) {
         cpu::scratch(0, static_cast<size_t>(2 * plan.n + plan.work_vectors()) * sizeof(vf_native)));
   };
   fill_tables(plan, vectors() + 2 * plan.n);
-  parallel_for((lines + kFftLanes - 1) / kFftLanes, [&](int64_t t) {
+  // Few values are done sooner than other threads would begin.
+  const int64_t of_tile = kFftLanes * (plan.n + plan.m), share = kFftTask / of_tile + 1;
+  parallel_for((lines + kFftLanes * share - 1) / (kFftLanes * share), [&](int64_t t) {
     vf_native* v = vectors();
-    tile(t * kFftLanes, FftLine{v, v + plan.n}, v + 2 * plan.n);
+    const int64_t end = std::min(lines, (t + 1) * kFftLanes * share);
+    for (int64_t first = t * kFftLanes * share; first < end; first += kFftLanes)
+      tile(first, FftLine{v, v + plan.n}, v + 2 * plan.n);
   });
 }
 

@@ -1,7 +1,0 @@
-// Any bytes choose a call of the norm family that kernels and reference agree about.
-#include "ops/random_calls.h"
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  wellspring::fuzz_random_call("norm", data, size);
-  return 0;
-}
