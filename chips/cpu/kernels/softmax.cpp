@@ -106,7 +106,8 @@ struct SoftmaxWork {
         f(r * n, buffer, buffer + stride, buffer + 2 * stride);
     });
   }
-  // Fetches the strip's row some turns ahead: its rows lie too far apart for the processor to guess.
+  // Fetches the strip's row some turns ahead: its rows lie too far apart for the processor to
+  // guess.
   WS_INLINE void ahead(const char* base, int64_t at, int64_t size, int64_t width) const {
     const char* p = base + (at + 12 * inner) * size;
     for (int64_t k = 0; k < width * size; k += 64) __builtin_prefetch(p + k);
