@@ -127,7 +127,8 @@ Tensor attention_cached(const Tensor& q, const Tensor& k, const Tensor& v, const
                                   "], one per batch row, but is ", lengths.text()));
   if (should_record({&q, &k, &v}))
     throw Error(Fault::usage,
-                "attention_cached has no gradient: use attention, or NoGrad around it");
+                "attention_cached has no gradient: use attention, or NoGrad around it (Python: "
+                "with wellspring.no_grad())");
   return run(q, k, v, lengths, causal, scale, false).o;
 }
 

@@ -25,7 +25,7 @@ std::string text_of(std::span<const Tensor> indices) {
 
 [[noreturn]] void fail(const char* op, const Tensor& x, std::span<const Tensor> indices,
                        const std::string& why) {
-  throw Error(Fault::usage, str(op, " of ", x.text(), " by ", text_of(indices), ": ", why));
+  throw IndexError(str(op, " of ", x.text(), " by ", text_of(indices), ": ", why));
 }
 
 // Indices as the kernels take them: x seen with the indexed dimensions in front, and an i64 tensor
@@ -187,8 +187,8 @@ const Tensor& index_put_(const Tensor& x, std::span<const Tensor> indices, const
     NoGrad none;
     spread = expand(apart(x, values), shape);
   } catch (const Error&) {
-    fail("index_put_", x, indices,
-         str("values ", values.text(), " do not broadcast to ", shape.text()));
+    throw Error(Fault::usage, str("index_put_ of ", x.text(), " by ", text_of(indices), ": values ",
+                                  values.text(), " do not broadcast to ", shape.text()));
   }
   mark_in_place("index_put_", x, recorded);
   write("index_put_", x, indices, p, spread, accumulate);

@@ -91,7 +91,9 @@ OutForm::OutForm(const char* op, std::initializer_list<const Tensor*> outs)
 void OutForm::reads(const Tensor& x) const {
   if (!x.defined()) return;
   if (recording_ && x.requires_grad())
-    fail(op_, "a result written to out has no gradient; use the plain form, or NoGrad");
+    fail(op_,
+         "a result written to out has no gradient; use the plain form, or NoGrad "
+         "(Python: with wellspring.no_grad())");
   for (const Tensor* out : outs_) check_overlap(op_, *out, x);
 }
 void OutForm::reads(const std::optional<Tensor>& x) const {

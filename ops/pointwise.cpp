@@ -290,7 +290,9 @@ const Tensor& pointwise_out(const PointwiseOp& op, const Tensor& out,
   Problem p = examine(op, {operands.begin(), operands.size()}, {params.begin(), params.size()});
   check_target(op.name, out, p.result, p.device);
   if (recorded(op, p))
-    fail(op, "a result written to out has no gradient; use the plain form, or NoGrad");
+    fail(op,
+         "a result written to out has no gradient; use the plain form, or NoGrad "
+         "(Python: with wellspring.no_grad())");
   mark_in_place(op.name, out, false);
   if (!(out.shape() == p.shape)) {
     for (const Tensor& t : p.tensors)

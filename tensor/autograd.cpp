@@ -210,8 +210,10 @@ void record(const char* op, std::vector<Tensor> inputs, std::vector<Tensor> outp
 void mark_in_place(const char* op, const Tensor& target, bool will_record) {
   if (recording && target.requires_grad()) {
     if (target.is_leaf())
-      throw Error(Fault::usage, str(op, " in place on ", target.text(),
-                                    ", a leaf that requires a gradient; do it under NoGrad"));
+      throw Error(Fault::usage,
+                  str(op, " in place on ", target.text(),
+                      ", a leaf that requires a gradient; do it under NoGrad (Python: "
+                      "with wellspring.no_grad())"));
   }
   if (will_record && target.is_view() && target.storage().use_count() > 1)
     throw Error(Fault::usage,

@@ -193,8 +193,8 @@ void kernel_refuses(const char* kernel, const char* why) {
 void divides_by_zero() { throw Error(Fault::usage, "a whole number is divided by zero"); }
 
 void bad_index(const char* kernel, int64_t index, int64_t extent, int dim) {
-  throw IndexError(str(kernel, ": index ", index, " is out of range for dimension ", dim,
-                       " of extent ", extent));
+  throw IndexError(str("index ", index, " is out of range for dimension ", dim, " of extent ",
+                       extent, " (kernel ", kernel, ")"));
 }
 
 const Chip& chip() {
