@@ -337,7 +337,7 @@ def main():
         cases.append((1, (1024, 1024)))
     for threads, shape in cases:
         torch.set_num_threads(threads)
-        ours.set_threads(threads)
+        ours.set_num_threads(threads)
         roofs = {what: bench.roof(what, threads) for what in ("copy", "f32", "bf16")}
         for dtype, kind in TYPES.items():
             x, y = inputs(shape, kind)

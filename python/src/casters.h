@@ -8,7 +8,9 @@
 #include <nanobind/stl/tuple.h>
 
 #include <array>
+#include <complex>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -23,11 +25,22 @@ namespace wellspring::python {
 bool ints_from(nb::handle source, std::vector<int64_t>* values) noexcept;
 /// A Python number (or what has __index__ or __float__ and no dimensions); false for others.
 bool scalar_from(nb::handle source, Scalar* value) noexcept;
-/// From a name ("cpu", "opencl:1"); false for others. Errors of parse_device are raised later.
-bool device_from(nb::handle source, Device* value) noexcept;
-/// From wellspring.float32, "f32" or "float32"; false for others.
+/// Python's complex and NumPy's; false for others.
+bool complex_from(nb::handle source, std::complex<double>* value) noexcept;
+/// From wellspring.float32, "f32" or "float32", NumPy's and PyTorch's dtypes and Python's own
+/// types; false for others.
 bool dtype_from(nb::handle source, DType* value) noexcept;
 nb::object dtype_object(DType dtype);
+
+/// What says more than "incompatible arguments" does: an argument is of the right type, but has no
+/// right value. Raised when the call reads it, which is after Python has chosen the overload.
+struct Refused {
+  std::string why;  // empty: nothing to refuse
+  void check() const;
+};
+
+/// tensor(data): a new tensor of an array or of nested lists.
+Tensor tensor_of(nb::handle data);
 
 /// Several targets of `out=`, with the objects that stand for them, which the call keeps alive.
 template <size_t N>
@@ -95,12 +108,18 @@ struct type_caster<wellspring::python::Outs<N>> {
 /// A sequence of ints, or one.
 template <>
 struct type_caster<wellspring::Shape> {
-  NB_TYPE_CASTER(wellspring::Shape, const_name("int | collections.abc.Sequence[int]"))
+  using Value = wellspring::Shape;
+  template <class T>
+  using Cast = movable_cast_t<T>;
+  static constexpr auto Name = const_name("int | collections.abc.Sequence[int]");
   bool from_python(handle source, uint32_t, cleanup_list*) noexcept {
     std::vector<int64_t> ints;
     if (!wellspring::python::ints_from(source, &ints)) return false;
-    if (ints.size() > wellspring::kMaxDims) return false;
-    value = wellspring::Shape(ints);
+    if (ints.size() > wellspring::kMaxDims)
+      refused_.why = "a size of " + std::to_string(ints.size()) +
+                     " dimensions: tensors have up to " + std::to_string(wellspring::kMaxDims);
+    else
+      value_ = wellspring::Shape(ints);
     return true;
   }
   static handle from_cpp(const wellspring::Shape& shape, rv_policy, cleanup_list*) noexcept {
@@ -109,6 +128,17 @@ struct type_caster<wellspring::Shape> {
       PyTuple_SET_ITEM(tuple, i, PyLong_FromLongLong(shape[i]));
     return tuple;
   }
+  template <class T>
+  bool can_cast() const noexcept {
+    return true;
+  }
+  operator Value*() { return &operator Value&(); }
+  operator Value&() { return refused_.check(), value_; }
+  operator Value&&() { return std::move(operator Value&()); }
+
+ private:
+  Value value_;
+  wellspring::python::Refused refused_;
 };
 
 template <>
@@ -243,13 +273,34 @@ struct type_caster<wellspring::Scalar> {
 
 template <>
 struct type_caster<wellspring::Device> {
-  NB_TYPE_CASTER(wellspring::Device, const_name("str"))
+  using Value = wellspring::Device;
+  template <class T>
+  using Cast = movable_cast_t<T>;
+  static constexpr auto Name = const_name("str");
   bool from_python(handle source, uint32_t, cleanup_list*) noexcept {
-    return wellspring::python::device_from(source, &value);
+    const char* text = PyUnicode_Check(source.ptr()) ? PyUnicode_AsUTF8(source.ptr()) : nullptr;
+    if (!text) return PyErr_Clear(), false;
+    try {
+      value_ = wellspring::parse_device(text);
+    } catch (const std::exception& e) {
+      refused_.why = e.what();
+    }
+    return true;
   }
   static handle from_cpp(wellspring::Device device, rv_policy, cleanup_list*) noexcept {
     return nb::cast(wellspring::device_name(device)).release();
   }
+  template <class T>
+  bool can_cast() const noexcept {
+    return true;
+  }
+  operator Value*() { return &operator Value&(); }
+  operator Value&() { return refused_.check(), value_; }
+  operator Value&&() { return std::move(operator Value&()); }
+
+ private:
+  Value value_;
+  wellspring::python::Refused refused_;
 };
 
 template <>

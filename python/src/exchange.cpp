@@ -2,10 +2,15 @@
 
 #include <nanobind/ndarray.h>
 
+#include <cstring>
+
 #include "base/error.h"
 #include "base/text.h"
+#include "ops/complex.h"
+#include "ops/shape.h"
 #include "python/src/casters.h"
 #include "python/src/module.h"
+#include "tensor/autograd.h"
 
 namespace wellspring::python {
 namespace {
@@ -37,8 +42,10 @@ DType from_dlpack_dtype(nb::dlpack::dtype t) {
 }
 
 using Array = nb::ndarray<nb::device::cpu>;
+using ReadOnlyArray = nb::ndarray<nb::ro, nb::device::cpu>;
 
 /// The tensor shares the array's memory and keeps it alive.
+template <class Array>
 Tensor from_array(const Array& array) {
   if (array.ndim() > static_cast<size_t>(kMaxDims))
     throw Error(Fault::usage,
@@ -59,9 +66,35 @@ Tensor from_array(const Array& array) {
     nb::gil_scoped_acquire held;
     delete static_cast<const Array*>(p);
   });
-  char* data = static_cast<char*>(array.data()) + low * static_cast<int64_t>(size_of(dtype));
+  char* data = static_cast<char*>(const_cast<void*>(static_cast<const void*>(array.data()))) +
+               low * static_cast<int64_t>(size_of(dtype));
   if (shape.numel() == 0) return Tensor::empty(shape, dtype);
   return Tensor::wrap(data, {extent}, dtype, std::move(owner)).as_strided(shape, strides, -low);
+}
+
+[[noreturn]] void raise(PyObject* type, const std::string& why) {
+  PyErr_SetString(type, why.c_str());
+  throw nb::python_error();
+}
+
+/// Nothing is copied, or it says why that cannot be.
+Tensor from_dlpack(nb::handle source) {
+  if (nb::hasattr(source, "requires_grad") &&
+      nb::cast<bool>(nb::bool_(source.attr("requires_grad"))))
+    raise(PyExc_BufferError,
+          "from_dlpack of a tensor that requires grad, whose gradient would be lost: detach() it "
+          "first");
+  Array array;
+  if (nb::try_cast(source, array)) return from_array(array);
+  const std::string type = nb::type_name(source.type()).c_str();
+  if (ReadOnlyArray read_only; nb::try_cast(source, read_only))
+    raise(PyExc_BufferError, str("from_dlpack: the ", type,
+                                 " is read-only, and tensors can be written to: copy() it first, "
+                                 "or call tensor(), which copies"));
+  if (nb::ndarray<nb::ro> elsewhere; nb::try_cast(source, elsewhere))
+    raise(PyExc_BufferError, str("from_dlpack: the ", type, " is not in host memory"));
+  raise(PyExc_TypeError,
+        str("from_dlpack: cannot read ", type, "; it takes NumPy arrays, and what has __dlpack__"));
 }
 
 template <class... Options>
@@ -94,8 +127,9 @@ nb::object numpy(nb::handle self) {
 struct Nested {
   std::vector<double> reals;
   std::vector<int64_t> whole;
+  std::vector<double> imaginary;
   Shape shape;
-  bool any_real = false, any_int = false;
+  bool any_real = false, any_int = false, any_complex = false;
 };
 
 void read_nested(nb::handle h, int depth, Nested* n) {
@@ -112,8 +146,15 @@ void read_nested(nb::handle h, int depth, Nested* n) {
     return;
   }
   Scalar s = 0;
-  if (const Tensor* t = nullptr; nb::try_cast(h, t) && t->defined() && t->numel() == 1) {
+  std::complex<double> c;
+  if (const Tensor* t = nullptr;
+      nb::try_cast(h, t) && t->defined() && t->numel() == 1 && !is_complex(t->dtype())) {
     s = is_float(t->dtype()) ? Scalar(t->item()) : Scalar(t->to_vector<int64_t>()[0]);
+  } else if (complex_from(t && t->defined() && t->numel() == 1 ? nb::object(h.attr("item")())
+                                                               : nb::borrow(h),
+                          &c)) {
+    s = c.real();
+    n->any_complex = true;
   } else if (!scalar_from(h, &s)) {
     throw nb::type_error(str("tensor(): cannot read ", nb::type_name(h.type()).c_str(),
                              "; it takes numbers, nested lists of them, NumPy arrays and tensors")
@@ -124,12 +165,27 @@ void read_nested(nb::handle h, int depth, Nested* n) {
   n->any_int |= s.kind == Scalar::Kind::integer;
   n->reals.push_back(s.kind == Scalar::Kind::real ? s.f : static_cast<double>(s.i));
   n->whole.push_back(s.kind == Scalar::Kind::real ? static_cast<int64_t>(s.f) : s.i);
+  n->imaginary.push_back(c.imag());
 }
 
 Tensor packed_as(const Tensor& source, DType dtype, Device device) {
+  if (is_complex(dtype) && !is_complex(source.dtype())) {
+    NoGrad none;
+    const Tensor real = to(source.detach(), DType::f32);
+    return complex(real, Tensor::zeros(real.shape(), DType::f32, real.device())).to_device(device);
+  }
+  if (is_complex(source.dtype()) && !is_complex(dtype))
+    throw Error(Fault::usage, str("tensor(): ", source.text(), " as ", name_of(dtype),
+                                  " would lose the imaginary parts: take real() or imag()"));
   const Tensor copy = Tensor::empty(source.shape(), dtype, device);
   copy.copy_from(source.detach());
   return copy;
+}
+
+Tensor floats(const std::vector<double>& values, const Shape& shape) {
+  const Tensor result = Tensor::empty(shape, DType::f32);
+  std::copy(values.begin(), values.end(), result.data_as<float>());
+  return result;
 }
 
 Tensor make_tensor(nb::handle data, std::optional<DType> dtype, Device device, bool requires_grad) {
@@ -137,16 +193,19 @@ Tensor make_tensor(nb::handle data, std::optional<DType> dtype, Device device, b
   if (const Tensor* t = nullptr; nb::try_cast(data, t) && t->defined()) {
     result = packed_as(*t, dtype.value_or(t->dtype()), device);
   } else if (nb::hasattr(data, "__dlpack__") && !PyList_Check(data.ptr())) {
-    const Tensor shared = from_array(nb::cast<Array>(data));
+    const Tensor shared = from_array(nb::cast<ReadOnlyArray>(data));
     result = packed_as(shared, dtype.value_or(shared.dtype()), device);
   } else {
     Nested n;
     read_nested(data, 0, &n);
-    const DType type = dtype.value_or(n.any_real || n.reals.empty() ? DType::f32
-                                      : n.any_int                   ? DType::i64
-                                                                    : DType::boolean);
+    const DType type = dtype.value_or(n.any_complex                   ? DType::c64
+                                      : n.any_real || n.reals.empty() ? DType::f32
+                                      : n.any_int                     ? DType::i64
+                                                                      : DType::boolean);
     Tensor values;
-    if (n.any_real || n.reals.empty()) {
+    if (n.any_complex) {
+      values = complex(floats(n.reals, n.shape), floats(n.imaginary, n.shape));
+    } else if (n.any_real || n.reals.empty()) {
       values = Tensor::empty(n.shape, DType::f64);
       std::copy(n.reals.begin(), n.reals.end(), values.data_as<double>());
     } else {
@@ -158,40 +217,68 @@ Tensor make_tensor(nb::handle data, std::optional<DType> dtype, Device device, b
   return result;
 }
 
-template <class T>
-nb::object listed(const T* values, const Shape& shape, int depth, int64_t* at, bool as_bool) {
-  if (depth == shape.size()) {
-    const T v = values[(*at)++];
-    return as_bool ? nb::object(nb::bool_(v != 0)) : nb::cast(v);
-  }
+// Nested lists of what next() gives.
+template <class F>
+nb::object listed(const Shape& shape, int depth, F&& next) {
+  if (depth == shape.size()) return next();
   nb::list list;
-  for (int64_t i = 0; i < shape[depth]; ++i)
-    list.append(listed(values, shape, depth + 1, at, as_bool));
+  for (int64_t i = 0; i < shape[depth]; ++i) list.append(listed(shape, depth + 1, next));
   return list;
 }
 
 nb::object tolist(const Tensor& t) {
-  int64_t at = 0;
-  if (is_float(t.dtype())) return listed(t.to_vector<double>().data(), t.shape(), 0, &at, false);
-  return listed(t.to_vector<int64_t>().data(), t.shape(), 0, &at, t.dtype() == DType::boolean);
+  size_t at = 0;
+  if (is_complex(t.dtype())) {
+    const std::vector<double> v = view_as_real(t.detach()).to_vector<double>();
+    return listed(t.shape(), 0, [&]() -> nb::object {
+      at += 2;
+      return nb::steal(PyComplex_FromDoubles(v[at - 2], v[at - 1]));
+    });
+  }
+  if (is_float(t.dtype())) {
+    const std::vector<double> v = t.to_vector<double>();
+    return listed(t.shape(), 0, [&] { return nb::object(nb::float_(v[at++])); });
+  }
+  const std::vector<int64_t> v = t.to_vector<int64_t>();
+  if (t.dtype() == DType::boolean)
+    return listed(t.shape(), 0, [&] { return nb::object(nb::bool_(v[at++] != 0)); });
+  return listed(t.shape(), 0, [&] { return nb::object(nb::int_(v[at++])); });
+}
+
+// A tensor's values in row-major order, and back: what _copy.py makes pickles of.
+nb::bytes bytes_of(const Tensor& t) {
+  const Tensor packed = contiguous(t.detach().to_device(Device{}));
+  return nb::bytes(packed.data(), static_cast<size_t>(packed.numel()) * size_of(packed.dtype()));
+}
+
+Tensor from_bytes(nb::bytes values, DType dtype, const Shape& shape) {
+  const Tensor result = Tensor::empty(shape, dtype);
+  if (values.size() != static_cast<size_t>(result.numel()) * size_of(dtype))
+    throw Error(Fault::data, str(values.size(), " bytes are no ", result.text()));
+  if (values.size()) std::memcpy(result.data(), values.c_str(), values.size());
+  return result;
 }
 
 }  // namespace
+
+Tensor tensor_of(nb::handle data) { return make_tensor(data, {}, Device{}, false); }
 
 void bind_exchange(nb::module_& m) {
   m.def("tensor", &make_tensor, nb::arg("data").none(), nb::arg("dtype").none() = nb::none(),
         nb::arg("device") = Device{}, nb::arg("requires_grad") = false,
         "A new tensor with the values of numbers, nested lists, an array or a tensor.");
-  m.def("from_dlpack", &from_array, nb::arg("array"),
+  m.def("from_dlpack", &from_dlpack, nb::arg("array"),
         "A tensor on the memory of a NumPy array, a PyTorch tensor or anything with __dlpack__. "
         "Nothing is copied: changes are seen on both sides.");
-  m.def("from_numpy", &from_array, nb::arg("array"), "from_dlpack() under NumPy's name.");
+  m.def("from_numpy", &from_dlpack, nb::arg("array"), "from_dlpack() under NumPy's name.");
+  m.def("_from_bytes", &from_bytes, nb::arg("values"), nb::arg("dtype"), nb::arg("shape"));
   nb::handle c = tensor_class();
   const auto method = [&](const char* name, auto f, auto... extra) {
     nb::cpp_function_def(f, nb::scope(c), nb::name(name), nb::is_method(), extra...);
   };
   method("numpy", &numpy, "A NumPy array on the same memory.");
   method("tolist", &tolist, "Nested lists of Python numbers.");
+  method("_bytes", &bytes_of);
   method(
       "__array__",
       [](nb::handle self, nb::handle dtype, nb::handle copy) -> nb::object {

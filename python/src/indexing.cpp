@@ -2,10 +2,12 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "ops/creation.h"
 #include "ops/index.h"
 #include "ops/shape.h"
 #include "python/src/casters.h"
 #include "python/src/module.h"
+#include "tensor/autograd.h"
 
 namespace wellspring::python {
 namespace {
@@ -27,90 +29,121 @@ Tensor sliced(const Tensor& x, int dim, nb::handle slice_object) {
   return slice(x, dim, start, std::max(start, stop), step);
 }
 
-// One item of a subscript after another; `dim` is the next dimension of x that none has taken.
+// What an item of a subscript is; arrays and lists are read once, before their place is known.
+struct Item {
+  nb::handle object;
+  Tensor index;  // of a tensor, array or list
+  bool is_index() const { return index.defined(); }
+  /// How many dimensions it takes.
+  int takes() const {
+    if (object.is_none() || object.ptr() == Py_Ellipsis) return 0;
+    if (is_index() && index.dtype() == DType::boolean) return index.dims();
+    return 1;
+  }
+};
+
+// Only ints, i32 and i64 and masks index; an empty list has no dtype of its own.
+Tensor checked(const Tensor& index, bool listed) {
+  const DType t = index.dtype();
+  if (t == DType::boolean || t == DType::i64 || t == DType::i32) return index;
+  if (listed && index.numel() == 0) return to(index, DType::i64);
+  if (t == DType::i16 || t == DType::i8) return to(index, DType::i64);
+  refuse(str("an index is a bool mask or of whole numbers (i64, i32), not ", index.text(),
+             t == DType::u8 ? ": to() says which" : ""));
+}
+
+Item item_of(nb::handle o) {
+  if (const Tensor* t = nullptr; nb::try_cast(o, t) && t->defined()) return {o, checked(*t, false)};
+  if (PyBool_Check(o.ptr())) return {o, full({}, Scalar(o.ptr() == Py_True), DType::boolean)};
+  const bool array = nb::hasattr(o, "__dlpack__");
+  if (array && nb::hasattr(o, "ndim") && nb::cast<int>(o.attr("ndim")) == 0 &&
+      PyIndex_Check(o.ptr()))
+    return {o, {}};
+  if (array || PyList_Check(o.ptr()) || PyTuple_Check(o.ptr()) || PyRange_Check(o.ptr()))
+    return {o, checked(tensor_of(PyRange_Check(o.ptr()) ? nb::object(nb::list(o)) : nb::borrow(o)),
+                       !array)};
+  return {o, {}};
+}
+
+// One item of a subscript after another. What views can say is done at once; index tensors and
+// masks wait until the end, by the dimension of x that they stand at.
 struct Reader {
   Tensor x;
-  int dim = 0;
+  int dim = 0;  // the next dimension of x that no item has taken
+  Tensors picks;
 
-  void take(nb::handle item, int left) {
-    if (item.is_none()) {
+  void take(const Item& item, int left) {
+    nb::handle o = item.object;
+    if (o.is_none()) {
       x = unsqueeze(x, dim++);
-    } else if (item.ptr() == Py_Ellipsis) {
+    } else if (o.ptr() == Py_Ellipsis) {
       dim = x.dims() - left;
-    } else if (dim >= x.dims()) {
+    } else if (dim + item.takes() > x.dims()) {
       refuse(str("too many indices for ", x.text()));
-    } else if (PySlice_Check(item.ptr())) {
-      x = sliced(x, dim++, item);
-    } else if (const Tensor* t = nullptr; nb::try_cast(item, t) && t->defined()) {
-      take_tensor(*t);
-    } else if (PyList_Check(item.ptr())) {
-      std::vector<int64_t> list;
-      if (!ints_from(item, &list)) refuse("a list as an index holds ints");
-      take_tensor(Tensor::from(list, {static_cast<int64_t>(list.size())}));
-    } else if (PyIndex_Check(item.ptr())) {
-      x = select(x, dim, int_of(item));
+    } else if (item.is_index()) {
+      take_index(item.index);
+    } else if (PySlice_Check(o.ptr())) {
+      x = sliced(x, dim++, o);
+    } else if (PyIndex_Check(o.ptr())) {
+      x = select(x, dim, int_of(o));
     } else {
-      refuse(str("cannot index with ", nb::type_name(item.type()).c_str(),
-                 "; it takes ints, slices, None, ..., int and bool tensors"));
+      refuse(str(
+          "cannot index with ", nb::type_name(o.type()).c_str(),
+          "; it takes ints, slices, None, ..., and tensors, arrays and lists of ints or bools"));
     }
   }
 
-  void take_tensor(const Tensor& index) {
-    if (index.dtype() == DType::boolean || !is_integer(index.dtype()))
-      refuse(str("an index tensor must be of an integer dtype, but is ", index.text(),
-                 "; for masks use masked_select and masked_fill"));
-    if (index.dims() == 0) {
+  void take_index(const Tensor& index) {
+    const bool mask = index.dtype() == DType::boolean;
+    if (!mask && index.dims() == 0) {
       x = select(x, dim, index.to_vector<int64_t>()[0]);
       return;
     }
-    // Negative places count from the end.
-    std::vector<int64_t> places = index.to_vector<int64_t>();
-    for (int64_t& p : places) p = p < 0 ? p + x.size(dim) : p;
-    const int64_t count = index.numel();
-    Shape shape = x.shape(), result;
-    for (int d = 0; d < dim; ++d) result.push_back(shape[d]);
-    for (int64_t n : index.shape()) result.push_back(n);
-    for (int d = dim + 1; d < x.dims(); ++d) result.push_back(shape[d]);
-    x = reshape(index_select(x, dim, Tensor::from(places, {count})), result);
-    dim += index.dims();
-    copies = true;
+    if (mask && index.dims() == 0) x = unsqueeze(x, dim);  // all of it, or nothing
+    picks.resize(static_cast<size_t>(dim - within_));      // one pick for all dimensions of a mask
+    const Tensor whole = index.dims() ? index : unsqueeze(index, 0);
+    picks.push_back(whole.to_device(x.device()));
+    dim += mask ? whole.dims() : 1;
+    within_ += mask ? whole.dims() - 1 : 0;
   }
 
-  bool copies = false;  // the result is no view
+ private:
+  int within_ = 0;  // dimensions that masks took beyond their first
 };
 
 Reader read(const Tensor& x, nb::handle key) {
-  Reader reader{x};
-  if (!PyTuple_Check(key.ptr())) {
-    reader.take(key, 0);
-    return reader;
-  }
-  const Py_ssize_t n = PyTuple_GET_SIZE(key.ptr());
-  for (Py_ssize_t i = 0; i < n; ++i) {
-    int left = 0;  // dimensions that what follows takes
-    for (Py_ssize_t j = i + 1; j < n; ++j) left += PyTuple_GET_ITEM(key.ptr(), j) != Py_None;
-    reader.take(PyTuple_GET_ITEM(key.ptr(), i), left);
-  }
+  std::vector<Item> items;
+  if (PyTuple_Check(key.ptr()))
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(key.ptr()); ++i)
+      items.push_back(item_of(PyTuple_GET_ITEM(key.ptr(), i)));
+  else
+    items.push_back(item_of(key));
+  Reader reader;
+  reader.x = x;
+  int left = 0;  // dimensions that what follows takes
+  for (const Item& item : items) left += item.takes();
+  for (const Item& item : items) reader.take(item, left -= item.takes());
   return reader;
 }
 
 Tensor get(const Tensor& x, nb::handle key) {
-  Reader reader = read(x, key);
+  const Reader reader = read(x, key);
+  if (!reader.picks.empty()) return index(reader.x, reader.picks);
   // Python's objects for one tensor compare by identity: a view of everything is a new one.
   return reader.x.same(x) ? expand(x, x.shape()) : reader.x;
 }
 
 void set(const Tensor& x, nb::handle key, nb::handle value) {
   const Reader reader = read(x, key);
-  if (reader.copies)
-    throw nb::type_error("assignment through an index tensor: use index_put_ or scatter");
   Scalar number = 0;
-  if (const Tensor* t = nullptr; nb::try_cast(value, t) && t->defined())
-    copy_(reader.x, *t);
-  else if (scalar_from(value, &number))
-    fill_(reader.x, number.kind == Scalar::Kind::real ? number.f : static_cast<double>(number.i));
-  else
+  const Tensor* t = nullptr;
+  const bool is_tensor = nb::try_cast(value, t) && t->defined();
+  if (!is_tensor && !scalar_from(value, &number))
     throw nb::type_error("the assigned value must be a tensor or a number");
+  if (reader.picks.empty())
+    is_tensor ? copy_(reader.x, *t) : fill_(reader.x, number);
+  else
+    index_put_(reader.x, reader.picks, is_tensor ? *t : full({}, number, x.dtype(), x.device()));
 }
 
 }  // namespace

@@ -36,18 +36,33 @@ PyObject* exception_of(const Error& e) {
   }
 }
 
-// `with wellspring.no_grad():`.
-class GradScope {
+// `with wellspring.no_grad():`. The object may be entered again inside itself.
+template <class Scope, class... Arguments>
+class Scopes {
  public:
-  GradScope() = default;
-  GradScope(const GradScope&) = delete;
-  GradScope& operator=(const GradScope&) = delete;
-  void enter() { scope_.emplace_back(std::make_unique<NoGrad>()); }
-  void leave() { scope_.pop_back(); }
+  explicit Scopes(Arguments... arguments) : arguments_(std::move(arguments)...) {}
+  Scopes(const Scopes&) = delete;
+  Scopes& operator=(const Scopes&) = delete;
+  void enter() {
+    std::apply([this](const Arguments&... a) { open_.push_back(std::make_unique<Scope>(a...)); },
+               arguments_);
+  }
+  void leave() { open_.pop_back(); }
 
  private:
-  std::vector<std::unique_ptr<NoGrad>> scope_;
+  std::tuple<Arguments...> arguments_;
+  std::vector<std::unique_ptr<Scope>> open_;
 };
+
+template <class Scope, class... Arguments, class... Extra>
+void bind_scope(nb::module_& m, const char* name, const char* doc, const Extra&... extra) {
+  using S = Scopes<Scope, Arguments...>;
+  nb::class_<S>(m, name, doc)
+      .def(nb::init<Arguments...>(), extra...)
+      .def(
+          "__enter__", [](S& s) -> S& { return s.enter(), s; }, nb::rv_policy::reference)
+      .def("__exit__", [](S& s, nb::args) { s.leave(); });
+}
 
 nb::list operator_list() {
   nb::list all;
@@ -85,17 +100,17 @@ void bind_errors(nb::module_&) {
 
 void bind_runtime(nb::module_& m) {
   m.attr("__version__") = WELLSPRING_VERSION;
-  m.def("set_threads", &set_threads, nb::arg("n"),
+  m.def("set_num_threads", &set_threads, nb::arg("n"),
         "Sets the number of threads that kernels run on. The bits of results do not depend on it.");
   m.def("manual_seed", &manual_seed, nb::arg("seed"),
         "Starts the generator that random operators without a seed of their own draw from anew.");
-  m.def("get_threads", &threads, "The number of threads that kernels run on.");
-  nb::class_<GradScope>(m, "no_grad", "Scope without recording: `with wellspring.no_grad(): ...`.")
-      .def(nb::init<>())
-      .def(
-          "__enter__", [](GradScope& s) -> GradScope& { return s.enter(), s; },
-          nb::rv_policy::reference)
-      .def("__exit__", [](GradScope& s, nb::args) { s.leave(); });
+  m.def("get_num_threads", &threads, "The number of threads that kernels run on.");
+  bind_scope<NoGrad>(m, "no_grad", "Scope without recording: `with wellspring.no_grad(): ...`.");
+  bind_scope<KernelScope, std::string>(
+      m, "kernels",
+      "Scope of a choice of kernels on top of what holds, for the whole process: `with "
+      "wellspring.kernels('exclude softmax'): ...`. The choice is written as for set_kernels().",
+      nb::arg("choice"));
   m.def("is_grad_enabled", &grad_enabled, "Whether operators record for backward().");
   m.def("operators", &operator_list,
         "Every operator as a dict: name, family, declarations, ATen names, dtypes, gradient, doc.");

@@ -42,7 +42,63 @@ auto in_place(const Tensor& (*f)(const Tensor&, A...)) {
   };
 }
 
-/// Makes methods of Tensor of these functions of the module, unless Tensor has the name already.
-void add_methods(nb::module_& m, std::span<const char* const> names);
+/// Several tensors that a function returns, as a tuple whose parts have names in Python.
+template <class Parts>
+struct NamedParts {
+  Parts parts;
+  PyTypeObject* type;
+};
+
+/// The type of such results, `wellspring.return_types.NAME`; it lives as long as the process.
+PyTypeObject* result_type(const char* name, std::initializer_list<const char*> parts);
+
+/// f, whose result has names. One type for all functions of one type.
+template <class... T, class... A>
+auto named(std::tuple<T...> (*f)(A...), PyTypeObject* type) {
+  return [f, type](A... arguments) {
+    return NamedParts<std::tuple<T...>>{f(std::forward<A>(arguments)...), type};
+  };
+}
+
+/// f(list) for a list that was given as several arguments: view(x, 2, 3).
+template <class List, class F>
+decltype(auto) spread(const nb::args& given, F&& f) {
+  nb::detail::make_caster<List> list;
+  if (given.size() < 2 || !list.from_python(given, 0, nullptr)) throw nb::next_overload();
+  const List& values = list.operator List&();
+  nb::gil_scoped_release free;
+  return f(values);
+}
+
+/// Makes methods (and properties) of Tensor of these functions of the module, unless Tensor has the
+/// name already.
+void add_methods(nb::module_& m, std::span<const char* const> names,
+                 std::span<const char* const> properties);
 
 }  // namespace wellspring::python
+
+namespace nanobind::detail {
+
+template <class... T>
+struct type_caster<wellspring::python::NamedParts<std::tuple<T...>>> {
+  using Value = wellspring::python::NamedParts<std::tuple<T...>>;
+  static constexpr auto Name = make_caster<std::tuple<T...>>::Name;
+  static handle from_cpp(const Value& value, rv_policy, cleanup_list* cleanup) noexcept {
+    PyObject* result = PyStructSequence_New(value.type);
+    if (!result) return {};
+    Py_ssize_t at = 0;
+    bool whole = true;
+    const auto put = [&](const auto& part) {
+      using Part = std::decay_t<decltype(part)>;
+      handle item = make_caster<Part>::from_cpp(part, rv_policy::copy, cleanup);
+      whole &= item.is_valid();
+      PyStructSequence_SetItem(result, at++, item.ptr());
+    };
+    std::apply([&](const T&... parts) { (put(parts), ...); }, value.parts);
+    if (whole) return result;
+    Py_DECREF(result);
+    return {};
+  }
+};
+
+}  // namespace nanobind::detail

@@ -8,6 +8,8 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "ops/arithmetic.h"
+#include "ops/complex.h"
 #include "ops/matmul.h"
 #include "ops/pointwise.h"
 #include "ops/shape.h"
@@ -39,7 +41,7 @@ bool int_from(PyObject* o, int64_t* value) noexcept {
   return true;
 }
 
-// A tensor from the other side of + - * /, which may be a number.
+// A number on the other side of an operator.
 template <class F>
 nb::object reversed(const Tensor& self, nb::handle other, F f) {
   Scalar number = 0;
@@ -79,6 +81,11 @@ double truth(const Tensor& t) {
 }
 
 nb::object item(const Tensor& t) {
+  if (is_complex(t.dtype())) {
+    if (t.numel() != 1) t.item();  // throws
+    const std::vector<double> parts = view_as_real(t.detach()).to_vector<double>();
+    return nb::steal(PyComplex_FromDoubles(parts[0], parts[1]));
+  }
   if (t.dtype() == DType::boolean) return nb::cast(t.item() != 0);
   if (is_integer(t.dtype())) {
     if (t.numel() != 1) t.item();  // throws
@@ -116,6 +123,13 @@ void bind_arithmetic(nb::class_<Tensor>& c) {
   WS_BINARY("mul", mul)
   WS_BINARY("truediv", div)
   WS_BINARY("pow", pow)
+  WS_BINARY("floordiv", floor_divide)
+  WS_BINARY("mod", remainder)
+  WS_BINARY("and", bitwise_and)
+  WS_BINARY("or", bitwise_or)
+  WS_BINARY("xor", bitwise_xor)
+  WS_BINARY("lshift", bitwise_left_shift)
+  WS_BINARY("rshift", bitwise_right_shift)
   WS_BINARY("eq", eq)
   WS_BINARY("ne", ne)
   WS_BINARY("lt", lt)
@@ -127,10 +141,25 @@ void bind_arithmetic(nb::class_<Tensor>& c) {
   WS_REVERSED("mul", mul)
   WS_REVERSED("truediv", div)
   WS_REVERSED("pow", pow)
+  WS_REVERSED("floordiv", floor_divide)
+  WS_REVERSED("mod", remainder)
+  WS_REVERSED("and", bitwise_and)
+  WS_REVERSED("or", bitwise_or)
+  WS_REVERSED("xor", bitwise_xor)
+  WS_REVERSED("lshift", bitwise_left_shift)
+  WS_REVERSED("rshift", bitwise_right_shift)
   WS_IN_PLACE("add", add_)
   WS_IN_PLACE("sub", sub_)
   WS_IN_PLACE("mul", mul_)
   WS_IN_PLACE("truediv", div_)
+  WS_IN_PLACE("pow", pow_)
+  WS_IN_PLACE("floordiv", floor_divide_)
+  WS_IN_PLACE("mod", remainder_)
+  WS_IN_PLACE("and", bitwise_and_)
+  WS_IN_PLACE("or", bitwise_or_)
+  WS_IN_PLACE("xor", bitwise_xor_)
+  WS_IN_PLACE("lshift", bitwise_left_shift_)
+  WS_IN_PLACE("rshift", bitwise_right_shift_)
 #undef WS_BINARY
 #undef WS_REVERSED
 #undef WS_IN_PLACE
@@ -150,11 +179,58 @@ void bind_arithmetic(nb::class_<Tensor>& c) {
       nb::arg("other").none());
   c.def("__neg__", [](const Tensor& a) { return neg(a); });
   c.def("__abs__", [](const Tensor& a) { return abs(a); });
-  c.def("__invert__", [](const Tensor& a) {
-    if (a.dtype() != DType::boolean)
-      throw Error(Fault::usage, str("~ of ", a.text(), ": it takes bool tensors"));
-    return logical_not(a);
-  });
+  c.def("__invert__", [](const Tensor& a) { return bitwise_not(a); });
+}
+
+// Conversions by PyTorch's short names, and what a tensor's dtype and memory are.
+void bind_conversions(nb::class_<Tensor>& c) {
+  static constexpr std::pair<const char*, DType> kShort[] = {
+      {"double", DType::f64}, {"float", DType::f32},   {"bfloat16", DType::bf16},
+      {"half", DType::f16},   {"long", DType::i64},    {"int", DType::i32},
+      {"short", DType::i16},  {"bool", DType::boolean}};
+  for (const auto& [name, type] : kShort)
+    c.def(name, [dtype = type](const Tensor& t) { return to(t, dtype); });
+  c.def("cpu", [](const Tensor& t) { return to(t, Device{}); })
+      .def(
+          "type", [](const Tensor& t, DType dtype) { return to(t, dtype); }, nb::arg("dtype"),
+          "As to(dtype).")
+      .def("is_floating_point", [](const Tensor& t) { return is_float(t.dtype()); })
+      .def("is_complex", [](const Tensor& t) { return is_complex(t.dtype()); })
+      .def("element_size", [](const Tensor& t) { return size_of(t.dtype()); })
+      .def("nelement", &Tensor::numel)
+      .def(
+          "where",
+          [](const Tensor& self, const Tensor& condition, nb::handle other) {
+            return combined(self, other,
+                            [&](const Tensor& x, const auto& y) { return where(condition, x, y); });
+          },
+          nb::arg("condition"), nb::arg("other"), "This tensor where condition is set, else other.")
+      .def_prop_ro(
+          "T",
+          [](const Tensor& t) {
+            std::vector<int> dims;
+            for (int d = t.dims() - 1; d >= 0; --d) dims.push_back(d);
+            return permute(t, dims);
+          },
+          "With the dimensions in the opposite order.");
+}
+
+// Methods in Python, for what is called rarely: the file is read with the first call.
+struct Elsewhere {
+  const char *method, *file, *function;
+};
+constexpr Elsewhere kElsewhere[] = {{"__repr__", "wellspring._text", "text"},
+                                    {"__format__", "wellspring._text", "formatted"},
+                                    {"__reduce_ex__", "wellspring._copy", "reduced"},
+                                    {"__copy__", "wellspring._copy", "copied"},
+                                    {"__deepcopy__", "wellspring._copy", "copied_deep"},
+                                    {"norm", "wellspring._composed", "norm"}};
+
+void bind_elsewhere(nb::class_<Tensor>& c) {
+  for (const Elsewhere& e : kElsewhere)
+    c.def(e.method, [e](nb::handle self, nb::args args, nb::kwargs options) {
+      return nb::module_::import_(e.file).attr(e.function)(self, *args, **options);
+    });
 }
 
 }  // namespace
@@ -198,25 +274,59 @@ bool scalar_from(nb::handle source, Scalar* value) noexcept {
   return false;
 }
 
+bool complex_from(nb::handle source, std::complex<double>* value) noexcept {
+  PyObject* o = source.ptr();
+  if (!PyComplex_Check(o) && !std::string_view(Py_TYPE(o)->tp_name).starts_with("numpy.complex"))
+    return false;
+  const Py_complex c = PyComplex_AsCComplex(o);
+  if (PyErr_Occurred()) return PyErr_Clear(), false;
+  *value = {c.real, c.imag};
+  return true;
+}
+
+namespace {
+
+// The name that NumPy's and PyTorch's dtypes and Python's types of numbers have here; empty for
+// other objects.
+std::string dtype_name(PyObject* o) {
+  if (PyUnicode_Check(o)) {
+    const char* text = PyUnicode_AsUTF8(o);
+    return text ? text : "";
+  }
+  if (o == reinterpret_cast<PyObject*>(&PyFloat_Type)) return "f64";
+  if (o == reinterpret_cast<PyObject*>(&PyLong_Type)) return "i64";
+  if (o == reinterpret_cast<PyObject*>(&PyBool_Type)) return "bool";
+  const std::string_view type =
+      PyType_Check(o) ? reinterpret_cast<PyTypeObject*>(o)->tp_name : Py_TYPE(o)->tp_name;
+  if (PyType_Check(o) && type.starts_with("numpy.")) {
+    const std::string name(type.substr(6));  // numpy.float32
+    return name == "bool_" ? "bool" : name;
+  }
+  if (type == "torch.dtype" || type.starts_with("numpy.dtype")) {
+    const std::string text = nb::str(nb::handle(o)).c_str();
+    return text.substr(text.rfind('.') + 1);
+  }
+  return "";
+}
+
+}  // namespace
+
 bool dtype_from(nb::handle source, DType* value) noexcept {
   for (int i = 0; i < kDTypeCount; ++i)
     if (source.ptr() == g_dtypes[i]) return *value = static_cast<DType>(i), true;
-  if (!PyUnicode_Check(source.ptr())) return false;
-  const char* text = PyUnicode_AsUTF8(source.ptr());
-  const auto parsed = text ? parse_dtype(text) : std::nullopt;
-  if (parsed) *value = *parsed;
-  return parsed.has_value();
-}
-
-bool device_from(nb::handle source, Device* value) noexcept {
-  const char* text = PyUnicode_Check(source.ptr()) ? PyUnicode_AsUTF8(source.ptr()) : nullptr;
-  if (!text) return false;
+  if (source.is_none()) return false;
   try {
-    *value = parse_device(text);
+    const auto parsed = parse_dtype(dtype_name(source.ptr()));
+    if (parsed) *value = *parsed;
+    return parsed.has_value();
   } catch (const std::exception&) {
+    PyErr_Clear();
     return false;
   }
-  return true;
+}
+
+void Refused::check() const {
+  if (!why.empty()) throw Error(Fault::usage, why);
 }
 
 nb::object dtype_object(DType dtype) { return nb::borrow(g_dtypes[static_cast<int>(dtype)]); }
@@ -279,7 +389,13 @@ void bind_tensor(nb::module_& m) {
           },
           nb::arg("dim").none() = nb::none())
       .def(
-          "stride", [](const Tensor& t) { return t.strides(); }, "In elements.")
+          "stride",
+          [](const Tensor& t, std::optional<int> dim) -> nb::object {
+            if (!dim) return nb::cast(t.strides());
+            t.size(*dim);  // throws where there is no such dimension
+            return nb::cast(t.strides()[*dim < 0 ? *dim + t.dims() : *dim]);
+          },
+          nb::arg("dim").none() = nb::none(), "In elements.")
       .def("storage_offset", &Tensor::offset)
       .def("numel", &Tensor::numel)
       .def("dim", &Tensor::dims)
@@ -289,7 +405,18 @@ void bind_tensor(nb::module_& m) {
       .def("item", &item, "The one element as a Python number.")
       .def("__bool__", [](const Tensor& t) { return truth(t) != 0; })
       .def("__float__", [](const Tensor& t) { return t.item(); })
-      .def("__int__", [](const Tensor& t) { return static_cast<int64_t>(t.item()); })
+      .def("__complex__",
+           [](const Tensor& t) {
+             return nb::steal(PyComplex_FromCComplex(PyComplex_AsCComplex(item(t).ptr())));
+           })
+      .def("__int__", [](const Tensor& t) { return nb::int_(item(t)); })
+      .def("__index__",
+           [](const Tensor& t) {
+             if (!is_integer(t.dtype()) || t.numel() != 1)
+               throw nb::type_error(
+                   str("only one whole number can be an index, not ", t.text()).c_str());
+             return item(t);
+           })
       .def("__len__",
            [](const Tensor& t) {
              if (t.dims() == 0) throw nb::type_error("len() of a 0-d tensor");
@@ -297,9 +424,30 @@ void bind_tensor(nb::module_& m) {
            })
       .def("__hash__", [](nb::handle t) { return reinterpret_cast<uintptr_t>(t.ptr()) >> 4; });
   bind_arithmetic(c);
+  bind_conversions(c);
+  bind_elsewhere(c);
 }
 
-void add_methods(nb::module_& m, std::span<const char* const> names) {
+PyTypeObject* result_type(const char* name, std::initializer_list<const char*> parts) {
+  nb::handle results = PyImport_AddModule("wellspring._core.return_types");
+  std::vector<PyStructSequence_Field> fields;
+  for (const char* part : parts) fields.push_back({part, nullptr});
+  fields.push_back({nullptr, nullptr});
+  const std::string full = str("wellspring._core.return_types.", name);
+  PyStructSequence_Desc description{full.c_str(), nullptr, fields.data(),
+                                    static_cast<int>(parts.size())};
+  PyTypeObject* type = PyStructSequence_NewType(&description);
+  if (!type) throw nb::python_error();
+  results.attr(name) = nb::borrow(reinterpret_cast<PyObject*>(type));
+  return type;
+}
+
+void add_methods(nb::module_& m, std::span<const char* const> names,
+                 std::span<const char* const> properties) {
+  m.attr("return_types") = nb::borrow(PyImport_AddModule("wellspring._core.return_types"));
+  for (const char* name : properties)
+    nb::setattr(g_tensor, name,
+                nb::handle(reinterpret_cast<PyObject*>(&PyProperty_Type))(m.attr(name)));
   // An instance method passes the object that it is called on as the first argument.
   for (const char* name : names)
     if (!nb::hasattr(g_tensor, name))

@@ -212,7 +212,7 @@ class Overloads(unittest.TestCase):
         for what, shaped in (("right", lambda r: torch.full_like(r, 1)), ("empty", lambda r: r.new_empty(0)),
                              ("wrong", lambda r: r.new_ones(*r.shape, 2))):
             outs = [shaped(r) for r in shapes]
-            mine = [ws.empty(tuple(o.shape), DTYPE_OF[o.dtype]) for o in outs]
+            mine = [ws.empty(tuple(o.shape), dtype=DTYPE_OF[o.dtype]) for o in outs]
             with warnings.catch_warnings(record=True) as told:
                 warnings.simplefilter("always")
                 returned = ours(out=mine[0] if len(mine) == 1 else tuple(mine))

@@ -161,7 +161,7 @@ class Published(unittest.TestCase):
                     self.hold("bmm " + what, ours(ws.bmm, a.expand(3, m, k), b.expand(3, k, n))[0], (a.double() @ b.double()).expand(3, m, n), k)
                 for s in SCALARS:
                     wanted = s * c.double() + s * (a.double() @ b.double())
-                    self.hold(f"addmm {what} {s}", ours(ws.addmm, c, a, b, s, s)[0], wanted, k * max(1, abs(s)))
+                    self.hold(f"addmm {what} {s}", ours(ws.addmm, c, a, b, beta=s, alpha=s)[0], wanted, k * max(1, abs(s)))
 
 
 class Dimensions(unittest.TestCase):

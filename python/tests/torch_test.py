@@ -660,7 +660,7 @@ print(wt.counts()["aten::_softmax"]["ours"], wt.counts()["aten::_softmax"]["pyto
                 for n in (1, 2):
                     torch.set_num_threads(n)
                     random(64, 64).mm(random(64, 64))
-                    self.assertEqual(wellspring.get_threads(), n)
+                    self.assertEqual(wellspring.get_num_threads(), n)
         finally:
             torch.set_num_threads(before)
 

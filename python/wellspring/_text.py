@@ -1,9 +1,14 @@
 """Tensors as text."""
 
+import math
+
 EDGE, MOST = 3, 1000  # elements shown at each end of a long dimension; elements shown in full
 
 
 def _number(value):
+    if isinstance(value, complex):
+        sign = "-" if math.copysign(1, value.imag) < 0 else "+"
+        return f"{_number(value.real)}{sign}{_number(abs(value.imag))}j"
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     return text + "." if isinstance(value, float) and text.lstrip("-").isdigit() else text
 
@@ -20,6 +25,13 @@ def _rows(tensor, cut, depth):
         return "[" + ", ".join(parts) + "]"
     parts = ["..." if i is None else _rows(tensor[i], cut, depth + 1) for i in shown]
     return "[" + (",\n" + " " * (depth + 8)).join(parts) + "]"
+
+
+def formatted(tensor, spec):
+    """f"{x:.2f}" of a tensor without dimensions is that of its number."""
+    if tensor.ndim == 0 and not tensor.requires_grad:
+        return format(tensor.item(), spec)
+    return format(text(tensor), spec) if not spec else object.__format__(tensor, spec)
 
 
 def text(tensor):
