@@ -56,6 +56,9 @@ TYPES = {cpp: re.sub(r"(?<![\w.])(int|float)\b", r"builtins.\1", python) for cpp
 RETURNS = {cpp: re.sub(r"^(int|float)$", r"builtins.\1", python) for cpp, python in RETURNS.items()}
 # Operators whose list may be given as arguments, too: zeros(2, 3).
 VARIADIC = set("zeros ones empty rand randn view reshape expand repeat tile permute flip resize_".split())
+# What makes a tensor of numbers may make it a leaf: ones(2, requires_grad=True).
+LEAVES = set("zeros ones empty full rand randn arange linspace logspace eye zeros_like ones_like empty_like full_like rand_like "
+             "randn_like".split())
 # Of one tensor, and without brackets in PyTorch.
 PROPERTIES = ["mT", "real", "imag"]
 # In PyTorch the tensor is another argument than the first, or the method does something else.
@@ -106,7 +109,9 @@ class Parameter:
             return text + ".none() = nb::none()"
         if self.default.startswith("{"):  # numbers of a list
             return f"{text} = nb::make_tuple({self.default[1:-1]})"
-        return f"{text} = {self.default}"
+        # An int would only be taken for a double when no other overload fits.
+        whole = "double" in self.type and re.fullmatch(r"-?\d+", self.default)
+        return f"{text} = {self.default}{'.0' * bool(whole)}"
 
     def stub(self):
         kind = f"tuple[{self.tuple[1]}]" if self.tuple else TYPES[self.type]
@@ -154,6 +159,7 @@ class Function:
             p.python = identifier(names[p.name])
         self.renamed = {p.name: p.python for p in given if p.name != p.python}
         # By keyword alone from here on.
+        self.leaf = self.name in LEAVES and not self.out
         self.keywords = next((i for i in range(len(given)) if all(p.name in keywords for p in given[i:])), len(given))
         self.parts = parts if self.returns.startswith("std::tuple") else []
 
@@ -189,6 +195,8 @@ class Function:
         else:
             if self.in_place:
                 callee = f"in_place({callee})"
+            elif self.leaf:
+                callee, args = f"leaf({callee})", args + ['nb::arg("requires_grad") = false']
             elif self.parts:
                 names = ", ".join(f'"{part}"' for part in self.parts)
                 callee = f'named({callee}, result_type("{self.name}", {{{names}}}))'
@@ -203,12 +211,17 @@ class Function:
         at = self.list_at()
         before, list_type, after = self.parameters[:at], self.parameters[at].type, self.parameters[at + 1:]
         plain = list_type.removeprefix("const ").removesuffix("&")
-        typed = ", ".join([f"{p.type} {p.name}" for p in before] + ["nb::args given"] + [f"{p.type} {p.name}" for p in after])
+        typed = ", ".join([f"{p.type} {p.name}" for p in before] + ["nb::args given"] + [f"{p.type} {p.name}" for p in after] +
+                          ["bool requires_grad"] * self.leaf)
         passed = ", ".join([p.name for p in before] + ["list"] + [p.name for p in after])
         result = " -> const Tensor&" if self.in_place else ""
+        call = f"wellspring::{self.cpp}({passed})"
+        if self.leaf:
+            call = f"as_leaf({call}, requires_grad)"
         callee = (f"[]({typed}){result} {{ return spread<{plain}>(given, [&](const {plain}& list){result} "
-                  f"{{ return wellspring::{self.cpp}({passed}); }}); }}")
-        args = ", ".join(p.arg() for p in before + [self.parameters[at]] + after)
+                  f"{{ return {call}; }}); }}")
+        args = ", ".join([p.arg() for p in before + [self.parameters[at]] + after] +
+                         ['nb::arg("requires_grad") = false'] * self.leaf)
         policy = "nb::rv_policy::reference, " if self.in_place else ""
         return f'  m.def("{self.name}", {callee},\n        {args}, {policy}{gen.quote(doc)});\n'
 
@@ -231,6 +244,8 @@ class Function:
                 listed += [f"{name}: {TYPES[t]} = {DEFAULTS.get(default, default)}" for t, name, default in p.struct]
             else:
                 listed.append(p.stub())
+        if self.leaf:
+            listed.append("requires_grad: builtins.bool = False")
         if self.variadic:
             at = self.list_at()
             return listed[:at] + [f"*{self.parameters[at].python}: builtins.int"] + listed[at + 1:]
@@ -276,12 +291,14 @@ def signature(function, method=False):
 
 # Words of English, which a documentation means more often than the argument.
 ENGLISH = {"a", "from", "to", "offset", "start", "end", "size", "sizes", "shape", "places", "parts", "rate", "low", "high", "index",
-           "sorted", "among", "weights", "order", "value", "columns", "rows", "axes", "classes", "draws", "c", "n"}
+           "sorted", "among", "weights", "value", "columns", "rows", "axes", "classes", "draws", "repeats"}
 
 
 def documentation(op, renamed):
     """The operator's text with Python's names of the arguments."""
     text = " ".join(op["doc"].split())
+    if "a" in renamed and "b" in renamed:  # factors
+        text = re.sub(r"\ba (and )?b\b", lambda m: f"{renamed['a']} {m[1] or ''}{renamed['b']}", text)
     text = re.sub(r"`(\w+)`", lambda m: f"`{renamed.get(m[1], m[1])}`", text)
     words = {old: new for old, new in renamed.items() if old not in ENGLISH}
     if words:

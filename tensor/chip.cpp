@@ -54,7 +54,7 @@ Device parse_device(std::string_view text) {
   }
   auto near = nearest(name, names);
   throw Error(Fault::usage,
-              str("unknown chip '", name, "'", near ? str(": did you mean '", *near, "'?") : "",
+              str("unknown chip '", name, "'", near ? str(": did you mean '", *near, "'?") : ".",
                   " Known: ", join(names, ", ")));
 }
 

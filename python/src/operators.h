@@ -42,6 +42,20 @@ auto in_place(const Tensor& (*f)(const Tensor&, A...)) {
   };
 }
 
+/// A new tensor, as a leaf that records what is done with it when asked for.
+inline Tensor as_leaf(Tensor made, bool requires_grad) {
+  if (requires_grad) made.set_requires_grad(true);
+  return made;
+}
+
+/// f, with a last argument requires_grad.
+template <class... A>
+auto leaf(Tensor (*f)(A...)) {
+  return [f](A... arguments, bool requires_grad) {
+    return as_leaf(f(std::forward<A>(arguments)...), requires_grad);
+  };
+}
+
 /// Several tensors that a function returns, as a tuple whose parts have names in Python.
 template <class Parts>
 struct NamedParts {

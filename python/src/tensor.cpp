@@ -33,6 +33,10 @@ PyObject* g_tensor = nullptr;
 
 bool int_from(PyObject* o, int64_t* value) noexcept {
   if (PyBool_Check(o) || PyFloat_Check(o) || !PyIndex_Check(o)) return false;
+  if (reinterpret_cast<PyObject*>(Py_TYPE(o)) == g_tensor) {  // without an exception
+    const Tensor& t = *nb::inst_ptr<Tensor>(o);
+    if (!is_integer(t.dtype()) || t.numel() != 1) return false;
+  }
   PyObject* index = PyNumber_Index(o);
   if (!index) return PyErr_Clear(), false;
   *value = PyLong_AsLongLong(index);
@@ -429,11 +433,11 @@ void bind_tensor(nb::module_& m) {
 }
 
 PyTypeObject* result_type(const char* name, std::initializer_list<const char*> parts) {
-  nb::handle results = PyImport_AddModule("wellspring._core.return_types");
+  nb::handle results = PyImport_AddModule("wellspring.return_types");
   std::vector<PyStructSequence_Field> fields;
   for (const char* part : parts) fields.push_back({part, nullptr});
   fields.push_back({nullptr, nullptr});
-  const std::string full = str("wellspring._core.return_types.", name);
+  const std::string full = str("wellspring.return_types.", name);
   PyStructSequence_Desc description{full.c_str(), nullptr, fields.data(),
                                     static_cast<int>(parts.size())};
   PyTypeObject* type = PyStructSequence_NewType(&description);
@@ -444,7 +448,7 @@ PyTypeObject* result_type(const char* name, std::initializer_list<const char*> p
 
 void add_methods(nb::module_& m, std::span<const char* const> names,
                  std::span<const char* const> properties) {
-  m.attr("return_types") = nb::borrow(PyImport_AddModule("wellspring._core.return_types"));
+  m.attr("return_types") = nb::borrow(PyImport_AddModule("wellspring.return_types"));
   for (const char* name : properties)
     nb::setattr(g_tensor, name,
                 nb::handle(reinterpret_cast<PyObject*>(&PyProperty_Type))(m.attr(name)));

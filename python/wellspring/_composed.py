@@ -1,16 +1,23 @@
 """Functions that are made of others."""
 
+from __future__ import annotations
+
 import math
 
 from . import _core
 from ._core import Tensor
 
+TYPE_CHECKING = False  # as type checkers know it; the module typing takes as long to import as all of this package
+if TYPE_CHECKING:
+    from typing import Any
 
-def asarray(data, dtype=None, device=None, requires_grad=False):
+
+def asarray(data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A tensor of an array, a tensor or nested lists: on their memory where dtype and device let it, else a copy."""
+    read_only = not getattr(getattr(data, "flags", None), "writeable", True)  # of NumPy
     if isinstance(data, Tensor):
         result = data
-    elif hasattr(data, "__dlpack__") and not getattr(getattr(data, "flags", None), "writeable", True) is False:
+    elif hasattr(data, "__dlpack__") and not read_only:
         result = _core.from_dlpack(data)
     else:
         result = _core.tensor(data, dtype)
@@ -21,7 +28,7 @@ def asarray(data, dtype=None, device=None, requires_grad=False):
     return result.requires_grad_() if requires_grad else result
 
 
-def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
+def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
     """The vector norm of order p over dim, or over all elements."""
     if p in ("fro", None):
         p = 2
@@ -119,7 +126,7 @@ def _pair(a, a_letters, b, b_letters, keep):
     return product.reshape([sizes[c] for c in letters]), letters
 
 
-def einsum(equation, *operands):
+def einsum(equation: str, *operands: Any) -> Tensor:
     """Sums of products named by letters, as in einsum("bij,bjk->bik", a, b): products of two from left to right, each one
     batched product of matrices."""
     if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
