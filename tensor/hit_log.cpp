@@ -212,6 +212,7 @@ void set_hit_details(bool on) { watch(Watching::kHits, on); }
 void set_shadow(int64_t calls) {
   std::lock_guard lock(hit_log().mutex);
   hit_log().shadow_calls = calls, hit_log().seen.clear();
+  if (calls > 0) hit_log().errors.clear();
   watch(Watching::kShadow, calls > 0);
 }
 

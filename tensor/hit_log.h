@@ -42,7 +42,7 @@ struct ShadowError {
   int64_t not_numbers = 0;  // elements that are NaN or infinite on one side only
   std::string shapes;       // of the call with the greatest relative difference
 };
-/// The first `calls` calls of each kernel from now on; 0: none.
+/// The first `calls` calls of each kernel from now on, what was found before forgotten; 0: no more.
 void set_shadow(int64_t calls);
 /// Greatest relative difference first.
 std::vector<ShadowError> shadow_errors();
