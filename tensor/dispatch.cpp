@@ -89,21 +89,6 @@ std::pair<KernelEntry*, Kernel> on_cpu(const KernelRef& kernel, const Call& call
   return {&other, other.own};
 }
 
-// A tensor on a view's memory, which outlives it.
-Tensor tensor_on(const View& v) {
-  if (!v.defined()) return Tensor();
-  int64_t last = 0;
-  bool empty = false;
-  for (int d = 0; d < v.dims; ++d) {
-    empty |= v.shape[d] == 0;
-    last += (v.shape[d] - 1) * v.strides[d];
-  }
-  const auto dims = static_cast<size_t>(v.dims);
-  const std::shared_ptr<const void> theirs(std::shared_ptr<const void>(), v.data);
-  return Tensor::wrap(v.data, {empty ? 0 : last + 1}, v.dtype, theirs)
-      .as_strided(Shape(std::span(v.shape, dims)), Shape(std::span(v.strides, dims)), 0);
-}
-
 }  // namespace
 
 NoStandIns::NoStandIns(bool on) : before_(std::exchange(t_no_stand_ins, on)) {}
@@ -115,8 +100,9 @@ void launch(const KernelRef& kernel, const Call& call) {
   if (!watching.load(std::memory_order_relaxed)) [[likely]]
     return found(call);
   std::vector<Tensor> outs, ins;
-  for (int i = 0; i < call.outs; ++i) outs.push_back(tensor_on(call.out[i]));
-  for (int i = 0; i < call.ins; ++i) ins.push_back(tensor_on(call.in[i]));
+  const auto on = [](const View& v) { return v.defined() ? Tensor::wrap(v) : Tensor(); };
+  for (int i = 0; i < call.outs; ++i) outs.push_back(on(call.out[i]));
+  for (int i = 0; i < call.ins; ++i) ins.push_back(on(call.in[i]));
   run_watched(kernel.name(), *entry, found, call, outs, ins, Device{});
 }
 

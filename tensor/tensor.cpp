@@ -146,6 +146,20 @@ Tensor Tensor::wrap(void* data, const Shape& shape, DType dtype,
               shape, dtype);
 }
 
+Tensor Tensor::wrap(const View& view) {
+  int64_t extent = 1;  // elements from the first to behind the last
+  for (int d = 0; d < view.dims; ++d)
+    extent = view.shape[d] && extent ? extent + (view.shape[d] - 1) * view.strides[d] : 0;
+  auto data = std::make_shared<TensorData>();
+  data->storage = std::make_shared<Storage>(
+      Device{}, view.data, static_cast<size_t>(extent) * size_of(view.dtype),
+      std::shared_ptr<const void>(std::shared_ptr<const void>(), view.data));
+  data->shape = Shape(std::span(view.shape, static_cast<size_t>(view.dims)));
+  data->strides = Shape(std::span(view.strides, static_cast<size_t>(view.dims)));
+  data->dtype = view.dtype;
+  return Tensor(std::move(data));
+}
+
 int64_t Tensor::size(int dim) const {
   int n = dims();
   if (dim < -n || dim >= n)

@@ -105,6 +105,9 @@ class Tensor {
   /// A view of foreign host memory, which `owner` keeps alive.
   static Tensor wrap(void* data, const Shape& shape, DType dtype,
                      std::shared_ptr<const void> owner);
+  /// On a view's host memory, which another library owns and which outlives the tensor.
+  /// Strides are not negative.
+  static Tensor wrap(const View& view);
 
   bool defined() const { return data_ != nullptr; }
   explicit operator bool() const { return defined(); }

@@ -119,5 +119,19 @@ TEST(Allocator, ManyThreads) {
   for (auto& t : all) t.join();
 }
 
+TEST(Tensor, WrapsViewsOfForeignMemory) {
+  float memory[12];
+  for (int i = 0; i < 12; ++i) memory[i] = static_cast<float>(i);
+  const int64_t shape[] = {2, 3}, strides[] = {1, 4}, none[] = {0, 3};
+  const Tensor t = Tensor::wrap(View{memory, DType::f32, 2, shape, strides});
+  EXPECT_EQ(t.storage()->bytes, 10 * sizeof(float));  // from the first to behind the last
+  EXPECT_EQ(t.data(), memory);
+  memory[5] = 50;
+  const Tensor copy = Tensor::empty({2, 3});
+  copy.copy_from(t);
+  EXPECT_EQ(copy.to_vector<float>(), (std::vector<float>{0, 4, 8, 1, 50, 9}));
+  EXPECT_EQ(Tensor::wrap(View{memory, DType::f32, 2, none, strides}).storage()->bytes, 0u);
+}
+
 }  // namespace
 }  // namespace wellspring

@@ -4,24 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 build=${1:-build}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-passed=0 failed=0
-try() {  # NAME COMMAND...
-  local name=$1
-  shift
-  if "$@" >"$work/log" 2>&1 </dev/null; then
-    passed=$((passed + 1))
-  else
-    failed=$((failed + 1))
-    tail -40 "$work/log"
-    echo "$name failed"
-  fi
-}
-finish() {
-  echo "$passed passed, $failed failed"
-  [[ $failed -eq 0 ]]
-}
+source tools/steps.sh
 try install cmake --install "$build" --prefix "$work/tree"
 try program "$work/tree/bin/wellspring" --version
 try engine "$work/tree/bin/wellspring" ops list

@@ -4,25 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 most=$((40 * 1000 * 1000))
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-passed=0 failed=0
-try() {  # NAME COMMAND...
-  local name=$1
-  shift
-  if "$@" >"$work/log" 2>&1 </dev/null; then
-    passed=$((passed + 1))
-  else
-    failed=$((failed + 1))
-    tail -40 "$work/log"
-    echo "$name failed"
-  fi
-}
-finish() {
-  echo "$passed passed, $failed failed"
-  [[ $failed -eq 0 ]]
-  exit
-}
+source tools/steps.sh
 wheel=${1:-}
 if [[ -z $wheel ]]; then
   /usr/bin/python3 -m venv "$work/builder"

@@ -105,12 +105,28 @@ struct type_caster<wellspring::python::Outs<N>> {
   }
 };
 
-/// A sequence of ints, or one.
-template <>
-struct type_caster<wellspring::Shape> {
-  using Value = wellspring::Shape;
+/// A value of which some are refused: what its caster has besides the reading.
+template <class V>
+struct refusing_caster {
+  using Value = V;
   template <class T>
   using Cast = movable_cast_t<T>;
+  template <class T>
+  bool can_cast() const noexcept {
+    return true;
+  }
+  operator Value*() { return &operator Value&(); }
+  operator Value&() { return refused_.check(), value_; }
+  operator Value&&() { return std::move(operator Value&()); }
+
+ protected:
+  Value value_;
+  wellspring::python::Refused refused_;
+};
+
+/// A sequence of ints, or one.
+template <>
+struct type_caster<wellspring::Shape> : refusing_caster<wellspring::Shape> {
   static constexpr auto Name = const_name("int | collections.abc.Sequence[int]");
   bool from_python(handle source, uint32_t, cleanup_list*) noexcept {
     std::vector<int64_t> ints;
@@ -128,17 +144,6 @@ struct type_caster<wellspring::Shape> {
       PyTuple_SET_ITEM(tuple, i, PyLong_FromLongLong(shape[i]));
     return tuple;
   }
-  template <class T>
-  bool can_cast() const noexcept {
-    return true;
-  }
-  operator Value*() { return &operator Value&(); }
-  operator Value&() { return refused_.check(), value_; }
-  operator Value&&() { return std::move(operator Value&()); }
-
- private:
-  Value value_;
-  wellspring::python::Refused refused_;
 };
 
 template <>
@@ -272,10 +277,7 @@ struct type_caster<wellspring::Scalar> {
 };
 
 template <>
-struct type_caster<wellspring::Device> {
-  using Value = wellspring::Device;
-  template <class T>
-  using Cast = movable_cast_t<T>;
+struct type_caster<wellspring::Device> : refusing_caster<wellspring::Device> {
   static constexpr auto Name = const_name("str");
   bool from_python(handle source, uint32_t, cleanup_list*) noexcept {
     const char* text = PyUnicode_Check(source.ptr()) ? PyUnicode_AsUTF8(source.ptr()) : nullptr;
@@ -290,17 +292,6 @@ struct type_caster<wellspring::Device> {
   static handle from_cpp(wellspring::Device device, rv_policy, cleanup_list*) noexcept {
     return nb::cast(wellspring::device_name(device)).release();
   }
-  template <class T>
-  bool can_cast() const noexcept {
-    return true;
-  }
-  operator Value*() { return &operator Value&(); }
-  operator Value&() { return refused_.check(), value_; }
-  operator Value&&() { return std::move(operator Value&()); }
-
- private:
-  Value value_;
-  wellspring::python::Refused refused_;
 };
 
 template <>

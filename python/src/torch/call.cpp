@@ -7,23 +7,9 @@
 namespace wellspring::python {
 namespace {
 
-// Bytes from a tensor's first element to behind its last one.
-size_t reach(const TensorArg& t, DType dtype) {
-  int64_t last = 0;
-  for (int d = 0; d < t.dims; ++d) last += (t.sizes[d] - 1) * t.strides[d];
-  return t.numel ? static_cast<size_t>(last + 1) * size_of(dtype) : 0;
-}
-
+// PyTorch owns the memory, which outlives the call.
 Tensor borrowed_as(const TensorArg& t, DType dtype) {
-  auto data = std::make_shared<TensorData>();
-  // Its owner is PyTorch, which outlives the call.
-  data->storage =
-      std::make_shared<Storage>(Device{}, t.data, reach(t, dtype),
-                                std::shared_ptr<const void>(std::shared_ptr<const void>(), t.data));
-  data->shape = Shape(std::span(t.sizes, static_cast<size_t>(t.dims)));
-  data->strides = Shape(std::span(t.strides, static_cast<size_t>(t.dims)));
-  data->dtype = dtype;
-  return Tensor(std::move(data));
+  return Tensor::wrap(View{t.data, dtype, t.dims, t.sizes, t.strides});
 }
 
 bool takes_complex(const TensorArg& t) {
