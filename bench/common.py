@@ -273,7 +273,7 @@ def table(result):
     roofs = ", ".join(f"{k} {v}" for k, v in result["machine"].get("roofs", {}).items())
     lines = [summary(result), ""]
     if roofs:
-        lines += [f"Roofs measured in the same run (GF/s, GB/s): {roofs}.", ""]
+        lines += [f"Roofs (GF/s, GB/s), each share of a row that of its own run: {roofs}.", ""]
     lines += ["| " + " | ".join(KEYS) + " |", "|" + "---|" * len(KEYS)]
     lines += ["| " + " | ".join(cell(row.get(k)) for k in KEYS) + " |" for row in result["rows"]]
     limited = [row for row in result["rows"] if row.get("limit")]

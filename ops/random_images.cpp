@@ -150,33 +150,23 @@ Tensors transformed(C c, X x) {
   return {fft(x, n, d, scaling(c))};
 }
 
+// The last argument, below `end`, is a flag or an extent.
+template <auto fft, int end>
+Tensors of_dims(C c, X x) {
+  const std::vector<int> dims = c.dims(x.dims());
+  const int how = c.below(3);
+  return {fft(x, dims, how, c.below(end))};
+}
+
 constexpr Entry kTransforms[] = {
     {"fft_rfft", transformed<fft_rfft>, signal},
     {"fft_fft", transformed<fft_fft>, signal},
     {"fft_fft complex", transformed<fft_fft>, complex_signal},
     {"fft_ifft", transformed<fft_ifft>, complex_signal},
     {"fft_irfft", transformed<fft_irfft>, complex_signal},
-    {"_fft_r2c",
-     [](C c, X x) -> Tensors {
-       const std::vector<int> dims = c.dims(x.dims());
-       const int how = c.below(3);
-       return {_fft_r2c(x, dims, how, c.coin())};
-     },
-     signal},
-    {"_fft_c2c",
-     [](C c, X x) -> Tensors {
-       const std::vector<int> dims = c.dims(x.dims());
-       const int how = c.below(3);
-       return {_fft_c2c(x, dims, how, c.coin())};
-     },
-     complex_signal},
-    {"_fft_c2r",
-     [](C c, X x) -> Tensors {
-       const std::vector<int> dims = c.dims(x.dims());
-       const int how = c.below(3);
-       return {_fft_c2r(x, dims, how, c.below(40))};
-     },
-     complex_signal},
+    {"_fft_r2c", of_dims<_fft_r2c, 2>, signal},
+    {"_fft_c2c", of_dims<_fft_c2c, 2>, complex_signal},
+    {"_fft_c2r", of_dims<_fft_c2r, 40>, complex_signal},
 };
 }  // namespace
 

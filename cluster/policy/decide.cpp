@@ -23,7 +23,6 @@ std::string text_of(const Request& r) {
 
 // Devices that are kept for a job that cannot start yet.
 struct Kept {
-  JobId job = 0;
   Seconds from = 0;  // when it needs them
   Placement placement;
   int64_t memory_mb = 0;
@@ -157,7 +156,7 @@ class Decider {
     placement.alternative = alternative;
     room_.take(placement, job.accepted[alternative].memory_mb);
     held_[job.team][job.accepted[alternative].chip] += devices_of(placement);
-    taken_.push_back({job.id, now_ + job.limit, placement, job.accepted[alternative].memory_mb});
+    taken_.push_back({now_ + job.limit, placement, job.accepted[alternative].memory_mb});
     decisions_.push_back(
         {.kind = Decision::Kind::start, .job = job.id, .placement = std::move(placement)});
   }
@@ -207,7 +206,7 @@ class Decider {
       if (v.stopping || preempted_.contains(v.job)) room.give(s_.nodes, v.placement, v.memory_mb);
     const auto fits = [&] { return place(s_.nodes, usable_by(job, room, now_), r); };
     if (auto soon = fits()) {  // what stops already is enough
-      kept_.push_back({job.id, now_, std::move(*soon), r.memory_mb});
+      kept_.push_back({now_, std::move(*soon), r.memory_mb});
       wait(job, str("waits for ", text_of(r), " that are being given back"), now_);
       return true;
     }
@@ -236,7 +235,7 @@ class Decider {
            .sake = job.id,
            .reason = str("preempted by job ", job.id, " of priority ", priority_of(job))});
     }
-    kept_.push_back({job.id, now_, std::move(*found), r.memory_mb});
+    kept_.push_back({now_, std::move(*found), r.memory_mb});
     wait(job, str("waits for ", chosen.size(), " preempted job", chosen.size() == 1 ? "" : "s"),
          now_);
     return true;
@@ -269,7 +268,7 @@ class Decider {
       room.give(s_.nodes, *e.placement, e.memory);
       if (auto p = place(s_.nodes, usable_by(job, room, std::max(e.at, now_)), r)) {
         // An end that nobody knows may come at any time.
-        kept_.push_back({job.id, e.at == kNever ? now_ : e.at, std::move(*p), r.memory_mb});
+        kept_.push_back({e.at == kNever ? now_ : e.at, std::move(*p), r.memory_mb});
         wait(job, str("waits for ", text_of(r), ", ", count_free(room_, r.chip), " free"), e.at);
         return true;
       }
@@ -277,8 +276,8 @@ class Decider {
     return false;
   }
 
+  // What was started just now.
   struct Taken {
-    JobId job;
     Seconds ends;
     Placement placement;
     int64_t memory_mb;

@@ -18,6 +18,12 @@
 namespace wellspring::python {
 namespace {
 
+bool changes_arguments(const std::string& name) {
+  const size_t dot = name.find('.');
+  return name[std::min(dot, name.size()) - 1] == '_' ||
+         (dot != std::string::npos && name.find("out", dot) != std::string::npos);
+}
+
 const std::vector<Entry>& entries() {
   static const auto& all = *[] {
     auto* list = new std::vector<Entry>;
@@ -25,6 +31,7 @@ const std::vector<Entry>& entries() {
                       add_reduce, add_copy, add_optimizer, add_random, add_channels, add_composite,
                       add_conv, add_transforms, add_terms, add_named})
       add(list);
+    for (Entry& e : *list) e.changes_arguments = changes_arguments(e.name);
     return list;
   }();
   return all;

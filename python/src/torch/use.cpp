@@ -195,7 +195,7 @@ namespace {
 
 bool try_kernel(const Entry& entry, Frame& f) {
   // A kernel that is off leaves the call to PyTorch, unless something may have been overwritten.
-  const NoStandIns left_to_pytorch(!entry.changes_arguments());
+  const NoStandIns left_to_pytorch(!entry.changes_arguments);
   try {
     return entry.kernel(f);
   } catch (const Error& e) {
@@ -207,12 +207,6 @@ bool try_kernel(const Entry& entry, Frame& f) {
 }
 
 }  // namespace
-
-bool Entry::changes_arguments() const {
-  const size_t dot = name.find('.');
-  return name[std::min(dot, name.size()) - 1] == '_' ||
-         (dot != std::string::npos && name.find("out", dot) != std::string::npos);
-}
 
 bool answer(Frame& f) {
   const Entry& entry = *static_cast<const Entry*>(f.data);

@@ -34,9 +34,7 @@ struct Entry {
   // Of an operator that PyTorch composes of others: its derivative, and by which arguments.
   const Entry* derivative = nullptr;
   std::vector<int> differentiable = {};
-
-  /// Whether it writes into its arguments ("aten::add_.Tensor", "aten::mm.out").
-  bool changes_arguments() const;
+  bool changes_arguments = false;  // "aten::add_.Tensor", "aten::mm.out"; set from the name
 };
 /// All of them, by family; each in a file of this folder.
 void add_pointwise(std::vector<Entry>* all);
