@@ -67,7 +67,8 @@ void expect_bits_of_one_thread(F&& meanwhile) {
   for (int t = 0; t < kThreads; ++t) expected.push_back(each_kind(t));
   std::atomic<int> running{kThreads};
   std::thread beside([&] {
-    while (running.load()) meanwhile();
+    do meanwhile();
+    while (running.load());
   });
   at_once([&](int t) {
     for (int round = 0; round < 3; ++round) got[t] = each_kind(t);
