@@ -1,6 +1,7 @@
 #pragma once
-// HTTP/1.1: a server for small services (model serving, console, node daemon) and a blocking
-// client. Boost.Beast parses, in http_parse.cpp alone. No TLS: put a proxy in front for that.
+// HTTP/1.1, plain or over TLS: a server for small services (model serving, control plane), blocking
+// clients, and connections upgraded to two-way bytes. Boost.Beast parses, in http_parse.cpp alone;
+// OpenSSL is in libwellspring_tls, which is opened on first use.
 
 #include <cstdint>
 #include <functional>
@@ -31,6 +32,37 @@ struct HttpRequest {
   std::string_view part(std::string_view name) const;
 };
 
+/// Two-way bytes of an upgraded connection. One thread may read while others write; write() is whole:
+/// bytes of two calls never mix. Destroying it closes the connection.
+class HttpDuplex {
+ public:
+  static constexpr long kEnd = 0, kTimeout = -1, kBroken = -2;
+  struct Impl;
+  explicit HttpDuplex(std::unique_ptr<Impl> impl);
+  ~HttpDuplex();
+  HttpDuplex(const HttpDuplex&) = delete;
+  HttpDuplex& operator=(const HttpDuplex&) = delete;
+
+  /// Waits at most `timeout` seconds for bytes and returns how many it read (> 0), or kEnd when the
+  /// other side (or close()) ended it, kTimeout, or kBroken.
+  long read(char* to, size_t size, double timeout);
+  /// False when the connection is gone or closed, or takes bytes too slowly (write_timeout, see
+  /// HttpServerOptions and HttpClientOptions). After that, the connection is of no use: close it.
+  bool write(std::string_view bytes);
+  /// Ends both directions; wakes a thread that reads or writes. From any thread, any number of times.
+  void close();
+  /// To poll(2) several for reading: when buffered() is false and POLLIN is not set, a read() would
+  /// wait. -1 once closed by the server's end of the handler. Not for reading from.
+  int descriptor() const;
+  /// Whether bytes have been taken from the descriptor already and wait for read().
+  bool buffered() const;
+  /// "127.0.0.1:51234" of the other side.
+  const std::string& peer() const;
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
 /// What a handler answers with: one send(), or begin_stream(), write()..., end(). Belongs to the
 /// handler's thread. A handler that returns without either is answered for with status 500.
 class HttpResponse {
@@ -49,6 +81,12 @@ class HttpResponse {
   /// False when the client has gone (or takes nothing for write_timeout): stop working for it.
   bool write(std::string_view chunk);
   void end();
+  /// Turns the connection into two-way bytes: answers 101 and returns them. The handler goes on as
+  /// long as it wants; when it returns, the connection is closed and what others still hold of the
+  /// duplex reads kEnd and writes nothing. stop() makes it read kEnd at once. Error(Fault::usage) when
+  /// the request does not ask for an upgrade to `protocol` (answered with 400 when it leaves the
+  /// handler), Error(Fault::try_again) when max_streams are open (503).
+  std::shared_ptr<HttpDuplex> upgrade(const std::string& protocol);
   /// Whether the client has closed its side: for long work between writes.
   bool client_gone() const;
   /// Whether send() or begin_stream() was called.
@@ -69,8 +107,13 @@ struct HttpServerOptions {
   double body_timeout = 60;           // seconds for the rest of it
   double idle_timeout = 30;           // seconds a kept connection may be silent
   double write_timeout = 30;          // seconds in which a client takes no byte
+  int64_t min_rate = 256;             // bytes/s that a client takes after write_timeout, or is left
   double drain_timeout = 10;          // seconds that stop() waits for running requests
   int max_connections = 64;           // served at once, a thread each; twice as many may wait
+  int max_streams = 256;              // more connections that are open streams or upgraded
+  int max_per_peer = 0;               // connections of one address; more get 503; 0: any number
+  int64_t stack_size = 0;             // bytes per thread; 0: the system's. 256 KiB for thousands
+  std::string certificate, key;       // PEM files, or the PEM texts themselves; both set: TLS alone
   bool access_log = false;            // one log line per request
 };
 
@@ -112,18 +155,59 @@ struct HttpResult {
 };
 
 struct HttpClientOptions {
-  double connect_timeout = 10;  // seconds
+  double connect_timeout = 10;  // seconds, the TLS handshake included
   double read_timeout = 600;    // seconds without a byte
+  double write_timeout = 60;    // seconds in which an upgraded connection takes no byte
   int64_t max_body = 1 << 30;   // bytes
+
+  // For https://. The server's certificate has to verify and to name the URL's host, always; one of:
+  std::string ca_pem;          // a PEM file (or the text itself) with the only CAs to trust
+  std::string ca_fingerprint;  // SHA-256 of the only CA certificate to trust, 64 hex digits (colons
+                               // allowed); the server sends that certificate in its chain
+  // neither: the CAs that the system trusts
 };
 
 /// One request on a connection of its own; returns whatever the status is. `on_chunk` gets the body
-/// as it comes and may return false to stop. Error(Fault::usage) for a URL that is not http://,
-/// Error(Fault::io) naming host and port when the connection fails, times out or breaks.
+/// as it comes and may return false to stop. Error(Fault::usage) for a URL that is not http:// or
+/// https://, Error(Fault::io) naming host and port when the connection fails, times out or breaks,
+/// or when the server's certificate is not to be trusted.
 HttpResult http_request(const std::string& method, const std::string& url,
                         const HttpHeaders& headers = {}, std::string_view body = {},
                         const std::function<bool(std::string_view)>& on_chunk = {},
                         const HttpClientOptions& options = {});
+
+/// A client of one server that keeps its connection between requests and makes a new one when the old
+/// one has gone. Not for several threads at once; each may have its own.
+class HttpClient {
+ public:
+  /// `base_url`: "http://host:port", perhaps with a path that is put before each request's.
+  /// `headers` go with every request. Connects on the first request.
+  explicit HttpClient(const std::string& base_url, HttpHeaders headers = {},
+                      HttpClientOptions options = {});
+  ~HttpClient();
+  HttpClient(HttpClient&&) noexcept;
+  HttpClient& operator=(HttpClient&&) noexcept;
+
+  /// As http_request; `path` begins with '/'. A kept connection that breaks before the answer's first
+  /// byte is replaced and the request sent once more, but not a POST or PATCH, which the server may
+  /// have carried out: that is Error(Fault::io).
+  HttpResult request(const std::string& method, const std::string& path, std::string_view body = {},
+                     const HttpHeaders& headers = {},
+                     const std::function<bool(std::string_view)>& on_chunk = {});
+  /// Closes the kept connection; the next request makes a new one.
+  void close();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Opens a connection and has it upgraded to `protocol`. `headers` as in http_request. Errors as there,
+/// and Error naming the status and the body's message when the server refuses: Fault::try_again for
+/// 408, 429 and 5xx, Fault::usage for others.
+std::unique_ptr<HttpDuplex> http_upgrade(const std::string& url, const std::string& protocol,
+                                         const HttpHeaders& headers = {},
+                                         const HttpClientOptions& options = {});
 
 /// Decodes %XX (and '+' as a space when `plus`); a malformed escape stays as it is.
 std::string url_decode(std::string_view s, bool plus = false);
