@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/test_error.h"
+#include "base/test_postgres.h"
 #include "base/text.h"
 
 namespace wellspring {
@@ -14,7 +15,11 @@ namespace {
 
 class DatabaseTest : public ::testing::TestWithParam<const char*> {
  protected:
-  void SetUp() override { url_ = folder_.path() + "/state.db"; }
+  void SetUp() override {
+    if (postgres() && !TestPostgres::installed()) GTEST_SKIP() << "install the package postgresql";
+    url_ = postgres() ? TestPostgres::shared().fresh_database() : folder_.path() + "/state.db";
+  }
+  bool postgres() const { return GetParam() == std::string_view("postgres"); }
   std::unique_ptr<Database> open() { return Database::open(url_); }
   // A table `t` of every type.
   std::unique_ptr<Database> with_table() {
@@ -164,7 +169,8 @@ TEST_P(DatabaseTest, ManyStatementsAndChangedTables) {
   EXPECT_TRUE(db->check().empty());
 }
 
-INSTANTIATE_TEST_SUITE_P(All, DatabaseTest, ::testing::Values("sqlite"));
+INSTANTIATE_TEST_SUITE_P(All, DatabaseTest, ::testing::Values("sqlite", "postgres"),
+                         [](const auto& info) { return std::string(info.param); });
 
 }  // namespace
 }  // namespace wellspring
