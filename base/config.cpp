@@ -246,6 +246,16 @@ std::vector<double> Config::numbers(const std::string& key) const {
   return out;
 }
 
+Config::Shape Config::shape(const std::string& key) const {
+  const Pointer node = key.empty() ? node_ : ask(*node_, key);
+  if (!node || node->kind == Kind::null) return Shape::absent;
+  return node->kind == Kind::map    ? Shape::map
+         : node->kind == Kind::list ? Shape::list
+                                    : Shape::scalar;
+}
+
+std::string Config::scalar() const { return to_text_value(*node_); }
+
 std::vector<std::string> Config::keys() const {
   std::vector<std::string> out;
   for (const auto& [key, child] : node_->entries)

@@ -49,6 +49,11 @@ class Config {
   std::vector<Config> items(const std::string& key) const;
   std::vector<std::string> texts(const std::string& key) const;
   std::vector<double> numbers(const std::string& key) const;
+  /// What stands under `key`, or in this node itself when `key` is empty.
+  enum class Shape { absent, scalar, list, map };
+  Shape shape(const std::string& key = "") const;
+  /// The text of a scalar that is an item of a list (of `items`). Error when it is none.
+  std::string scalar() const;
   /// Keys of this map in file order.
   std::vector<std::string> keys() const;
 

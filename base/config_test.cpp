@@ -87,6 +87,21 @@ TEST(Config, ErrorsNameTheLineAndTheNearestKey) {
             "x:1: 'n' is '3': want a whole number");
 }
 
+TEST(Config, Shapes) {
+  Config c = Config::parse("a: 1\nb: [x, {k: v}]\nc: {k: v}\nd:\n", "x");
+  using Shape = Config::Shape;
+  EXPECT_EQ(c.shape(), Shape::map);
+  EXPECT_EQ(c.shape("a"), Shape::scalar);
+  EXPECT_EQ(c.shape("b"), Shape::list);
+  EXPECT_EQ(c.shape("c"), Shape::map);
+  EXPECT_EQ(c.shape("d"), Shape::absent);
+  EXPECT_EQ(c.shape("e"), Shape::absent);
+  EXPECT_EQ(c.items("b")[0].shape(), Shape::scalar);
+  EXPECT_EQ(c.items("b")[0].scalar(), "x");
+  EXPECT_NE(config_error([&] { c.items("b")[1].scalar(); }).find("'b[1]' is a map: want a text"),
+            std::string::npos);
+}
+
 TEST(Config, AUnaskedMapIsUnknown) {
   Config c = Config::parse("a: 1\nextra:\n  b: 2\n", "run.yaml");
   c.integer("a");

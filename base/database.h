@@ -1,5 +1,6 @@
 #pragma once
-// One small layer over two databases: SQLite in a file, PostgreSQL by URL. SQL is written once, with
+// One small layer over two databases: SQLite in a file, PostgreSQL by URL. SQL is written once,
+// with
 // `?` for parameters; write BIGINT, DOUBLE PRECISION, TEXT and bytes_type() for columns, which mean
 // the same in both. INSERT ... ON CONFLICT and RETURNING exist in both.
 
@@ -18,8 +19,9 @@
 
 namespace wellspring {
 
-/// A value of a row or a parameter: NULL, an integer, a floating number, or bytes (text and blobs
-/// alike; zero bytes are kept in columns of bytes_type(), and PostgreSQL refuses them in TEXT).
+/// A value of a row or a parameter: NULL, an integer, a floating number (no NaN), or bytes (text
+/// and blobs alike; zero bytes are kept in columns of bytes_type(), and PostgreSQL refuses them in
+/// TEXT).
 using DbValue = std::variant<std::nullptr_t, int64_t, double, std::string>;
 
 /// One row of a result. The accessors throw Error(Fault::data) for another type or a column that is
@@ -35,15 +37,15 @@ struct DbRow {
   const std::string& text(size_t column) const;
 };
 
-/// A connection. For one thread at a time; threads and processes may each have their own to the same
-/// database.
+/// A connection. For one thread at a time; threads and processes may each have their own to the
+/// same database.
 ///
 /// Errors: Fault::io for what the outside did (full disk, read-only, damaged, locked, server gone),
-/// naming the database and what to do; Fault::data for a broken constraint and a value that a column
-/// does not take; Fault::try_again for a conflict of transactions; Fault::internal for SQL that is
-/// wrong. After any error the Database is usable: an error inside a transaction makes that
-/// transaction fail as a whole (everything but rollback() throws the same error until then), and the
-/// next begin() or statement outside a transaction connects again to a server that went away.
+/// naming the database and what to do; Fault::data for a broken constraint and a value that a
+/// column does not take; Fault::try_again for a conflict of transactions; Fault::internal for SQL
+/// that is wrong. After any error the Database is usable: an error inside a transaction makes that
+/// transaction fail as a whole (everything but rollback() throws the same error until then), and
+/// the next begin() or statement outside a transaction connects again to a server that went away.
 class Database {
  public:
   using Parameters = std::span<const DbValue>;
@@ -66,7 +68,9 @@ class Database {
   /// values as parameters. Inside a transaction PostgreSQL may do it later, at the next query() or
   /// commit(), where its error then appears.
   void run(std::string_view sql, Parameters parameters);
-  void run(std::string_view sql, List parameters = {}) { run(sql, Parameters(parameters.begin(), parameters.size())); }
+  void run(std::string_view sql, List parameters = {}) {
+    run(sql, Parameters(parameters.begin(), parameters.size()));
+  }
 
   /// One statement with all its rows.
   std::vector<DbRow> query(std::string_view sql, Parameters parameters);
@@ -104,19 +108,22 @@ class Database {
     commit();
   }
 
+  /// How often it has connected: more than before means that the server went away and that what
+  /// was read earlier may have been changed since by others (by another holder of the lock, too).
+  int64_t connections() const { return connections_; }
   Kind kind() const { return kind_; }
   /// The type of a column for any bytes: BLOB or BYTEA.
   const char* bytes_type() const { return kind_ == Kind::sqlite ? "BLOB" : "BYTEA"; }
   /// For messages: the path, or the URL without its password.
   const std::string& name() const { return name_; }
 
-  /// What is wrong with the structure of the whole database, one line each; empty: nothing. Reads the
-  /// whole file. A changed byte inside a value is not seen here: rows that matter carry a checksum
-  /// of their own. PostgreSQL checks its pages itself: always empty.
+  /// What is wrong with the structure of the whole database, one line each; empty: nothing. Reads
+  /// the whole file. A changed byte inside a value is not seen here: rows that matter carry a
+  /// checksum of their own. PostgreSQL checks its pages itself: always empty.
   virtual std::vector<std::string> check() = 0;
 
-  /// Takes the one lock of this database, held until the Database or the process ends, for a program
-  /// that must be the only one of its kind; `who` (a few words) is shown to others. Other
+  /// Takes the one lock of this database, held until the Database or the process ends, for a
+  /// program that must be the only one of its kind; `who` (a few words) is shown to others. Other
   /// connections can still read and write. Error(Fault::try_again) that names the holder when it is
   /// taken. With PostgreSQL it is lost with the connection: it is taken again before anything else
   /// happens on a new one, and Error(Fault::try_again) there means that another program has it now.
@@ -125,10 +132,13 @@ class Database {
  protected:
   Database(Kind kind, std::string name) : kind_(kind), name_(std::move(name)) {}
   virtual void do_run(std::string_view sql, Parameters parameters) = 0;
-  virtual void do_each(std::string_view sql, Parameters parameters, const std::function<void(DbRow&)>& row) = 0;
+  virtual void do_each(std::string_view sql, Parameters parameters,
+                       const std::function<void(DbRow&)>& row) = 0;
   virtual void do_begin() = 0;
   virtual void do_commit() = 0;
   virtual void do_rollback() noexcept = 0;
+
+  int64_t connections_ = 0;
 
  private:
   template <class F>

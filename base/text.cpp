@@ -91,6 +91,72 @@ std::string scaled(double v, const char* const* units, int count) {
 std::optional<int64_t> parse_int(std::string_view s) { return parse_whole<int64_t>(s); }
 std::optional<double> parse_double(std::string_view s) { return parse_whole<double>(s); }
 
+std::optional<int64_t> parse_bytes(std::string_view s) {
+  s = trim(s);
+  const size_t end = std::min(s.find_first_not_of("0123456789."), s.size());
+  auto number = parse_double(s.substr(0, end));
+  std::string unit = to_lower(trim(s.substr(end)));
+  if (!number) return std::nullopt;
+  if (ends_with(unit, "b")) unit.pop_back();
+  double base = 1000;
+  if (unit.size() == 2 && unit[1] == 'i') {
+    base = 1024;
+    unit.pop_back();
+  }
+  const size_t power = unit.empty() ? 0 : std::string_view("?kmgt").find(unit);
+  if (unit.size() > 1 || power > 4 || (unit.empty() ? base == 1024 : power == 0))
+    return std::nullopt;
+  const double bytes = *number * std::pow(base, static_cast<double>(power));
+  if (!(bytes >= 0 && bytes <= 0x1p62)) return std::nullopt;
+  return static_cast<int64_t>(bytes);
+}
+
+namespace {
+
+// "D-HH:MM:SS" or "HH:MM:SS"; minutes and seconds of two digits below 60.
+std::optional<double> clock_duration(std::string_view s) {
+  const size_t dash = s.find('-');
+  auto days = dash == s.npos ? std::optional<int64_t>(0) : parse_int(s.substr(0, dash));
+  std::vector<std::string> parts = split(dash == s.npos ? s : s.substr(dash + 1), ':');
+  if (!days || *days < 0 || *days > 1'000'000 || parts.size() != 3) return std::nullopt;
+  double seconds = static_cast<double>(*days);
+  constexpr int kMost[] = {1'000'000, 59, 59}, kUnits[] = {24, 60, 60};
+  for (size_t i = 0; i < 3; ++i) {
+    const std::string& part = parts[i];
+    if (part.find_first_not_of("0123456789") != part.npos) return std::nullopt;
+    auto value = parse_int(part);
+    if (!value || *value > (i == 0 && dash != s.npos ? 23 : kMost[i]) ||
+        (i > 0 && part.size() != 2))
+      return std::nullopt;
+    seconds = seconds * kUnits[i] + static_cast<double>(*value);
+  }
+  return seconds;
+}
+
+}  // namespace
+
+std::optional<double> parse_duration(std::string_view s) {
+  s = trim(s);
+  if (s.find(':') != s.npos) return clock_duration(s);
+  constexpr std::pair<std::string_view, double> kUnits[] = {
+      {"w", 604800}, {"d", 86400}, {"h", 3600}, {"m", 60}, {"s", 1}, {"ms", 0.001}};
+  double seconds = 0;
+  size_t next = 0;  // of kUnits
+  do {
+    const size_t end = std::min(s.find_first_not_of("0123456789."), s.size());
+    auto number = parse_double(s.substr(0, end));
+    if (!number) return std::nullopt;
+    s = trim(s.substr(end));
+    if (s.empty() && next == 0) return *number;
+    const size_t length = std::min(s.find_first_not_of("wdhms"), s.size());
+    while (next < std::size(kUnits) && kUnits[next].first != s.substr(0, length)) ++next;
+    if (next == std::size(kUnits)) return std::nullopt;
+    seconds += *number * kUnits[next++].second;
+    s = trim(s.substr(length));
+  } while (!s.empty());
+  return seconds;
+}
+
 std::string human_bytes(double bytes) {
   static const char* const kUnits[] = {" B", " kB", " MB", " GB", " TB", " PB"};
   return scaled(bytes, kUnits, 6);

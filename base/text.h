@@ -41,6 +41,14 @@ std::string to_lower(std::string_view ascii);
 std::optional<int64_t> parse_int(std::string_view s);
 std::optional<double> parse_double(std::string_view s);
 
+/// Bytes as people write them: "16GB" and "16 G" are 16 * 10^9, "16GiB" and "16Gi" 16 * 2^30; k, M,
+/// G, T, with or without B, in any case; a number alone is bytes. Nullopt for anything else, below
+/// zero or above 2^62.
+std::optional<int64_t> parse_bytes(std::string_view s);
+/// Seconds as people write them: "90", "2h", "1d12h", "1h 30m", "250ms" (units w d h m s ms, the
+/// greater first) and Slurm's "HH:MM:SS" and "D-HH:MM:SS". Nullopt for anything else.
+std::optional<double> parse_duration(std::string_view s);
+
 /// "12.3 MB", "4.5k", "3m 20s": for people. Bytes are decimal (1 MB = 10^6).
 std::string human_bytes(double bytes);
 std::string human_count(double n);

@@ -37,6 +37,34 @@ TEST(Text, Parses) {
   EXPECT_TRUE(std::isinf(*parse_double("inf")));
 }
 
+TEST(Text, SizesOfPeople) {
+  const std::pair<const char*, int64_t> kGood[] = {{"0", 0},
+                                                   {"512", 512},
+                                                   {"16GB", 16'000'000'000},
+                                                   {"16 gb", 16'000'000'000},
+                                                   {"16G", 16'000'000'000},
+                                                   {"1.5k", 1500},
+                                                   {"2KiB", 2048},
+                                                   {"2Mi", 2 << 20},
+                                                   {"1T", 1'000'000'000'000},
+                                                   {"7B", 7}};
+  for (const auto& [text, bytes] : kGood) EXPECT_EQ(parse_bytes(text), bytes) << text;
+  for (const char* text : {"", "GB", "-1", "1X", "1GG", "1iB", "1 2", "1e9GB", "9999999999TB",
+                           "1.2.3", ".", "nan", "inf"})
+    EXPECT_EQ(parse_bytes(text), std::nullopt) << text;
+}
+
+TEST(Text, DurationsOfPeople) {
+  const std::pair<const char*, double> kGood[] = {
+      {"90", 90},         {"1.5", 1.5},           {"2h", 7200},         {"1d12h", 129600},
+      {"1h 30m", 5400},   {"10 s", 10},           {"250ms", 0.25},      {"1w", 604800},
+      {"01:02:03", 3723}, {"2-01:00:00", 176400}, {"100:00:00", 360000}};
+  for (const auto& [text, seconds] : kGood) EXPECT_EQ(parse_duration(text), seconds) << text;
+  for (const char* text : {"", "h", "-1", "1x", "30m1h", "1h1h", "1h30", "5:30", "1:60:00", "1:1:1",
+                           "1-24:00:00", "1-", "::", "+1:00:00", "1:+1:00", "nan", "1e3h"})
+    EXPECT_EQ(parse_duration(text), std::nullopt) << text;
+}
+
 TEST(Text, HumanFigures) {
   EXPECT_EQ(human_bytes(0), "0 B");
   EXPECT_EQ(human_bytes(999), "999 B");
