@@ -97,7 +97,8 @@ std::string Database::shown(const std::string& url) {
     std::string_view pair =
         std::string_view(out).substr(key, from == std::string::npos ? from : from - key);
     if (size_t equals = pair.find('=');
-        equals != std::string_view::npos && pair.substr(0, equals).find("pass") == 0) {
+        equals != std::string_view::npos &&
+        pair.substr(0, equals).find("pass") != std::string_view::npos) {
       out.replace(key + equals + 1, pair.size() - equals - 1, "***");
       from = out.find('&', key);
     }

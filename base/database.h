@@ -85,8 +85,11 @@ class Database {
     each(sql, Parameters(parameters.begin(), parameters.size()), row);
   }
 
-  /// Begins a transaction that may write; there is one at a time. SQLite waits up to 5 s for
-  /// another writer.
+  /// How long to wait for another writer of a file (default 5 s) or for an answer of a server
+  /// (default 120 s), before Error(Fault::io).
+  virtual void set_patience(double seconds) = 0;
+
+  /// Begins a transaction that may write; there is one at a time.
   void begin();
   /// When it returns, the transaction is on disk. When it throws, it is rolled back. One exception:
   /// with a server lost while it committed nobody knows; who must know writes a number in each

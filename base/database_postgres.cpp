@@ -28,7 +28,6 @@ namespace {
 
 constexpr size_t kMostQueued = 256;
 constexpr size_t kMostPrepared = 256;
-constexpr double kAnswerSeconds = 120;    // without an answer the server counts as lost
 constexpr int64_t kLockKey = 0x57454c4c;  // of pg_try_advisory_lock
 
 struct ClearResult {
@@ -126,6 +125,7 @@ class PostgresDatabase final : public Database {
   void connect();
   std::vector<std::string> check() override { return {}; }
   void lock_exclusively(const std::string& who) override;
+  void set_patience(double seconds) override { patience_ = seconds; }
 
  private:
   struct Statement {
@@ -162,6 +162,7 @@ class PostgresDatabase final : public Database {
   int64_t ids_ = 0;
   std::vector<std::string> queued_;  // the statements whose answers have not been read
   bool begun_ = false;
+  double patience_ = 120;  // without an answer for so long the server counts as lost
   std::string locked_by_;  // application_name of our lock; empty: none
   int locked_pid_ = 0;     // the server's process for the connection that held it
 };
@@ -221,9 +222,10 @@ void PostgresDatabase::connect() {
     bool config = pq_.connectionNeedsPassword(connection_);
     drop();
     // libpq gives no code here. These words are the server's, or its own about the URL.
-    for (const char* words : {"authentication failed", "does not exist\n", "no pg_hba.conf entry",
-                              "no password supplied", "is not permitted to log in", "in URI",
-                              "URI query parameter", "invalid port", "invalid sslmode"}) {
+    for (const char* words :
+         {"authentication failed", "does not exist\n", "no pg_hba.conf entry",
+          "no password supplied", "is not permitted to log in", "in URI", "URI query parameter",
+          "invalid port", "invalid integer value", "invalid sslmode"}) {
       config = config || (reason + "\n").find(words) != std::string::npos;
     }
     throw Error(config ? Fault::config : Fault::io,
@@ -270,8 +272,8 @@ void PostgresDatabase::be_connected() {
 void PostgresDatabase::wait_for(short events) {
   Stopwatch watch;
   while (true) {
-    double left = kAnswerSeconds - watch.seconds();
-    if (left <= 0) lost(str("no answer for ", kAnswerSeconds, " s"));
+    double left = patience_ - watch.seconds();
+    if (left <= 0) lost(str("no answer for ", patience_, " s"));
     pollfd ready{pq_.socket(connection_), events, 0};
     int n = ::poll(&ready, 1, static_cast<int>(left * 1000) + 1);
     if (n < 0 && errno != EINTR) lost(std::strerror(errno));
@@ -491,9 +493,9 @@ void PostgresDatabase::take_lock(bool again) {
     DbRow holder = one(kHolder, {kLockKey});
     if (!holder.size() && attempt < 3) continue;  // just released
     // Our own lost connection may linger on the server, which has not noticed.
-    if (again && attempt < 3 && holder.integer(0) == locked_pid_ && !holder.is_null(1) &&
-        holder.text(1) == locked_by_) {
-      one("SELECT pg_terminate_backend(?, 5000)", {holder.integer(0)});
+    if (again && attempt < 100 && holder.size() && holder.integer(0) == locked_pid_ &&
+        !holder.is_null(1) && holder.text(1) == locked_by_) {
+      one("SELECT pg_terminate_backend(?), pg_sleep(0.05)", {holder.integer(0)});
       continue;
     }
     std::string by = "another program";

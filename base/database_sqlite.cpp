@@ -58,7 +58,6 @@ const Sqlite& sqlite() {
   return api;
 }
 
-constexpr int kBusyMilliseconds = 5000;
 constexpr size_t kKeptStatements = 256;
 
 // What to do about a failure, by its primary code.
@@ -105,6 +104,9 @@ class SqliteDatabase final : public Database {
   void open();
   std::vector<std::string> check() override;
   void lock_exclusively(const std::string& who) override;
+  void set_patience(double seconds) override {
+    sqlite().busy_timeout(db_, static_cast<int>(seconds * 1000));
+  }
 
  private:
   struct Statement {
@@ -169,7 +171,7 @@ void SqliteDatabase::open() {
   if (code != SQLITE_OK) fail(sqlite().extended_errcode(db_));
   ++connections_;
   sqlite().extended_result_codes(db_, 1);
-  sqlite().busy_timeout(db_, kBusyMilliseconds);
+  set_patience(5);
   sqlite().db_config(db_, SQLITE_DBCONFIG_DQS_DML, 0, nullptr);  // "x" is never a text
   sqlite().db_config(db_, SQLITE_DBCONFIG_DQS_DDL, 0, nullptr);
   sqlite().db_config(db_, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);

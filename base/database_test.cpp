@@ -166,6 +166,17 @@ TEST_P(DatabaseTest, ManyStatementsAndChangedTables) {
   EXPECT_EQ(db->query("SELECT * FROM t").at(0).size(), 4u);
   db->run("ALTER TABLE t ADD COLUMN more BIGINT");
   EXPECT_EQ(db->query("SELECT * FROM t").at(0).size(), 5u);
+  db->begin();
+  db->run("CREATE TABLE u (id BIGINT)");
+  db->run("INSERT INTO u VALUES (?)", {1});
+  db->rollback();
+  error_of([&] { db->run("INSERT INTO u VALUES (?)", {1}); }, Fault::internal);
+  db->transaction([&] {
+    db->run("CREATE TABLE u (id BIGINT)");
+    db->run("CREATE INDEX u_id ON u (id)");
+    db->run("INSERT INTO u VALUES (?)", {2});
+  });
+  EXPECT_EQ(db->query("SELECT id FROM u").at(0).integer(0), 2);
   EXPECT_TRUE(db->check().empty());
 }
 

@@ -25,7 +25,8 @@ foreach(folder base tensor ops nn models text data train serve eval)
       FILES_MATCHING PATTERN "*.h"
       PATTERN "test*" EXCLUDE PATTERN "reference" EXCLUDE PATTERN "schema" EXCLUDE
       PATTERN "cases*" EXCLUDE PATTERN "check.h" EXCLUDE PATTERN "http_stream.h" EXCLUDE PATTERN "http_route.h" EXCLUDE
-      PATTERN "config_node.h" EXCLUDE PATTERN "threads_pool.h" EXCLUDE
+      PATTERN "config_node.h" EXCLUDE PATTERN "threads_pool.h" EXCLUDE PATTERN "database_back.h" EXCLUDE
+      PATTERN "database_libpq.h" EXCLUDE
       PATTERN "random_calls.h" EXCLUDE PATTERN "random_entries.h" EXCLUDE)
   endif()
 endforeach()
