@@ -19,6 +19,44 @@
 namespace wellspring {
 namespace {
 
+int fd_of(BIO* bio) { return static_cast<int>(reinterpret_cast<intptr_t>(BIO_get_data(bio))); }
+
+// OpenSSL's own socket BIO writes so that a broken connection raises SIGPIPE.
+BIO_METHOD* quiet_socket_method() {
+  static BIO_METHOD* method = [] {
+    BIO_METHOD* m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "wellspring socket");
+    ssl_check(m != nullptr, "a TLS connection");
+    BIO_meth_set_read(m, [](BIO* bio, char* to, int size) {
+      auto n = ::recv(fd_of(bio), to, static_cast<size_t>(size), MSG_DONTWAIT);
+      BIO_clear_retry_flags(bio);
+      if (n < 0 && (errno == EAGAIN || errno == EINTR)) BIO_set_retry_read(bio);
+      if (n == 0) BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
+      return static_cast<int>(n);
+    });
+    BIO_meth_set_write(m, [](BIO* bio, const char* from, int size) {
+      auto n = ::send(fd_of(bio), from, static_cast<size_t>(size), MSG_DONTWAIT | MSG_NOSIGNAL);
+      BIO_clear_retry_flags(bio);
+      if (n < 0 && (errno == EAGAIN || errno == EINTR)) BIO_set_retry_write(bio);
+      return static_cast<int>(n);
+    });
+    BIO_meth_set_ctrl(m, [](BIO* bio, int what, long, void*) -> long {
+      if (what == BIO_CTRL_EOF) return BIO_test_flags(bio, BIO_FLAGS_IN_EOF) != 0;
+      return what == BIO_CTRL_FLUSH;
+    });
+    return m;
+  }();
+  return method;
+}
+
+bool set_socket(SSL* ssl, int fd) {
+  BIO* bio = BIO_new(quiet_socket_method());
+  if (!bio) return false;
+  BIO_set_data(bio, reinterpret_cast<void*>(static_cast<intptr_t>(fd)));
+  BIO_set_init(bio, 1);
+  SSL_set_bio(ssl, bio, bio);
+  return true;
+}
+
 // An SSL object is for one thread at a time, and a connection has a reader and a writer. The mutex is
 // held during one call, which never waits, and not while the socket is waited for.
 class TlsStream : public ByteStream {
@@ -196,7 +234,7 @@ class OpensslContext : public TlsContext {
 
   std::unique_ptr<ByteStream> open(int fd, const std::string& host, double deadline) override {
     SslPointer<SSL> ssl(SSL_new(context_.get()));
-    ssl_check(ssl && SSL_set_fd(ssl.get(), fd) == 1, "a TLS connection");
+    ssl_check(ssl && set_socket(ssl.get(), fd), "a TLS connection");
     if (!server_) expect(ssl.get(), host);
     while (true) {
       ERR_clear_error();
