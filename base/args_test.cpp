@@ -33,7 +33,7 @@ Line parse(std::vector<std::string> words) {
   return line;
 }
 
-std::string error_of(const std::vector<std::string>& words) {
+std::string args_error(const std::vector<std::string>& words) {
   try {
     parse(words);
   } catch (const Error& e) {
@@ -61,14 +61,14 @@ TEST(Args, ParsesEveryKind) {
 
 TEST(Args, ErrorsSuggest) {
   const std::string kTail = " ('wellspring train --help' shows all)";
-  EXPECT_EQ(error_of({"run.yaml", "--ouut", "x"}),
+  EXPECT_EQ(args_error({"run.yaml", "--ouut", "x"}),
             "wellspring train: unknown option '--ouut': did you mean '--out'?" + kTail);
-  EXPECT_EQ(error_of({}), "wellspring train: RUN.yaml is missing: what to train" + kTail);
-  EXPECT_EQ(error_of({"r", "--steps", "many"}),
+  EXPECT_EQ(args_error({}), "wellspring train: RUN.yaml is missing: what to train" + kTail);
+  EXPECT_EQ(args_error({"r", "--steps", "many"}),
             "wellspring train: --steps 'many': want a whole number" + kTail);
-  EXPECT_EQ(error_of({"r", "--lr", "x"}), "wellspring train: --lr 'x': want a number" + kTail);
-  EXPECT_NE(error_of({"r", "--out"}), "no error");
-  EXPECT_NE(error_of({"r", "--out", "a", "--out", "b"}), "no error");
+  EXPECT_EQ(args_error({"r", "--lr", "x"}), "wellspring train: --lr 'x': want a number" + kTail);
+  EXPECT_NE(args_error({"r", "--out"}), "no error");
+  EXPECT_NE(args_error({"r", "--out", "a", "--out", "b"}), "no error");
 }
 
 TEST(Args, HelpShowsTheExample) {

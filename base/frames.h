@@ -52,7 +52,8 @@ class FrameLink {
   FrameLink(const FrameLink&) = delete;
   FrameLink& operator=(const FrameLink&) = delete;
 
-  /// False when the link is closed: no frame of this link will arrive any more. A payload above
+  /// False when the link has ended or takes nothing any more; receive() then gives what had come
+  /// before it ends, too. True says that the bytes are on their way, not that they arrived. A payload above
   /// kMaxFramePayload is a bug of the caller (WS_CHECK).
   bool send(uint8_t type, uint32_t channel, std::string_view payload);
   /// Several in one write, in their order and with no other frame between them.
@@ -69,12 +70,14 @@ class FrameLink {
   HttpDuplex& duplex() { return *duplex_; }
 
  private:
+  bool write(std::string_view bytes);
   void end(const std::string& why);
 
   std::shared_ptr<HttpDuplex> duplex_;
   FrameParser parser_;
-  mutable std::mutex mutex_;  // of reason_
+  mutable std::mutex mutex_;  // of the two below
   std::string reason_;
+  bool ended_ = false;
 };
 
 }  // namespace wellspring

@@ -47,7 +47,7 @@ class HttpDuplex {
   /// other side (or close()) ended it, kTimeout, or kBroken.
   long read(char* to, size_t size, double timeout);
   /// False when the connection is gone or closed, or takes bytes too slowly (write_timeout, see
-  /// HttpServerOptions and HttpClientOptions). After that, the connection is of no use: close it.
+  /// HttpServerOptions and HttpClientOptions). After that, read() gives what has come already and then ends.
   bool write(std::string_view bytes);
   /// Ends both directions; wakes a thread that reads or writes. From any thread, any number of times.
   void close();

@@ -6,6 +6,8 @@
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
 
+#include <optional>
+
 #include "base/http_stream.h"
 #include "base/text.h"
 #include "base/time.h"
@@ -21,6 +23,7 @@ namespace {
 struct Source {
   ByteStream& stream;
   double deadline = 0;
+  int64_t left = INT64_MAX;  // bytes that may still come
 
   template <class Buffers>
   size_t read_some(const Buffers& buffers, error_code& error) {
@@ -28,9 +31,14 @@ struct Source {
          it != boost::asio::buffer_sequence_end(buffers); ++it) {
       boost::asio::mutable_buffer part = *it;
       if (part.size() == 0) continue;
+      if (left <= 0) {
+        error = http::error::body_limit;
+        return 0;
+      }
       long n = stream.read(static_cast<char*>(part.data()), part.size(), deadline);
       if (n > 0) {
         error = {};
+        left -= n;
         return static_cast<size_t>(n);
       }
       error = n == ByteStream::kEnd       ? error_code(boost::asio::error::eof)
@@ -89,9 +97,10 @@ HttpHeaders parse_query(std::string_view query) {
 struct HttpReader::Impl {
   Source source;
   boost::beast::flat_buffer buffer;
+  std::string chunk;  // of an answer's body
 };
 
-HttpReader::HttpReader(ByteStream& stream) : impl_(new Impl{{stream}, {}}) {}
+HttpReader::HttpReader(ByteStream& stream) : impl_(new Impl{{stream}, {}, {}}) {}
 HttpReader::~HttpReader() = default;
 
 HttpRead HttpReader::wait(double deadline) {
@@ -118,8 +127,11 @@ HttpRead HttpReader::request(Request* out, const HttpServerOptions& limits,
     auto expect = parser.get()[http::field::expect];
     if (!parser.is_done() && boost::beast::iequals(expect, "100-continue")) before_body();
     impl_->source.deadline = monotonic_seconds() + limits.body_timeout;
+    // Bounds what is no body: chunk headers, their extensions, trailers.
+    impl_->source.left = limits.max_header + 2 * limits.max_body + (1 << 16);
     http::read(impl_->source, impl_->buffer, parser, error);
   }
+  impl_->source.left = INT64_MAX;
   if (error) {
     out->reason = error.message();
     return judge(error);
@@ -150,34 +162,49 @@ HttpRead HttpReader::request(Request* out, const HttpServerOptions& limits,
   return HttpRead::ok;
 }
 
-HttpRead HttpReader::response(HttpResult* out, bool head, const HttpClientOptions& limits,
-                              const std::function<bool(std::string_view)>& on_chunk,
-                              std::string* reason) {
-  http::response_parser<http::buffer_body> parser;
-  parser.header_limit(1 << 16);
-  parser.body_limit(static_cast<uint64_t>(limits.max_body));
-  parser.skip(head);
+HttpRead HttpReader::response(Response* out, bool head, const HttpClientOptions& limits,
+                              const std::function<bool(std::string_view)>& on_chunk) {
   error_code error;
   auto fail = [&] {
-    *reason = error.message();
+    out->reason = error.message();
     return judge(error);
   };
-  impl_->source.deadline = monotonic_seconds() + limits.read_timeout;
-  http::read_header(impl_->source, impl_->buffer, parser, error);
-  if (error) return fail();
-  out->status = static_cast<int>(parser.get().result_int());
-  out->headers = copy_headers(parser.get());
-  std::string chunk(1 << 16, '\0');
-  while (!parser.is_done()) {
-    parser.get().body().data = chunk.data();
-    parser.get().body().size = chunk.size();
-    impl_->source.deadline = monotonic_seconds() + limits.read_timeout;
-    http::read_some(impl_->source, impl_->buffer, parser, error);
+  auto deadline = [&] { return monotonic_seconds() + limits.read_timeout; };
+  HttpRead first = wait(deadline());
+  if (first != HttpRead::ok) return first;
+  out->begun = true;
+  std::optional<http::response_parser<http::buffer_body>> parser;
+  do {  // answers like "100 Continue" are none
+    parser.emplace();
+    parser->header_limit(1 << 16);
+    parser->body_limit(static_cast<uint64_t>(limits.max_body));
+    parser->skip(head);
+    impl_->source.deadline = deadline();
+    http::read_header(impl_->source, impl_->buffer, *parser, error);
+    if (error) return fail();
+    out->result.status = static_cast<int>(parser->get().result_int());
+  } while (out->result.status < 200 && out->result.status != 101);
+  out->result.headers = copy_headers(parser->get());
+  std::string& chunk = impl_->chunk;
+  if (!parser->is_done() && chunk.empty()) chunk.resize(1 << 16);
+  while (!parser->is_done()) {
+    parser->get().body().data = chunk.data();
+    parser->get().body().size = chunk.size();
+    impl_->source.deadline = deadline();
+    http::read_some(impl_->source, impl_->buffer, *parser, error);
     if (error && error != http::error::need_buffer) return fail();
-    size_t n = chunk.size() - parser.get().body().size;
+    size_t n = chunk.size() - parser->get().body().size;
     if (n > 0 && !on_chunk(std::string_view(chunk).substr(0, n))) return HttpRead::ok;
   }
+  out->keep_alive = parser->get().keep_alive();
   return HttpRead::ok;
+}
+
+std::string HttpReader::take_rest() {
+  auto& buffer = impl_->buffer;
+  std::string rest(static_cast<const char*>(buffer.data().data()), buffer.size());
+  buffer.consume(buffer.size());
+  return rest;
 }
 
 const char* http_reason(int status) {

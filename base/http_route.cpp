@@ -124,6 +124,9 @@ void HttpResponse::send_error(int status, const std::string& message) {
 }
 
 void HttpResponse::begin_stream(int status, const std::string& content_type) {
+  WS_CHECK(impl_->status == 0, "one answer per request");
+  if (!impl_->watch->streaming(false))
+    throw Error(Fault::try_again, "too many open streams: try again");
   impl_->begin(status, content_type, -1, "");
   impl_->streaming = true;
 }
@@ -146,6 +149,33 @@ void HttpResponse::end() {
   WS_CHECK(impl_->streaming && !impl_->ended, "end() after begin_stream()");
   impl_->ended = true;
   if (!impl_->stream_gone && !impl_->http10 && !impl_->head) impl_->put("0\r\n\r\n");
+}
+
+std::shared_ptr<HttpDuplex> HttpResponse::upgrade(const std::string& protocol) {
+  WS_CHECK(impl_->status == 0, "one answer per request");
+  check_header(protocol);
+  const HttpRequest& request = *impl_->request;
+  bool asks = false;
+  for (const std::string& token : split(request.header("connection"), ','))
+    asks |= to_lower(trim(token)) == "upgrade";
+  if (!asks || impl_->http10 || to_lower(request.header("upgrade")) != to_lower(protocol))
+    throw Error(Fault::usage, str(request.path, " is for connections upgraded to ", protocol,
+                                  ": send 'Connection: Upgrade' and 'Upgrade: ", protocol, "'"));
+  if (!impl_->watch->streaming(true))
+    throw Error(Fault::try_again, "too many open connections of this kind: try again");
+  impl_->status = 101;
+  impl_->keep_alive = false;
+  impl_->ended = true;
+  impl_->put(str("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ", protocol,
+                 "\r\n", impl_->headers, "\r\n"));
+  auto duplex = std::make_unique<HttpDuplex::Impl>();
+  duplex->stream = impl_->stream;
+  duplex->rest = impl_->reader->take_rest();
+  duplex->peer = request.peer;
+  duplex->write_timeout = impl_->write_timeout;
+  impl_->duplex_impl = duplex.get();
+  impl_->duplex = std::make_shared<HttpDuplex>(std::move(duplex));
+  return impl_->duplex;
 }
 
 bool HttpResponse::client_gone() const { return impl_->stream_gone || impl_->stream->gone(); }
@@ -222,21 +252,26 @@ bool answer_unreadable(HttpRead read, const std::string& reason, const HttpServe
 }  // namespace
 
 void serve_stream(ByteStream& stream, const std::string& peer, const HttpServerOptions& options,
-                  const std::vector<HttpRoute>& routes, const std::function<bool(bool)>& idle) {
+                  const std::vector<HttpRoute>& routes, ConnectionWatch& watch) {
   HttpReader reader(stream);
-  while (idle(true)) {
+  while (watch.idle(true)) {
     bool there = reader.wait(monotonic_seconds() + options.idle_timeout) == HttpRead::ok;
-    bool go_on = idle(false);
+    bool go_on = watch.idle(false);
     if (!there) return;
-    Stopwatch watch;
+    Stopwatch clock;
     HttpReader::Request read;
     HttpResponse::Impl impl;
     impl.stream = &stream;
+    impl.watch = &watch;
+    impl.reader = &reader;
+    impl.request = &read.request;
     impl.write_timeout = options.write_timeout;
     HttpRead result = reader.request(&read, options, [&] {
       stream.write("HTTP/1.1 100 Continue\r\n\r\n", options.write_timeout);
     });
+    watch.handling();
     if (result != HttpRead::ok) {
+      if (watch.evicted()) result = HttpRead::timeout;
       answer_unreadable(result, read.reason, options, impl);
       return;
     }
@@ -244,10 +279,11 @@ void serve_stream(ByteStream& stream, const std::string& peer, const HttpServerO
     impl.keep_alive = read.keep_alive && go_on;
     impl.http10 = read.http10;
     answer_request(routes, read.request, impl);
+    if (impl.duplex) impl.duplex_impl->detach();
     if (options.access_log)
       log_info("http", peer, " ", utf8_repair(read.request.method), " ",
                utf8_repair(read.request.target), " ", impl.status, " ", impl.sent, " B ",
-               human_duration(watch.seconds()));
+               human_duration(clock.seconds()));
     if (!impl.keep_alive) return;
   }
 }

@@ -17,7 +17,26 @@ struct HttpRoute {
 /// The segments of "/v1/models" : {"v1", "models"}.
 std::vector<std::string> path_segments(std::string_view path);
 
+/// What a server follows of a connection. The base class follows nothing: for connections in memory.
+class ConnectionWatch {
+ public:
+  virtual ~ConnectionWatch() = default;
+  /// Before (`begins`) and after each wait for a request; false ends the connection.
+  virtual bool idle(bool begins) { return true; }
+  /// The whole request is here: what follows is the handler's time.
+  virtual void handling() {}
+  /// The answer becomes a stream or, with `upgraded`, two-way bytes. False: too many of them.
+  virtual bool streaming(bool upgraded) { return true; }
+  /// Whether the connection was ended from outside because it was slow and others waited.
+  virtual bool evicted() { return false; }
+};
+
 struct HttpResponse::Impl {
+  ConnectionWatch* watch = nullptr;
+  HttpReader* reader = nullptr;
+  const HttpRequest* request = nullptr;
+  std::shared_ptr<HttpDuplex> duplex;
+  HttpDuplex::Impl* duplex_impl = nullptr;
   ByteStream* stream = nullptr;
   double write_timeout = 30;
   bool head = false, http10 = false;
@@ -34,9 +53,8 @@ struct HttpResponse::Impl {
 /// Finds the route of `request` and lets its handler answer; whatever happens, something is sent.
 void answer_request(const std::vector<HttpRoute>& routes, HttpRequest& request,
                     HttpResponse::Impl& response);
-/// Serves requests from `stream` until it ends or may not go on. `idle(true)` is called before each
-/// wait for a request and `idle(false)` after it; a false result ends the connection.
+/// Serves requests from `stream` until it ends or may not go on.
 void serve_stream(ByteStream& stream, const std::string& peer, const HttpServerOptions& options,
-                  const std::vector<HttpRoute>& routes, const std::function<bool(bool)>& idle);
+                  const std::vector<HttpRoute>& routes, ConnectionWatch& watch);
 
 }  // namespace wellspring

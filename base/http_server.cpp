@@ -1,8 +1,9 @@
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,56 +21,23 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/time.h"
+#include "base/tls_library.h"
 
 namespace wellspring {
 namespace {
 
-std::string name_of(const sockaddr_storage& address, socklen_t size) {
-  char host[NI_MAXHOST], port[NI_MAXSERV];
-  if (::getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host, sizeof host, port,
-                    sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-    return "?";
-  return address.ss_family == AF_INET6 ? str("[", host, "]:", port) : str(host, ":", port);
-}
+std::string address_of(const std::string& peer) { return peer.substr(0, peer.rfind(':')); }
 
-int listen_on(const std::string& address, int port) {
-  addrinfo hints{}, *found = nullptr;
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  if (port < 0 || port > 65535)
-    throw Error(Fault::usage, str("port ", port, " is not between 0 and 65535"));
-  if (int e = ::getaddrinfo(address.c_str(), std::to_string(port).c_str(), &hints, &found))
-    throw Error(Fault::io, str("cannot listen on ", address, ": ", ::gai_strerror(e)));
-  int error = 0, fd = -1;
-  for (addrinfo* a = found; a; a = a->ai_next) {
-    fd = ::socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->ai_protocol);
-    int on = 1;
-    if (fd >= 0) ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (fd >= 0 && ::bind(fd, a->ai_addr, a->ai_addrlen) == 0 && ::listen(fd, 512) == 0) break;
-    error = errno;
-    if (fd >= 0) ::close(fd);
-    fd = -1;
-  }
-  ::freeaddrinfo(found);
-  if (fd >= 0) return fd;
-  if (error == EADDRINUSE)
-    throw Error(Fault::io, str("port ", port, " on ", address,
-                               " is in use: choose another one, or 0 for any free one"));
-  throw Error(Fault::io,
-              str("cannot listen on port ", port, " of ", address, ": ", std::strerror(error)));
-}
-
-// Reads and drops what a refused client still sends: closing at once would reset the connection
-// before the client has read the answer.
-void linger(int fd) {
-  ::shutdown(fd, SHUT_WR);
-  SocketStream stream(fd);
-  char buffer[1 << 14];
-  double deadline = monotonic_seconds() + 1;
-  int64_t dropped = 0;
-  long n;
-  while (dropped < (64 << 20) && (n = stream.read(buffer, sizeof buffer, deadline)) > 0)
-    dropped += n;
+// So many connections need descriptors: the soft limit goes up as far as the hard one lets it.
+void raise_descriptor_limit(int connections) {
+  rlimit limit{};
+  auto need = static_cast<rlim_t>(connections) + 128;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= need) return;
+  limit.rlim_cur = std::min(need, limit.rlim_max);
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < need)
+    log_warning("http", "only ", limit.rlim_cur, " open files are allowed (ulimit -Hn), ",
+                connections, " connections need ", need);
 }
 
 }  // namespace
@@ -77,28 +45,103 @@ void linger(int fd) {
 struct HttpServer::Impl {
   HttpServerOptions options;
   std::vector<HttpRoute> routes;
+  std::unique_ptr<TlsContext> tls;
   int listener = -1, wake = -1;
   std::atomic<int> port{0};
   std::thread acceptor;
 
-  struct Connection {
-    double idle_since = -1;  // < 0: at work
-    bool fresh = true;       // has not sent a request yet
+  enum class State {
+    fresh,      // has not sent a request yet
+    idle,       // between two requests
+    reading,    // a request is coming
+    handling,   // the handler is at work, or the answer is being written
+    stream,     // as above, but not among the max_connections
+    upgraded,
   };
+  struct Connection {
+    State state = State::fresh;
+    double since = 0;           // of the state
+    int64_t received = 0;       // the stream's count at that time
+    ByteStream* stream = nullptr;
+    bool evicted = false;
+  };
+  class Watch;
+
   std::mutex mutex;
   std::condition_variable work, gone;
-  std::vector<std::thread> workers;
-  int free_workers = 0;
+  std::map<pthread_t, bool> workers;  // true: it has ended and waits to be joined
+  size_t running = 0, free_workers = 0, streams = 0, leaving = 0;  // leaving: evicted, still there
   bool stopping = false;
   std::deque<std::pair<int, std::string>> waiting;  // accepted, without a thread yet
   std::map<int, Connection> serving;
+  std::map<std::string, int> per_peer;  // waiting and served
 
+  size_t limit() const { return static_cast<size_t>(options.max_connections); }
   void accept_loop();
   void take(int fd, std::string peer);
-  void evict();
+  void refuse(int fd, const std::string& why);
+  bool start_worker();
+  void join_ended();
+  void forget_peer(const std::string& peer);
+  void make_room();
+  bool evict();
   void worker_loop();
   void serve(int fd, const std::string& peer);
   void stop();
+};
+
+// Keeps the entry of one connection in `serving`.
+class HttpServer::Impl::Watch : public ConnectionWatch {
+ public:
+  Watch(Impl& server, int fd) : server_(server), fd_(fd) {}
+
+  bool idle(bool begins) override {
+    std::lock_guard lock(server_.mutex);
+    bool first = first_;
+    // A connection made before stop() still gets its first request answered.
+    if (begins && server_.stopping && !first) return false;
+    if (begins && !first && !server_.waiting.empty() && server_.free_workers == 0) return false;
+    if (!begins) first_ = false;
+    enter(!begins ? State::reading : first ? State::fresh : State::idle);
+    if (begins && server_.stopping) ::shutdown(fd_, SHUT_RD);
+    return !server_.stopping;
+  }
+  void handling() override {
+    std::lock_guard lock(server_.mutex);
+    enter(State::handling);
+  }
+  bool streaming(bool upgraded) override {
+    std::lock_guard lock(server_.mutex);
+    if (server_.streams >= static_cast<size_t>(server_.options.max_streams)) return false;
+    ++server_.streams;
+    enter(upgraded ? State::upgraded : State::stream);
+    if (upgraded && server_.stopping) ::shutdown(fd_, SHUT_RD);
+    // Its thread no longer counts: somebody who waits may have one.
+    if (server_.waiting.size() > server_.free_workers) server_.start_worker();
+    return true;
+  }
+  bool evicted() override {
+    std::lock_guard lock(server_.mutex);
+    return server_.serving[fd_].evicted;
+  }
+  // The mutex is held.
+  void enter(State state) {
+    Connection& connection = server_.serving[fd_];
+    bool was = connection.state == State::stream || connection.state == State::upgraded;
+    if (was && state != State::stream && state != State::upgraded) --server_.streams;
+    connection.state = state;
+    connection.since = monotonic_seconds();
+    connection.received = connection.stream ? connection.stream->received.load() : 0;
+  }
+  void attach(ByteStream* stream) {
+    std::lock_guard lock(server_.mutex);
+    server_.serving[fd_].stream = stream;
+  }
+
+ private:
+  Impl& server_;
+  int fd_;
+  bool first_ = true;
 };
 
 void HttpServer::Impl::accept_loop() {
@@ -107,69 +150,141 @@ void HttpServer::Impl::accept_loop() {
     int pause = -1;
     {
       std::lock_guard lock(mutex);
-      evict();
-      if (!waiting.empty()) pause = 200;
+      make_room();
+      join_ended();
+      if (!waiting.empty()) pause = 50;
     }
     int ready = ::poll(waits, 2, pause);
     if (ready < 0 && errno != EINTR) return;
     if (ready <= 0) continue;
     if (waits[1].revents) return;
-    sockaddr_storage address{};
-    socklen_t size = sizeof address;
-    int fd = ::accept4(listener, reinterpret_cast<sockaddr*>(&address), &size,
-                       SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) {
       if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
         log_warning("http", "cannot accept a connection: ", std::strerror(errno));
+        {
+          std::lock_guard lock(mutex);
+          evict();
+        }
         sleep_seconds(0.05);
       }
       continue;
     }
     int on = 1;
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    take(fd, name_of(address, size));
+    take(fd, peer_name(fd));
   }
+}
+
+// Without a thread for it: what does not fit into the socket's buffer is lost. A TLS client gets
+// nothing, for it would have to shake hands first.
+void HttpServer::Impl::refuse(int fd, const std::string& why) {
+  SocketStream stream(fd);
+  HttpResponse::Impl impl;
+  impl.stream = &stream;
+  impl.write_timeout = 0;
+  impl.keep_alive = false;
+  if (!tls) HttpResponse(&impl).send_error(503, why);
+  ::close(fd);
 }
 
 void HttpServer::Impl::take(int fd, std::string peer) {
   std::unique_lock lock(mutex);
-  auto limit = static_cast<size_t>(options.max_connections);
-  if (waiting.size() >= 2 * limit) {
+  int& of_peer = per_peer[address_of(peer)];
+  bool too_many = options.max_per_peer > 0 && of_peer >= options.max_per_peer;
+  if (too_many || waiting.size() >= 2 * limit()) {
+    if (of_peer == 0) per_peer.erase(address_of(peer));
     lock.unlock();
-    SocketStream stream(fd);
-    HttpResponse::Impl impl;
-    impl.stream = &stream;
-    impl.write_timeout = 0.1;
-    impl.keep_alive = false;
-    HttpResponse(&impl).send_error(503, "too many connections: try again");
-    ::close(fd);
+    refuse(fd, too_many ? "too many connections from this address: close some"
+                        : "too many connections: try again");
     return;
   }
+  ++of_peer;
   waiting.emplace_back(fd, std::move(peer));
-  if (waiting.size() > static_cast<size_t>(free_workers)) {
-    if (workers.size() < limit) {
-      workers.emplace_back([this] { worker_loop(); });
-    } else {
-      evict();
-    }
-  }
+  if (waiting.size() > free_workers && !start_worker()) make_room();
   work.notify_one();
 }
 
-// Somebody waits and all threads hold a connection: the one that has been silent longest has to go.
-// A fresh one has a second to send its request. The mutex is held.
-void HttpServer::Impl::evict() {
-  if (waiting.empty() || free_workers > 0) return;
-  double now = monotonic_seconds();
-  std::pair<const int, Connection>* oldest = nullptr;
-  for (auto& entry : serving) {
-    double since = entry.second.idle_since;
-    if (since < 0 || (entry.second.fresh && now - since < 1)) continue;
-    if (!oldest || since < oldest->second.idle_since) oldest = &entry;
+void HttpServer::Impl::forget_peer(const std::string& peer) {
+  auto found = per_peer.find(address_of(peer));
+  if (found != per_peer.end() && --found->second <= 0) per_peer.erase(found);
+}
+
+// False when there are as many as may be, or the system gives no more. The mutex is held.
+bool HttpServer::Impl::start_worker() {
+  if (running >= limit() + streams) return false;
+  pthread_attr_t attributes;
+  ::pthread_attr_init(&attributes);
+  if (options.stack_size > 0)
+    ::pthread_attr_setstacksize(&attributes, static_cast<size_t>(options.stack_size));
+  pthread_t thread;
+  int error = ::pthread_create(
+      &thread, &attributes,
+      [](void* self) -> void* {
+        static_cast<Impl*>(self)->worker_loop();
+        return nullptr;
+      },
+      this);
+  ::pthread_attr_destroy(&attributes);
+  if (error) {
+    log_warning("http", "cannot start a thread: ", std::strerror(error));
+    return false;
   }
-  if (!oldest) return;
-  oldest->second.idle_since = -1;  // asked once is enough
-  ::shutdown(oldest->first, SHUT_RD);
+  workers[thread] = false;
+  ++running;
+  return true;
+}
+
+void HttpServer::Impl::join_ended() {
+  for (auto it = workers.begin(); it != workers.end();)
+    if (it->second) {
+      ::pthread_join(it->first, nullptr);
+      it = workers.erase(it);
+    } else {
+      ++it;
+    }
+}
+
+// One connection has to go for each that waits without a thread. The mutex is held.
+void HttpServer::Impl::make_room() {
+  while (waiting.size() > free_workers + leaving && running >= limit() + streams)
+    if (!evict()) return;
+}
+
+// Ends the connection that deserves its thread least: the one silent longest between requests or
+// before its first; then a request that comes too slowly; then an answer that nobody takes. Each
+// has some time to do better. False: all are at work. The mutex is held.
+bool HttpServer::Impl::evict() {
+  constexpr double kFirst = 0.25, kReading = 1, kStalled = 2;  // seconds
+  double now = monotonic_seconds();
+  std::pair<const int, Connection>* worst = nullptr;
+  int worst_class = 0;
+  double worst_since = 0;
+  for (auto& entry : serving) {
+    const Connection& c = entry.second;
+    double since = c.since;
+    int rank = 0;
+    if (c.evicted) continue;
+    if (c.state == State::idle || (c.state == State::fresh && now - since > kFirst)) {
+      rank = 3;
+    } else if (c.state == State::reading && now - since > kReading && c.stream) {
+      auto came = static_cast<double>(c.stream->received - c.received);
+      if (came < static_cast<double>(options.min_rate) * (now - since)) rank = 2;
+    } else if (c.state == State::handling && c.stream) {
+      since = c.stream->stalled_since;
+      if (since >= 0 && now - since > kStalled) rank = 1;
+    }
+    if (rank > worst_class || (rank && rank == worst_class && since < worst_since)) {
+      worst = &entry;
+      worst_class = rank;
+      worst_since = since;
+    }
+  }
+  if (!worst) return false;
+  worst->second.evicted = true;
+  ++leaving;
+  ::shutdown(worst->first, worst_class == 1 ? SHUT_RDWR : SHUT_RD);
+  return true;
 }
 
 void HttpServer::Impl::worker_loop() {
@@ -178,37 +293,68 @@ void HttpServer::Impl::worker_loop() {
     ++free_workers;
     work.wait(lock, [&] { return stopping || !waiting.empty(); });
     --free_workers;
-    if (waiting.empty()) return;
+    if (waiting.empty()) break;
     auto [fd, peer] = std::move(waiting.front());
     waiting.pop_front();
-    serving[fd] = {};
+    serving[fd].since = monotonic_seconds();
     lock.unlock();
     serve(fd, peer);
     lock.lock();
+    if (serving[fd].evicted) --leaving;
     serving.erase(fd);
     ::close(fd);
+    forget_peer(peer);
     if (serving.empty()) gone.notify_all();
+    if (running > limit() + streams) break;  // a stream has ended whose thread was one more
   }
+  --running;
+  workers[::pthread_self()] = true;
 }
 
 void HttpServer::Impl::serve(int fd, const std::string& peer) {
-  SocketStream stream(fd);
-  bool first = true;
+  SocketStream plain(fd);
+  plain.min_rate = options.min_rate;
+  std::unique_ptr<ByteStream> secure;
+  ByteStream* stream = &plain;
+  Watch watch(*this, fd);
   try {
-    serve_stream(stream, peer, options, routes, [&](bool idle) {
-      std::lock_guard lock(mutex);
-      // A connection made before stop() still gets its first request answered.
-      if (idle && stopping && !first) return false;
-      if (idle && !first && !waiting.empty() && free_workers == 0) return false;
-      if (!idle) first = false;
-      serving[fd] = {idle ? monotonic_seconds() : -1, first};
-      if (idle && stopping) ::shutdown(fd, SHUT_RD);
-      return !stopping;
-    });
-    linger(fd);
+    bool talk = true;
+    if (tls) {
+      double deadline = monotonic_seconds() + options.header_timeout;
+      char first = 0;
+      talk = wait_for_socket(fd, POLLIN, deadline) && ::recv(fd, &first, 1, MSG_PEEK) == 1;
+      if (talk && first != 0x16) {  // no TLS handshake
+        HttpResponse::Impl impl;
+        impl.stream = stream;
+        impl.write_timeout = 1;
+        impl.keep_alive = false;
+        HttpResponse(&impl).send_error(400, "this port speaks TLS: use https://");
+        talk = false;
+      } else if (talk) {
+        secure = tls->open(fd, "", deadline);
+        secure->min_rate = options.min_rate;
+        stream = secure.get();
+      }
+    }
+    if (talk) {
+      watch.attach(stream);
+      serve_stream(*stream, peer, options, routes, watch);
+    }
+  } catch (const Error& e) {
+    // Who does not get through the handshake may not fill the log.
+    if (e.fault() == Fault::io)
+      log_debug("http", "connection of ", peer, " ended: ", e.what());
+    else
+      log_error("http", "connection of ", peer, " ended: ", e.what());
   } catch (const std::exception& e) {
     log_error("http", "connection of ", peer, " ended: ", e.what());
   }
+  {
+    std::lock_guard lock(mutex);
+    watch.enter(State::idle);
+    serving[fd].stream = nullptr;
+  }
+  linger(*stream);
 }
 
 void HttpServer::Impl::stop() {
@@ -218,8 +364,9 @@ void HttpServer::Impl::stop() {
     stopping = true;
     uint64_t one = 1;
     if (::write(wake, &one, sizeof one) < 0) log_error("http", "cannot wake the acceptor");
-    for (auto& [fd, connection] : serving)
-      if (connection.idle_since >= 0) ::shutdown(fd, SHUT_RD);
+    for (auto& [fd, c] : serving)
+      if (c.state == State::fresh || c.state == State::idle || c.state == State::upgraded)
+        ::shutdown(fd, SHUT_RD);
   }
   acceptor.join();
   ::close(listener);
@@ -232,7 +379,7 @@ void HttpServer::Impl::stop() {
                   [&] { return serving.empty(); });
     for (auto& [fd, connection] : serving) ::shutdown(fd, SHUT_RDWR);
   }
-  for (std::thread& worker : workers) worker.join();
+  for (auto& [thread, ended] : workers) ::pthread_join(thread, nullptr);
   workers.clear();
   ::close(wake);
 }
@@ -249,13 +396,18 @@ void HttpServer::route(const std::string& method, const std::string& path, HttpH
 
 void HttpServer::start() {
   WS_CHECK(impl_->listener < 0, "start() once");
-  int fd = listen_on(impl_->options.address, impl_->options.port);
+  const HttpServerOptions& o = impl_->options;
+  if (o.certificate.empty() != o.key.empty())
+    throw Error(Fault::usage, "TLS needs both a certificate and its key");
+  if (!o.key.empty()) impl_->tls = tls_library().server(pem_text(o.certificate), pem_text(o.key));
+  int fd = listen_socket(o.address, o.port);
   sockaddr_storage address{};
   socklen_t size = sizeof address;
   ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
   impl_->port =
       ntohs(address.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&address)->sin6_port
                                           : reinterpret_cast<sockaddr_in*>(&address)->sin_port);
+  raise_descriptor_limit(3 * o.max_connections + o.max_streams);
   impl_->wake = ::eventfd(0, EFD_CLOEXEC);
   impl_->listener = fd;
   impl_->acceptor = std::thread([this] { impl_->accept_loop(); });
@@ -291,7 +443,8 @@ class MemoryStream : public ByteStream {
 
 std::string HttpServer::answer(std::string_view bytes) {
   MemoryStream stream(bytes);
-  serve_stream(stream, "memory", impl_->options, impl_->routes, [](bool) { return true; });
+  ConnectionWatch watch;
+  serve_stream(stream, "memory", impl_->options, impl_->routes, watch);
   return std::move(stream.output);
 }
 

@@ -13,18 +13,6 @@
 namespace wellspring {
 namespace {
 
-// Waits until `events` or the deadline; false at the deadline.
-bool wait_for(int fd, short events, double deadline) {
-  while (true) {
-    double left = deadline - monotonic_seconds();
-    if (left <= 0) return false;
-    pollfd wait{fd, events, 0};
-    int n = ::poll(&wait, 1, static_cast<int>(std::min(1e6, std::ceil(left * 1e3))));
-    if (n > 0) return true;
-    if (n < 0 && errno != EINTR) return true;  // the read or write that follows tells
-  }
-}
-
 std::string_view find(const HttpHeaders& pairs, std::string_view name) {
   for (const auto& [key, value] : pairs)
     if (key == name) return value;
@@ -40,29 +28,63 @@ int hex(char c) {
 
 }  // namespace
 
+bool wait_for_socket(int fd, short events, double deadline) {
+  while (true) {
+    double left = deadline - monotonic_seconds();
+    if (left <= 0) return false;
+    pollfd wait{fd, events, 0};
+    int n = ::poll(&wait, 1, static_cast<int>(std::min(1e6, std::ceil(left * 1e3))));
+    if (n > 0) return true;
+    if (n < 0 && errno != EINTR) return true;  // the read or write that follows tells
+  }
+}
+
+bool wait_to_write(ByteStream& stream, double start, size_t moved, double timeout, short events) {
+  double now = monotonic_seconds();
+  double deadline = now + timeout;
+  if (stream.min_rate > 0)
+    deadline = std::min(deadline, start + timeout +
+                                      static_cast<double>(moved) / static_cast<double>(stream.min_rate));
+  stream.stalled_since = now;
+  bool ready = wait_for_socket(stream.descriptor(), events, deadline);
+  stream.stalled_since = -1;
+  return ready;
+}
+
 long SocketStream::read(char* to, size_t size, double deadline) {
   while (true) {
     ssize_t n = ::recv(fd_, to, size, MSG_DONTWAIT);
-    if (n >= 0) return n;
+    if (n >= 0) {
+      received += n;
+      return n;
+    }
     if (errno == EINTR) continue;
     if (errno != EAGAIN && errno != EWOULDBLOCK) return kBroken;
-    if (!wait_for(fd_, POLLIN, deadline)) return kTimeout;
+    if (!wait_for_socket(fd_, POLLIN, deadline)) return kTimeout;
   }
 }
 
 bool SocketStream::write(std::string_view bytes, double timeout) {
-  while (!bytes.empty()) {
-    ssize_t n = ::send(fd_, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  double start = -1;
+  size_t moved = 0;
+  while (moved < bytes.size()) {
+    ssize_t n =
+        ::send(fd_, bytes.data() + moved, bytes.size() - moved, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n >= 0) {
-      bytes.remove_prefix(static_cast<size_t>(n));
+      moved += static_cast<size_t>(n);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      if (!wait_for(fd_, POLLOUT, monotonic_seconds() + timeout)) return false;
+      if (start < 0) start = monotonic_seconds();
+      if (!wait_to_write(*this, start, moved, timeout, POLLOUT)) return false;
     } else if (errno != EINTR) {
       return false;
     }
   }
   return true;
 }
+
+void SocketStream::shutdown() { ::shutdown(fd_, SHUT_RDWR); }
+void SocketStream::end_reading() { ::shutdown(fd_, SHUT_RD); }
+void SocketStream::finish() { ::shutdown(fd_, SHUT_WR); }
 
 bool SocketStream::gone() const {
   pollfd wait{fd_, POLLRDHUP, 0};

@@ -323,7 +323,7 @@ TEST_F(Http, ClientErrors) {
     }
     return Fault::internal;
   };
-  EXPECT_EQ(fault("https://x/"), Fault::usage);
+  EXPECT_EQ(fault("ftp://x/"), Fault::usage);
   EXPECT_EQ(fault("http://:1/"), Fault::usage);
   EXPECT_EQ(fault("http://x:99999/"), Fault::usage);
   EXPECT_EQ(fault("http://127.0.0.1:1/"), Fault::io);

@@ -8,7 +8,7 @@
 namespace wellspring {
 namespace {
 
-std::string error_of(const std::string& text) {
+std::string json_error(const std::string& text) {
   try {
     parse_json(text, "body");
   } catch (const Error& e) {
@@ -26,19 +26,19 @@ TEST(JsonText, KeepsOrderAndRoundTrips) {
 }
 
 TEST(JsonText, ErrorsNameThePlace) {
-  EXPECT_EQ(error_of("{\"a\": 1,\n \"b\": }").rfind("body:2:7: not valid JSON: ", 0), 0u)
-      << error_of("{\"a\": 1,\n \"b\": }");
-  EXPECT_EQ(error_of("").rfind("body:1:1: ", 0), 0u) << error_of("");
-  EXPECT_NE(error_of("[1] x"), "no error");
-  EXPECT_NE(error_of("[1e999]"), "no error");
-  EXPECT_NE(error_of("\"\xFF\""), "no error");
-  EXPECT_NE(error_of("[NaN]"), "no error");
+  EXPECT_EQ(json_error("{\"a\": 1,\n \"b\": }").rfind("body:2:7: not valid JSON: ", 0), 0u)
+      << json_error("{\"a\": 1,\n \"b\": }");
+  EXPECT_EQ(json_error("").rfind("body:1:1: ", 0), 0u) << json_error("");
+  EXPECT_NE(json_error("[1] x"), "no error");
+  EXPECT_NE(json_error("[1e999]"), "no error");
+  EXPECT_NE(json_error("\"\xFF\""), "no error");
+  EXPECT_NE(json_error("[NaN]"), "no error");
 }
 
 TEST(JsonText, DepthLimit) {
-  EXPECT_EQ(error_of(std::string(512, '[') + std::string(512, ']')), "no error");
-  EXPECT_EQ(error_of(std::string(100000, '[')), "body:1:513: nested deeper than 512 levels");
-  EXPECT_EQ(error_of("\"" + std::string(1000, '[') + "\\\"[\""), "no error");
+  EXPECT_EQ(json_error(std::string(512, '[') + std::string(512, ']')), "no error");
+  EXPECT_EQ(json_error(std::string(100000, '[')), "body:1:513: nested deeper than 512 levels");
+  EXPECT_EQ(json_error("\"" + std::string(1000, '[') + "\\\"[\""), "no error");
 }
 
 TEST(JsonText, InvalidUtf8IsReplacedOnOutput) {

@@ -13,7 +13,7 @@ foreach(name base engine)
   set_target_properties(wellspring_${name} PROPERTIES EXPORT_NAME ${name})
 endforeach()
 
-install(TARGETS wellspring wellspring_base wellspring_engine EXPORT wellspring
+install(TARGETS wellspring wellspring_base wellspring_tls wellspring_engine EXPORT wellspring
   RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} LIBRARY DESTINATION lib)
 install(EXPORT wellspring NAMESPACE wellspring:: DESTINATION lib/cmake/wellspring
   FILE wellspring-targets.cmake)
@@ -27,6 +27,7 @@ foreach(folder base tensor ops nn models text data train serve eval)
       PATTERN "cases*" EXCLUDE PATTERN "check.h" EXCLUDE PATTERN "http_stream.h" EXCLUDE PATTERN "http_route.h" EXCLUDE
       PATTERN "config_node.h" EXCLUDE PATTERN "threads_pool.h" EXCLUDE PATTERN "database_back.h" EXCLUDE
       PATTERN "database_libpq.h" EXCLUDE
+      PATTERN "tls_*.h" EXCLUDE
       PATTERN "random_calls.h" EXCLUDE PATTERN "random_entries.h" EXCLUDE)
   endif()
 endforeach()

@@ -7,7 +7,7 @@
 #include "base/text.h"
 #include "cluster/policy/placement.h"
 
-namespace wellspring::cluster {
+namespace wellspring::cluster::policy {
 namespace {
 
 int devices_of(const Request& r) { return r.nodes * r.devices; }
@@ -140,13 +140,24 @@ class Decider {
     return "";
   }
 
+  static bool suits(const Waiting& job, const Node& node) {
+    return (job.pool.empty() || job.pool == node.pool) &&
+           std::ranges::all_of(job.needs, [&](const std::string& need) {
+             return std::ranges::find(node.offers, need) != node.offers.end();
+           });
+  }
+
   // What a job may use at a moment: not what others have reserved or what is kept for jobs before
   // it, unless it ends by then.
   Room usable_by(const Waiting& job, Room room, Seconds at) const {
     const Seconds end = at + job.limit;
+    const auto close = [&](size_t node) { room.free[node].assign(room.free[node].size(), false); };
+    if (!job.pool.empty() || !job.needs.empty())
+      for (size_t n = 0; n < s_.nodes.size(); ++n)
+        if (!suits(job, s_.nodes[n])) close(n);
     for (const Reservation& r : s_.reservations)
       if (r.team != job.team && r.from < end && at < r.until)
-        room.free[r.node].assign(room.free[r.node].size(), false);
+        close(r.node);
     for (const Kept& k : kept_)
       if (end > k.from) room.take(k.placement, k.memory_mb);
     return room;
@@ -331,4 +342,4 @@ std::string impossible(const std::vector<Node>& nodes, const Request& request) {
              " are wanted; there are ", fitting);
 }
 
-}  // namespace wellspring::cluster
+}  // namespace wellspring::cluster::policy

@@ -3,7 +3,7 @@
 
 #include "cluster/policy/snapshot.h"
 
-namespace wellspring::cluster {
+namespace wellspring::cluster::policy {
 
 struct PolicyOptions {
   /// A job that cannot start keeps what it will need from jobs behind it once it has waited so
@@ -28,4 +28,4 @@ std::vector<Decision> decide(const Snapshot& snapshot, Seconds now,
 /// could. For the check at submission.
 std::string impossible(const std::vector<Node>& nodes, const Request& request);
 
-}  // namespace wellspring::cluster
+}  // namespace wellspring::cluster::policy

@@ -1,8 +1,10 @@
 #include "cluster/policy/placement.h"
 
 #include <algorithm>
+#include <map>
+#include <string_view>
 
-namespace wellspring::cluster {
+namespace wellspring::cluster::policy {
 
 Room::Room(const std::vector<Node>& nodes) {
   for (const Node& n : nodes) {
@@ -28,17 +30,31 @@ void Room::take(const Placement& p, int64_t memory) {
 
 std::optional<Placement> place(const std::vector<Node>& nodes, const Room& room,
                                const Request& request) {
-  std::vector<std::pair<int64_t, int>> fitting;  // devices left over, node
+  struct Fit {
+    int64_t left;  // devices over
+    int node;
+  };
+  std::map<std::string_view, std::vector<Fit>> pools;
   for (size_t n = 0; n < nodes.size(); ++n) {
     if (nodes[n].chip != request.chip || room.memory_mb[n] < request.memory_mb) continue;
     const auto count = std::count(room.free[n].begin(), room.free[n].end(), true);
-    if (count >= request.devices) fitting.emplace_back(count - request.devices, n);
+    if (count >= request.devices)
+      pools[nodes[n].pool].push_back({count - request.devices, static_cast<int>(n)});
   }
-  if (static_cast<int>(fitting.size()) < request.nodes) return std::nullopt;
-  std::ranges::sort(fitting);
+  // The pool whose nodes are filled best.
+  std::vector<Fit>* best = nullptr;
+  int64_t best_left = 0;
+  for (auto& [name, fits] : pools) {
+    if (static_cast<int>(fits.size()) < request.nodes) continue;
+    std::ranges::sort(fits, {}, [](const Fit& f) { return std::pair(f.left, f.node); });
+    int64_t left = 0;
+    for (int i = 0; i < request.nodes; ++i) left += fits[i].left;
+    if (!best || left < best_left) best = &fits, best_left = left;
+  }
+  if (!best) return std::nullopt;
   Placement found;
   for (int i = 0; i < request.nodes; ++i) {
-    Placement::Part part{fitting[i].second, {}};
+    Placement::Part part{(*best)[i].node, {}};
     const auto& row = room.free[part.node];
     for (int d = 0; static_cast<int>(part.devices.size()) < request.devices; ++d)
       if (row[d]) part.devices.push_back(d);
@@ -47,4 +63,4 @@ std::optional<Placement> place(const std::vector<Node>& nodes, const Room& room,
   return found;
 }
 
-}  // namespace wellspring::cluster
+}  // namespace wellspring::cluster::policy

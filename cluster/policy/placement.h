@@ -5,7 +5,7 @@
 
 #include "cluster/policy/snapshot.h"
 
-namespace wellspring::cluster {
+namespace wellspring::cluster::policy {
 
 /// What may be used: devices as [node][device], and host memory of each node.
 struct Room {
@@ -25,4 +25,4 @@ struct Room {
 std::optional<Placement> place(const std::vector<Node>& nodes, const Room& room,
                                const Request& request);
 
-}  // namespace wellspring::cluster
+}  // namespace wellspring::cluster::policy

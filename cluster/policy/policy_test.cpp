@@ -6,7 +6,7 @@
 
 #include "cluster/policy/decide.h"
 
-namespace wellspring::cluster {
+namespace wellspring::cluster::policy {
 namespace {
 
 using Kind = Decision::Kind;
@@ -275,4 +275,4 @@ TEST(Policy, InvariantsHoldInRandomLives) {
 }
 
 }  // namespace
-}  // namespace wellspring::cluster
+}  // namespace wellspring::cluster::policy

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace wellspring::cluster {
+namespace wellspring::cluster::policy {
 
 /// Seconds since any fixed moment.
 using Seconds = double;
@@ -31,6 +31,8 @@ struct Node {
   std::vector<JobId> holders;  // of each device; 0: free
   int64_t memory_mb = 0;       // not yet given away
   bool usable = true;          // up, and not drained
+  std::string pool = {};       // nodes of one placement lie in one pool
+  std::vector<std::string> offers = {};  // what a job may need beside devices: a folder
 };
 
 /// Where an attempt runs: devices of nodes, by their places in the snapshot.
@@ -65,6 +67,8 @@ struct Waiting {
   bool held = false;
   std::vector<Dependency> after;
   std::vector<Request> accepted;  // in the user's order
+  std::string pool = {};               // it has to run there; empty: anywhere
+  std::vector<std::string> needs = {};  // each of its nodes has to offer all of these
 };
 
 /// An attempt that runs.
@@ -124,4 +128,4 @@ struct Decision {
   Seconds expected = kNever;  // of wait: when it may start at the latest, if nothing else changes
 };
 
-}  // namespace wellspring::cluster
+}  // namespace wellspring::cluster::policy

@@ -1,0 +1,152 @@
+#include "cluster/controller/access.h"
+
+#include <algorithm>
+
+#include "base/crypto.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "base/time.h"
+
+namespace wellspring::cluster {
+namespace {
+
+constexpr double kSessionSeconds = 12 * 3600;
+constexpr std::string_view kCookie = "wellspring_session";
+
+std::string bearer(const HttpRequest& request) {
+  const std::string_view value = request.header("authorization");
+  constexpr std::string_view kBearer = "Bearer ";
+  return value.substr(0, kBearer.size()) == kBearer ? std::string(trim(value.substr(kBearer.size())))
+                                                    : "";
+}
+
+std::string cookie_of(const HttpRequest& request) {
+  for (const std::string& part : split(request.header("cookie"), ';')) {
+    const std::string_view pair = trim(part);
+    const size_t eq = pair.find('=');
+    if (pair.substr(0, eq) == kCookie && eq != pair.npos) return std::string(pair.substr(eq + 1));
+  }
+  return "";
+}
+
+std::string host_without_port(std::string_view host) {
+  if (!host.empty() && host[0] == '[') return std::string(host.substr(0, host.find(']') + 1));
+  return std::string(host.substr(0, host.find(':')));
+}
+
+}  // namespace
+
+int rank_of_role(const std::string& role) {
+  return role == "admin" ? 3 : role == "member" ? 2 : role == "viewer" ? 1 : 0;
+}
+
+std::string Caller::name() const { return team.empty() ? user : str(user, " (", team, ")"); }
+
+NewToken make_token(const std::string& role, const std::string& team, const std::string& user,
+                    double now, double seconds) {
+  const std::string id = hex(random_bytes(6)), secret = hex(random_bytes(24));
+  NewToken made;
+  made.text = str(role == "join" ? "wsj_" : "wst_", id, "_", secret);
+  made.row = {.id = id, .hash = hex(sha256(secret)), .role = role, .team = team, .user = user,
+              .created = now, .expires = seconds > 0 ? now + seconds : 0};
+  return made;
+}
+
+Access::Access(Core& core, std::vector<std::string> hosts, bool secure)
+    : core_(core), hosts_(std::move(hosts)), secure_(secure) {
+  for (const char* name : {"localhost", "127.0.0.1", "[::1]"}) hosts_.emplace_back(name);
+}
+
+Token Access::token(const std::string& text) const {
+  const auto parts = split(text, '_');
+  if (parts.size() != 3 || (parts[0] != "wst" && parts[0] != "wsj"))
+    throw ApiError(401, "this is no token of Wellspring: log in with `wellspring cluster token`");
+  const std::string hash = hex(sha256(parts[2]));
+  const double now = core_.now();
+  return core_.read([&](const State& s) {
+    const Token* t = s.tokens.find(parts[1]);
+    if (!t || !equal_secret(t->hash, hash) || (parts[0] == "wsj") != (t->role == "join"))
+      throw ApiError(401, "the token is not known");
+    if (t->revoked) throw ApiError(401, "the token has been revoked: ask for a new one");
+    if (t->expires && t->expires < now)
+      throw ApiError(401, "the token has expired: ask for a new one");
+    return *t;
+  });
+}
+
+Caller Access::check(const HttpRequest& request) {
+  Caller caller;
+  std::string text = bearer(request);
+  if (!text.empty()) {
+    const Token t = token(text);
+    return {.token = t.id, .role = t.role, .team = t.team, .user = t.user};
+  }
+  const std::string cookie = cookie_of(request);
+  if (cookie.empty())
+    throw ApiError(401, "no token: send 'Authorization: Bearer TOKEN' (wellspring cluster token)");
+  // A page of another origin may send our cookie, but not claim to be ours.
+  const std::string_view origin = request.header("origin");
+  const std::string ours = str(secure_ ? "https://" : "http://", request.header("host"));
+  if (request.method != "GET" && request.method != "HEAD" && origin != ours)
+    throw ApiError(403, "a page of another origin asks with the console's cookie");
+  const std::string_view site = request.header("sec-fetch-site");
+  if (!site.empty() && site != "same-origin" && site != "none")
+    throw ApiError(403, "a page of another origin asks with the console's cookie");
+  std::string id;
+  {
+    std::lock_guard lock(mutex_);
+    const auto it = sessions_.find(sha256(cookie));
+    if (it == sessions_.end() || it->second.expires < monotonic_seconds())
+      throw ApiError(401, "the session is over: log in again");
+    id = it->second.token;
+  }
+  const double now = core_.now();
+  return core_.read([&](const State& s) {
+    const Token* t = s.tokens.find(id);
+    if (!t || t->revoked || (t->expires && t->expires < now))
+      throw ApiError(401, "the session's token is no longer valid: log in again");
+    return Caller{.token = id, .role = t->role, .team = t->team, .user = t->user, .cookie = true};
+  });
+}
+
+void Access::check_host(const HttpRequest& request) const {
+  const std::string host = to_lower(host_without_port(request.header("host")));
+  if (std::ranges::find(hosts_, host) == hosts_.end())
+    throw ApiError(421, "the request is addressed to another host; names of this one are set by "
+                        "'names:' in the configuration");
+}
+
+std::string Access::node(const HttpRequest& request) {
+  const std::string text = bearer(request), name(request.header("wellspring-node"));
+  const auto parts = split(text, '_');
+  if (parts.size() != 2 || parts[0] != "wsn") throw ApiError(401, "no key of a node");
+  const std::string hash = hex(sha256(parts[1]));
+  return core_.read([&](const State& s) {
+    const Node* node = s.nodes.find(name);
+    if (!node) throw ApiError(401, "no such node: join again");
+    if (node->key_hash.empty() || !equal_secret(node->key_hash, hash))
+      throw ApiError(403, "the key is not this node's");
+    return name;
+  });
+}
+
+std::string Access::open_session(const std::string& text) {
+  const Token t = token(text);
+  if (!rank_of_role(t.role)) throw ApiError(403, "an invitation of a node does not log in");
+  const std::string cookie = hex(random_bytes(24));
+  std::lock_guard lock(mutex_);
+  const double now = monotonic_seconds();
+  std::erase_if(sessions_, [&](const auto& s) { return s.second.expires < now; });
+  if (sessions_.size() > 10000) throw ApiError(503, "too many sessions: try again later");
+  sessions_[sha256(cookie)] = {t.id, now + kSessionSeconds};
+  return str(kCookie, "=", cookie, "; Path=/; HttpOnly; SameSite=Strict; Max-Age=",
+             static_cast<int>(kSessionSeconds), secure_ ? "; Secure" : "");
+}
+
+std::string Access::close_session(const HttpRequest& request) {
+  std::lock_guard lock(mutex_);
+  sessions_.erase(sha256(cookie_of(request)));
+  return str(kCookie, "=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
+}
+
+}  // namespace wellspring::cluster

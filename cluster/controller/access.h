@@ -1,0 +1,74 @@
+#pragma once
+// Who may do what: tokens, cookies of the console, keys of nodes.
+
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/http.h"
+#include "cluster/controller/core.h"
+
+namespace wellspring::cluster {
+
+/// An answer with a status of its own.
+class ApiError : public std::runtime_error {
+ public:
+  ApiError(int status, const std::string& message) : std::runtime_error(message), status(status) {}
+  const int status;
+};
+
+/// Who asks. Roles: viewer (sees its team), member (also submits and ends its jobs), admin
+/// (everything), node.
+struct Caller {
+  std::string token;  // public id
+  std::string role, team, user;
+  bool cookie = false;
+  bool admin() const { return role == "admin"; }
+  /// "ada (vision)" for the audit log.
+  std::string name() const;
+};
+
+/// A token as it is given away ("wst_ID_SECRET"), and its row.
+struct NewToken {
+  std::string text;
+  Token row;
+};
+NewToken make_token(const std::string& role, const std::string& team, const std::string& user,
+                    double now, double seconds);
+
+class Access {
+ public:
+  /// `hosts`: names under which the controller may be addressed, beside those of this machine's
+  /// loopback; `secure`: served by TLS.
+  Access(Core& core, std::vector<std::string> hosts, bool secure);
+
+  /// Who asks, by "Authorization: Bearer ..." or the console's cookie. ApiError 401 without or with
+  /// a wrong, expired or revoked one, 403 when a page of another origin asks with our cookie.
+  Caller check(const HttpRequest& request);
+  /// ApiError 421 when the request is addressed to another host (DNS rebinding).
+  void check_host(const HttpRequest& request) const;
+  /// The node whose key the request carries. ApiError 401 or 403.
+  std::string node(const HttpRequest& request);
+  /// Trades a token for a cookie ("name=value; HttpOnly; ..."). ApiError 401.
+  std::string open_session(const std::string& token);
+  std::string close_session(const HttpRequest& request);
+  /// Checks a token's text. ApiError 401.
+  Token token(const std::string& text) const;
+
+ private:
+  Core& core_;
+  std::vector<std::string> hosts_;
+  const bool secure_;
+  struct Session {
+    std::string token;  // id
+    double expires;     // monotonic
+  };
+  std::mutex mutex_;
+  std::map<std::string, Session> sessions_;  // by the hash of the cookie
+};
+
+/// 0 none, 1 viewer, 2 member, 3 admin.
+int rank_of_role(const std::string& role);
+
+}  // namespace wellspring::cluster

@@ -1,0 +1,232 @@
+#include "cluster/controller/api.h"
+
+#include <unistd.h>
+
+#include <climits>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "base/time.h"
+
+namespace wellspring::cluster {
+namespace {
+
+constexpr int64_t kAuditKept = 50000;
+
+void send_failure(HttpResponse& response, int status, const std::string& message) {
+  if (!response.begun()) response.send_error(status, message);
+}
+
+int status_of(const Error& e) {
+  switch (e.fault()) {
+    case Fault::usage: return 409;  // the state does not allow it
+    case Fault::data:
+    case Fault::config: return 400;
+    case Fault::missing: return 404;
+    case Fault::try_again: return 503;
+    case Fault::io: return 502;
+    default: return 500;
+  }
+}
+
+// Runs f and answers what it throws. Returns what went wrong.
+template <class F>
+std::string guarded(HttpResponse& response, F&& f) {
+  try {
+    f();
+    return "";
+  } catch (const ApiError& e) {
+    send_failure(response, e.status, e.what());
+    return e.what();
+  } catch (const Error& e) {
+    send_failure(response, status_of(e), e.what());
+    return e.what();
+  } catch (const nlohmann::json::exception& e) {
+    const std::string text = str("a field of the request has another type: ", e.what());
+    send_failure(response, 400, text);
+    return text;
+  } catch (const std::exception& e) {
+    log_error("cluster", "a request failed (this is a bug): ", e.what());
+    send_failure(response, 500, "the request failed by a fault of the controller: see its log");
+    return e.what();
+  }
+}
+
+void audit(Controller& controller, const Call& call, const std::string& outcome) {
+  AuditEntry e{.at = controller.core().now(),
+               .who = call.caller.name(),
+               .address = call.request.peer.substr(0, call.request.peer.rfind(':')),
+               .what = str(call.request.method, " ", call.request.path),
+               .outcome = cut_to_width(outcome, 300)};
+  controller.core().post([e](Change& c) {
+    const int64_t number = c.state.numbers().next_audit++;
+    AuditEntry row = e;
+    row.number = number;
+    c.state.audit.put(number, std::move(row));
+    c.state.audit.remove(number - kAuditKept);
+  });
+}
+
+void serve_route(Controller& controller, const Route& route, const HttpRequest& request,
+                 HttpResponse& response) {
+  Call call{controller, request, response, {}, ""};
+  const std::string failure = guarded(response, [&] {
+    if (route.path != "/health") controller.access().check_host(request);
+    if (route.role == "node") {
+      call.caller = {.role = "node", .user = controller.access().node(request)};
+    } else if (route.role != "open") {
+      call.caller = controller.access().check(request);
+      if (rank_of_role(call.caller.role) < rank_of_role(route.role))
+        throw ApiError(403, str("this needs the role ", route.role, ", the token has ", call.caller.role));
+    }
+    route.run(call);
+  });
+  if (route.audited && !call.caller.user.empty())
+    audit(controller, call, failure.empty() ? call.outcome.empty() ? "done" : call.outcome
+                                            : "refused: " + failure);
+}
+
+std::string web_folder(const ControllerOptions& options) {
+  if (!options.web.empty()) return options.web;
+  char self[PATH_MAX] = "";
+  const ssize_t n = ::readlink("/proc/self/exe", self, sizeof self - 1);
+  const std::string bin = parent_path(std::string(self, n > 0 ? static_cast<size_t>(n) : 0));
+  for (const char* near : {"../share/wellspring/web", "../../web"})
+    if (const std::string path = join_path(bin, near); is_directory(path)) return path;
+  return "";
+}
+
+std::string content_type(const std::string& name) {
+  const auto is = [&](const char* end) { return ends_with(name, end); };
+  if (is(".html")) return "text/html; charset=utf-8";
+  if (is(".js") || is(".mjs")) return "text/javascript; charset=utf-8";
+  if (is(".css")) return "text/css; charset=utf-8";
+  if (is(".svg")) return "image/svg+xml";
+  if (is(".json")) return "application/json";
+  if (is(".png")) return "image/png";
+  return "text/plain; charset=utf-8";
+}
+
+void serve_file(Controller& controller, const std::string& folder, const HttpRequest& request,
+                HttpResponse& response) {
+  guarded(response, [&] {
+    controller.access().check_host(request);
+    std::string name(request.part("file"));
+    if (name.empty()) name = "index.html";
+    if (folder.empty()) throw ApiError(404, "the console's files are not installed beside the program");
+    for (const std::string& segment : split(name, '/'))
+      if (segment.empty() || segment[0] == '.') throw ApiError(404, "no such page");
+    const std::string path = join_path(folder, name);
+    if (!exists(path) || is_directory(path)) throw ApiError(404, "no such page");
+    response.header("Content-Security-Policy",
+                    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+                    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'");
+    response.header("X-Content-Type-Options", "nosniff");
+    response.header("Referrer-Policy", "no-referrer");
+    response.header("Cache-Control", "no-cache");
+    response.send(200, content_type(name), read_file(path));
+  });
+}
+
+}  // namespace
+
+Json Call::body() const {
+  try {
+    return parse_json(request.body, "request body");
+  } catch (const Error& e) {
+    throw ApiError(400, e.what());
+  }
+}
+
+std::string Call::parameter(const char* name, const std::string& otherwise) const {
+  const std::string_view value = request.parameter(name);
+  return value.empty() ? otherwise : std::string(value);
+}
+
+int64_t Call::number(const char* name, int64_t otherwise, int64_t least, int64_t most) const {
+  const std::string text = parameter(name);
+  if (text.empty()) return otherwise;
+  const auto n = parse_int(text);
+  if (!n || *n < least || *n > most)
+    throw ApiError(400, str("'", name, "' is a whole number from ", least, " to ", most, ", not '",
+                            cut_to_width(text, 40), "'"));
+  return *n;
+}
+
+void Call::answer(const Json& json, int status) {
+  response.header("Cache-Control", "no-store");
+  response.send(status, "application/json", to_text(json));
+}
+
+void check_team(const Caller& caller, const std::string& team) {
+  if (!caller.admin() && caller.team != team)
+    throw ApiError(403, str("this belongs to team ", team, ", the token to team ", caller.team));
+}
+
+void check_name(const std::string& what, const std::string& name) {
+  if (!is_name(name))
+    throw ApiError(400, str("'", cut_to_width(utf8_repair(name), 40), "' is no name of a ", what,
+                            ": up to 64 letters, digits, '.', '_' and '-', a letter or digit first"));
+}
+
+Json openapi(const std::vector<Route>& routes) {
+  Json paths = Json::object();
+  for (const Route& r : routes) {
+    Json op = {{"summary", r.summary},
+               {"x-role", r.role},
+               {"responses",
+                {{"200", {{"description", "done"}}},
+                 {"400", {{"description", "the request is wrong: error.message says how"}}},
+                 {"401", {{"description", "no token, or one that is not valid"}}},
+                 {"403", {{"description", "the role or team does not allow it"}}},
+                 {"404", {{"description", "no such thing"}}},
+                 {"409", {{"description", "the state does not allow it"}}},
+                 {"503", {{"description", "the state cannot be written now: try again"}}}}}};
+    Json parameters = Json::array();
+    for (size_t at = 0; (at = r.path.find('{', at)) != std::string::npos; ++at) {
+      std::string name = r.path.substr(at + 1, r.path.find('}', at) - at - 1);
+      parameters.push_back({{"name", name}, {"in", "path"}, {"required", true},
+                            {"schema", {{"type", "string"}}}});
+    }
+    for (const auto& [name, what] : r.parameters)
+      parameters.push_back({{"name", name}, {"in", "query"}, {"description", what},
+                            {"schema", {{"type", "string"}}}});
+    if (!parameters.empty()) op["parameters"] = std::move(parameters);
+    if (r.role == "open") op["security"] = Json::array();
+    paths["/api/v1" + r.path][to_lower(r.method)] = std::move(op);
+  }
+  return {{"openapi", "3.1.0"},
+          {"info", {{"title", "Wellspring cluster"}, {"version", "1"}}},
+          {"security", Json::array({{{"token", Json::array()}}})},
+          {"components",
+           {{"securitySchemes", {{"token", {{"type", "http"}, {"scheme", "bearer"}}}}}}},
+          {"paths", std::move(paths)}};
+}
+
+void add_routes(Controller& controller, HttpServer& server) {
+  auto routes = std::make_shared<std::vector<Route>>();
+  add_job_routes(*routes);
+  add_admin_routes(*routes);
+  add_node_routes(*routes);
+  routes->push_back({"GET", "/openapi.json", "open", "this document", {}, nullptr, false});
+  routes->back().run = [document = openapi(*routes)](Call& call) { call.answer(document); };
+  for (size_t i = 0; i < routes->size(); ++i) {
+    const HttpHandler handler = [&controller, routes, i](const HttpRequest& request,
+                                                         HttpResponse& response) {
+      serve_route(controller, (*routes)[i], request, response);
+    };
+    server.route((*routes)[i].method, "/api/v1" + (*routes)[i].path, handler);
+    for (const char* outside : {"/health", "/metrics"})
+      if ((*routes)[i].path == outside) server.route("GET", outside, handler);
+  }
+  const std::string folder = web_folder(controller.options());
+  const HttpHandler file = [&controller, folder](const HttpRequest& request, HttpResponse& response) {
+    serve_file(controller, folder, request, response);
+  };
+  server.route("GET", "/", file);
+  server.route("GET", "/{file*}", file);
+}
+
+}  // namespace wellspring::cluster

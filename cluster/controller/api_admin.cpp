@@ -1,0 +1,454 @@
+// Routes of the cluster: status, nodes, queues, teams, quotas, tokens, secrets, usage, events.
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "base/time.h"
+#include "cluster/controller/api.h"
+#include "cluster/state/fields.h"
+
+namespace wellspring::cluster {
+
+Json node_row(Controller& controller, const State& state, const Node& node) {
+  Json out = {{"name", node.name}, {"executor", node.executor}, {"pool", node.pool}};
+  const bool connected = state.connected.contains(node.name);
+  out["state"] = node.down        ? "lost"
+                 : node.drained   ? "drained"
+                 : connected      ? "up"
+                 : node.executor == "nodes" ? "silent" : "unknown";
+  if (!node.note.empty()) out["note"] = node.note;
+  std::map<std::string, std::pair<int, int>> chips;  // held, all
+  std::vector<bool> held(node.devices.size());
+  Json jobs = Json::array();
+  for (const int64_t serial : state.active_on(node.name)) {
+    const Attempt& a = state.attempts.at(serial);
+    jobs.push_back(shown_id(state.jobs.at(a.job)));
+    for (const auto& part : a.parts)
+      if (part.node == node.name && part.state != AttemptState::ended)
+        for (const int d : part.devices)
+          if (d < static_cast<int>(held.size())) held[d] = true;
+  }
+  for (size_t d = 0; d < node.devices.size(); ++d) {
+    auto& [h, all] = chips[node.devices[d].chip];
+    h += held[d], ++all;
+  }
+  Json& devices = out["devices"] = Json::array();
+  for (const auto& [chip, n] : chips)
+    devices.push_back({{"chip", chip}, {"held", n.first}, {"all", n.second}});
+  out["jobs"] = std::move(jobs);
+  out["memory_mb"] = node.memory_mb;
+  out["containment"] = node.containment;
+  out["switches_users"] = node.switches_users;
+  if (node.single_trust) out["single_trust"] = true;
+  if (!node.only_team.empty()) out["only_team"] = node.only_team;
+  if (!node.mounts.empty()) out["mounts"] = node.mounts;
+  out["runs"] = node.runs, out["version"] = node.version;
+  const double silence = controller.nodes().silence(node.name);
+  if (silence >= 0) out["silence"] = silence;
+  return out;
+}
+
+namespace {
+
+Json token_row(const Token& t) {
+  Json out = entity_json(t);
+  out.erase("hash");
+  return out;
+}
+
+void status(Call& call) {
+  Controller& c = call.controller;
+  call.answer(c.core().read([&](const State& s) {
+    std::map<std::string, std::array<int, 3>> chips;  // all, held, usable
+    int up = 0;
+    for (const auto& [name, node] : s.nodes.rows()) {
+      const Json row = node_row(c, s, node);
+      const bool usable = row["state"] == "up" || (row["state"] == "unknown" && node.executor != "nodes");
+      up += usable;
+      for (const Json& d : row["devices"]) {
+        auto& n = chips[d["chip"].get<std::string>()];
+        n[0] += d["all"].get<int>(), n[1] += d["held"].get<int>();
+        if (usable) n[2] += d["all"].get<int>();
+      }
+    }
+    Json pool = Json::array();
+    for (const auto& [chip, n] : chips)
+      pool.push_back({{"chip", chip}, {"all", n[0]}, {"held", n[1]}, {"usable", n[2]}});
+    std::map<std::string, int> counts;
+    for (const auto& [id, job] : s.jobs.rows())
+      if (job.array || job.spec->array.empty()) ++counts[name_of(job.state)];
+    const Cluster& cluster = s.cluster.at("cluster");
+    bool single = false;
+    for (const auto& [name, node] : s.nodes.rows()) single |= node.single_trust;
+    Json out = {{"id", cluster.id}, {"version", WELLSPRING_VERSION}, {"state", c.core().store_name()},
+                {"nodes", {{"all", s.nodes.size()}, {"up", up}}}, {"pool", pool},
+                {"jobs", counts}, {"lease", {{"fence_after", c.options().leases.fence_after},
+                                             {"lost_after", c.options().leases.lost_after}}}};
+    if (single) out["single_trust"] = true;
+    if (cluster.paused_until > c.core().now()) out["paused_until"] = cluster.paused_until;
+    if (const std::string trouble = c.core().trouble(); !trouble.empty()) out["trouble"] = trouble;
+    out["you"] = {{"user", call.caller.user}, {"team", call.caller.team}, {"role", call.caller.role}};
+    return out;
+  }));
+}
+
+void nodes(Call& call) {
+  call.answer(call.controller.core().read([&](const State& s) {
+    Json rows = Json::array();
+    for (const auto& [name, node] : s.nodes.rows()) rows.push_back(node_row(call.controller, s, node));
+    return Json{{"nodes", rows}};
+  }));
+}
+
+template <class F>
+auto on_node(F f) {
+  return [f](Call& call) {
+    const std::string name = call.part("name");
+    call.controller.core().call([&](Change& c) {
+      if (!c.state.nodes.find(name)) throw ApiError(404, str("there is no node ", name));
+      f(c, name, call);
+    });
+    call.answer({{"name", name}});
+  };
+}
+
+void queues(Call& call) {
+  call.answer(call.controller.core().read([&](const State& s) {
+    Json rows = Json::array();
+    for (const auto& [name, q] : s.queues.rows()) {
+      Json row = entity_json(q);
+      row["open"] = q.open;
+      int waiting = 0, running = 0;
+      for (const auto& [group, ids] : s.waiting())
+        if (s.jobs.at(group).spec->queue == name) waiting += static_cast<int>(ids.size());
+      for (const int64_t serial : s.active())
+        running += s.jobs.at(s.attempts.at(serial).job).spec->queue == name;
+      row["waiting"] = waiting, row["running"] = running;
+      rows.push_back(std::move(row));
+    }
+    return Json{{"queues", rows}};
+  }));
+}
+
+void put_queue(Call& call) {
+  const std::string name = call.part("name");
+  check_name("queue", name);
+  const Json body = call.body();
+  call.controller.core().call([&](Change& c) {
+    if (!c.state.queues.find(name)) c.state.queues.put(name, {.name = name});
+    Queue& q = c.state.queues.edit(name);
+    q.priority = body.value("priority", q.priority);
+    q.open = body.value("open", q.open);
+    q.teams = body.value("teams", q.teams);
+  });
+  call.answer({{"name", name}});
+}
+
+Json team_row(const State& s, const Team& t, double now) {
+  Json row = entity_json(t);
+  row["weight"] = t.weight;
+  row["usage"] = t.usage * std::exp2(-(now - t.usage_at) / kShareHalfLife);
+  std::map<std::string, int> held;
+  for (const int64_t serial : s.active()) {
+    const Attempt& a = s.attempts.at(serial);
+    if (s.jobs.at(a.job).team == t.name)
+      for (const auto& part : a.parts) held[a.chip] += static_cast<int>(part.devices.size());
+  }
+  row["held"] = held;
+  for (auto& [chip, quota] : t.quotas)
+    row["quotas"][chip]["hours_used"] = used_this_month(s, t.name, chip, now) / 3600;
+  return row;
+}
+
+void teams(Call& call) {
+  const double now = call.controller.core().now();
+  call.answer(call.controller.core().read([&](const State& s) {
+    Json rows = Json::array();
+    for (const auto& [name, t] : s.teams.rows())
+      if (call.caller.admin() || call.caller.team == name) rows.push_back(team_row(s, t, now));
+    return Json{{"teams", rows}};
+  }));
+}
+
+void put_team(Call& call) {
+  const std::string name = call.part("name");
+  check_name("team", name);
+  const Json body = call.body();
+  for (const auto& [key, value] : body.items())
+    if (key != "system_user" && key != "weight" && key != "roots" && key != "quotas")
+      throw ApiError(400, str("unknown field '", key, "': a team has system_user, weight, roots and quotas"));
+  call.controller.core().call([&](Change& c) {
+    if (!c.state.teams.find(name)) c.state.teams.put(name, {.name = name});
+    Team& t = c.state.teams.edit(name);
+    t.system_user = body.value("system_user", t.system_user);
+    if (t.system_user == "root") throw ApiError(400, "system_user: a team is never root");
+    if (!t.system_user.empty()) check_name("system user", t.system_user);
+    for (const auto& [other, team] : c.state.teams.rows())
+      if (other != name && !t.system_user.empty() && team.system_user == t.system_user)
+        throw ApiError(409, str("system_user: ", t.system_user, " is that of team ", other,
+                                " already: teams are separate users"));
+    t.weight = body.value("weight", t.weight);
+    if (!(t.weight > 0 && t.weight < 1e6)) throw ApiError(400, "weight: a number above 0");
+    t.roots = body.value("roots", t.roots);
+    for (const std::string& root : t.roots)
+      if (root.empty() || root[0] != '/' || root.find("/..") != std::string::npos)
+        throw ApiError(400, str("roots: '", root, "' is not an absolute path without '..'"));
+    if (const auto it = body.find("quotas"); it != body.end())
+      for (const auto& [chip, q] : it->items()) {
+        Quota quota{.devices = q.value("devices", -1), .hours = q.value("hours", -1.0)};
+        const std::string known = call.controller.options().chips.get(chip).name;
+        if (quota.devices < 0 && quota.hours < 0)
+          t.quotas.erase(known);
+        else
+          t.quotas[known] = quota;
+      }
+  });
+  call.answer({{"name", name}});
+}
+
+void tokens(Call& call) {
+  call.answer(call.controller.core().read([&](const State& s) {
+    Json rows = Json::array();
+    for (const auto& [id, t] : s.tokens.rows()) rows.push_back(token_row(t));
+    return Json{{"tokens", rows}};
+  }));
+}
+
+void make_a_token(Call& call) {
+  const Json body = call.body();
+  const std::string role = body.value("role", "member"), team = body.value("team", "default");
+  const std::string user = body.value("user", "");
+  const double seconds = body.value("seconds", 0.0);
+  if (role == "join") {
+    const double valid = seconds > 0 ? seconds : 3600;
+    return call.answer({{"token", call.controller.invite(valid, body.value("note", ""))},
+                        {"ca", call.controller.ca()}}, 201);
+  }
+  if (!rank_of_role(role)) throw ApiError(400, "role: admin, member, viewer or join");
+  check_name("user", user);
+  NewToken made = make_token(role, role == "admin" ? "" : team, user, call.controller.core().now(), seconds);
+  made.row.note = cut_to_width(body.value("note", ""), 200);
+  call.controller.core().call([&](Change& c) {
+    if (role != "admin" && !c.state.teams.find(team))
+      throw ApiError(400, str("team: there is no team ", team));
+    c.state.tokens.put(made.row.id, made.row);
+  });
+  call.outcome = str("token ", made.row.id, " of ", user);
+  Json out = token_row(made.row);
+  out["token"] = made.text;
+  call.answer(out, 201);
+}
+
+void revoke_token(Call& call) {
+  const std::string id = call.part("id");
+  call.controller.core().call([&](Change& c) {
+    if (!c.state.tokens.find(id)) throw ApiError(404, str("there is no token ", id));
+    c.state.tokens.edit(id).revoked = true;
+  });
+  call.answer({{"id", id}, {"revoked", true}});
+}
+
+std::string team_of(const Call& call) {
+  const std::string team = call.parameter("team", call.caller.team.empty() ? "default" : call.caller.team);
+  check_name("team", team);
+  check_team(call.caller, team);
+  return team;
+}
+
+void secrets(Call& call) {
+  const std::string team = team_of(call);
+  call.answer(call.controller.core().read([&](const State& s) {
+    Json rows = Json::array();
+    for (const auto& [key, secret] : s.secrets.rows())
+      if (secret.team == team) rows.push_back({{"name", secret.name}, {"changed", secret.changed}});
+    return Json{{"team", team}, {"secrets", rows}};
+  }));
+}
+
+void put_secret(Call& call) {
+  const std::string team = team_of(call), name = call.part("name");
+  check_name("secret", name);
+  if (call.request.body.size() > 64 << 10) throw ApiError(413, "a secret has at most 64 KiB");
+  const std::string sealed = call.controller.seal_secret(team, name, call.request.body);
+  call.controller.core().call([&](Change& c) {
+    if (!c.state.teams.find(team)) throw ApiError(404, str("there is no team ", team));
+    c.state.secrets.put(str(team, "/", name), {.team = team, .name = name, .sealed = sealed, .changed = c.now});
+  });
+  call.answer({{"team", team}, {"name", name}});
+}
+
+void remove_secret(Call& call) {
+  const std::string key = str(team_of(call), "/", call.part("name"));
+  call.controller.core().call([&](Change& c) {
+    if (!c.state.secrets.find(key)) throw ApiError(404, str("there is no secret ", key));
+    c.state.secrets.remove(key);
+  });
+  call.answer({{"removed", key}});
+}
+
+void usage(Call& call) {
+  const std::string month = call.parameter("month");
+  const double now = call.controller.core().now();
+  call.answer(call.controller.core().read([&](const State& s) {
+    std::map<std::string, Usage> rows = {s.usage.rows().begin(), s.usage.rows().end()};
+    for (const int64_t serial : s.active()) {  // with what runs
+      const Attempt& a = s.attempts.at(serial);
+      const Job& job = s.jobs.at(a.job);
+      Usage& u = rows[str(job.team, "/", job.user, "/", a.chip, "/", month_of(now))];
+      u.team = job.team, u.user = job.user, u.chip = a.chip, u.month = month_of(now);
+      for (const auto& part : a.parts)
+        u.device_seconds += static_cast<double>(part.devices.size()) * (now - a.created);
+    }
+    Json out = Json::array();
+    for (auto& [key, u] : rows) {
+      if (!month.empty() && u.month != month) continue;
+      if (!call.caller.admin() && u.team != call.caller.team) continue;
+      out.push_back({{"team", u.team}, {"user", u.user}, {"chip", u.chip}, {"month", u.month},
+                     {"device_hours", u.device_seconds / 3600}, {"attempts", u.attempts}});
+    }
+    return Json{{"usage", out}};
+  }));
+}
+
+void events(Call& call) {
+  const int64_t after = call.number("after", 0, 0, INT64_MAX);
+  const int64_t limit = call.number("limit", 200, 1, 5000);
+  const double wait = static_cast<double>(call.number("wait", 0, 0, 60));
+  const uint64_t version = call.controller.core().version();
+  const auto read = [&] {
+    return call.controller.core().read([&](const State& s) {
+      Json rows = Json::array();
+      for (auto it = s.events.rows().end(); it != s.events.rows().begin();) {
+        const ClusterEvent& e = (--it)->second;
+        if (e.number <= after || static_cast<int64_t>(rows.size()) == limit) break;
+        if (!call.caller.admin() && !e.team.empty() && e.team != call.caller.team) continue;
+        rows.push_back(entity_json(e));
+      }
+      return rows;
+    });
+  };
+  Json rows = read();
+  if (rows.empty() && wait > 0) {
+    call.controller.core().wait_change(version, wait);
+    rows = read();
+  }
+  call.answer({{"events", rows}});
+}
+
+void audit_log(Call& call) {
+  const int64_t limit = call.number("limit", 200, 1, 5000);
+  const int64_t before = call.number("before", INT64_MAX, 0, INT64_MAX);
+  call.answer(call.controller.core().read([&](const State& s) {
+    Json rows = Json::array();
+    for (auto it = s.audit.rows().lower_bound(before); it != s.audit.rows().begin();) {
+      if (static_cast<int64_t>(rows.size()) == limit) break;
+      rows.push_back(entity_json((--it)->second));
+    }
+    return Json{{"audit", rows}};
+  }));
+}
+
+void pause(Call& call) {
+  const double seconds = call.body().value("seconds", 600.0);
+  if (!(seconds >= 0 && seconds <= 86400)) throw ApiError(400, "seconds: 0 to 86400");
+  call.controller.core().call([&](Change& c) {
+    c.state.numbers().paused_until = c.now + seconds;
+    note(c, "cluster", 0, "", seconds > 0 ? str("leases are longer by ", human_duration(seconds)) : "leases are as ever again");
+  });
+  call.answer({{"paused_until", call.controller.core().now() + seconds}});
+}
+
+void put_reservation(Call& call) {
+  const std::string id = call.part("id");
+  check_name("reservation", id);
+  const Json body = call.body();
+  call.controller.core().call([&](Change& c) {
+    Reservation r{.id = id, .node = body.at("node"), .team = body.at("team"), .note = body.value("note", ""),
+                  .from = body.value("from", c.now), .until = body.at("until").get<double>()};
+    if (!c.state.nodes.find(r.node)) throw ApiError(404, str("there is no node ", r.node));
+    if (!c.state.teams.find(r.team)) throw ApiError(404, str("there is no team ", r.team));
+    if (!(r.until > r.from)) throw ApiError(400, "until: after 'from'");
+    c.state.reservations.put(id, r);
+  });
+  call.answer({{"id", id}});
+}
+
+}  // namespace
+
+void add_admin_routes(std::vector<Route>& r) {
+  r.push_back({"GET", "/health", "open", "whether the controller works", {}, [](Call& call) {
+                 const std::string trouble = call.controller.core().trouble();
+                 call.answer(trouble.empty() ? Json{{"status", "ok"}} : Json{{"status", "the state cannot be written"}},
+                             trouble.empty() ? 200 : 503);
+               }});
+  r.push_back({"GET", "/metrics", "viewer", "figures in Prometheus' form", {}, [](Call& call) {
+                 call.response.send(200, "text/plain; version=0.0.4", call.controller.metrics());
+               }});
+  r.push_back({"GET", "/cluster", "viewer", "the pool and its jobs in numbers; who you are", {}, status});
+  r.push_back({"POST", "/cluster/pause", "admin", "leases are longer for {seconds}: for an upgrade", {}, pause, true});
+  r.push_back({"POST", "/cluster/backup", "admin", "write a backup now", {}, [](Call& call) {
+                 const std::string path = call.controller.backup();
+                 call.answer({{"path", path}}, 201);
+               }, true});
+  r.push_back({"GET", "/nodes", "viewer", "nodes, their devices and what runs there", {}, nodes});
+  r.push_back({"POST", "/nodes/{name}/drain", "admin", "end its jobs (they run elsewhere) and give it no more", {},
+               on_node([](Change& c, const std::string& name, Call& call) {
+                 drain(c, name, cut_to_width(call.request.body.empty() ? "" : call.body().value("note", ""), 200));
+               }), true});
+  r.push_back({"POST", "/nodes/{name}/resume", "admin", "it takes jobs again", {},
+               on_node([](Change& c, const std::string& name, Call&) { resume(c, name); }), true});
+  r.push_back({"POST", "/nodes/{name}/lost", "admin", "it will not come back: its jobs run elsewhere", {},
+               on_node([](Change& c, const std::string& name, Call&) {
+                 if (c.state.connected.contains(name))
+                   throw ApiError(409, "the node is connected: drain it");
+                 node_lost(c, name);
+               }), true});
+  r.push_back({"DELETE", "/nodes/{name}", "admin", "forget a node that runs nothing", {},
+               on_node([](Change& c, const std::string& name, Call&) {
+                 if (!c.state.active_on(name).empty()) throw ApiError(409, "it has jobs: drain it first");
+                 c.state.nodes.remove(name);
+                 c.state.connected.erase(name);
+               }), true});
+  r.push_back({"GET", "/queues", "viewer", "queues", {}, queues});
+  r.push_back({"PUT", "/queues/{name}", "admin", "make or change a queue: priority, open, teams", {}, put_queue, true});
+  r.push_back({"GET", "/teams", "viewer", "teams, their quotas and what they hold", {}, teams});
+  r.push_back({"PUT", "/teams/{name}", "admin", "make or change a team: system_user, weight, roots, quotas", {}, put_team, true});
+  r.push_back({"GET", "/tokens", "admin", "tokens, without their secrets", {}, tokens});
+  r.push_back({"POST", "/tokens", "admin", "a new token: role, team, user, seconds; or role join, for a node", {}, make_a_token, true});
+  r.push_back({"DELETE", "/tokens/{id}", "admin", "revoke a token", {}, revoke_token, true});
+  r.push_back({"GET", "/secrets", "member", "names of a team's secrets", {{"team", "for an admin"}}, secrets});
+  r.push_back({"PUT", "/secrets/{name}", "member", "set a secret: its content as the body", {{"team", "for an admin"}}, put_secret, true});
+  r.push_back({"DELETE", "/secrets/{name}", "member", "remove a secret", {{"team", "for an admin"}}, remove_secret, true});
+  r.push_back({"GET", "/reservations", "viewer", "reservations", {}, [](Call& call) {
+                 call.answer(call.controller.core().read([&](const State& s) {
+                   Json rows = Json::array();
+                   for (const auto& [id, reservation] : s.reservations.rows()) rows.push_back(entity_json(reservation));
+                   return Json{{"reservations", rows}};
+                 }));
+               }});
+  r.push_back({"PUT", "/reservations/{id}", "admin", "keep a node for a team: node, team, from, until", {}, put_reservation, true});
+  r.push_back({"DELETE", "/reservations/{id}", "admin", "give a reservation up", {}, [](Call& call) {
+                 const std::string id = call.part("id");
+                 call.controller.core().call([&](Change& c) {
+                   if (!c.state.reservations.find(id)) throw ApiError(404, str("there is no reservation ", id));
+                   c.state.reservations.remove(id);
+                 });
+                 call.answer({{"id", id}});
+               }, true});
+  r.push_back({"GET", "/usage", "viewer", "device-hours by team, user, chip and month", {{"month", "2026-11"}}, usage});
+  r.push_back({"GET", "/events", "viewer", "what happened, the newest first",
+               {{"after", "numbers above this"}, {"limit", "at most so many (200)"}, {"wait", "seconds to wait for one"}}, events});
+  r.push_back({"GET", "/audit", "admin", "who asked for what", {{"limit", "at most so many (200)"}, {"before", "numbers below this"}}, audit_log});
+  r.push_back({"POST", "/session", "open", "the console: trade a token for a cookie", {}, [](Call& call) {
+                 call.response.header("Set-Cookie", call.controller.access().open_session(call.body().value("token", "")));
+                 call.answer({{"status", "ok"}});
+               }});
+  r.push_back({"DELETE", "/session", "viewer", "the console: log out", {}, [](Call& call) {
+                 call.response.header("Set-Cookie", call.controller.access().close_session(call.request));
+                 call.answer({{"status", "ok"}});
+               }});
+}
+
+}  // namespace wellspring::cluster

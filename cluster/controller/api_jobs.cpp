@@ -1,0 +1,511 @@
+// Routes of jobs.
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+#include "base/crypto.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "base/time.h"
+#include "cluster/controller/api.h"
+#include "cluster/state/fields.h"
+
+namespace wellspring::cluster {
+
+Json attempt_row(const Attempt& a) {
+  Json out = entity_json(a);
+  out.erase("token");  // who has it could write into the run folder
+  return out;
+}
+
+Json job_row(const State& state, const Job& job) {
+  const JobSpec& spec = *job.spec;
+  const JobState shown = shown_state(state, job);
+  const bool array = !job.array && !spec.array.empty();
+  Json out = {{"id", shown_id(job)}, {"name", spec.name},   {"team", job.team},
+              {"user", job.user},    {"kind", spec.kind},   {"queue", spec.queue},
+              {"priority", spec.priority}, {"state", name_of(shown)}, {"submitted", job.submitted}};
+  if (!spec.project.empty()) out["project"] = spec.project;
+  int alternative = 0;
+  if (const Attempt* a = state.attempts.find(job.attempt)) {
+    alternative = a->alternative;
+    if (active(job.state)) {
+      Json& nodes = out["on"] = Json::array();
+      for (const auto& part : a->parts) nodes.push_back(part.node);
+    }
+  }
+  if (!spec.accepted.empty()) {
+    const Resources& r = spec.accepted[alternative];
+    out["chip"] = r.chip, out["nodes"] = r.nodes, out["count"] = r.count;
+  }
+  std::string reason = job.reason;
+  double expected = 0;
+  if (shown == JobState::queued) {
+    JobId first = job.id;
+    if (array)
+      if (const auto it = state.waiting().find(job.id); it != state.waiting().end())
+        first = *it->second.begin();
+    if (const auto it = state.waits.find(first); it != state.waits.end()) {
+      reason = reason.empty() ? it->second.reason : str(it->second.reason, " (", reason, ")");
+      expected = it->second.expected;
+    } else if (reason.empty()) {
+      reason = "waits behind others";
+    }
+  } else if (shown == JobState::held) {
+    reason = "held; `wellspring job release` lets it go";
+  }
+  if (!reason.empty()) out["reason"] = reason;
+  if (expected) out["expected"] = expected;
+  if (job.started) out["started"] = job.started;
+  if (job.ended) out["ended"] = job.ended;
+  if (job.exit_status >= 0) out["exit_status"] = job.exit_status;
+  if (job.attempts) out["attempts"] = job.attempts;
+  if (job.restarts) out["restarts"] = job.restarts;
+  if (array) {
+    Json counts = {{"elements", spec.array.size()}};
+    const auto& n = state.elements(job.id);
+    for (int s = 0; s < 8; ++s)
+      if (n[s]) counts[name_of(static_cast<JobState>(s))] = n[s];
+    out["array"] = std::move(counts);
+  }
+  return out;
+}
+
+const Job& job_for(const State& state, const Call& call, bool change) {
+  const std::string id(call.request.part("id"));
+  const Job* job = find_job(state, id);
+  if (!job) throw ApiError(404, str("there is no job ", cut_to_width(utf8_repair(id), 40)));
+  check_team(call.caller, job->team);
+  if (change && rank_of_role(call.caller.role) < 2)
+    throw ApiError(403, "a viewer changes nothing");
+  return *job;
+}
+
+namespace {
+
+bool under(const std::string& root, const std::string& path) {
+  return starts_with(path, root) &&
+         (path.size() == root.size() || ends_with(root, "/") || path[root.size()] == '/');
+}
+
+void check_mounts(const State& state, const JobSpec& spec) {
+  const Team& team = state.teams.at(spec.team);
+  for (const Mount& m : spec.mounts) {
+    if (std::ranges::none_of(team.roots, [&](const auto& r) { return under(r, m.source); }))
+      throw ApiError(403, str("mounts: team ", spec.team, " may not use ", m.source,
+                              team.roots.empty() ? "; it has no allowed roots"
+                                                 : str("; its roots are ", join(team.roots, ", "))));
+    bool offered = false;
+    for (const auto& [name, node] : state.nodes.rows())
+      for (const std::string& root : node.mounts) offered |= under(root, m.source);
+    if (!offered)
+      throw ApiError(400, str("mounts: no node offers ", m.source,
+                              " (its administrator lists what it offers under 'mounts:')"));
+  }
+}
+
+// What is asked for, with the chip names that the cluster knows; the first that could ever run is
+// enough, else the nearest possible is named.
+void complete_resources(const State& state, const ChipTable& chips, JobSpec& spec) {
+  if (spec.accepted.empty()) spec.accepted.emplace_back();
+  std::vector<Resources> meant;
+  const View machines = empty_view(state);
+  for (const Resources& r : spec.accepted) {
+    std::vector<std::string> names;
+    if (r.chip.empty()) {
+      for (const policy::Node& n : machines.snapshot.nodes)
+        if (std::ranges::find(names, n.chip) == names.end()) names.push_back(n.chip);
+    } else {
+      names = chips.meant(r.chip);
+      // Of several kinds that a name means, those that are here.
+      if (names.size() > 1)
+        std::erase_if(names, [&](const std::string& name) {
+          return std::ranges::none_of(machines.snapshot.nodes,
+                                      [&](const auto& n) { return n.chip == name; });
+        });
+      if (names.empty()) names.push_back(r.chip);
+    }
+    for (const std::string& name : names) {
+      meant.push_back(r);
+      meant.back().chip = name;
+      meant.back().count = std::max(1, r.count);
+    }
+  }
+  if (meant.empty()) throw ApiError(400, "resources: the cluster has no nodes yet (wellspring cluster node)");
+  std::string first;
+  bool possible = false;
+  for (const Resources& r : meant) {
+    const std::string why = policy::impossible(
+        machines.snapshot.nodes,
+        {.chip = r.chip, .nodes = r.nodes, .devices = r.count, .memory_mb = r.memory_mb});
+    possible |= why.empty();
+    if (first.empty()) first = why;
+  }
+  if (!possible) throw ApiError(400, str("resources: this can never run: ", first));
+  spec.accepted = std::move(meant);
+}
+
+void check_users(const State& state, const JobSpec& spec) {
+  const Team& team = state.teams.at(spec.team);
+  if (!team.system_user.empty()) return;
+  bool any = false;
+  for (const auto& [name, node] : state.nodes.rows())
+    any |= node.single_trust || (!node.switches_users && (node.only_team.empty() || node.only_team == spec.team));
+  if (!any)
+    throw ApiError(409, str("team ", spec.team, " has no system user, and no node runs jobs without one: an "
+                            "administrator sets it with `wellspring cluster teams set ", spec.team,
+                            " --system-user NAME` (or starts the node with --single-trust)"));
+}
+
+void submit_job(Call& call) {
+  JobSpec spec = call.controller.checked(spec_from_json(call.body(), "job"), call.caller);
+  const std::string user = call.caller.user;
+  JobId id = 0;
+  call.controller.core().call([&](Change& c) { id = submit(c, spec, user); });
+  call.outcome = str("job ", id);
+  call.answer({{"id", str(id)}}, 201);
+}
+
+void plan_job(Call& call) {
+  const JobSpec spec = call.controller.checked(spec_from_json(call.body(), "job"), call.caller);
+  const double now = call.controller.core().now();
+  const Json plan = call.controller.core().read([&](const State& state) {
+    Json rows = Json::array();
+    View v = view_of(state, now);
+    Job job;
+    job.id = state.cluster.at("cluster").next_job;
+    job.team = spec.team, job.submitted = now;
+    job.not_before = spec.not_before;
+    job.spec = std::make_shared<const JobSpec>(spec);
+    policy::Waiting waiting = waiting_job(state, job);
+    // Each alternative alone, so that all can be compared.
+    for (size_t a = 0; a < spec.accepted.size(); ++a) {
+      policy::Waiting alone = waiting;
+      alone.accepted = {waiting.accepted[a]};
+      const Resources& r = spec.accepted[a];
+      Json row = {{"chip", r.chip}, {"nodes", r.nodes}, {"count", r.count}};
+      const std::string never = policy::impossible(empty_view(state).snapshot.nodes, alone.accepted[0]);
+      if (!never.empty()) {
+        row["start"] = "never", row["reason"] = never;
+        rows.push_back(std::move(row));
+        continue;
+      }
+      v.snapshot.waiting.push_back(alone);
+      size_t preempted = 0;
+      for (const policy::Decision& d : policy::decide(v.snapshot, now)) {
+        if (d.kind == policy::Decision::Kind::preempt && d.sake == job.id) ++preempted;
+        if (d.job != job.id) continue;
+        if (d.kind == policy::Decision::Kind::start) {
+          row["start"] = "now";
+          Json& on = row["on"] = Json::array();
+          for (const auto& part : d.placement.parts) on.push_back(v.places[part.node].node);
+        } else {
+          row["start"] = d.expected == policy::kNever ? "unknown" : "later";
+          if (d.expected != policy::kNever) row["expected"] = d.expected;
+          row["reason"] = d.reason;
+        }
+      }
+      if (preempted) row["preempts"] = preempted;
+      v.snapshot.waiting.pop_back();
+      rows.push_back(std::move(row));
+    }
+    return rows;
+  });
+  call.answer({{"plan", plan}, {"spec", to_json(spec)}});
+}
+
+bool in_state(JobState state, const std::string& wanted) {
+  if (wanted.empty() || wanted == "all") return true;
+  if (wanted == "active") return !ended(state);
+  return wanted == name_of(state);
+}
+
+void list_jobs(Call& call) {
+  const std::string state = call.parameter("state"), team = call.parameter("team");
+  const std::string user = call.parameter("user"), name = call.parameter("name");
+  const int64_t limit = call.number("limit", 50, 1, 1000);
+  const int64_t before = call.number("before", INT64_MAX, 0, INT64_MAX);
+  call.answer(call.controller.core().read([&](const State& s) {
+    Json rows = Json::array();
+    JobId next = 0;
+    auto it = s.jobs.rows().lower_bound(before);
+    while (it != s.jobs.rows().begin()) {
+      const Job& job = (--it)->second;
+      if (job.array) {  // on to its array's first element
+        it = s.jobs.rows().find(job.array + 1);
+        if (it == s.jobs.rows().end()) break;
+        continue;
+      }
+      if (!call.caller.admin() && job.team != call.caller.team) continue;
+      if ((!team.empty() && job.team != team) || (!user.empty() && job.user != user) ||
+          (!name.empty() && job.spec->name.find(name) == std::string::npos) ||
+          !in_state(shown_state(s, job), state))
+        continue;
+      if (static_cast<int64_t>(rows.size()) == limit) {
+        next = job.id + 1;
+        break;
+      }
+      rows.push_back(job_row(s, job));
+    }
+    Json out = {{"jobs", std::move(rows)}, {"version", call.controller.core().version()}};
+    if (next) out["before"] = next;
+    return out;
+  }));
+}
+
+void show_job(Call& call) {
+  std::string node, folder;
+  Json out = call.controller.core().read([&](const State& s) {
+    const Job& job = job_for(s, call, false);
+    Json row = job_row(s, job);
+    JobSpec spec = *job.spec;
+    row["spec"] = to_json(spec);
+    Json& attempts = row["history"] = Json::array();
+    for (const Attempt* a : s.attempts_of(job.id)) attempts.push_back(attempt_row(*a));
+    if (const Attempt* a = s.attempts.find(job.attempt)) {
+      row["run_folder"] = a->run_folder;
+      if (a->executor == "nodes" && !spec.train.empty()) node = a->parts[0].node, folder = a->run_folder;
+    }
+    if (!job.array && !spec.array.empty()) {
+      const int64_t limit = call.number("elements", 100, 0, 100000);
+      Json& rows = row["elements"] = Json::array();
+      for (int64_t i = 0; i < static_cast<int64_t>(spec.array.size()) && i < limit; ++i) {
+        const Job& e = s.jobs.at(job.id + 1 + i);
+        Json one = {{"id", shown_id(e)}, {"state", name_of(e.state)}};
+        if (e.exit_status >= 0) one["exit_status"] = e.exit_status;
+        rows.push_back(std::move(one));
+      }
+    }
+    return row;
+  });
+  if (!node.empty()) {
+    std::string user = call.controller.core().read([&](const State& s) {
+      const Team* t = s.teams.find(out["team"].get<std::string>());
+      return t ? t->system_user : "";
+    });
+    try {
+      out["progress"] = call.controller.nodes().ask(
+          node, {{"progress", {{"folder", folder}, {"user", user}}}}, 2);
+    } catch (const Error&) {
+      // Its node is away: the state alone is shown.
+    }
+  }
+  call.answer(out);
+}
+
+void metrics_of_job(Call& call) {
+  std::string node, folder, user;
+  call.controller.core().read([&](const State& s) {
+    const Job& job = job_for(s, call, false);
+    if (const Attempt* a = s.attempts.find(job.attempt)) node = a->parts[0].node, folder = a->run_folder;
+    if (const Team* t = s.teams.find(job.team)) user = t->system_user;
+  });
+  if (node.empty()) throw ApiError(404, "the job has not run yet");
+  call.answer(call.controller.nodes().ask(
+      node, {{"curve", {{"folder", folder}, {"user", user}, {"points", call.number("points", 500, 2, 5000)}}}}, 10));
+}
+
+void log_of_job(Call& call) {
+  const int64_t wanted = call.number("attempt", 0, 0, INT_MAX);
+  const int rank = static_cast<int>(call.number("rank", 0, -1, 1 << 22));
+  const bool follow = call.number("follow", 0, 0, 1);
+  int64_t offset = call.number("offset", 0, 0, INT64_MAX);
+  const int64_t tail = call.number("tail", 0, 0, INT64_MAX);
+  int64_t last = -1;  // serial of the attempt whose log was shown to its end
+  bool begun = false;
+  constexpr int64_t kPiece = 256 << 10;
+  while (true) {
+    // The attempt to show now: the one asked for, or the newest that is not shown yet.
+    Attempt attempt;
+    std::string user;
+    bool job_over = false;
+    const uint64_t version = call.controller.core().version();
+    call.controller.core().read([&](const State& s) {
+      const Job& job = job_for(s, call, false);
+      if (!job.array && !job.spec->array.empty())
+        throw ApiError(409, str("job ", job.id, " is an array: name an element, such as ", job.id, "_",
+                                job.spec->array[0]));
+      job_over = ended(job.state);
+      if (const Team* t = s.teams.find(job.team)) user = t->system_user;
+      for (const Attempt* a : s.attempts_of(job.id))
+        if (a->serial > last && (!wanted || a->number == wanted)) {
+          attempt = *a;
+          if (wanted || last >= 0) break;  // from the newest on, then one after the other
+        }
+    });
+    if (!attempt.serial) {
+      if (wanted && !follow) throw ApiError(404, str("there is no attempt ", wanted));
+      if (!follow || job_over) break;
+      if (!begun) call.response.begin_stream(200, "text/plain; charset=utf-8"), begun = true;
+      if (call.response.client_gone()) return;
+      call.controller.core().wait_change(version, 1);
+      continue;
+    }
+    Executor* executor = call.controller.executor(attempt.executor);
+    if (!executor) throw ApiError(502, str("the executor ", attempt.executor, " is not set up any more"));
+    while (true) {
+      LogText part = executor->log(attempt, user, rank, offset, kPiece, follow && begun ? 1 : 0);
+      if (tail && !begun && part.total > tail && offset < part.total - tail) {
+        offset = part.total - tail;
+        part = executor->log(attempt, user, rank, offset, kPiece, 0);
+      }
+      if (!begun) call.response.begin_stream(200, "text/plain; charset=utf-8"), begun = true;
+      if (!part.data.empty() && !call.response.write(part.data)) return;
+      if (call.response.client_gone()) return;
+      const bool moved = part.next > offset;
+      offset = part.next;
+      if (moved) continue;
+      if (part.over || !follow) break;
+      const bool gone = call.controller.core().read([&](const State& s) {
+        const Attempt* a = s.attempts.find(attempt.serial);
+        return !a || a->state == AttemptState::ended;
+      });
+      if (gone) {  // the last words
+        part = executor->log(attempt, user, rank, offset, kPiece, 0);
+        if (part.data.empty()) break;
+      }
+    }
+    last = attempt.serial, offset = 0;
+    if (wanted || !follow) break;
+  }
+  if (!begun) call.response.begin_stream(200, "text/plain; charset=utf-8");
+  call.response.end();
+}
+
+template <class F>
+auto verb(F f) {
+  return [f](Call& call) {
+    JobId id = 0;
+    call.controller.core().call([&](Change& c) {
+      id = job_for(c.state, call, true).id;
+      f(c, id, call);
+    });
+    call.answer(call.controller.core().read(
+        [&](const State& s) { return job_row(s, s.jobs.at(id)); }));
+  };
+}
+
+void append_bytes(const std::string& path, std::string_view bytes) {
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  if (fd < 0) throw Error(Fault::io, str(path, ": ", std::strerror(errno)));
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      const int error = errno;
+      ::close(fd);
+      throw Error(Fault::io, str(path, ": ", std::strerror(error)));
+    }
+    bytes.remove_prefix(static_cast<size_t>(n));
+  }
+  ::close(fd);
+}
+
+void put_blob(Call& call) {
+  const std::string hash = call.part("hash");
+  if (hash.size() != 64 || !unhex(hash)) throw ApiError(400, "a snapshot is named by its SHA-256, 64 hex digits");
+  const std::string team = call.caller.admin() ? call.parameter("team", "default") : call.caller.team;
+  check_name("team", team);
+  const std::string path = call.controller.blob_path(team, hash);
+  if (exists(path)) return call.answer({{"have", true}});
+  make_directories(parent_path(path));
+  const int64_t part = call.number("part", 0, 0, 100000), parts = call.number("parts", 1, 1, 100000);
+  const std::string piece = str(path, ".part-", call.caller.token);
+  if (part == 0) remove_all(piece);
+  append_bytes(piece, call.request.body);  // parts come in order; the whole is checked below
+  if (part + 1 < parts) return call.answer({{"have", false}, {"part", part}});
+  if (hex(sha256_file(piece)) != hash) {
+    remove_all(piece);
+    throw ApiError(400, "what arrived has another SHA-256: send it again");
+  }
+  rename_synced(piece, path);
+  call.answer({{"have", true}}, 201);
+}
+
+}  // namespace
+
+JobSpec Controller::checked(JobSpec spec, const Caller& caller) {
+  if (spec.team.empty()) spec.team = caller.team.empty() ? "default" : caller.team;
+  if (spec.name.empty()) spec.name = "job";
+  check_team(caller, spec.team);
+  if (spec.migrate) throw ApiError(400, "migrate: moving to other chips is not built yet");
+  core_->read([&](const State& s) {
+    if (!s.teams.find(spec.team)) throw ApiError(400, str("team: there is no team ", spec.team));
+    const Queue* queue = s.queues.find(spec.queue);
+    if (!queue) {
+      std::vector<std::string> names;
+      for (const auto& [name, q] : s.queues.rows()) names.push_back(name);
+      throw ApiError(400, str("queue: there is no queue ", spec.queue, "; there are: ", join(names, ", ")));
+    }
+    if (!queue->teams.empty() && std::ranges::find(queue->teams, spec.team) == queue->teams.end())
+      throw ApiError(403, str("queue: team ", spec.team, " may not use queue ", spec.queue));
+    complete_resources(s, options_.chips, spec);
+    check_mounts(s, spec);
+    check_users(s, spec);
+    for (const SecretUse& use : spec.secrets)
+      if (!s.secrets.find(str(spec.team, "/", use.name)))
+        throw ApiError(400, str("secrets: team ", spec.team, " has no secret ", use.name,
+                                " (wellspring cluster secret set)"));
+    for (const DependsOn& d : spec.after) {
+      const Job* job = s.jobs.find(d.job);
+      if (!job || job->array) throw ApiError(400, str("after: there is no job ", d.job));
+      check_team(caller, job->team);
+    }
+    const auto most = s.teams.at(spec.team).quotas;
+    for (const auto& [chip, quota] : most) {
+      bool fits = quota.devices < 0;
+      for (const Resources& r : spec.accepted)
+        fits |= r.chip != chip || r.nodes * r.count <= quota.devices;
+      if (!fits)
+        throw ApiError(400, str("resources: team ", spec.team, " may hold ", quota.devices, " ", chip,
+                                " at once: this can never run"));
+    }
+  });
+  if (!spec.snapshot.empty() && !exists(blob_path(spec.team, spec.snapshot)))
+    throw ApiError(400, "workdir: its snapshot has not been uploaded");
+  return spec;
+}
+
+void add_job_routes(std::vector<Route>& r) {
+  r.push_back({"POST", "/jobs", "member", "submit a job: the JSON form of a job file", {}, submit_job, true});
+  r.push_back({"POST", "/plan", "viewer", "where and when a job would run, without submitting it", {}, plan_job});
+  r.push_back({"GET", "/jobs", "viewer", "jobs, the newest first",
+               {{"state", "active, all or one state"}, {"team", "of this team"}, {"user", "of this user"},
+                {"name", "part of the name"}, {"limit", "at most so many (50)"}, {"before", "older than this id"}},
+               list_jobs});
+  r.push_back({"GET", "/jobs/{id}", "viewer", "one job: its description, attempts and progress",
+               {{"elements", "of an array, at most so many (100)"}}, show_job});
+  r.push_back({"GET", "/jobs/{id}/log", "viewer", "the log of a rank as text",
+               {{"attempt", "number of the attempt (the newest)"}, {"rank", "rank (0); -1: the setup"},
+                {"offset", "from this byte on"}, {"tail", "only the last so many bytes"},
+                {"follow", "1: goes on until the job has ended"}}, log_of_job});
+  r.push_back({"GET", "/jobs/{id}/curve", "viewer", "what a training has recorded, thinned out",
+               {{"points", "at most so many (500)"}}, metrics_of_job});
+  r.push_back({"POST", "/jobs/{id}/cancel", "member", "end a job", {},
+               verb([](Change& c, JobId id, Call& call) { cancel(c, id, call.caller.user); }), true});
+  r.push_back({"POST", "/jobs/{id}/hold", "member", "do not start it until it is released", {},
+               verb([](Change& c, JobId id, Call&) { hold(c, id); }), true});
+  r.push_back({"POST", "/jobs/{id}/release", "member", "let a held job go", {},
+               verb([](Change& c, JobId id, Call&) { release(c, id); }), true});
+  r.push_back({"POST", "/jobs/{id}/retry", "member", "a job that failed or was cancelled waits again", {},
+               verb([](Change& c, JobId id, Call&) { retry(c, id); }), true});
+  r.push_back({"PUT", "/blobs/{hash}", "member", "upload the archive of a working folder",
+               {{"part", "number of this part (0)"}, {"parts", "of so many (1)"}, {"team", "for an admin: of which team"}},
+               put_blob});
+  r.push_back({"GET", "/blobs/{hash}", "member", "whether an archive is there", {{"team", "for an admin"}},
+               [](Call& call) {
+                 const std::string hash = call.part("hash");
+                 if (hash.size() != 64 || !unhex(hash)) throw ApiError(400, "64 hex digits");
+                 const std::string team = call.caller.admin() ? call.parameter("team", "default") : call.caller.team;
+                 check_name("team", team);
+                 call.answer({{"have", exists(call.controller.blob_path(team, hash))}});
+               }});
+}
+
+}  // namespace wellspring::cluster

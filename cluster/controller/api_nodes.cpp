@@ -1,0 +1,100 @@
+// Routes of nodes: joining, the link, archives of working folders; terminals and ports of jobs.
+
+#include <thread>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "cluster/controller/api.h"
+
+namespace wellspring::cluster {
+namespace {
+
+void join_node(Call& call) {
+  const Json body = call.body();
+  const std::string name = body.value("name", "");
+  check_name("node", name);
+  const std::string key = call.controller.join(body.value("token", ""), name);
+  call.answer({{"name", name}, {"key", key}, {"ca", call.controller.ca()}}, 201);
+}
+
+void link(Call& call) {
+  const std::string name = call.caller.user;
+  call.controller.nodes().serve(name, call.response.upgrade("wellspring-link"));
+}
+
+void get_archive(Call& call) {
+  const std::string team = call.part("team"), hash = call.part("hash");
+  check_name("team", team), check_name("archive", hash);
+  const std::string path = call.controller.blob_path(team, hash);
+  if (!exists(path)) throw ApiError(404, "there is no such archive");
+  const MappedFile file(path);
+  call.response.begin_stream(200, "application/x-tar");
+  std::string_view rest = file.view();
+  while (!rest.empty() && call.response.write(rest.substr(0, 256 << 10)))
+    rest.remove_prefix(std::min<size_t>(rest.size(), 256 << 10));
+  call.response.end();
+}
+
+// Bytes both ways between the client's connection and a channel to the node, until either ends.
+void relay(const std::shared_ptr<HttpDuplex>& duplex, const std::shared_ptr<Channel>& channel) {
+  std::thread up([&] {
+    char buffer[16 << 10];
+    while (true) {
+      const long n = duplex->read(buffer, sizeof buffer, 3600);
+      if (n == HttpDuplex::kTimeout) continue;
+      if (n <= 0 || !channel->write({buffer, static_cast<size_t>(n)})) break;
+    }
+    channel->finish();
+  });
+  while (true) {
+    const auto part = channel->read(3600);
+    if (!part && channel->over()) break;
+    if (part && !duplex->write(*part)) break;
+  }
+  channel->close();
+  duplex->close();
+  up.join();
+}
+
+// A terminal or port of the running attempt of a job.
+void tunnel(Call& call, const char* kind) {
+  std::string node;
+  Json what;
+  call.controller.core().read([&](const State& s) {
+    const Job& job = job_for(s, call, true);
+    const Attempt* a = s.attempts.find(job.attempt);
+    if (!a || a->state != AttemptState::running)
+      throw ApiError(409, str("job ", shown_id(job), " is not running: it is ", name_of(job.state)));
+    if (a->executor != "nodes")
+      throw ApiError(409, "the job runs on another cluster, which has no such way in");
+    const int64_t rank = call.number("rank", 0, 0, 1 << 22);
+    const auto n = static_cast<size_t>(rank / std::max(1, a->tasks_per_node));
+    if (n >= a->parts.size()) throw ApiError(404, str("there is no rank ", rank));
+    node = a->parts[n].node;
+    const Team* team = s.teams.find(job.team);
+    what = {{kind, {{"token", a->token}, {"rank", rank}, {"user", team ? team->system_user : ""},
+                    {"command", call.parameter("command")}, {"port", call.number("port", job.spec->service.port, 0, 65535)},
+                    {"rows", call.number("rows", 24, 1, 1000)}, {"columns", call.number("columns", 80, 1, 1000)},
+                    {"terminal", call.number("terminal", 0, 0, 1)}}}};
+  });
+  const auto channel = call.controller.nodes().open(node, what);
+  relay(call.response.upgrade("wellspring-tunnel"), channel);
+}
+
+}  // namespace
+
+void add_node_routes(std::vector<Route>& r) {
+  r.push_back({"POST", "/join", "open", "a node joins with an invitation: token, name", {}, join_node});
+  r.push_back({"GET", "/link", "node", "the link of a node (Upgrade: wellspring-link)", {}, link});
+  r.push_back({"GET", "/archives/{team}/{hash}", "node", "the archive of a working folder", {}, get_archive});
+  r.push_back({"GET", "/jobs/{id}/exec", "member", "run a command beside a running job (Upgrade: wellspring-tunnel)",
+               {{"command", "for /bin/sh -c"}, {"rank", "rank (0)"}, {"terminal", "1: with a terminal"},
+                {"rows", "of the terminal"}, {"columns", "of the terminal"}},
+               [](Call& call) { tunnel(call, "exec"); }, true});
+  r.push_back({"GET", "/jobs/{id}/forward", "member", "a connection to a port of a running job (Upgrade: wellspring-tunnel)",
+               {{"port", "port (the service's)"}, {"rank", "rank (0)"}},
+               [](Call& call) { tunnel(call, "forward"); }, true});
+}
+
+}  // namespace wellspring::cluster

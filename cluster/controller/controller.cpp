@@ -1,0 +1,242 @@
+#include "cluster/controller/controller.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/crypto.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "base/time.h"
+
+namespace wellspring::cluster {
+namespace {
+
+// Written readable by us alone from the first moment.
+void write_private(const std::string& path, std::string_view content) {
+  const mode_t before = ::umask(0077);
+  try {
+    write_file_atomic(path, content);
+  } catch (...) {
+    ::umask(before);
+    throw;
+  }
+  ::umask(before);
+}
+
+}  // namespace
+
+Controller::Controller(ControllerOptions options) : options_(std::move(options)) {
+  make_directories(options_.folder);
+  ::chmod(options_.folder.c_str(), 0711);
+  for (const char* name : {"keys", "blobs", "backups"}) {
+    const std::string path = join_path(options_.folder, name);
+    make_directories(path);
+    ::chmod(path.c_str(), 0700);
+  }
+  make_directories(options_.runs);
+  secure_ = !is_loopback(options_.address);
+  keys();
+  Core::Options core;
+  core.keep = options_.keep;
+  core.tick = std::min(0.1, options_.leases.lost_after / 20);
+  core_ = std::make_unique<Core>(options_.state, core);
+  nodes_ = std::make_unique<Nodes>(
+      *core_, options_.leases, options_.runs,
+      [this](const State& state, int64_t attempt) { return launch_of(state, attempt); });
+  std::vector<std::string> hosts = options_.names;
+  hosts.push_back(options_.address);
+  access_ = std::make_unique<Access>(*core_, hosts, secure_);
+  HttpServerOptions http;
+  http.address = options_.address, http.port = options_.port;
+  http.max_connections = 256, http.max_streams = 2048;
+  http.max_body = 12 << 20;
+  if (secure_) {
+    http.certificate = join_path(options_.folder, "keys/server.pem");
+    http.key = join_path(options_.folder, "keys/server.key");
+  }
+  server_ = std::make_unique<HttpServer>(http);
+  add_routes(*this, *server_);
+}
+
+Controller::~Controller() { stop(); }
+
+// The CA and this server's certificate, and the key that seals secrets.
+void Controller::keys() {
+  if (!exists(options_.secrets_key)) {
+    make_directories(parent_path(options_.secrets_key));
+    write_private(options_.secrets_key, hex(random_bytes(32)) + "\n");
+  }
+  const auto key = unhex(trim(read_file(options_.secrets_key)));
+  if (!key || key->size() != 32)
+    throw Error(Fault::config, str(options_.secrets_key, ": not a key of 64 hex digits: put the right "
+                                   "file back, the secrets in the state are sealed with it"));
+  secrets_key_ = *key;
+  if (!secure_) return;
+  const auto path = [&](const char* name) { return join_path(options_.folder, str("keys/", name)); };
+  if (!exists(path("ca.pem"))) {
+    const Certificate ca = make_ca("Wellspring cluster");
+    write_private(path("ca.key"), ca.key_pem);
+    write_private(path("ca.pem"), ca.cert_pem);
+  }
+  ca_ = read_file(path("ca.pem"));
+  std::vector<std::string> names = options_.names;
+  for (const char* name : {"localhost", "127.0.0.1"}) names.emplace_back(name);
+  if (options_.address != "0.0.0.0" && options_.address != "::") names.push_back(options_.address);
+  const Certificate own = issue_certificate({ca_, read_file(path("ca.key"))}, names, 825);
+  write_private(path("server.key"), own.key_pem);
+  write_private(path("server.pem"), own.cert_pem);
+}
+
+std::string Controller::url() const {
+  const bool v6 = options_.address.find(':') != std::string::npos;
+  std::string host = v6 ? str("[", options_.address, "]") : options_.address;
+  if (host == "0.0.0.0" || host == "[::]")
+    host = options_.names.empty() ? "127.0.0.1" : options_.names[0];
+  return str(secure_ ? "https://" : "http://", host, ":", port());
+}
+
+void Controller::start() {
+  started_ = monotonic_seconds();
+  core_->start({.effects = [this](const State& s, const Effects& e) { effects(s, e); },
+                .tick = [this](const State& s) { tick(s); }});
+  core_->call([&](Change& c) {
+    if (!c.state.teams.find("default")) c.state.teams.put("default", {.name = "default"});
+    if (!c.state.queues.find("default")) c.state.queues.put("default", {.name = "default"});
+    note(c, "cluster", 0, "", "the controller has started");
+  });
+  server_->start();
+  keeper_ = std::thread([this] { housekeeping(); });
+}
+
+void Controller::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    if (stopping_) return;
+    stopping_ = true;
+    wake_.notify_all();
+  }
+  if (keeper_.joinable()) keeper_.join();
+  nodes_->stop();
+  server_->stop();
+  others_.clear();
+  core_->stop();
+}
+
+Executor* Controller::executor(const std::string& name) {
+  if (name == "nodes") return nodes_.get();
+  const auto it = others_.find(name);
+  return it == others_.end() ? nullptr : it->second.get();
+}
+
+Launch Controller::launch_of(const State& state, int64_t serial) const {
+  Launch l;
+  l.attempt = state.attempts.at(serial);
+  l.job = state.jobs.at(l.attempt.job);
+  if (const Team* team = state.teams.find(l.job.team)) l.system_user = team->system_user;
+  for (const auto& part : l.attempt.parts) {
+    const Node* node = state.nodes.find(part.node);
+    l.addresses.push_back(node ? node->address : "");
+  }
+  for (const SecretUse& use : l.job.spec->secrets) {
+    const std::string key = str(l.job.team, "/", use.name);
+    if (const Secret* secret = state.secrets.find(key))
+      if (auto text = unseal(secrets_key_, unhex(secret->sealed).value_or(""), key))
+        l.secrets.emplace_back(use.name, std::move(*text));
+  }
+  return l;
+}
+
+std::string Controller::seal_secret(const std::string& team, const std::string& name,
+                                    const std::string& content) const {
+  return hex(seal(secrets_key_, content, str(team, "/", name)));
+}
+
+void Controller::effects(const State& state, const Effects& effects) {
+  const auto with = [&](int64_t serial, auto&& f) {
+    const Attempt* a = state.attempts.find(serial);
+    if (!a) return;
+    if (Executor* e = executor(a->executor)) f(*e, *a);
+  };
+  for (const int64_t serial : effects.start)
+    with(serial, [&](Executor& e, const Attempt&) { e.start(launch_of(state, serial)); });
+  for (const int64_t serial : effects.go)
+    with(serial, [&](Executor& e, const Attempt& a) { e.go(a); });
+  for (const auto& stop : effects.stop)
+    with(stop.attempt, [&](Executor& e, const Attempt& a) {
+      e.stop(a, stop.node, stop.grace, stop.reason);
+    });
+}
+
+void Controller::tick(const State& state) {
+  nodes_->check_leases(state);
+  for (auto& [name, executor] : others_) executor->tick();
+}
+
+void Controller::housekeeping() {
+  double next = monotonic_seconds() + std::min(60.0, options_.backup_every);
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    wake_.wait_for(lock, std::chrono::seconds(1));
+    if (stopping_ || !options_.backup_every || monotonic_seconds() < next) continue;
+    lock.unlock();
+    try {
+      backup();
+    } catch (const std::exception& e) {
+      log_error("cluster", "no backup could be made: ", e.what());
+    }
+    next = monotonic_seconds() + options_.backup_every;
+    lock.lock();
+  }
+}
+
+std::string Controller::backup() {
+  const std::string folder = join_path(options_.folder, "backups");
+  const std::string path =
+      join_path(folder, str("state-", format_utc(core_->now(), true), ".backup"));
+  Store::backup(options_.state, path);
+  ::chmod(path.c_str(), 0600);
+  last_backup_ = core_->now();
+  std::vector<std::string> all;
+  for (const std::string& name : list_directory(folder))
+    if (ends_with(name, ".backup")) all.push_back(name);
+  while (static_cast<int>(all.size()) > options_.backups) {
+    remove_all(join_path(folder, all.front()));
+    all.erase(all.begin());
+  }
+  return path;
+}
+
+std::string Controller::invite(double seconds, const std::string& text) {
+  NewToken made = make_token("join", "", "node", core_->now(), seconds);
+  made.row.note = text;
+  core_->call([&](Change& c) { c.state.tokens.put(made.row.id, made.row); });
+  return made.text;
+}
+
+std::string Controller::join(const std::string& token, const std::string& name) {
+  const Token invitation = access_->token(token);
+  if (invitation.role != "join") throw ApiError(403, "a node joins with `wellspring cluster token join`");
+  const std::string secret = hex(random_bytes(32));
+  core_->call([&](Change& c) {
+    const Token* t = c.state.tokens.find(invitation.id);
+    if (!t || t->revoked) throw ApiError(401, "the invitation has been used already");
+    if (c.state.nodes.find(name))
+      throw ApiError(409, str("there is a node ", name, " already: choose another name, or remove it "
+                              "first with `wellspring cluster nodes remove`"));
+    c.state.tokens.remove(invitation.id);  // once
+    c.state.nodes.put(name, {.name = name, .key_hash = hex(sha256(secret)), .joined = c.now});
+    note(c, "node", 0, name, "joined");
+  });
+  return "wsn_" + secret;
+}
+
+std::string Controller::blob_path(const std::string& team, const std::string& hash) const {
+  return join_path(options_.folder, str("blobs/", team, "/", hash));
+}
+
+}  // namespace wellspring::cluster

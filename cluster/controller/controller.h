@@ -1,0 +1,86 @@
+#pragma once
+// The controller: state, queueing, executors and the HTTP API in one process.
+
+#include <atomic>
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "base/http.h"
+#include "cluster/controller/access.h"
+#include "cluster/controller/core.h"
+#include "cluster/controller/executor.h"
+#include "cluster/controller/nodes.h"
+#include "cluster/controller/options.h"
+
+namespace wellspring::cluster {
+
+class Controller {
+ public:
+  /// Loads and checks the state (Error as Store) and binds the port; start() begins to work.
+  explicit Controller(ControllerOptions options);
+  ~Controller();
+  void start();
+  /// Lets requests end, writes what was asked for; attempts go on.
+  void stop();
+
+  int port() const { return server_->port(); }
+  /// "http://127.0.0.1:8930"
+  std::string url() const;
+  bool secure() const { return secure_; }
+  const ControllerOptions& options() const { return options_; }
+  Core& core() { return *core_; }
+  Nodes& nodes() { return *nodes_; }
+  Access& access() { return *access_; }
+  /// The executor of a name; null: there is none.
+  Executor* executor(const std::string& name);
+
+  // What the API does; from any thread.
+
+  /// Checks a job against teams, queues, chips, mounts and quotas, and completes it: its chips'
+  /// names, its team. ApiError 400 or 403.
+  JobSpec checked(JobSpec spec, const Caller& caller);
+  /// Invites a node: a token that lets in once, for `seconds`.
+  std::string invite(double seconds, const std::string& note);
+  /// A node joins: makes its row and gives its key. ApiError 401, 409.
+  std::string join(const std::string& token, const std::string& name);
+  /// A verified backup now; its path.
+  std::string backup();
+  std::string seal_secret(const std::string& team, const std::string& name,
+                          const std::string& content) const;
+  /// PEM of the CA; "" without TLS.
+  const std::string& ca() const { return ca_; }
+  std::string blob_path(const std::string& team, const std::string& hash) const;
+  /// Prometheus' text form.
+  std::string metrics();
+
+ private:
+  void effects(const State& state, const Effects& effects);
+  Launch launch_of(const State& state, int64_t attempt) const;
+  void tick(const State& state);
+  void housekeeping();
+  void keys();
+
+  ControllerOptions options_;
+  bool secure_ = false;
+  std::string ca_, secrets_key_;
+  double started_ = 0;  // monotonic
+  std::unique_ptr<Core> core_;
+  std::unique_ptr<Nodes> nodes_;
+  std::map<std::string, std::unique_ptr<Executor>> others_;
+  std::unique_ptr<Access> access_;
+  std::unique_ptr<HttpServer> server_;
+  std::thread keeper_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool stopping_ = false;
+  std::atomic<double> last_backup_{0};
+};
+
+/// The routes under /api/v1 and the console's files.
+void add_routes(Controller& controller, HttpServer& server);
+
+}  // namespace wellspring::cluster
