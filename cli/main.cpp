@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "base/version.h"
 #include "cli/commands.h"
 
 namespace wellspring {
@@ -34,7 +35,7 @@ std::string help() {
 int dispatch(int argc, char** argv) {
   std::string_view name = argc > 1 ? argv[1] : "";
   if (name == "--version" || name == "-V") {
-    std::printf("wellspring %s\n", WELLSPRING_VERSION);
+    std::printf("wellspring %s\n", version());
     return 0;
   }
   if (name == "--help" || name == "-h" || name == "help" || name.empty()) {

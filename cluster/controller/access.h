@@ -21,8 +21,8 @@ class ApiError : public std::runtime_error {
 /// Who asks. Roles: viewer (sees its team), member (also submits and ends its jobs), admin
 /// (everything), node.
 struct Caller {
-  std::string token;  // public id
-  std::string role, team, user;
+  std::string token = {};  // public id
+  std::string role = {}, team = {}, user = {};
   bool cookie = false;
   bool admin() const { return role == "admin"; }
   /// "ada (vision)" for the audit log.

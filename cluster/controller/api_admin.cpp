@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "base/time.h"
+#include "base/version.h"
 #include "cluster/controller/api.h"
 #include "cluster/state/fields.h"
 
@@ -82,7 +83,7 @@ void status(Call& call) {
     const Cluster& cluster = s.cluster.at("cluster");
     bool single = false;
     for (const auto& [name, node] : s.nodes.rows()) single |= node.single_trust;
-    Json out = {{"id", cluster.id}, {"version", WELLSPRING_VERSION}, {"state", c.core().store_name()},
+    Json out = {{"id", cluster.id}, {"version", version()}, {"state", c.core().store_name()},
                 {"nodes", {{"all", s.nodes.size()}, {"up", up}}}, {"pool", pool},
                 {"jobs", counts}, {"lease", {{"fence_after", c.options().leases.fence_after},
                                              {"lost_after", c.options().leases.lost_after}}}};

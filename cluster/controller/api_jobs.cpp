@@ -100,7 +100,7 @@ void check_mounts(const State& state, const JobSpec& spec) {
     if (std::ranges::none_of(team.roots, [&](const auto& r) { return under(r, m.source); }))
       throw ApiError(403, str("mounts: team ", spec.team, " may not use ", m.source,
                               team.roots.empty() ? "; it has no allowed roots"
-                                                 : str("; its roots are ", join(team.roots, ", "))));
+                                                 : str("; its roots are ", wellspring::join(team.roots, ", "))));
     bool offered = false;
     for (const auto& [name, node] : state.nodes.rows())
       for (const std::string& root : node.mounts) offered |= under(root, m.source);
@@ -441,7 +441,7 @@ JobSpec Controller::checked(JobSpec spec, const Caller& caller) {
     if (!queue) {
       std::vector<std::string> names;
       for (const auto& [name, q] : s.queues.rows()) names.push_back(name);
-      throw ApiError(400, str("queue: there is no queue ", spec.queue, "; there are: ", join(names, ", ")));
+      throw ApiError(400, str("queue: there is no queue ", spec.queue, "; there are: ", wellspring::join(names, ", ")));
     }
     if (!queue->teams.empty() && std::ranges::find(queue->teams, spec.team) == queue->teams.end())
       throw ApiError(403, str("queue: team ", spec.team, " may not use queue ", spec.queue));

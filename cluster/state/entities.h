@@ -30,17 +30,17 @@ struct Job {
   int index = -1;   // element: its index
   /// Shared by the elements of an array; elements have no copy of it in their row.
   std::shared_ptr<const JobSpec> spec;
-  std::string team, user;  // who submitted it
+  std::string team = {}, user = {};  // who submitted it
   JobState state = JobState::queued;
   bool held = false;      // by its owner
-  std::string reason;     // why it waits, failed or was cancelled
+  std::string reason = {};     // why it waits, failed or was cancelled
   double expected = 0;    // when it may start at the latest, if known
   double submitted = 0, not_before = 0, started = 0, ended = 0;
   int exit_status = -1;   // of the last attempt; -1: none yet
   int attempts = 0;       // launched so far
   int restarts = 0;       // that counted
   int64_t attempt = 0;    // serial of the newest attempt
-  std::string pool;       // once it ran: where its run folder lies
+  std::string pool = {};       // once it ran: where its run folder lies
   int64_t checkpoint = 0; // newest step that was seen when an attempt ended
 };
 
@@ -54,11 +54,11 @@ const char* name_of(StopCause cause);
 /// One launch of a job: N tasks over one or more nodes.
 struct Attempt {
   int64_t serial = 0;
-  std::string token;  // fencing token: "SERIAL-random"
+  std::string token = {};  // fencing token: "SERIAL-random"
   JobId job = 0;
   int number = 1;     // of the job's attempts
   std::string executor = "nodes";
-  std::string chip;
+  std::string chip = {};
   int alternative = 0;  // which of the accepted resources
   int tasks_per_node = 1;
   struct Part {
@@ -69,43 +69,43 @@ struct Attempt {
     int status = -1;
     std::string reason;
   };
-  std::vector<Part> parts;
+  std::vector<Part> parts = {};
   AttemptState state = AttemptState::starting;
   StopCause cause = StopCause::none;
   double created = 0, started = 0, stop_sent = 0, ended = 0;
   int exit_status = -1;
-  std::string reason;
+  std::string reason = {};
   double cpu_seconds = 0;
   int64_t peak_memory = 0;
   int64_t checkpoint = 0;  // newest step when it ended
-  std::string outside;     // the executor's own number: a Slurm job
-  std::string run_folder;
+  std::string outside = {};     // the executor's own number: a Slurm job
+  std::string run_folder = {};
 };
 
 struct Device {
-  std::string chip;
-  std::vector<int> cores;   // that belong to it
-  std::string path;         // device file, where there is one
+  std::string chip = {};
+  std::vector<int> cores = {};   // that belong to it
+  std::string path = {};         // device file, where there is one
 };
 
 struct Node {
-  std::string name;
+  std::string name = {};
   std::string executor = "nodes";
-  std::string pool;        // nodes that share a runs root; else the node's own name
-  std::string runs;        // its runs root
-  std::string key_hash;    // of its own key
-  std::string address;     // where its tasks can be reached
-  std::string version;
-  std::string containment; // which means is in use, for people
-  std::vector<Device> devices;
+  std::string pool = {};        // nodes that share a runs root; else the node's own name
+  std::string runs = {};        // its runs root
+  std::string key_hash = {};    // of its own key
+  std::string address = {};     // where its tasks can be reached
+  std::string version = {};
+  std::string containment = {}; // which means is in use, for people
+  std::vector<Device> devices = {};
   int64_t memory_mb = 0;
-  std::vector<std::string> mounts;  // folders that it offers to jobs
+  std::vector<std::string> mounts = {};  // folders that it offers to jobs
   bool switches_users = false;
   bool single_trust = false;
-  std::string only_team;   // of a node that cannot switch users
+  std::string only_team = {};   // of a node that cannot switch users
   bool drained = false;
   bool down = false;       // declared lost, until it comes back
-  std::string note;        // why drained or down
+  std::string note = {};        // why drained or down
   double joined = 0, last_seen = 0;
 };
 
@@ -115,47 +115,47 @@ struct Quota {
 };
 
 struct Team {
-  std::string name;
-  std::string system_user;            // whose rights its attempts have; empty: none set
+  std::string name = {};
+  std::string system_user = {};            // whose rights its attempts have; empty: none set
   double weight = 1;
-  std::map<std::string, Quota> quotas;  // by chip
-  std::vector<std::string> roots;     // mounts must lie under one of them
+  std::map<std::string, Quota> quotas = {};  // by chip
+  std::vector<std::string> roots = {};     // mounts must lie under one of them
   double usage = 0;                   // device-hours, decayed to the time `usage_at`
   double usage_at = 0;
 };
 
 struct Queue {
-  std::string name;
+  std::string name = {};
   int priority = 0;
   bool open = true;
-  std::vector<std::string> teams;     // that may use it; empty: all
+  std::vector<std::string> teams = {};     // that may use it; empty: all
 };
 
 /// Something that lets in: a person's or program's token, an invitation of a node.
 struct Token {
-  std::string id;    // public; the secret part is kept as a hash
-  std::string hash;  // SHA-256 of the secret, hex
-  std::string role;  // admin, member, viewer, join
-  std::string team, user;
+  std::string id = {};    // public; the secret part is kept as a hash
+  std::string hash = {};  // SHA-256 of the secret, hex
+  std::string role = {};  // admin, member, viewer, join
+  std::string team = {}, user = {};
   double created = 0, expires = 0;  // 0: never
   bool revoked = false;
-  std::string note;
+  std::string note = {};
 };
 
 struct Secret {
-  std::string team, name;
-  std::string sealed;  // hex
+  std::string team = {}, name = {};
+  std::string sealed = {};  // hex
   double changed = 0;
 };
 
 struct Reservation {
-  std::string id, node, team, note;
+  std::string id = {}, node = {}, team = {}, note = {};
   double from = 0, until = 0;
 };
 
 /// Device-seconds by team, user, chip and month ("2026-11").
 struct Usage {
-  std::string team, user, chip, month;
+  std::string team = {}, user = {}, chip = {}, month = {};
   double device_seconds = 0;
   int64_t attempts = 0;
 };
@@ -164,21 +164,21 @@ struct Usage {
 struct ClusterEvent {
   int64_t number = 0;
   double at = 0;
-  std::string kind;  // job, attempt, node, cluster
+  std::string kind = {};  // job, attempt, node, cluster
   JobId job = 0;
-  std::string node, team, text;
+  std::string node = {}, team = {}, text = {};
 };
 
 /// Who asked for what, and what came of it.
 struct AuditEntry {
   int64_t number = 0;
   double at = 0;
-  std::string who, address, what, outcome;
+  std::string who = {}, address = {}, what = {}, outcome = {};
 };
 
 /// Numbers of the whole state: one row.
 struct Cluster {
-  std::string id;
+  std::string id = {};
   int version = 1;  // of the state's form
   JobId next_job = 1;
   int64_t next_attempt = 1, next_event = 1, next_audit = 1;

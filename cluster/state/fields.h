@@ -51,12 +51,12 @@ void fields(V& v, Node& n) {
 
 template <class V>
 void fields(V& v, Quota& q) {
-  v("devices", q.devices, -1), v("hours", q.hours, -1);
+  v("devices", q.devices, -1), v("hours", q.hours, -1.0);
 }
 
 template <class V>
 void fields(V& v, Team& t) {
-  v("name", t.name), v("system_user", t.system_user), v("weight", t.weight);
+  v("name", t.name), v("system_user", t.system_user), v("weight", t.weight, 1.0);
   v("quotas", t.quotas), v("roots", t.roots), v("usage", t.usage), v("usage_at", t.usage_at);
 }
 
@@ -112,14 +112,9 @@ class FieldWriter {
  public:
   Json json = Json::object();
   template <class T>
-  void operator()(const char* name, const T& value, const T& otherwise = T{}) {
+  void operator()(const char* name, const T& value,
+                  const std::type_identity_t<T>& otherwise = T{}) {
     if (!(value == otherwise)) json[name] = value;
-  }
-  void operator()(const char* name, const double& value, double otherwise = 0) {
-    if (value != otherwise) json[name] = value;
-  }
-  void operator()(const char* name, const int& value, int otherwise = 0) {
-    if (value != otherwise) json[name] = value;
   }
   void operator()(const char* name, const JobState& s) { json[name] = name_of(s); }
   void operator()(const char* name, const AttemptState& s) { json[name] = name_of(s); }

@@ -6,7 +6,7 @@
 namespace wellspring::cluster {
 namespace {
 
-bool waits(const Job& job) {
+bool is_waiting(const Job& job) {
   return (job.state == JobState::queued || job.state == JobState::held) &&
          (job.array || job.spec->array.empty());
 }
@@ -33,7 +33,7 @@ const char* name_of(StopCause cause) {
 
 void State::index(const Job* before, const Job* now) {
   const Job& job = now ? *now : *before;
-  const bool waited = before && waits(*before), waits_now = now && waits(*now);
+  const bool waited = before && is_waiting(*before), waits_now = now && is_waiting(*now);
   if (waited != waits_now) {
     auto& group = waiting_[group_of(job)];
     if (waits_now)

@@ -1,0 +1,7 @@
+#include "base/version.h"
+
+namespace wellspring {
+
+const char* version() { return WELLSPRING_VERSION; }
+
+}  // namespace wellspring
