@@ -1,0 +1,427 @@
+#include "cluster/node/daemon.h"
+
+#include <poll.h>
+#include <pwd.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/crypto.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/http.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "base/time.h"
+#include "base/version.h"
+#include "cluster/node/run_files.h"
+#include "cluster/state/fields.h"
+
+namespace wellspring::cluster {
+namespace {
+
+HttpClientOptions client_options(const std::string& ca) {
+  HttpClientOptions o;
+  o.ca_pem = ca;
+  o.connect_timeout = 5;
+  o.read_timeout = 600;
+  return o;
+}
+
+std::string phase_text(Phase phase) { return std::string(phase_name(phase)); }
+
+Json event_json(const Event& e, const std::string& run_folder) {
+  static constexpr const char* kKinds[] = {"prepared", "running", "task_ended", "ended"};
+  Json out = {{"token", e.token}, {"kind", kKinds[e.kind]}};
+  if (e.kind != Event::ended) return out;
+  out["status"] = e.status;
+  out["outcome"] = std::string(outcome_name(e.outcome));
+  if (!e.reason.empty()) out["reason"] = e.reason;
+  out["cpu_seconds"] = e.usage.cpu_seconds;
+  out["peak_memory"] = e.usage.max_rss_bytes;
+  if (const int64_t step = newest_checkpoint(run_folder)) out["checkpoint"] = step;
+  return out;
+}
+
+}  // namespace
+
+// What must be known of an attempt after a restart of the daemon, too.
+struct NodeDaemon::Attempt {
+  std::string run_folder, user;
+  Json ended;            // the event, until the controller has it on disk
+  int service_port = 0;  // watched until it is ready
+  std::string ready_path;
+  double ready_by = 0;
+};
+
+bool has_joined(const NodeOptions& o) { return exists(join_path(o.folder, "node.json")); }
+
+void join_cluster(const NodeOptions& o, const std::string& invitation,
+                  const std::string& ca_fingerprint) {
+  make_directories(o.folder);
+  HttpClientOptions client;
+  client.connect_timeout = 10, client.read_timeout = 30;
+  client.ca_fingerprint = ca_fingerprint;
+  const HttpResult r = http_request("POST", o.controller + "/api/v1/join",
+                                    {{"Content-Type", "application/json"}},
+                                    to_text({{"token", invitation}, {"name", o.name}}), {}, client);
+  const Json answer = parse_json(r.body, "the controller's answer");
+  if (r.status != 201)
+    throw Error(Fault::config, str("the controller at ", o.controller, " refuses node ", o.name, ": ",
+                                   answer.contains("error") ? answer["error"].value("message", "") : r.body));
+  const mode_t before = ::umask(0077);
+  write_file_atomic(join_path(o.folder, "node.json"),
+                    to_text({{"name", o.name}, {"controller", o.controller}, {"key", answer["key"]},
+                             {"ca", answer.value("ca", "")}}, 1));
+  ::umask(before);
+}
+
+NodeDaemon::NodeDaemon(NodeOptions options) : options_(std::move(options)) {
+  const std::string path = join_path(options_.folder, "node.json");
+  if (!exists(path))
+    throw Error(Fault::config, str("this node has not joined a cluster: wellspring cluster node --controller URL "
+                                   "--join TOKEN (a token is made by `wellspring cluster token join`)"));
+  const Json known = read_json(path);
+  if (known.value("name", "") != options_.name)
+    throw Error(Fault::config, str(path, " is the key of node ", known.value("name", ""), ", not of ", options_.name));
+  key_ = known.at("key");
+  ca_ = known.value("ca", "");
+  const_cast<NodeOptions&>(options_).controller =
+      options_.controller.empty() ? known.at("controller").get<std::string>() : options_.controller;
+  if (options_.runs.empty())
+    const_cast<NodeOptions&>(options_).runs = join_path(options_.folder, "runs");
+  make_directories(options_.runs);
+  ::chmod(options_.folder.c_str(), 0711);
+  Executions::Options e;
+  e.spool = join_path(options_.folder, "spool");
+  e.means = options_.containment;
+  executions_ = std::make_unique<Executions>(e);
+  wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  make_directories(join_path(options_.folder, "attempts"));
+  for (const ExecutionState& state : executions_->list()) {
+    auto attempt = std::make_unique<Attempt>();
+    const std::string note = join_path(options_.folder, str("attempts/", state.token));
+    if (exists(note)) {
+      const Json json = read_json(note);
+      attempt->run_folder = json.value("run_folder", "");
+      attempt->user = json.value("user", "");
+    }
+    attempts_[state.token] = std::move(attempt);
+    if (state.phase != Phase::ended) running_.insert(state.token);
+  }
+}
+
+NodeDaemon::~NodeDaemon() {
+  stopping_ = true;
+  {
+    std::lock_guard lock(mutex_);
+    if (link_) link_->close();
+  }
+  if (dialler_.joinable()) dialler_.join();
+  for (std::thread& worker : workers_) worker.join();
+  while (helpers_) sleep_seconds(0.01);
+  if (wake_ >= 0) ::close(wake_);
+}
+
+Json NodeDaemon::hello() const {
+  Node n;
+  n.name = options_.name, n.runs = options_.runs, n.address = options_.address;
+  n.version = version();
+  const ContainInfo& c = executions_->containment();
+  n.containment = str(means_name(c.means), "; ", c.limits);
+  n.devices = options_.devices, n.memory_mb = options_.memory_mb, n.mounts = options_.mounts;
+  n.switches_users = executions_->switches_users() && !options_.single_trust;
+  n.single_trust = options_.single_trust;
+  if (!n.switches_users && !n.single_trust) n.only_team = options_.team.empty() ? "default" : options_.team;
+  return entity_json(n);
+}
+
+void NodeDaemon::send(const Json& message) {
+  std::lock_guard lock(mutex_);
+  if (link_) link_->send(message);
+}
+
+void NodeDaemon::dial() {
+  double pause = 0.05;
+  std::string said;
+  while (!stopping_) {
+    try {
+      auto duplex = http_upgrade(options_.controller + "/api/v1/link", "wellspring-link",
+                                 {{"Authorization", "Bearer " + key_}, {"Wellspring-Node", options_.name}},
+                                 client_options(ca_));
+      auto link = std::make_shared<Link>(
+          std::shared_ptr<HttpDuplex>(std::move(duplex)),
+          Link::Handlers{.message = [this](const Json& m) { take(m); },
+                         .opened = [this](std::shared_ptr<Channel> c, const Json& w) { opened(std::move(c), w); }},
+          true);
+      {
+        std::lock_guard lock(mutex_);
+        link_ = link;
+      }
+      if (stopping_) link->close();
+      log_info("node", options_.name, " is connected to ", options_.controller);
+      pause = 0.05, said.clear();
+      link->send({{"hello", hello()}});
+      link->run(std::max(5.0, fence_after_));
+      log_info("node", "the link to the controller is closed: ", link->reason());
+      std::lock_guard lock(mutex_);
+      link_ = nullptr;
+    } catch (const std::exception& e) {
+      if (said != e.what()) log_warning("node", "no link to the controller (trying again): ", said = e.what());
+    }
+    for (double waited = 0; waited < pause && !stopping_; waited += 0.05) sleep_seconds(0.05);
+    pause = std::min(2.0, pause * 1.5);
+  }
+}
+
+// On the link's thread: everything else happens on the daemon's own.
+void NodeDaemon::take(const Json& message) {
+  std::lock_guard lock(mutex_);
+  inbox_.push_back(message);
+  const uint64_t one = 1;
+  if (::write(wake_, &one, sizeof one) < 0) return;  // it is awake
+}
+
+void NodeDaemon::write_lease() {
+  write_file_atomic(join_path(options_.folder, "lease"), str(lease_until_, "\n"));
+}
+
+void NodeDaemon::beat() {
+  const double now = monotonic_seconds();
+  if (now < next_beat_) return;
+  next_beat_ = now + (fence_after_ > 0 ? std::min(10.0, fence_after_ / 8) : 1);
+  send({{"beat", now}});
+}
+
+void NodeDaemon::send_attempts() {
+  Json list = Json::array();
+  for (const ExecutionState& s : executions_->list())
+    list.push_back({{"token", s.token}, {"phase", phase_text(s.phase)}});
+  std::string proof;
+  const std::string file = join_path(options_.runs, ".wellspring/proof-" + options_.name);
+  if (exists(file)) proof = std::string(trim(read_file(file)));
+  send({{"attempts", list}, {"proof", proof}});
+  // Ends that the controller may not know.
+  Json again = Json::array();
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& [token, a] : attempts_)
+      if (!a->ended.is_null()) again.push_back(a->ended);
+  }
+  for (const ExecutionState& s : executions_->list()) {
+    if (s.phase == Phase::prepared) again.push_back({{"token", s.token}, {"kind", "prepared"}});
+    if (s.phase == Phase::running || s.phase == Phase::stopping)
+      again.push_back({{"token", s.token}, {"kind", "running"}});
+  }
+  if (!again.empty()) send({{"events", again}});
+}
+
+void NodeDaemon::prepare_and_start(const Json& m) {
+  const std::string token = m.at("token");
+  std::string archive;
+  const std::string snapshot = m.at("spec").value("snapshot", ""), team = m.at("spec").value("team", "default");
+  const std::string user = options_.single_trust ? "" : m.value("user", "");
+  if (!snapshot.empty()) {
+    archive = fetch_archive(options_, key_, ca_, team, snapshot, user);
+  }
+  LaunchSpec spec = launch_spec(m, options_, archive);
+  own_folder(join_path(options_.runs, team), user);
+  if (!spec.prepare.empty()) own_folder(join_path(options_.folder, "prepared/" + team), user);
+  auto attempt = std::make_unique<Attempt>();
+  attempt->run_folder = m.at("run_folder"), attempt->user = user;
+  const Json service = m["spec"].value("service", Json::object());
+  if (const int port = service.value("port", 0)) {
+    attempt->service_port = port;
+    attempt->ready_path = service.value("ready_path", "");
+    attempt->ready_by = monotonic_seconds() + service.value("ready_timeout", 300.0);
+  }
+  if (m["spec"].value("on_lost_contact", "fence") == "fence")
+    spec.lease = join_path(options_.folder, "lease");
+  write_file_atomic(join_path(options_.folder, "attempts/" + token),
+                    to_text({{"run_folder", attempt->run_folder}, {"user", user}}));
+  {
+    std::lock_guard lock(mutex_);
+    attempts_[token] = std::move(attempt);
+    running_.insert(token);
+  }
+  executions_->start(spec);
+}
+
+void NodeDaemon::start(const Json& m) {
+  const std::string token = m.at("token");
+  {
+    std::lock_guard lock(mutex_);
+    if (attempts_.contains(token)) return;  // asked again
+  }
+  if (executions_->used(token)) return;  // it was here and has been forgotten
+  const auto fail = [&](const std::string& why, const char* outcome) {
+    std::lock_guard lock(mutex_);
+    auto& a = attempts_[token];
+    if (!a) a = std::make_unique<Attempt>();
+    a->ended = {{"token", token}, {"kind", "ended"}, {"status", 126}, {"outcome", outcome}, {"reason", why}};
+    running_.erase(token);
+    if (link_) link_->send({{"events", Json::array({a->ended})}});
+  };
+  try {
+    prepare_and_start(m);
+  } catch (const std::exception& e) {
+    fail(e.what(), "not_started");
+  }
+}
+
+void NodeDaemon::send_events() {
+  Json list = Json::array();
+  for (const Event& e : executions_->poll()) {
+    if (e.kind == Event::task_ended) continue;
+    std::lock_guard lock(mutex_);
+    const auto it = attempts_.find(e.token);
+    Json json = event_json(e, it == attempts_.end() ? "" : it->second->run_folder);
+    if (e.kind == Event::ended) {
+      running_.erase(e.token);
+      if (it != attempts_.end()) it->second->ended = json;
+    }
+    list.push_back(std::move(json));
+  }
+  if (!list.empty()) send({{"events", list}});
+}
+
+void NodeDaemon::run(const std::function<bool()>& stop) {
+  dialler_ = std::thread([this] { dial(); });
+  while (!stop()) {
+    pollfd waits[2] = {{executions_->descriptor(), POLLIN, 0}, {wake_, POLLIN, 0}};
+    ::poll(waits, 2, 100);
+    uint64_t count;
+    if (::read(wake_, &count, sizeof count) < 0) count = 0;
+    std::vector<Json> inbox;
+    {
+      std::lock_guard lock(mutex_);
+      inbox.swap(inbox_);
+    }
+    for (const Json& m : inbox) {
+      try {
+        if (m.contains("start")) start(m["start"]);
+        if (m.contains("go")) executions_->go(m["go"]);
+        if (m.contains("stop"))
+          executions_->stop(m["stop"].at("token"), m["stop"].value("grace", 30.0), m["stop"].value("reason", ""));
+        if (m.contains("kill"))
+          for (const Json& token : m["kill"]) {
+            executions_->stop(token, 0, "the controller does not know it any more");
+            std::lock_guard lock(mutex_);
+            if (const auto it = attempts_.find(token); it != attempts_.end() && !it->second->ended.is_null())
+              link_ ? link_->send({{"events", Json::array({it->second->ended})}}) : void();
+          }
+        if (m.contains("forget"))
+          for (const Json& token : m["forget"]) {
+            executions_->forget(token);
+            remove_all(join_path(options_.folder, "attempts/" + token.get<std::string>()));
+            std::lock_guard lock(mutex_);
+            attempts_.erase(token);
+          }
+        if (m.contains("welcome")) {
+          fence_after_ = m["welcome"].value("fence_after", 240.0);
+          lost_after_ = m["welcome"].value("lost_after", 300.0);
+          lease_until_ = monotonic_seconds() + fence_after_;
+          write_lease();
+          next_beat_ = 0;
+          send_attempts();
+        }
+        if (m.contains("beat")) {
+          // The controller has heard from us after we sent this.
+          fence_after_ = m.value("fence_after", fence_after_), lost_after_ = m.value("lost_after", lost_after_);
+          lease_until_ = m["beat"].get<double>() + fence_after_;
+          write_lease();
+        }
+      } catch (const std::exception& e) {
+        log_error("node", "a message of the controller: ", e.what());
+      }
+    }
+    send_events();
+    beat();
+    watch_services();
+  }
+  stopping_ = true;
+  std::lock_guard lock(mutex_);
+  if (link_) link_->close();
+}
+
+void NodeDaemon::watch_services() {
+  const double now = monotonic_seconds();
+  std::vector<std::pair<std::string, bool>> known;  // token, ready
+  {
+    std::lock_guard lock(mutex_);
+    for (auto& [token, a] : attempts_) {
+      if (!a->service_port || !running_.contains(token)) continue;
+      const bool ready = service_answers(a->service_port, a->ready_path);
+      if (ready || now > a->ready_by) {
+        a->service_port = 0;
+        known.emplace_back(token, ready);
+      }
+    }
+  }
+  for (const auto& [token, ready] : known) {
+    if (ready)
+      send({{"events", Json::array({{{"token", token}, {"kind", "ready"}}})}});
+    else
+      executions_->stop(token, -1, "the service was not ready in time");
+  }
+}
+
+void NodeDaemon::opened(std::shared_ptr<Channel> channel, const Json& what) {
+  if (helpers_ > 512) return channel->close("the node serves too many readers: try again");
+  ++helpers_;
+  std::thread([this, channel = std::move(channel), what] {
+    try {
+      if (what.contains("log"))
+        serve_log(*channel, what["log"]);
+      else if (what.contains("progress"))
+        channel->write(to_text(run_progress(what["progress"], options_.runs))), channel->finish();
+      else if (what.contains("curve"))
+        channel->write(to_text(run_curve(what["curve"], options_.runs))), channel->finish();
+      else if (what.contains("forward"))
+        serve_forward(*channel, what["forward"]);
+      else
+        channel->close("this node does not know how to do that: its version is older or newer");
+      // The other side reads to the end before the channel goes.
+      for (int i = 0; i < 100 && !channel->over(); ++i)
+        if (!channel->read(0.1) && channel->over()) break;
+    } catch (const std::exception& e) {
+      channel->close(e.what());
+    }
+    --helpers_;
+  }).detach();
+}
+
+void NodeDaemon::serve_log(Channel& channel, const Json& what) {
+  const std::string token = what.at("token"), folder = what.at("folder");
+  check_under(options_.runs, folder);
+  const std::string user = options_.single_trust ? "" : what.value("user", "");
+  const double until = monotonic_seconds() + std::min(60.0, what.value("wait", 0.0));
+  LogPart part;
+  bool over;
+  while (true) {
+    {
+      std::lock_guard lock(mutex_);
+      over = !running_.contains(token);
+    }
+    part = Executions::read_log_in(folder, user, what.value("rank", 0), what.value("offset", int64_t{0}),
+                                   std::min<int64_t>(1 << 20, what.value("most", int64_t{1} << 18)));
+    if (!part.data.empty() || over || stopping_ || channel.over() || monotonic_seconds() >= until) break;
+    sleep_seconds(0.03);
+  }
+  const Json head = {{"next", part.next}, {"total", part.total}, {"over", over && part.next >= part.total}};
+  channel.write(to_text(head) + "\n" + part.data);
+  channel.finish();
+}
+
+void NodeDaemon::serve_forward(Channel& channel, const Json& what) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!running_.contains(what.at("token"))) throw Error(Fault::usage, "the job is not running here");
+  }
+  relay_port(channel, what.at("port"));
+}
+
+}  // namespace wellspring::cluster

@@ -1,0 +1,75 @@
+#pragma once
+// The node daemon: dials the controller, starts what it is told to, says what became of it.
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/json_fwd.h"
+#include "cluster/link/link.h"
+#include "cluster/node/executions.h"
+#include "cluster/node/options.h"
+
+namespace wellspring::cluster {
+
+/// Joins a cluster with an invitation: gets the node's own key, and pins the controller's CA. Writes
+/// FOLDER/node.json (0600). Error(Fault::config) when the controller refuses.
+void join_cluster(const NodeOptions& options, const std::string& invitation,
+                  const std::string& ca_fingerprint);
+/// Whether FOLDER/node.json is there.
+bool has_joined(const NodeOptions& options);
+
+/// One daemon on one folder. Everything that must outlive it lies there.
+class NodeDaemon {
+ public:
+  explicit NodeDaemon(NodeOptions options);
+  ~NodeDaemon();
+  /// Works until `stop` says so (looked at ten times a second). Attempts go on afterwards.
+  void run(const std::function<bool()>& stop);
+
+ private:
+  struct Attempt;
+  void dial();
+  void take(const Json& message);
+  void start(const Json& message);
+  void prepare_and_start(const Json& message);
+  void send_events();
+  void send_attempts();
+  void beat();
+  void opened(std::shared_ptr<Channel> channel, const Json& what);
+  void serve_log(Channel& channel, const Json& what);
+  void serve_forward(Channel& channel, const Json& what);
+  void watch_services();
+  void write_lease();
+  Json hello() const;
+  void send(const Json& message);
+
+  const NodeOptions options_;
+  std::string key_, ca_;
+  std::unique_ptr<Executions> executions_;
+  int wake_ = -1;
+  std::atomic<bool> stopping_{false};
+
+  std::mutex mutex_;  // of what follows
+  std::shared_ptr<Link> link_;
+  std::vector<Json> inbox_;
+  std::map<std::string, std::unique_ptr<Attempt>> attempts_;  // not forgotten
+  std::set<std::string> running_;                             // tokens whose tasks may still write
+  std::thread dialler_;
+  std::vector<std::thread> workers_;
+  std::atomic<int> helpers_{0};  // threads that serve channels
+
+  double fence_after_ = 0, lost_after_ = 0, lease_until_ = 0;  // monotonic
+  double next_beat_ = 0;
+};
+
+/// What a message of the controller means on this node: folders, environment, limits.
+LaunchSpec launch_spec(const Json& start, const NodeOptions& options, const std::string& archive);
+
+}  // namespace wellspring::cluster

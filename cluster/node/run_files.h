@@ -1,0 +1,32 @@
+#pragma once
+// What a node reads and makes around run folders, with the rights of their owners.
+
+#include <cstdint>
+#include <string>
+
+#include "base/json_fwd.h"
+#include "cluster/link/link.h"
+#include "cluster/node/options.h"
+
+namespace wellspring::cluster {
+
+/// The step of the newest published checkpoint of a run folder; 0: none.
+int64_t newest_checkpoint(const std::string& run_folder);
+/// {"step", "loss", "tokens_per_second", "time", "checkpoint"} of a training's run folder: the last
+/// line of its metrics. `what`: {"folder", "user"}. Below `runs` alone.
+Json run_progress(const Json& what, const std::string& runs);
+/// {"points": [{...}]}: at most `points` lines of its metrics, thinned out evenly.
+Json run_curve(const Json& what, const std::string& runs);
+/// Error(Fault::data) unless `path` lies below `root` without "..".
+void check_under(const std::string& root, const std::string& path);
+/// Makes a folder that belongs to `user` (empty: to us) alone; its parents belong to us.
+void own_folder(const std::string& path, const std::string& user);
+/// The archive of a working folder, from the cache or the controller, readable by `user` alone.
+std::string fetch_archive(const NodeOptions& options, const std::string& key, const std::string& ca,
+                          const std::string& team, const std::string& hash, const std::string& user);
+/// Whether something accepts on a port of this machine (and answers 200 to GET `path`).
+bool service_answers(int port, const std::string& path);
+/// Bytes both ways between a channel and a port of this machine, until either ends.
+void relay_port(Channel& channel, int port);
+
+}  // namespace wellspring::cluster
