@@ -102,8 +102,10 @@ void HttpResponse::Impl::begin(int code, const std::string& content_type, int64_
   else
     keep_alive = false;  // an HTTP/1.0 client learns of the end by the close
   out += str("Connection: ", keep_alive ? "keep-alive" : "close", "\r\n", headers, "\r\n");
-  if (!head) out += body;
+  bool apart = body.size() > (1 << 16);  // a big one is not copied
+  if (!head && !apart) out += body;
   put(out);
+  if (!head && apart && !stream_gone) put(body);
 }
 
 void HttpResponse::header(const std::string& name, const std::string& value) {
