@@ -44,12 +44,10 @@ class HttpSlow : public testing::Test {
   }
 
   void add_routes(HttpServer& server) {
-    server.route("GET", "/hello", [](const HttpRequest&, HttpResponse& r) {
-      r.send(200, "text/plain", "hello");
-    });
-    server.route("POST", "/echo", [](const HttpRequest& q, HttpResponse& r) {
-      r.send(200, "text/plain", q.body);
-    });
+    server.route("GET", "/hello",
+                 [](const HttpRequest&, HttpResponse& r) { r.send(200, "text/plain", "hello"); });
+    server.route("POST", "/echo",
+                 [](const HttpRequest& q, HttpResponse& r) { r.send(200, "text/plain", q.body); });
     server.route("GET", "/big", [](const HttpRequest&, HttpResponse& r) {
       static const std::string body(8 << 20, 'x');
       r.send(200, "text/plain", body);
@@ -102,7 +100,8 @@ class HttpSlow : public testing::Test {
     std::string url = str("http://127.0.0.1:", port, "/hello");
     for (int i = 0; i < n; ++i) {
       Stopwatch watch;
-      EXPECT_EQ(http_request("GET", url, {}, {}, {}, options).status, 200);
+      HttpResult r = http_request("GET", url, {}, {}, {}, options);
+      EXPECT_EQ(r.status, 200) << r.body << " after " << watch.seconds() << " s, request " << i;
       out.push_back(watch.seconds());
     }
     std::sort(out.begin(), out.end());
