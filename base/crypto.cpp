@@ -100,8 +100,8 @@ std::optional<std::string> unseal(std::string_view key, std::string_view sealed,
 Certificate make_ca(const std::string& common_name, int days) {
   return tls_library().make_ca(common_name, days);
 }
-Certificate issue_certificate(const Certificate& ca, const std::vector<std::string>& names, int days,
-                              std::optional<int64_t> starts) {
+Certificate issue_certificate(const Certificate& ca, const std::vector<std::string>& names,
+                              int days, std::optional<int64_t> starts) {
   return tls_library().issue_certificate(ca, names, days, starts);
 }
 std::string fingerprint(const std::string& cert_pem) { return tls_library().fingerprint(cert_pem); }

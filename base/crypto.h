@@ -54,8 +54,8 @@ std::string seal(std::string_view key, std::string_view text, std::string_view c
 std::optional<std::string> unseal(std::string_view key, std::string_view sealed,
                                   std::string_view context = {});
 
-/// A certificate with its private key (ECDSA P-256), both PEM. `cert_pem` of one that was issued has
-/// its CA's certificate behind its own, as a server sends it.
+/// A certificate with its private key (ECDSA P-256), both PEM. `cert_pem` of one that was issued
+/// has its CA's certificate behind its own, as a server sends it.
 struct Certificate {
   std::string cert_pem, key_pem;
 };
@@ -63,10 +63,10 @@ struct Certificate {
 /// A CA that signs itself, valid `days` from now.
 Certificate make_ca(const std::string& common_name, int days = 3650);
 /// A server's certificate for `names` (host names, "*.name" or IP addresses; at least one), valid
-/// from an hour before now (or `starts`, unix seconds) for `days`. Error(Fault::data) for a `ca` that
-/// is none.
-Certificate issue_certificate(const Certificate& ca, const std::vector<std::string>& names, int days,
-                              std::optional<int64_t> starts = {});
+/// from an hour before now (or `starts`, unix seconds) for `days`. Error(Fault::data) for a `ca`
+/// that is none.
+Certificate issue_certificate(const Certificate& ca, const std::vector<std::string>& names,
+                              int days, std::optional<int64_t> starts = {});
 /// SHA-256 of the first certificate in a PEM text, 64 hex digits, as `openssl x509 -fingerprint`
 /// without its colons. Error(Fault::data).
 std::string fingerprint(const std::string& cert_pem);

@@ -81,7 +81,8 @@ TEST(Crypto, Certificates) {
               unix_seconds() - 3600 + 30 * 86400, 10);
   // The system's own program agrees.
   TemporaryFolder folder;
-  std::string ca_path = join_path(folder.path(), "ca.pem"), path = join_path(folder.path(), "c.pem");
+  std::string ca_path = join_path(folder.path(), "ca.pem"),
+              path = join_path(folder.path(), "c.pem");
   write_file_atomic(ca_path, ca.cert_pem);
   write_file_atomic(path, own.cert_pem);
   auto openssl = [](std::vector<std::string> words) {
@@ -112,8 +113,10 @@ TEST(Crypto, CertificateErrors) {
   EXPECT_EQ(error_of(issue(ca, "a*")), "'a*' is neither a host name nor an IP address");
   EXPECT_EQ(error_of(issue(ca, "a,DNS:b")), "'a,DNS:b' is neither a host name nor an IP address");
   EXPECT_EQ(error_of(issue(ca, "a", 0)), "a certificate for 0 days: use 1 to 36500");
-  EXPECT_EQ(error_of([&] { issue_certificate(ca, {}, 1); }), "a certificate needs a name or address");
-  EXPECT_EQ(error_of(issue(own, "a"), Fault::data), "the certificate that shall sign is not a CA's");
+  EXPECT_EQ(error_of([&] { issue_certificate(ca, {}, 1); }),
+            "a certificate needs a name or address");
+  EXPECT_EQ(error_of(issue(own, "a"), Fault::data),
+            "the certificate that shall sign is not a CA's");
   EXPECT_EQ(error_of(issue({ca.cert_pem, other.key_pem}, "a"), Fault::data),
             "the CA's key does not belong to its certificate");
   EXPECT_EQ(error_of([] { fingerprint("nothing"); }, Fault::data),

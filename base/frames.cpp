@@ -32,7 +32,8 @@ std::optional<Frame> FrameParser::next() {
   const char* at = bytes_.data() + start_;
   size_t size = get_u32(at);
   if (size > max_payload_)
-    throw Error(Fault::data, str("a frame of ", size, " bytes: at most ", max_payload_, " may come"));
+    throw Error(Fault::data,
+                str("a frame of ", size, " bytes: at most ", max_payload_, " may come"));
   if (pending() < kFrameHeader + size) return {};
   Frame out{static_cast<uint8_t>(at[4]), get_u32(at + 5), std::string(at + kFrameHeader, size)};
   start_ += kFrameHeader + size;
@@ -89,9 +90,12 @@ std::optional<Frame> FrameLink::receive(double timeout) {
       continue;
     }
     if (n == HttpDuplex::kTimeout) return {};
-    end(n == HttpDuplex::kBroken ? "the connection broke"
-        : parser_.pending() > 0  ? "the other side ended in the middle of a frame"
-                                 : "the other side ended it");
+    if (n == HttpDuplex::kBroken)
+      end("the connection broke");
+    else if (parser_.pending() > 0)
+      end("the other side ended in the middle of a frame");
+    else
+      end("the other side ended it", false);
     return {};
   }
 }
@@ -108,13 +112,13 @@ std::string FrameLink::reason() const {
 
 void FrameLink::close() { end("closed by this side"); }
 
-void FrameLink::end(const std::string& why) {
+void FrameLink::end(const std::string& why, bool close) {
   {
     std::lock_guard lock(mutex_);
     if (reason_.empty()) reason_ = why;
     ended_ = true;
   }
-  duplex_->close();
+  if (close) duplex_->close();
 }
 
 }  // namespace wellspring

@@ -53,13 +53,14 @@ class FrameLink {
   FrameLink& operator=(const FrameLink&) = delete;
 
   /// False when the link has ended or takes nothing any more; receive() then gives what had come
-  /// before it ends, too. True says that the bytes are on their way, not that they arrived. A payload above
-  /// kMaxFramePayload is a bug of the caller (WS_CHECK).
+  /// before it ends, too. True says that the bytes are on their way, not that they arrived. A
+  /// payload above kMaxFramePayload is a bug of the caller (WS_CHECK).
   bool send(uint8_t type, uint32_t channel, std::string_view payload);
   /// Several in one write, in their order and with no other frame between them.
   bool send_all(const std::vector<Frame>& frames);
-  /// The next frame; nullopt after `timeout` seconds (0: only what is here already) or when the link
-  /// has ended: closed() tells which. A frame that is too big closes the link.
+  /// The next frame; nullopt after `timeout` seconds (0: only what is here already) or when the
+  /// link has ended: closed() tells which. A frame that is too big closes the link. After an
+  /// orderly end (the other side's, or HttpServer::stop()) a last frame may still be sent.
   std::optional<Frame> receive(double timeout);
   /// Whether the other side, close() or an error has ended it, and all whole frames were received.
   bool closed() const;
@@ -71,7 +72,7 @@ class FrameLink {
 
  private:
   bool write(std::string_view bytes);
-  void end(const std::string& why);
+  void end(const std::string& why, bool close = true);
 
   std::shared_ptr<HttpDuplex> duplex_;
   FrameParser parser_;

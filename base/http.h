@@ -32,8 +32,8 @@ struct HttpRequest {
   std::string_view part(std::string_view name) const;
 };
 
-/// Two-way bytes of an upgraded connection. One thread may read while others write; write() is whole:
-/// bytes of two calls never mix. Destroying it closes the connection.
+/// Two-way bytes of an upgraded connection. One thread may read while others write; write() is
+/// whole: bytes of two calls never mix. Destroying it closes the connection.
 class HttpDuplex {
  public:
   static constexpr long kEnd = 0, kTimeout = -1, kBroken = -2;
@@ -47,9 +47,11 @@ class HttpDuplex {
   /// other side (or close()) ended it, kTimeout, or kBroken.
   long read(char* to, size_t size, double timeout);
   /// False when the connection is gone or closed, or takes bytes too slowly (write_timeout, see
-  /// HttpServerOptions and HttpClientOptions). After that, read() gives what has come already and then ends.
+  /// HttpServerOptions and HttpClientOptions). After that, read() gives what has come already and
+  /// then ends.
   bool write(std::string_view bytes);
-  /// Ends both directions; wakes a thread that reads or writes. From any thread, any number of times.
+  /// Ends both directions; wakes a thread that reads or writes. From any thread, any number of
+  /// times.
   void close();
   /// To poll(2) several for reading: when buffered() is false and POLLIN is not set, a read() would
   /// wait. -1 once closed by the server's end of the handler. Not for reading from.
@@ -83,9 +85,9 @@ class HttpResponse {
   void end();
   /// Turns the connection into two-way bytes: answers 101 and returns them. The handler goes on as
   /// long as it wants; when it returns, the connection is closed and what others still hold of the
-  /// duplex reads kEnd and writes nothing. stop() makes it read kEnd at once. Error(Fault::usage) when
-  /// the request does not ask for an upgrade to `protocol` (answered with 400 when it leaves the
-  /// handler), Error(Fault::try_again) when max_streams are open (503).
+  /// duplex reads kEnd and writes nothing. stop() makes it read kEnd at once. Error(Fault::usage)
+  /// when the request does not ask for an upgrade to `protocol` (answered with 400 when it leaves
+  /// the handler), Error(Fault::try_again) when max_streams are open (503).
   std::shared_ptr<HttpDuplex> upgrade(const std::string& protocol);
   /// Whether the client has closed its side: for long work between writes.
   bool client_gone() const;
@@ -160,7 +162,8 @@ struct HttpClientOptions {
   double write_timeout = 60;    // seconds in which an upgraded connection takes no byte
   int64_t max_body = 1 << 30;   // bytes
 
-  // For https://. The server's certificate has to verify and to name the URL's host, always; one of:
+  // For https://. The server's certificate has to verify and to name the URL's host, always; one
+  // of:
   std::string ca_pem;          // a PEM file (or the text itself) with the only CAs to trust
   std::string ca_fingerprint;  // SHA-256 of the only CA certificate to trust, 64 hex digits (colons
                                // allowed); the server sends that certificate in its chain
@@ -176,8 +179,8 @@ HttpResult http_request(const std::string& method, const std::string& url,
                         const std::function<bool(std::string_view)>& on_chunk = {},
                         const HttpClientOptions& options = {});
 
-/// A client of one server that keeps its connection between requests and makes a new one when the old
-/// one has gone. Not for several threads at once; each may have its own.
+/// A client of one server that keeps its connection between requests and makes a new one when the
+/// old one has gone. Not for several threads at once; each may have its own.
 class HttpClient {
  public:
   /// `base_url`: "http://host:port", perhaps with a path that is put before each request's.
@@ -188,9 +191,9 @@ class HttpClient {
   HttpClient(HttpClient&&) noexcept;
   HttpClient& operator=(HttpClient&&) noexcept;
 
-  /// As http_request; `path` begins with '/'. A kept connection that breaks before the answer's first
-  /// byte is replaced and the request sent once more, but not a POST or PATCH, which the server may
-  /// have carried out: that is Error(Fault::io).
+  /// As http_request; `path` begins with '/'. A kept connection that breaks before the answer's
+  /// first byte is replaced and the request sent once more, but not a POST or PATCH, which the
+  /// server may have carried out: that is Error(Fault::io).
   HttpResult request(const std::string& method, const std::string& path, std::string_view body = {},
                      const HttpHeaders& headers = {},
                      const std::function<bool(std::string_view)>& on_chunk = {});
@@ -202,9 +205,9 @@ class HttpClient {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Opens a connection and has it upgraded to `protocol`. `headers` as in http_request. Errors as there,
-/// and Error naming the status and the body's message when the server refuses: Fault::try_again for
-/// 408, 429 and 5xx, Fault::usage for others.
+/// Opens a connection and has it upgraded to `protocol`. `headers` as in http_request. Errors as
+/// there, and Error naming the status and the body's message when the server refuses:
+/// Fault::try_again for 408, 429 and 5xx, Fault::usage for others.
 std::unique_ptr<HttpDuplex> http_upgrade(const std::string& url, const std::string& protocol,
                                          const HttpHeaders& headers = {},
                                          const HttpClientOptions& options = {});

@@ -34,10 +34,10 @@ Url parse_url(const std::string& url) {
   } else {
     out.host = authority.substr(0, colon);
   }
-  out.port = colon == authority.npos ? (out.tls ? "443" : "80")
-                                     : std::string(authority.substr(colon + 1));
-  out.place = str(out.host.find(':') == out.host.npos ? out.host : str("[", out.host, "]"), ":",
-                  out.port);
+  out.port =
+      colon == authority.npos ? (out.tls ? "443" : "80") : std::string(authority.substr(colon + 1));
+  out.place =
+      str(out.host.find(':') == out.host.npos ? out.host : str("[", out.host, "]"), ":", out.port);
   auto port = parse_int(out.port);
   bool odd = url.find_first_of(std::string_view(" \t\r\n\0", 5)) != url.npos;
   if (out.host.empty() || !port || *port < 1 || *port > 65535 || odd)
@@ -153,7 +153,8 @@ struct HttpClient::Impl {
 };
 
 HttpClient::HttpClient(const std::string& base_url, HttpHeaders headers, HttpClientOptions options)
-    : impl_(new Impl{parse_url(base_url), std::move(headers), std::move(options), nullptr, nullptr}) {
+    : impl_(
+          new Impl{parse_url(base_url), std::move(headers), std::move(options), nullptr, nullptr}) {
   std::string& base = impl_->url.target;
   if (base.find('?') != base.npos)
     throw Error(Fault::usage, str("'", base_url, "' is no base URL: it has a query"));
@@ -172,8 +173,8 @@ HttpResult HttpClient::request(const std::string& method, const std::string& pat
   Impl& my = *impl_;
   if (!path.starts_with('/') || path.find_first_of(std::string_view(" \t\r\n\0#", 6)) != path.npos)
     throw Error(Fault::usage, str("'", path, "' is no path of a request"));
-  std::string message = message_of(my.url, method, my.url.target + path, "keep-alive", my.headers,
-                                   headers, body);
+  std::string message =
+      message_of(my.url, method, my.url.target + path, "keep-alive", my.headers, headers, body);
   // Taken out while it is used: what throws leaves no half-read connection behind.
   std::unique_ptr<Link> link = std::move(my.link);
   if (link && (monotonic_seconds() - link->used > kKeep || link->stream->gone())) link.reset();

@@ -102,8 +102,10 @@ void HttpResponse::Impl::begin(int code, const std::string& content_type, int64_
   else
     keep_alive = false;  // an HTTP/1.0 client learns of the end by the close
   out += str("Connection: ", keep_alive ? "keep-alive" : "close", "\r\n", headers, "\r\n");
-  if (!head) out += body;
+  bool apart = body.size() > (1 << 16);  // a big one is not copied
+  if (!head && !apart) out += body;
   put(out);
+  if (!head && apart && !stream_gone) put(body);
 }
 
 void HttpResponse::header(const std::string& name, const std::string& value) {
@@ -158,7 +160,8 @@ std::shared_ptr<HttpDuplex> HttpResponse::upgrade(const std::string& protocol) {
   bool asks = false;
   for (const std::string& token : split(request.header("connection"), ','))
     asks |= to_lower(trim(token)) == "upgrade";
-  if (!asks || impl_->http10 || to_lower(request.header("upgrade")) != to_lower(protocol))
+  if (!asks || impl_->http10 || impl_->head ||
+      to_lower(request.header("upgrade")) != to_lower(protocol))
     throw Error(Fault::usage, str(request.path, " is for connections upgraded to ", protocol,
                                   ": send 'Connection: Upgrade' and 'Upgrade: ", protocol, "'"));
   if (!impl_->watch->streaming(true))
@@ -279,7 +282,6 @@ void serve_stream(ByteStream& stream, const std::string& peer, const HttpServerO
     impl.keep_alive = read.keep_alive && go_on;
     impl.http10 = read.http10;
     answer_request(routes, read.request, impl);
-    if (impl.duplex) impl.duplex_impl->detach();
     if (options.access_log)
       log_info("http", peer, " ", utf8_repair(read.request.method), " ",
                utf8_repair(read.request.target), " ", impl.status, " ", impl.sent, " B ",

@@ -17,7 +17,8 @@ struct HttpRoute {
 /// The segments of "/v1/models" : {"v1", "models"}.
 std::vector<std::string> path_segments(std::string_view path);
 
-/// What a server follows of a connection. The base class follows nothing: for connections in memory.
+/// What a server follows of a connection. The base class follows nothing: for connections in
+/// memory.
 class ConnectionWatch {
  public:
   virtual ~ConnectionWatch() = default;
@@ -46,6 +47,9 @@ struct HttpResponse::Impl {
   int64_t sent = 0;
   bool streaming = false, ended = false, stream_gone = false;
 
+  ~Impl() {
+    if (duplex) duplex_impl->detach();
+  }
   void begin(int status, const std::string& content_type, int64_t length, std::string_view body);
   void put(std::string_view bytes);
 };

@@ -51,17 +51,17 @@ struct HttpServer::Impl {
   std::thread acceptor;
 
   enum class State {
-    fresh,      // has not sent a request yet
-    idle,       // between two requests
-    reading,    // a request is coming
-    handling,   // the handler is at work, or the answer is being written
-    stream,     // as above, but not among the max_connections
+    fresh,     // has not sent a request yet
+    idle,      // between two requests
+    reading,   // a request is coming
+    handling,  // the handler is at work, or the answer is being written
+    stream,    // as above, but not among the max_connections
     upgraded,
   };
   struct Connection {
     State state = State::fresh;
-    double since = 0;           // of the state
-    int64_t received = 0;       // the stream's count at that time
+    double since = 0;      // of the state
+    int64_t received = 0;  // the stream's count at that time
     ByteStream* stream = nullptr;
     bool evicted = false;
   };
@@ -76,6 +76,13 @@ struct HttpServer::Impl {
   std::map<int, Connection> serving;
   std::map<std::string, int> per_peer;  // waiting and served
 
+  // The mutex is held, or the stream would not be there any more.
+  static void end_reading(int fd, const Connection& connection) {
+    if (connection.stream)
+      connection.stream->end_reading();
+    else
+      ::shutdown(fd, SHUT_RD);
+  }
   size_t limit() const { return static_cast<size_t>(options.max_connections); }
   void accept_loop();
   void take(int fd, std::string peer);
@@ -103,7 +110,7 @@ class HttpServer::Impl::Watch : public ConnectionWatch {
     if (begins && !first && !server_.waiting.empty() && server_.free_workers == 0) return false;
     if (!begins) first_ = false;
     enter(!begins ? State::reading : first ? State::fresh : State::idle);
-    if (begins && server_.stopping) ::shutdown(fd_, SHUT_RD);
+    if (begins && server_.stopping) end_reading(fd_, server_.serving[fd_]);
     return !server_.stopping;
   }
   void handling() override {
@@ -115,7 +122,7 @@ class HttpServer::Impl::Watch : public ConnectionWatch {
     if (server_.streams >= static_cast<size_t>(server_.options.max_streams)) return false;
     ++server_.streams;
     enter(upgraded ? State::upgraded : State::stream);
-    if (upgraded && server_.stopping) ::shutdown(fd_, SHUT_RD);
+    if (upgraded && server_.stopping) end_reading(fd_, server_.serving[fd_]);
     // Its thread no longer counts: somebody who waits may have one.
     if (server_.waiting.size() > server_.free_workers) server_.start_worker();
     return true;
@@ -192,7 +199,8 @@ void HttpServer::Impl::take(int fd, std::string peer) {
   std::unique_lock lock(mutex);
   int& of_peer = per_peer[address_of(peer)];
   bool too_many = options.max_per_peer > 0 && of_peer >= options.max_per_peer;
-  if (too_many || waiting.size() >= 2 * limit()) {
+  // Counted with those served: in a burst, threads that have just begun have taken nobody yet.
+  if (too_many || waiting.size() + serving.size() - streams >= 3 * limit()) {
     if (of_peer == 0) per_peer.erase(address_of(peer));
     lock.unlock();
     refuse(fd, too_many ? "too many connections from this address: close some"
@@ -212,7 +220,7 @@ void HttpServer::Impl::forget_peer(const std::string& peer) {
 
 // False when there are as many as may be, or the system gives no more. The mutex is held.
 bool HttpServer::Impl::start_worker() {
-  if (running >= limit() + streams) return false;
+  if (stopping || running >= limit() + streams) return false;
   pthread_attr_t attributes;
   ::pthread_attr_init(&attributes);
   if (options.stack_size > 0)
@@ -255,7 +263,7 @@ void HttpServer::Impl::make_room() {
 // before its first; then a request that comes too slowly; then an answer that nobody takes. Each
 // has some time to do better. False: all are at work. The mutex is held.
 bool HttpServer::Impl::evict() {
-  constexpr double kFirst = 0.25, kReading = 1, kStalled = 2;  // seconds
+  const double kFirst = tls ? 1 : 0.25, kReading = 1, kStalled = 2;  // seconds
   double now = monotonic_seconds();
   std::pair<const int, Connection>* worst = nullptr;
   int worst_class = 0;
@@ -283,7 +291,10 @@ bool HttpServer::Impl::evict() {
   if (!worst) return false;
   worst->second.evicted = true;
   ++leaving;
-  ::shutdown(worst->first, worst_class == 1 ? SHUT_RDWR : SHUT_RD);
+  if (worst_class == 1)
+    ::shutdown(worst->first, SHUT_RDWR);
+  else
+    end_reading(worst->first, worst->second);
   return true;
 }
 
@@ -366,7 +377,7 @@ void HttpServer::Impl::stop() {
     if (::write(wake, &one, sizeof one) < 0) log_error("http", "cannot wake the acceptor");
     for (auto& [fd, c] : serving)
       if (c.state == State::fresh || c.state == State::idle || c.state == State::upgraded)
-        ::shutdown(fd, SHUT_RD);
+        end_reading(fd, c);
   }
   acceptor.join();
   ::close(listener);

@@ -43,8 +43,9 @@ bool wait_to_write(ByteStream& stream, double start, size_t moved, double timeou
   double now = monotonic_seconds();
   double deadline = now + timeout;
   if (stream.min_rate > 0)
-    deadline = std::min(deadline, start + timeout +
-                                      static_cast<double>(moved) / static_cast<double>(stream.min_rate));
+    deadline =
+        std::min(deadline, start + timeout +
+                               static_cast<double>(moved) / static_cast<double>(stream.min_rate));
   stream.stalled_since = now;
   bool ready = wait_for_socket(stream.descriptor(), events, deadline);
   stream.stalled_since = -1;

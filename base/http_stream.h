@@ -12,7 +12,8 @@
 
 namespace wellspring {
 
-/// A connection's bytes. `deadline` is in monotonic_seconds(). One thread may read while one writes.
+/// A connection's bytes. `deadline` is in monotonic_seconds(). One thread may read while one
+/// writes.
 class ByteStream {
  public:
   static constexpr long kEnd = 0, kTimeout = -1, kBroken = -2;
@@ -33,15 +34,15 @@ class ByteStream {
   /// Whether bytes are here that the descriptor does not show.
   virtual bool buffered() const { return false; }
 
-  int64_t min_rate = 0;                       // bytes/s; 0: none
-  std::atomic<int64_t> received{0};           // bytes
-  std::atomic<double> stalled_since{-1};      // a write waits for the other side; < 0: none does
+  int64_t min_rate = 0;                   // bytes/s; 0: none
+  std::atomic<int64_t> received{0};       // bytes
+  std::atomic<double> stalled_since{-1};  // a write waits for the other side; < 0: none does
 };
 
 /// Waits until `events` of a socket or the deadline; false at the deadline.
 bool wait_for_socket(int fd, short events, double deadline);
-/// The waiting of a write() that has brought `moved` bytes away since `start`: until the socket takes
-/// more, or false. Keeps stalled_since.
+/// The waiting of a write() that has brought `moved` bytes away since `start`: until the socket
+/// takes more, or false. Keeps stalled_since.
 bool wait_to_write(ByteStream& stream, double start, size_t moved, double timeout, short events);
 
 class SocketStream : public ByteStream {
@@ -77,8 +78,8 @@ Socket connect_socket(const std::string& host, const std::string& port, double t
 int listen_socket(const std::string& address, int port);
 /// "127.0.0.1:51234" of the socket's other side.
 std::string peer_name(int fd);
-/// Ends our direction, then reads and drops what a refused client still sends: closing at once would
-/// reset the connection before the client has read the answer.
+/// Ends our direction, then reads and drops what a refused client still sends: closing at once
+/// would reset the connection before the client has read the answer.
 void linger(ByteStream& stream);
 
 struct HttpDuplex::Impl {

@@ -36,15 +36,15 @@ class HttpTls : public testing::Test {
   }
   struct Running {
     explicit Running(const HttpServerOptions& options) : server(options) {
-      server.route("GET", "/hello", [](const HttpRequest&, HttpResponse& r) {
-        r.send(200, "text/plain", "hello");
-      });
+      server.route("GET", "/hello",
+                   [](const HttpRequest&, HttpResponse& r) { r.send(200, "text/plain", "hello"); });
       server.route("POST", "/echo", [](const HttpRequest& q, HttpResponse& r) {
         r.send(200, "text/plain", q.body);
       });
       server.start();
     }
-    std::string url(const std::string& host = "127.0.0.1", const std::string& scheme = "https") const {
+    std::string url(const std::string& host = "127.0.0.1",
+                    const std::string& scheme = "https") const {
       return str(scheme, "://", host, ":", server.port(), "/hello");
     }
     std::string unreachable(const std::string& host = "127.0.0.1") const {
@@ -52,7 +52,8 @@ class HttpTls : public testing::Test {
     }
     HttpServer server;
   };
-  static HttpClientOptions trusting(const std::string& ca_pem, const std::string& fingerprint = "") {
+  static HttpClientOptions trusting(const std::string& ca_pem,
+                                    const std::string& fingerprint = "") {
     HttpClientOptions o;
     o.ca_pem = ca_pem;
     o.ca_fingerprint = fingerprint;
@@ -94,7 +95,8 @@ TEST_F(HttpTls, WhoIsNotToBeTrusted) {
   Running run(with(issue_certificate(ca(), {"127.0.0.1", "*.in.example"}, 10)));
   HttpClientOptions right = trusting(ca().cert_pem);
   std::string wrong = refusal(run.url(), trusting(make_ca("test CA").cert_pem));
-  EXPECT_EQ(wrong.rfind(run.unreachable() + "the server's certificate is not to be trusted: ", 0), 0u)
+  EXPECT_EQ(wrong.rfind(run.unreachable() + "the server's certificate is not to be trusted: ", 0),
+            0u)
       << wrong;
   EXPECT_EQ(refusal(run.url("localhost"), right),
             run.unreachable("localhost") + "the server's certificate is not for 'localhost'");
@@ -211,7 +213,8 @@ TEST_F(HttpTls, KeptClient) {
     r.send(200, "text/plain", q.peer);
   });
   server.start();
-  HttpClient client(str("http://127.0.0.1:", server.port(), "/base/"), {{"Authorization", "secret"}});
+  HttpClient client(str("http://127.0.0.1:", server.port(), "/base/"),
+                    {{"Authorization", "secret"}});
   std::string first = client.request("GET", "/peer", {}, {{"X-One", "1"}}).body;
   EXPECT_EQ(client.request("GET", "/peer", {}, {{"X-One", "1"}}).body, first);
   // Stopped half-way: the connection is not used again.

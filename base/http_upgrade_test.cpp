@@ -121,8 +121,9 @@ TEST_P(HttpUpgrade, Refused) {
   EXPECT_EQ(error_of([&] { open(server, "/none"); }),
             place + " refuses /none as test-bytes with 404: no such path: /none");
   EXPECT_EQ(error_of([&] { http_upgrade(url(server, "/link"), "other", {}, client_options()); }),
-            place + " refuses /link as other with 400: /link is for connections upgraded to "
-                    "test-bytes: send 'Connection: Upgrade' and 'Upgrade: test-bytes'");
+            place +
+                " refuses /link as other with 400: /link is for connections upgraded to "
+                "test-bytes: send 'Connection: Upgrade' and 'Upgrade: test-bytes'");
   HttpClient client(url(server, ""), {}, client_options());
   EXPECT_EQ(client.request("GET", "/link").status, 400);
   auto first = open(server, "/link");
@@ -249,8 +250,12 @@ TEST_P(HttpUpgrade, StopEndsIt) {
   while (!there) sleep_seconds(0.001);
   std::thread stopper([&] { server.stop(); });
   Stopwatch watch;
+  auto last = link.receive(5);
+  ASSERT_TRUE(last);
+  EXPECT_EQ(last->payload, "bye");
   EXPECT_FALSE(link.receive(5));
   EXPECT_TRUE(link.closed());
+  EXPECT_EQ(link.reason(), "the other side ended it");
   stopper.join();
   EXPECT_LT(watch.seconds(), 2.5);
 }
@@ -266,7 +271,8 @@ TEST(HttpUpgradeBytes, BytesRightBehindTheRequestAreNotLost) {
     duplex->write(read_exactly(*duplex, 5) + "!");
   });
   std::string answer = server.answer(
-      "GET /link HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: X\r\n\r\nhello");
+      "GET /link HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: "
+      "X\r\n\r\nhello");
   EXPECT_EQ(answer.rfind("HTTP/1.1 101 ", 0), 0u);
   EXPECT_TRUE(ends_with(answer, "\r\n\r\nhello!")) << answer;
 }
@@ -277,7 +283,8 @@ TEST(Frames, AnyPiecesGiveTheSameFrames) {
   uint32_t x = 1;
   for (int i = 0; i < 200; ++i) {
     x = x * 1664525 + 1013904223;
-    frames.push_back({static_cast<uint8_t>(x >> 8), x * 7, std::string(x % (i % 20 ? 50 : 70000), 'f')});
+    frames.push_back(
+        {static_cast<uint8_t>(x >> 8), x * 7, std::string(x % (i % 20 ? 50 : 70000), 'f')});
     append_frame(bytes, frames.back().type, frames.back().channel, frames.back().payload);
   }
   for (size_t piece : {1ul, 2ul, 9ul, 10ul, 1000ul, 65536ul, bytes.size()}) {

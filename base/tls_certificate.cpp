@@ -34,9 +34,9 @@ std::string to_pem(X509* certificate) {
 
 std::string to_pem(EVP_PKEY* key) {
   SslPointer<BIO> out(BIO_new(BIO_s_mem()));
-  ssl_check(out && PEM_write_bio_PrivateKey(out.get(), key, nullptr, nullptr, 0, nullptr,
-                                            nullptr) == 1,
-            "a key's text");
+  ssl_check(
+      out && PEM_write_bio_PrivateKey(out.get(), key, nullptr, nullptr, 0, nullptr, nullptr) == 1,
+      "a key's text");
   return content(out.get());
 }
 
@@ -114,15 +114,13 @@ void add_alternative(GENERAL_NAMES* to, const std::string& name) {
 std::vector<SslPointer<X509>> read_certificates(const std::string& pem) {
   auto bio = memory(pem);
   std::vector<SslPointer<X509>> out;
-  while (X509* one = PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr))
-    out.emplace_back(one);
+  while (X509* one = PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)) out.emplace_back(one);
   unsigned long end = ERR_peek_last_error();
   if (ERR_GET_REASON(end) != PEM_R_NO_START_LINE || out.empty())
-    throw Error(Fault::data,
-                str("not a PEM text of certificates: ",
-                    out.empty() && ERR_GET_REASON(end) == PEM_R_NO_START_LINE
-                        ? "no line '-----BEGIN CERTIFICATE-----'"
-                        : ssl_reason()));
+    throw Error(Fault::data, str("not a PEM text of certificates: ",
+                                 out.empty() && ERR_GET_REASON(end) == PEM_R_NO_START_LINE
+                                     ? "no line '-----BEGIN CERTIFICATE-----'"
+                                     : ssl_reason()));
   ERR_clear_error();
   return out;
 }
@@ -133,8 +131,8 @@ SslPointer<EVP_PKEY> read_key(const std::string& pem) {
   auto none = [](char*, int, int, void*) { return -1; };
   SslPointer<EVP_PKEY> key(PEM_read_bio_PrivateKey(bio.get(), nullptr, none, nullptr));
   if (!key)
-    throw Error(Fault::data, str("not a PEM text of a private key without a password: ",
-                                 ssl_reason()));
+    throw Error(Fault::data,
+                str("not a PEM text of a private key without a password: ", ssl_reason()));
   return key;
 }
 

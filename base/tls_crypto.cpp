@@ -50,9 +50,9 @@ SslPointer<EVP_CIPHER_CTX> begin_seal(std::string_view key, std::string_view non
                                         raw(nonce), encrypt) == 1,
             "AES-256-GCM");
   if (!context.empty())
-    ssl_check(EVP_CipherUpdate(cipher.get(), nullptr, &n, raw(context),
-                               sealed_size(context.size())) == 1,
-              "AES-256-GCM");
+    ssl_check(
+        EVP_CipherUpdate(cipher.get(), nullptr, &n, raw(context), sealed_size(context.size())) == 1,
+        "AES-256-GCM");
   return cipher;
 }
 

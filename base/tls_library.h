@@ -39,8 +39,9 @@ class TlsLibrary {
   virtual std::optional<std::string> unseal(std::string_view key, std::string_view sealed,
                                             std::string_view context) const = 0;
   virtual Certificate make_ca(const std::string& common_name, int days) const = 0;
-  virtual Certificate issue_certificate(const Certificate& ca, const std::vector<std::string>& names,
-                                        int days, std::optional<int64_t> starts) const = 0;
+  virtual Certificate issue_certificate(const Certificate& ca,
+                                        const std::vector<std::string>& names, int days,
+                                        std::optional<int64_t> starts) const = 0;
   virtual std::string fingerprint(const std::string& cert_pem) const = 0;
   virtual int64_t certificate_end(const std::string& cert_pem) const = 0;
 

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 
@@ -57,8 +58,8 @@ bool set_socket(SSL* ssl, int fd) {
   return true;
 }
 
-// An SSL object is for one thread at a time, and a connection has a reader and a writer. The mutex is
-// held during one call, which never waits, and not while the socket is waited for.
+// An SSL object is for one thread at a time, and a connection has a reader and a writer. The mutex
+// is held during one call, which never waits, and not while the socket is waited for.
 class TlsStream : public ByteStream {
  public:
   TlsStream(SslPointer<SSL> ssl, int fd) : ssl_(std::move(ssl)), fd_(fd) {}
@@ -71,7 +72,9 @@ class TlsStream : public ByteStream {
         received += static_cast<int64_t>(n);
         return static_cast<long>(n);
       }
-      if (outcome == Outcome::end) return kEnd;
+      if (outcome == Outcome::end)
+        // An end that the other side did not announce may be somebody else's cut.
+        return reading_ended_ || !BIO_eof(SSL_get_rbio(ssl_.get())) ? kEnd : kBroken;
       if (outcome == Outcome::broken) return kBroken;
       if (!wait(outcome, deadline)) return kTimeout;
     }
@@ -92,12 +95,13 @@ class TlsStream : public ByteStream {
       if (outcome == Outcome::done) continue;
       if (outcome == Outcome::end || outcome == Outcome::broken) return false;
       if (start < 0) start = monotonic_seconds();
-      // What a write wants to read may be taken by the reader, so that wait is short.
-      if (outcome == Outcome::wants_read)
-        wait(outcome, std::min(start + timeout, monotonic_seconds() + 0.05));
-      if (outcome == Outcome::wants_read ? monotonic_seconds() > start + timeout
-                                         : !wait_to_write(*this, start, moved, timeout, POLLOUT))
-        return false;
+      if (outcome == Outcome::wants_write) {
+        if (!wait_to_write(*this, start, moved, timeout, POLLOUT)) return false;
+      } else {
+        // What a write wants to read may be taken by the reader, so that wait is short.
+        if (monotonic_seconds() > start + timeout) return false;
+        wait(outcome, monotonic_seconds() + 0.05);
+      }
     }
     return true;
   }
@@ -111,7 +115,10 @@ class TlsStream : public ByteStream {
     say_goodbye();
     ::shutdown(fd_, SHUT_WR);
   }
-  void end_reading() override { ::shutdown(fd_, SHUT_RD); }
+  void end_reading() override {
+    reading_ended_ = true;
+    ::shutdown(fd_, SHUT_RD);
+  }
   int descriptor() const override { return fd_; }
   bool buffered() const override {
     std::lock_guard lock(mutex_);
@@ -160,6 +167,7 @@ class TlsStream : public ByteStream {
   mutable std::mutex mutex_;
   SslPointer<SSL> ssl_;
   int fd_;
+  std::atomic<bool> reading_ended_{false};
   bool failed_ = false, half_written_ = false, said_goodbye_ = false;
 };
 
@@ -196,6 +204,8 @@ class OpensslContext : public TlsContext {
     SSL_CTX_set_min_proto_version(context_.get(), TLS1_2_VERSION);
     SSL_CTX_set_options(context_.get(), SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                             SSL_OP_CIPHER_SERVER_PREFERENCE);
+    // It shall not break the other direction; read() tells such an end from an announced one.
+    SSL_CTX_set_options(context_.get(), SSL_OP_IGNORE_UNEXPECTED_EOF);
     SSL_CTX_set_mode(context_.get(), SSL_MODE_ENABLE_PARTIAL_WRITE |
                                          SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                          SSL_MODE_RELEASE_BUFFERS);
@@ -272,11 +282,10 @@ class OpensslContext : public TlsContext {
       ERR_clear_error();
       if (verified == X509_V_ERR_HOSTNAME_MISMATCH || verified == X509_V_ERR_IP_ADDRESS_MISMATCH)
         return str("the server's certificate is not for '", host, "'");
-      if (verified == X509_V_ERR_CERT_HAS_EXPIRED)
-        return "the server's certificate has expired";
+      if (verified == X509_V_ERR_CERT_HAS_EXPIRED) return "the server's certificate has expired";
       if (verified == X509_V_ERR_APPLICATION_VERIFICATION)
-        return str("the server's certificate chain holds no CA with the fingerprint ",
-                   fingerprint_, ": it is another server, or its CA was made anew");
+        return str("the server's certificate chain holds no CA with the fingerprint ", fingerprint_,
+                   ": it is another server, or its CA was made anew");
       return str("the server's certificate is not to be trusted: ",
                  X509_verify_cert_error_string(verified));
     }
