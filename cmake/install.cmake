@@ -13,7 +13,7 @@ foreach(name base engine)
   set_target_properties(wellspring_${name} PROPERTIES EXPORT_NAME ${name})
 endforeach()
 
-install(TARGETS wellspring wellspring_base wellspring_tls wellspring_engine EXPORT wellspring
+install(TARGETS wellspring wellspring-launch wellspring_base wellspring_tls wellspring_engine EXPORT wellspring
   RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} LIBRARY DESTINATION lib)
 install(EXPORT wellspring NAMESPACE wellspring:: DESTINATION lib/cmake/wellspring
   FILE wellspring-targets.cmake)

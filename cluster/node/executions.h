@@ -59,7 +59,7 @@ struct LaunchSpec {
 };
 
 /// Why an attempt ended.
-enum class Outcome {
+enum class Ending {
   exited,         // all tasks ended by themselves, or one failed and the others were ended for it
   stopped,        // after stop(); the status is still the tasks' own (75: a checkpoint was written)
   time_limit,     // LaunchSpec::time_limit
@@ -68,7 +68,7 @@ enum class Outcome {
   not_started,    // folder, file, user, mount, program: `reason` says what; status 126 or 127
   lost            // the launcher was killed: status 137; the container has been cleared
 };
-std::string_view outcome_name(Outcome outcome);  // "exited", ..., "lost"
+std::string_view ending_name(Ending ending);  // "exited", ..., "lost"
 
 /// CPU seconds of all processes; the largest resident set of one of them.
 struct ProcessUsage {
@@ -85,15 +85,15 @@ struct Event {
   };
   Kind kind = ended;
   std::string token;
-  int rank = -1;    // task_ended: which; ended: the task that decided the status, or -1
-  int status = 0;   // exit status; 128 + signal when a signal ended it
-  int signal = 0;   // 0: it exited by itself
-  Outcome outcome = Outcome::exited;  // of `ended`
-  std::string reason;     // of `ended`, for people; "" after a plain success
-  double started = 0;     // seconds since 1970, of running and ended; 0: no task has run
-  double ended_at = 0;    // seconds since 1970
-  double seconds = 0;     // from the start of the tasks to the end, by the monotonic clock
-  ProcessUsage usage;     // of `ended`
+  int rank = -1;   // task_ended: which; ended: the task that decided the status, or -1
+  int status = 0;  // exit status; 128 + signal when a signal ended it
+  int signal = 0;  // 0: it exited by itself
+  Ending outcome = Ending::exited;  // of `ended`
+  std::string reason;               // of `ended`, for people; "" after a plain success
+  double started = 0;               // seconds since 1970, of running and ended; 0: no task has run
+  double ended_at = 0;              // seconds since 1970
+  double seconds = 0;  // from the start of the tasks to the end, by the monotonic clock
+  ProcessUsage usage;  // of `ended`
 };
 
 enum class Phase { starting, prepared, running, stopping, ended };
@@ -131,9 +131,9 @@ constexpr int setup_rank = -1;
 class Executions {
  public:
   struct Options {
-    std::string spool;     // made with mode 0700; on a local disk; one Executions at a time
-    std::string launcher;  // empty: "wellspring-launch" beside the running program
-    Means means = Means::best;        // or one of them, forced (Error when it does not work here)
+    std::string spool;          // made with mode 0700; on a local disk; one Executions at a time
+    std::string launcher;       // empty: "wellspring-launch" beside the running program
+    Means means = Means::best;  // or one of them, forced (Error when it does not work here)
     std::string secrets = "/dev/shm";  // a folder in memory (checked when a secret is given)
   };
 
@@ -171,8 +171,8 @@ class Executions {
   /// Was the token ever started here?
   bool used(const std::string& token) const;
 
-  /// At most `max` bytes of the log of a rank from `offset` on. An absent log is an empty one. Error
-  /// (usage) for an unknown token, (io).
+  /// At most `max` bytes of the log of a rank from `offset` on. An absent log is an empty one.
+  /// Error (usage) for an unknown token, (io).
   LogPart read_log(const std::string& token, int rank, int64_t offset, int64_t max) const;
   /// The same for a forgotten attempt. Read with the rights of `user` (empty: ours): a link laid in
   /// the folder gives nothing that the user could not read. Thread-safe.
