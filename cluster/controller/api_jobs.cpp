@@ -291,7 +291,7 @@ void show_job(Call& call) {
     });
     try {
       out["progress"] = call.controller.nodes().ask(
-          node, {{"progress", {{"folder", folder}, {"user", user}}}}, 2);
+          node, {{"progress", {{"folder", folder}, {"user", user}, {"attempt", out.value("attempts", 1)}}}}, 2);
     } catch (const Error&) {
       // Its node is away: the state alone is shown.
     }

@@ -37,7 +37,8 @@ enum SpecKey : uint8_t {
   key_reset_oom_score,
   key_launcher,
   key_user,
-  key_ranks
+  key_ranks,
+  key_lease
 };
 
 template <class Numbers>
@@ -194,6 +195,9 @@ bool take_field(const Field& f, Spec* s) {
       return read_seconds(f.value, &s->grace);
     case key_time_limit:
       return read_seconds(f.value, &s->time_limit);
+    case key_lease:
+      s->lease = f.value;
+      return valid_path(f.value);
     case key_log_limit:
       return read_number(f.value, 4096, int64_t{1} << 50, &s->log_limit);
     case key_barrier:
@@ -265,6 +269,7 @@ std::string format_spec(const Spec& s) {
     put_field(out, key_bind, join_parts({b.source, b.target, b.read_only ? "ro" : "rw"}));
   put_field(out, key_grace, write_seconds(s.grace));
   put_field(out, key_time_limit, write_seconds(s.time_limit));
+  if (!s.lease.empty()) put_field(out, key_lease, s.lease);
   put_field(out, key_log_limit, std::to_string(s.log_limit));
   if (s.barrier) put_field(out, key_barrier, "1");
   if (s.reset_oom_score) put_field(out, key_reset_oom_score, "1");

@@ -38,7 +38,7 @@ Json event_json(const Event& e, const std::string& run_folder) {
   Json out = {{"token", e.token}, {"kind", kKinds[e.kind]}};
   if (e.kind != Event::ended) return out;
   out["status"] = e.status;
-  out["outcome"] = std::string(outcome_name(e.outcome));
+  out["outcome"] = std::string(ending_name(e.outcome));
   if (!e.reason.empty()) out["reason"] = e.reason;
   out["cpu_seconds"] = e.usage.cpu_seconds;
   out["peak_memory"] = e.usage.max_rss_bytes;
@@ -186,7 +186,7 @@ void NodeDaemon::take(const Json& message) {
 }
 
 void NodeDaemon::write_lease() {
-  write_file_atomic(join_path(options_.folder, "lease"), str(lease_until_, "\n"));
+  write_file_atomic(join_path(options_.folder, "lease"), str(lease_until_, " ", 0.8 * (lost_after_ - fence_after_), "\n"));
 }
 
 void NodeDaemon::beat() {

@@ -215,6 +215,7 @@ launch::Spec Executions::Impl::resolve(const LaunchSpec& spec, const Account& ac
   }
   out.grace = spec.grace;
   out.time_limit = spec.time_limit;
+  out.lease = spec.lease;
   out.log_limit = spec.log_limit;
   out.barrier = spec.barrier;
   static const bool protected_from_oom =

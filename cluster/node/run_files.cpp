@@ -114,17 +114,22 @@ Json run_progress(const Json& what, const std::string& runs) {
   const uid_t owner = user_id(what.value("user", ""));
   Json out = Json::object();
   const auto lines = lines_of(read_owned(folder, "metrics.jsonl", owner, 16 << 10));
-  if (!lines.empty()) out = lines.back();
+  for (const Json& line : lines)  // steps and evaluations have lines of their own
+    for (const auto& [name, value] : line.items()) out[name] = value;
   // How far it wants to go, and how fast it got here.
   const auto plan = Json::parse(read_owned(folder, "plan.json", owner, 64 << 10), nullptr, false);
-  if (plan.is_object() && plan.contains("steps")) out["steps"] = plan["steps"];
-  if (lines.size() > 1 && out.contains("steps") && out.contains("step")) {
-    const Json& first = lines.front();
-    const double steps = out.value("step", 0.0) - first.value("step", 0.0);
-    const double seconds = out.value("seconds", 0.0) - first.value("seconds", 0.0);
-    if (steps > 0 && seconds > 0)
-      out["eta_seconds"] = (out["steps"].get<double>() - out["step"].get<double>()) * seconds / steps;
-  }
+  if (plan.is_array() && !plan.empty() && plan.back().is_object() && plan.back().contains("steps"))
+    out["steps"] = plan.back()["steps"];
+  const auto status = Json::parse(
+      read_owned(join_path(folder, str("attempts/", what.value("attempt", 1))), "status.json", owner, 64 << 10),
+      nullptr, false);
+  if (status.is_object() && status.value("steps", 0) > 0) out["steps"] = status["steps"];
+  double seconds = 0;
+  int steps = 0;
+  for (const Json& line : lines)
+    if (line.contains("seconds")) seconds += line.value("seconds", 0.0), ++steps;
+  if (steps && out.contains("steps") && out.contains("step"))
+    out["eta_seconds"] = (out["steps"].get<double>() - out["step"].get<double>()) * seconds / steps;
   if (const int64_t step = newest_checkpoint(folder)) out["checkpoint"] = step;
   return out;
 }

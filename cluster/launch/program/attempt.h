@@ -70,6 +70,7 @@ class Attempt {
   void begin_stop(Cause cause, double grace, const std::string& reason);
   void signal_groups(int signal);
   void enforce();
+  void check_lease(double now);
   bool all_ended() const;
   bool others_left();
   void clear_container();
@@ -87,7 +88,7 @@ class Attempt {
   int64_t command_offset_ = 0;
   uint32_t records_ = 0;
   Cause cause_ = Cause::none;
-  double stop_deadline_ = 0, next_kill_ = 0, began_ = 0;
+  double stop_deadline_ = 0, next_kill_ = 0, began_ = 0, lease_end_ = 0;
   std::string stop_reason_;
   int deciding_ = -1;  // index of the task that failed first
   End end_;

@@ -34,6 +34,8 @@ double Attempt::patience(double seconds) const {
     seconds = std::min(seconds, std::max(stop_deadline_, next_kill_) - now);
   if (launched_ && spec_.time_limit > 0 && cause_ == Cause::none)
     seconds = std::min(seconds, began_ + spec_.time_limit - now);
+  if (!spec_.lease.empty() && cause_ == Cause::none)
+    seconds = std::min(seconds, lease_end_ - now);
   return std::max(seconds, 0.0);
 }
 
@@ -159,8 +161,24 @@ void Attempt::signal_groups(int signal) {
     if (!t.ended) kill(-t.pid, signal);
 }
 
+// The daemon writes how long the controller counts on us. Whether it lives or not: when that is over,
+// the attempt ends before the controller starts it elsewhere.
+void Attempt::check_lease(double now) {
+  if (spec_.lease.empty() || cause_ != Cause::none || now < lease_end_) return;
+  double end = 0, grace = spec_.grace;
+  if (FILE* file = fopen(spec_.lease.c_str(), "re")) {
+    if (fscanf(file, "%lf %lf", &end, &grace) < 1) end = 0;
+    fclose(file);
+  }
+  lease_end_ = end;
+  if (now >= end)
+    begin_stop(Cause::asked, std::min(grace, spec_.grace),
+               "no contact with the controller for longer than the lease");
+}
+
 void Attempt::enforce() {
   double now = monotonic_now();
+  check_lease(now);
   if (launched_ && cause_ == Cause::none && spec_.time_limit > 0 &&
       now >= began_ + spec_.time_limit) {
     char text[80];
