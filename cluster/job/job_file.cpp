@@ -78,24 +78,24 @@ void settle_resources(JobDraft& d) {
     r.nodes = ask.nodes.value_or(base.nodes.value_or(1));
     r.tasks_per_node = ask.tasks_per_node.value_or(base.tasks_per_node.value_or(1));
     r.memory_mb = ask.memory_mb.value_or(base.memory_mb.value_or(0));
-    std::vector<std::string> chips = {to_lower(choice.chip)};
-    const ChipTable& known = d.chips ? *d.chips : ChipTable::built_in();
-    if (!choice.chip.empty() && (d.chips || known.find(choice.chip))) try {
-        chips = known.meant(choice.chip);
+    r.chip = to_lower(choice.chip);
+    if (const ChipKind* kind = (d.chips ? *d.chips : ChipTable::built_in()).find(choice.chip)) {
+      r.chip = kind->name;
+    } else if (d.chips && !choice.chip.empty()) {
+      try {
+        d.chips->get(choice.chip);
       } catch (const Error& e) {
         refuse(choice.place, str("names an ", e.what()));
       }
-    for (const std::string& chip : chips) {
-      r.chip = chip;
-      const std::string field = str("accepted[", job.spec.accepted.size(), "]");
-      job.places[field] = ask.place;
-      for (const ResourceAsk* from : std::initializer_list<const ResourceAsk*>{&base, &ask})
-        for (const auto& [key, place] : from->places)
-          job.places[str(field, ".", key == "memory" ? "memory_mb" : key)] = place;
-      job.places[str(field, ".chip")] = choice.place;
-      if (choice.count) job.places[str(field, ".count")] = choice.place;
-      job.spec.accepted.push_back(r);
     }
+    const std::string field = str("accepted[", job.spec.accepted.size(), "]");
+    job.places[field] = ask.place;
+    for (const ResourceAsk* from : std::initializer_list<const ResourceAsk*>{&base, &ask})
+      for (const auto& [key, place] : from->places)
+        job.places[str(field, ".", key == "memory" ? "memory_mb" : key)] = place;
+    job.places[str(field, ".chip")] = choice.place;
+    if (choice.count) job.places[str(field, ".count")] = choice.place;
+    job.spec.accepted.push_back(r);
   };
   const auto add_all = [&](const ResourceAsk& ask) {
     for (const auto& choice : ask.chips) add(ask, choice);

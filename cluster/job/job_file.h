@@ -45,10 +45,11 @@ struct JobFile {
 
 /// Reads a job file after applying `overrides` ("resources.count=4", as of --set). Paths in it are
 /// relative to its folder. A name that is left out is made from the file's. Chip names become
-/// canonical; an unknown one is refused when `chips` is given (the cluster's table), else it is
-/// left to the controller, which may know more chips than this program. Error(Fault::config) with
-/// file, line and key (of the run file for what is wrong with that), Fault::io for files that
-/// cannot be read, Fault::usage for a bad override.
+/// canonical ("cpu" stays: the controller knows which kinds there are); an unknown one is refused
+/// when `chips` is given (the cluster's table), else it is left to the controller, which may know
+/// more chips than this program. Error(Fault::config) with file, line and key (of the run file for
+/// what is wrong with that), Fault::io for files that cannot be read, Fault::usage for a bad
+/// override.
 JobFile read_job_file(const std::string& path, const std::vector<std::string>& overrides = {},
                       const ChipTable* chips = nullptr);
 /// The same of a text; `where` names it in errors, `folder` (absolute) is what paths are relative
