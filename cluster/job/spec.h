@@ -110,8 +110,9 @@ struct JobSpec {
 /// The JSON form: every field under its name, those with default values left out. An array stands
 /// as text ("0-99,200"), env as a map.
 Json to_json(const JobSpec& spec);
-/// Reads the JSON form. Error(Fault::data) naming `where`, the field, and the nearest known name
-/// when it is unknown; values out of range are refused (check_spec).
+/// Reads the JSON form; without "accepted" the job asks for one device of any chip.
+/// Error(Fault::data) naming `where`, the field, and the nearest known name when it is unknown;
+/// values out of range are refused (check_spec).
 JobSpec spec_from_json(const Json& json, const std::string& where);
 
 /// The rules that every job keeps, wherever it comes from: names, ranges, texts without control

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <set>
+#include <type_traits>
 
 #include "base/text.h"
 #include "cluster/job/spec_fields.h"
@@ -106,14 +107,11 @@ class SpecChecker {
                    near ? str(". Did you mean '", *near, "'?") : std::string()));
   }
   void check(bool, const FieldPath&, const Rule&) const {}
-  void check(int value, const FieldPath& path, const Rule& rule) const {
-    check(static_cast<double>(value), path, rule);
-  }
-  void check(int64_t value, const FieldPath& path, const Rule& rule) const {
-    check(static_cast<double>(value), path, rule);
-  }
-  void check(double value, const FieldPath& path, const Rule& rule) const {
-    if (!(value >= rule.low && value <= rule.high))
+  template <class T>
+  requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) void check(T value,
+                                                                           const FieldPath& path,
+                                                                           const Rule& rule) const {
+    if (!(static_cast<double>(value) >= rule.low && static_cast<double>(value) <= rule.high))
       fail(path, str("is ", value, ": want ", static_cast<int64_t>(rule.low), " to ",
                      static_cast<int64_t>(rule.high)));
   }

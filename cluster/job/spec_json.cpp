@@ -170,6 +170,7 @@ Json to_json(const JobSpec& spec) { return write(spec); }
 JobSpec spec_from_json(const Json& json, const std::string& where) {
   JobSpec spec;
   SpecReader(where).read(json, spec, FieldPath{});
+  if (!json.contains("accepted")) spec.accepted.emplace_back();
   check_spec(spec, Fault::data,
              [&](const std::string& field) { return str(where, ": '", field, "'"); });
   return spec;

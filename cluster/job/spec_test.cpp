@@ -34,6 +34,13 @@ TEST(Spec, LeavesOutWhatIsDefault) {
       R"("command":"python train.py --lr 3e-4"})");
 }
 
+TEST(Spec, AsksForOneDeviceWhenNothingIsSaid) {
+  const JobSpec spec = spec_from_json(parse_json(R"({"name":"x","command":"y"})", "x"), "x");
+  EXPECT_EQ(spec.accepted, std::vector<Resources>(1));
+  EXPECT_NE(refusal(R"({"name":"x","command":"y","accepted":[]})").find("'accepted' is empty"),
+            std::string::npos);
+}
+
 // Any value of each field that the rules allow.
 class RandomSpec {
  public:
