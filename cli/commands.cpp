@@ -10,6 +10,8 @@ namespace wellspring {
 // One line per command that needs no engine: its function stands in cli/NAME.cpp.
 [[gnu::weak]] int command_text(int argc, char** argv);
 [[gnu::weak]] int command_data(int argc, char** argv);
+[[gnu::weak]] int command_cluster(int argc, char** argv);
+[[gnu::weak]] int command_job(int argc, char** argv);
 
 const std::vector<Command>& commands() {
   static constexpr auto kEngine = nullptr;  // cli/engine/NAME.cpp
@@ -22,6 +24,8 @@ const std::vector<Command>& commands() {
       {"export", "write a model for other programs", kEngine},
       {"chat", "talk with a model", kEngine},
       {"serve", "serve a model over HTTP (OpenAI's API)", kEngine},
+      {"cluster", "run a cluster, and look after it", command_cluster},
+      {"job", "submit jobs to a cluster and look after them", command_job},
       {"ops", "list, check and time the operators", kEngine},
   };
   return kCommands;

@@ -21,18 +21,18 @@ struct Wait {
 
 class State {
  public:
-  Table<std::string, Cluster> cluster;  // one row, "cluster"
-  Table<JobId, Job> jobs;
-  Table<int64_t, Attempt> attempts;
-  Table<std::string, Node> nodes;
-  Table<std::string, Team> teams;
-  Table<std::string, Queue> queues;
-  Table<std::string, Token> tokens;
-  Table<std::string, Secret> secrets;  // "team/name"
-  Table<std::string, Reservation> reservations;
-  Table<std::string, Usage> usage;  // "team/user/chip/month"
-  Table<int64_t, ClusterEvent> events;
-  Table<int64_t, AuditEntry> audit;
+  RowTable<std::string, Cluster> cluster;  // one row, "cluster"
+  RowTable<JobId, Job> jobs;
+  RowTable<int64_t, Attempt> attempts;
+  RowTable<std::string, Node> nodes;
+  RowTable<std::string, Team> teams;
+  RowTable<std::string, Queue> queues;
+  RowTable<std::string, Token> tokens;
+  RowTable<std::string, Secret> secrets;  // "team/name"
+  RowTable<std::string, Reservation> reservations;
+  RowTable<std::string, Usage> usage;  // "team/user/chip/month"
+  RowTable<int64_t, ClusterEvent> events;
+  RowTable<int64_t, AuditEntry> audit;
 
   /// Calls f(name, table) for each table, always in the same order.
   template <class F>

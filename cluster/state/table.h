@@ -13,7 +13,7 @@ namespace wellspring::cluster {
 /// Rows by key. Only the thread that owns the state changes it, by edit, add and remove; what is
 /// changed is undone (undo_command, undo_batch) or kept (keep_command, then keep_batch).
 template <class Key, class Row>
-class Table {
+class RowTable {
  public:
   const std::map<Key, Row>& rows() const { return rows_; }
   size_t size() const { return rows_.size(); }

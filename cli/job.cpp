@@ -1,0 +1,521 @@
+// wellspring job: submit jobs to a cluster and look after them.
+
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <thread>
+
+#include "base/args.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "base/text.h"
+#include "base/time.h"
+#include "cli/commands.h"
+#include "cluster/client/client.h"
+#include "cluster/job/job_file.h"
+#include "cluster/job/snapshot.h"
+
+namespace wellspring {
+namespace {
+
+using cluster::Client;
+using cluster::FileJob;
+using cluster::JobFile;
+
+std::string ago(double unix_time) {
+  return unix_time > 0 ? human_duration(std::max(0.0, unix_seconds() - unix_time)) : "";
+}
+
+std::string text_of(const Json& json, const char* key) {
+  const auto it = json.find(key);
+  if (it == json.end()) return "";
+  return it->is_string() ? it->get<std::string>() : to_text(*it);
+}
+
+void print_json(const Json& json) { std::printf("%s\n", to_text(json, 2).c_str()); }
+
+// Uploads the working folder when the controller does not have it.
+void upload(Client& client, FileJob& job) {
+  if (job.workdir.path.empty()) return;
+  TemporaryFolder folder;
+  const std::string path = join_path(folder.path(), "workdir.tar");
+  const auto archive = cluster::write_archive_file(job.workdir, path);
+  job.spec.snapshot = archive.sha256;
+  const std::string team = job.spec.team.empty() ? "" : str("&team=", url_encode(job.spec.team));
+  const std::string blob = str("/blobs/", archive.sha256);
+  if (client.get(str(blob, "?", team)).value("have", false)) return;
+  constexpr int64_t kPart = 8 << 20;
+  const int64_t parts = std::max<int64_t>(1, (archive.bytes + kPart - 1) / kPart);
+  const MappedFile file(path);
+  Progress progress("uploading the working folder", archive.bytes, "B");
+  for (int64_t part = 0; part < parts; ++part) {
+    client.put_bytes(str(blob, "?part=", part, "&parts=", parts, team),
+                     file.view().substr(static_cast<size_t>(part * kPart), kPart));
+    progress.update(std::min(archive.bytes, (part + 1) * kPart));
+  }
+  progress.finish();
+}
+
+// Submits all jobs of a file in order; returns their ids.
+std::vector<std::string> submit(Client& client, JobFile& file) {
+  std::vector<std::string> ids;
+  for (FileJob& job : file.jobs) {
+    upload(client, job);
+    for (const auto& after : job.after)
+      job.spec.after.push_back({.job = parse_int(ids[static_cast<size_t>(after.job)]).value_or(0), .kind = after.kind});
+    try {
+      ids.push_back(client.post("/jobs", to_json(job.spec))["id"]);
+    } catch (const Error& e) {
+      // "resources: ..." stands where the file says it.
+      const std::string what = e.what();
+      const size_t colon = what.find(": ");
+      const std::string field = what.substr(0, colon);
+      if (e.fault() == Fault::data && colon != std::string::npos && field.find(' ') == std::string::npos)
+        throw Error(Fault::config, str(job.place(field == "resources" ? "accepted[0]" : field), ": ", what.substr(colon + 2)));
+      throw;
+    }
+  }
+  return ids;
+}
+
+struct Source {
+  std::string file;
+  std::vector<std::string> rest, set;
+  bool json = false;
+
+  void add_to(Args& args) {
+    args.option("--set", &set, "KEY=VALUE", "change a key of the job, e.g. resources.count=2");
+  }
+  JobFile read() const {
+    if (!rest.empty()) return cluster::job_from_command(rest, current_folder(), set);
+    if (file.empty())
+      throw Error(Fault::usage, "name a job file, or a command behind '--': wellspring job run -- echo hello");
+    return cluster::read_job_file(file, set);
+  }
+  static std::string current_folder() {
+    char path[4096];
+    return ::getcwd(path, sizeof path) ? path : ".";
+  }
+};
+
+// What stands behind "--" is the job's command, not ours to read.
+int split_command(int argc, char** argv, std::vector<std::string>* command) {
+  for (int i = 1; i < argc; ++i)
+    if (std::string_view(argv[i]) == "--") {
+      command->assign(argv + i + 1, argv + argc);
+      return i;
+    }
+  return argc;
+}
+
+int run_submit(int argc, char** argv) {
+  Source source;
+  argc = split_command(argc, argv, &source.rest);
+  Args args("wellspring job submit", "Submit the jobs of a file; prints their numbers.");
+  args.positional("JOB.yaml", &source.file, "job file (docs/job-file.md), or nothing and '-- COMMAND'", false);
+  source.add_to(args);
+  args.flag("--json", &source.json, "print as JSON");
+  args.example("wellspring job submit train.yaml --set resources.count=2");
+  if (!args.parse(argc, argv)) return 0;
+  JobFile file = source.read();
+  Client client;
+  const auto ids = submit(client, file);
+  if (source.json) {
+    print_json({{"ids", ids}});
+  } else {
+    for (const std::string& id : ids) std::printf("%s\n", id.c_str());
+  }
+  return 0;
+}
+
+Json show(Client& client, const std::string& id) { return client.get("/jobs/" + url_encode(id)); }
+
+bool over(const Json& job) {
+  const std::string state = job.value("state", "");
+  return state == "succeeded" || state == "failed" || state == "cancelled";
+}
+
+int exit_status_of(const Json& job) {
+  const std::string state = job.value("state", "");
+  if (state == "succeeded") return 0;
+  const int status = job.value("exit_status", 1);
+  return status > 0 ? status : 1;
+}
+
+// Streams the log until the job has ended; a controller that restarts is waited for.
+void follow(Client& client, const std::string& id, const std::string& query) {
+  while (true) {
+    try {
+      client.stream(str("/jobs/", url_encode(id), "/log?follow=1", query), [](std::string_view part) {
+        std::fwrite(part.data(), 1, part.size(), stdout);
+        std::fflush(stdout);
+        return true;
+      });
+    } catch (const Error& e) {
+      if (e.fault() != Fault::io && e.fault() != Fault::try_again) throw;
+      log_warning("job", e.what(), "; the job goes on, asking again");
+    }
+    if (over(show(client, id))) return;
+    sleep_seconds(0.2);
+  }
+}
+
+int run_run(int argc, char** argv) {
+  Source source;
+  argc = split_command(argc, argv, &source.rest);
+  Args args("wellspring job run",
+            "Submit a job, show its log as it comes, and end with its exit status. Ctrl-C leaves the job alone.");
+  args.positional("JOB.yaml", &source.file, "job file, or nothing and '-- COMMAND'", false);
+  source.add_to(args);
+  args.example("wellspring job run --set resources.chip=cpu -- echo hello");
+  if (!args.parse(argc, argv)) return 0;
+  JobFile file = source.read();
+  Client client;
+  client.patience = 60;
+  const auto ids = submit(client, file);
+  const std::string id = ids.back();
+  std::fprintf(stderr, "job %s submitted; Ctrl-C leaves it running (wellspring job cancel %s ends it)\n", id.c_str(), id.c_str());
+  std::string said;
+  while (true) {  // until it runs
+    const Json job = show(client, id);
+    const std::string state = job.value("state", "");
+    if (state != "queued" && state != "held") break;
+    const std::string reason = job.value("reason", "");
+    if (!reason.empty() && reason != said && reason != "waits behind others") {
+      std::fprintf(stderr, "%s: %s\n", state.c_str(), reason.c_str());
+      said = reason;
+    }
+    sleep_seconds(said.empty() ? 0.02 : 0.2);
+  }
+  Json job = show(client, id);
+  if (!job.contains("array")) follow(client, id, "");
+  while (!over(job = show(client, id))) sleep_seconds(0.2);
+  const std::string state = job.value("state", "");
+  if (state != "succeeded")
+    std::fprintf(stderr, "job %s %s%s\n", id.c_str(), state.c_str(),
+                 job.contains("reason") ? str(": ", job.value("reason", "")).c_str() : "");
+  return exit_status_of(job);
+}
+
+int run_plan(int argc, char** argv) {
+  Source source;
+  argc = split_command(argc, argv, &source.rest);
+  Args args("wellspring job plan", "Show where and when a job would run, without submitting it.");
+  args.positional("JOB.yaml", &source.file, "job file, or nothing and '-- COMMAND'", false);
+  source.add_to(args);
+  args.flag("--json", &source.json, "print as JSON");
+  args.example("wellspring job plan train.yaml");
+  if (!args.parse(argc, argv)) return 0;
+  JobFile file = source.read();
+  Client client;
+  for (FileJob& job : file.jobs) {
+    const Json answer = client.post("/plan", to_json(job.spec));
+    if (source.json) {
+      print_json(answer);
+      continue;
+    }
+    Table table({"chip", "nodes", "devices", "start", "where, or why not yet"});
+    for (const Json& row : answer["plan"]) {
+      std::string start = row.value("start", "");
+      if (row.contains("expected"))
+        start = str("in ", human_duration(std::max(0.0, row.value("expected", 0.0) - unix_seconds())));
+      std::string where;
+      for (const Json& node : row.value("on", Json::array())) where += (where.empty() ? "" : ", ") + node.get<std::string>();
+      if (where.empty()) where = row.value("reason", "");
+      if (row.contains("preempts")) where += str(" (preempts ", row["preempts"].get<int>(), ")");
+      table.row({row.value("chip", ""), text_of(row, "nodes"), text_of(row, "count"), start, where});
+    }
+    std::printf("%s\n%s", job.spec.name.c_str(), table.text().c_str());
+  }
+  return 0;
+}
+
+int run_list(int argc, char** argv) {
+  bool all = false, json = false;
+  std::string state, team, name;
+  int64_t limit = 50;
+  Args args("wellspring job list", "List jobs, the newest first: those that have not ended, or all of them.");
+  args.flag("--all", &all, "also those that have ended");
+  args.option("--state", &state, "STATE", "only these, e.g. failed");
+  args.option("--team", &team, "TEAM", "only this team's");
+  args.option("--name", &name, "PART", "only names with this part");
+  args.option("--limit", &limit, "N", "at most so many (50)");
+  args.flag("--json", &json, "print as JSON");
+  args.example("wellspring job list --all --limit 10");
+  if (!args.parse(argc, argv)) return 0;
+  Client client;
+  const Json answer = client.get(str("/jobs?limit=", limit, "&state=", state.empty() ? all ? "all" : "active" : url_encode(state),
+                                     "&team=", url_encode(team), "&name=", url_encode(name)));
+  if (json) return print_json(answer), 0;
+  Table table({"job", "name", "team", "user", "state", "on", "since", "reason"});
+  for (const Json& j : answer["jobs"]) {
+    std::string on = text_of(j, "chip");
+    if (j.contains("nodes")) on = str(j["nodes"].get<int>() > 1 ? str(j["nodes"].get<int>(), "x") : "", j.value("count", 1), " ", on);
+    std::string state_text = j.value("state", "");
+    if (j.contains("array"))
+      state_text += str(" ", j["array"].value("succeeded", 0), "/", j["array"].value("elements", 0));
+    const double since = j.contains("ended") ? j.value("ended", 0.0) : j.contains("started") ? j.value("started", 0.0) : j.value("submitted", 0.0);
+    table.row({text_of(j, "id"), text_of(j, "name"), text_of(j, "team"), text_of(j, "user"), state_text, on, ago(since),
+               text_of(j, "reason")});
+  }
+  std::printf("%s", table.text().c_str());
+  if (answer.contains("before")) std::printf("(more: --limit %ld)\n", static_cast<long>(limit * 2));
+  return 0;
+}
+
+int run_show(int argc, char** argv) {
+  std::string id;
+  bool json = false;
+  Args args("wellspring job show", "Show one job: its state, attempts and progress.");
+  args.positional("JOB", &id, "number, or NUMBER_INDEX for an element of an array");
+  args.flag("--json", &json, "print as JSON");
+  args.example("wellspring job show 12");
+  if (!args.parse(argc, argv)) return 0;
+  Client client;
+  const Json j = show(client, id);
+  if (json) return print_json(j), 0;
+  const auto line = [&](const char* name, const std::string& value) {
+    if (!value.empty()) std::printf("%-11s %s\n", name, value.c_str());
+  };
+  line("job", str(text_of(j, "id"), "  ", text_of(j, "name")));
+  line("team", str(text_of(j, "team"), ", ", text_of(j, "user"), ", queue ", text_of(j, "queue")));
+  line("state", str(text_of(j, "state"), j.contains("reason") ? str(": ", text_of(j, "reason")) : ""));
+  if (j.contains("expected")) line("starts", str("in ", human_duration(std::max(0.0, j.value("expected", 0.0) - unix_seconds())), " at the latest"));
+  line("wants", str(text_of(j, "nodes"), " node(s) of ", text_of(j, "count"), " ", text_of(j, "chip")));
+  line("submitted", format_utc(j.value("submitted", 0.0)));
+  if (j.contains("started")) line("started", format_utc(j.value("started", 0.0)));
+  if (j.contains("ended")) line("ended", format_utc(j.value("ended", 0.0)));
+  if (j.contains("exit_status")) line("exit status", text_of(j, "exit_status"));
+  if (const auto p = j.find("progress"); p != j.end() && p->contains("step")) {
+    std::string text = str("step ", text_of(*p, "step"), p->contains("steps") ? str(" of ", text_of(*p, "steps")) : "");
+    if (p->contains("loss")) text += str(", loss ", p->value("loss", 0.0));
+    if (p->contains("tokens_per_second")) text += str(", ", human_count(p->value("tokens_per_second", 0.0)), " tokens/s");
+    if (p->contains("eta_seconds") && !over(j)) text += str(", ", human_duration(p->value("eta_seconds", 0.0)), " to go");
+    line("progress", text);
+  }
+  if (j.contains("array")) line("elements", to_text(j["array"]));
+  line("run folder", text_of(j, "run_folder"));
+  if (j["history"].empty()) return 0;
+  Table table({"attempt", "state", "on", "for", "status", "reason"});
+  for (const Json& a : j["history"]) {
+    std::string on;
+    for (const Json& part : a["parts"]) on += (on.empty() ? "" : ", ") + part.value("node", "");
+    const double begin = a.value("started", a.value("created", 0.0)), end = a.value("ended", unix_seconds());
+    table.row({text_of(a, "number"), text_of(a, "state"), on, human_duration(std::max(0.0, end - begin)),
+               text_of(a, "exit_status"), text_of(a, "reason")});
+  }
+  std::printf("\n%s", table.text().c_str());
+  return 0;
+}
+
+int run_logs(int argc, char** argv) {
+  std::string id;
+  bool following = false;
+  int64_t attempt = 0, rank = 0, tail = 0;
+  Args args("wellspring job logs", "Print the log of a job: of its newest attempt, or of one.");
+  args.positional("JOB", &id, "number, or NUMBER_INDEX");
+  args.flag("-f,--follow", &following, "go on until the job has ended, over restarts");
+  args.option("--attempt", &attempt, "N", "of this attempt");
+  args.option("--rank", &rank, "N", "of this rank (0); -1: the setup");
+  args.option("--tail", &tail, "BYTES", "only the end");
+  args.example("wellspring job logs 12 -f");
+  if (!args.parse(argc, argv)) return 0;
+  Client client;
+  std::string query = str("&rank=", rank);
+  if (attempt) query += str("&attempt=", attempt);
+  if (tail) query += str("&tail=", tail);
+  if (following) return follow(client, id, query), 0;
+  client.stream(str("/jobs/", url_encode(id), "/log?follow=0", query), [](std::string_view part) {
+    return std::fwrite(part.data(), 1, part.size(), stdout) == part.size();
+  });
+  return 0;
+}
+
+template <const char* kVerb>
+int run_verb(int argc, char** argv) {
+  std::vector<std::string> ids;
+  Args args(str("wellspring job ", kVerb), std::string_view(kVerb) == "cancel"    ? "End jobs: SIGTERM, and SIGKILL after their grace."
+                                           : std::string_view(kVerb) == "hold"    ? "Keep waiting jobs from starting."
+                                           : std::string_view(kVerb) == "release" ? "Let held jobs go."
+                                                                                  : "Let jobs that failed or were cancelled wait again.");
+  args.positionals("JOB", &ids, "numbers");
+  args.example(str("wellspring job ", kVerb, " 12"));
+  if (!args.parse(argc, argv)) return 0;
+  Client client;
+  for (const std::string& id : ids) {
+    const Json j = client.post(str("/jobs/", url_encode(id), "/", kVerb), Json::object());
+    std::printf("job %s: %s\n", id.c_str(), j.value("state", "").c_str());
+  }
+  return 0;
+}
+
+// A terminal in raw mode for as long as this lives.
+class RawTerminal {
+ public:
+  RawTerminal() {
+    raw_ = ::isatty(0) && ::tcgetattr(0, &before_) == 0;
+    if (!raw_) return;
+    termios raw = before_;
+    ::cfmakeraw(&raw);
+    ::tcsetattr(0, TCSANOW, &raw);
+  }
+  ~RawTerminal() {
+    if (raw_) ::tcsetattr(0, TCSANOW, &before_);
+  }
+
+ private:
+  termios before_{};
+  bool raw_ = false;
+};
+
+// Bytes between our terminal and the job; the last line that comes is the exit status.
+int terminal(Client& client, const std::string& path) {
+  const auto duplex = client.upgrade(path);
+  RawTerminal raw;
+  std::atomic<bool> done{false};
+  std::thread up([&] {
+    char buffer[4096];
+    while (!done) {
+      pollfd wait{0, POLLIN, 0};
+      if (::poll(&wait, 1, 100) <= 0) continue;
+      const ssize_t n = ::read(0, buffer, sizeof buffer);
+      if (n <= 0 || !duplex->write({buffer, static_cast<size_t>(n)})) break;
+    }
+  });
+  std::string tail;
+  char buffer[16 << 10];
+  while (true) {
+    const long n = duplex->read(buffer, sizeof buffer, 3600);
+    if (n == HttpDuplex::kTimeout) continue;
+    if (n <= 0) break;
+    std::fwrite(buffer, 1, static_cast<size_t>(n), stdout);
+    std::fflush(stdout);
+  }
+  done = true;
+  up.join();
+  return 0;
+}
+
+int run_exec(int argc, char** argv) {
+  std::vector<std::string> command;
+  std::string id;
+  int64_t rank = 0;
+  argc = split_command(argc, argv, &command);
+  Args args("wellspring job exec", "Run a command beside a running job: same node, user, folder and limits.");
+  args.positional("JOB", &id, "number, or NUMBER_INDEX; then '-- COMMAND'");
+  args.option("--rank", &rank, "N", "on the node of this rank (0)");
+  args.example("wellspring job exec 12 -- ps aux");
+  if (!args.parse(argc, argv)) return 0;
+  if (command.empty()) throw Error(Fault::usage, "name a command behind '--': wellspring job exec 12 -- ps");
+  Client client;
+  return terminal(client, str("/jobs/", url_encode(id), "/exec?rank=", rank, "&command=",
+                              url_encode(command.size() == 1 ? command[0] : cluster::shell_quoted(command))));
+}
+
+int run_attach(int argc, char** argv) {
+  std::string id;
+  int64_t rank = 0;
+  Args args("wellspring job attach", "A shell beside a running job: same node, user, folder and limits.");
+  args.positional("JOB", &id, "number, or NUMBER_INDEX");
+  args.option("--rank", &rank, "N", "on the node of this rank (0)");
+  args.example("wellspring job attach 12");
+  if (!args.parse(argc, argv)) return 0;
+  winsize size{};
+  if (::ioctl(1, TIOCGWINSZ, &size) != 0) size.ws_row = 24, size.ws_col = 80;
+  Client client;
+  return terminal(client, str("/jobs/", url_encode(id), "/exec?terminal=1&rank=", rank, "&rows=", size.ws_row, "&columns=",
+                              size.ws_col));
+}
+
+int run_forward(int argc, char** argv) {
+  std::string id;
+  int64_t local = 0, port = 0, rank = 0;
+  Args args("wellspring job forward", "Make a port of a running job reachable on this machine, until Ctrl-C.");
+  args.positional("JOB", &id, "number, or NUMBER_INDEX");
+  args.option("--port", &port, "PORT", "of the job (its service's)");
+  args.option("--local", &local, "PORT", "of this machine (any free one)");
+  args.option("--rank", &rank, "N", "on the node of this rank (0)");
+  args.example("wellspring job forward 12 --port 8000 --local 8000");
+  if (!args.parse(argc, argv)) return 0;
+  install_stop_signals();
+  const cluster::Login login = cluster::find_login();
+  if (Client first(login); !over(show(first, id)) && show(first, id).value("state", "") != "running")
+    throw Error(Fault::usage, str("job ", id, " is not running"));
+  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(local));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const int on = 1;
+  ::setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || ::listen(listener, 64) != 0)
+    throw Error(Fault::io, str("port ", local, " of this machine is in use: choose another one by --local"));
+  socklen_t size = sizeof address;
+  ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
+  std::printf("http://127.0.0.1:%d leads to job %s (Ctrl-C ends that)\n", ntohs(address.sin_port), id.c_str());
+  std::fflush(stdout);
+  while (!stop_requested()) {
+    pollfd wait{listener, POLLIN, 0};
+    if (::poll(&wait, 1, 200) <= 0) continue;
+    const int fd = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    if (fd < 0) continue;
+    std::thread([fd, login, id, port, rank] {
+      try {
+        Client client(login);
+        const auto duplex = client.upgrade(str("/jobs/", url_encode(id), "/forward?rank=", rank, port ? str("&port=", port) : ""));
+        std::thread up([&] {
+          char buffer[32 << 10];
+          ssize_t n;
+          while ((n = ::recv(fd, buffer, sizeof buffer, 0)) > 0)
+            if (!duplex->write({buffer, static_cast<size_t>(n)})) break;
+          duplex->close();
+        });
+        char buffer[32 << 10];
+        while (true) {
+          const long n = duplex->read(buffer, sizeof buffer, 3600);
+          if (n == HttpDuplex::kTimeout) continue;
+          if (n <= 0 || ::send(fd, buffer, static_cast<size_t>(n), MSG_NOSIGNAL) != n) break;
+        }
+        ::shutdown(fd, SHUT_RDWR);
+        up.join();
+      } catch (const std::exception& e) {
+        log_error("forward", e.what());
+      }
+      ::close(fd);
+    }).detach();
+  }
+  return 0;
+}
+
+constexpr char kCancel[] = "cancel", kHold[] = "hold", kRelease[] = "release", kRetry[] = "retry";
+
+}  // namespace
+
+int command_job(int argc, char** argv) {
+  return run_verbs("wellspring job", "Submit jobs to a cluster and look after them.",
+                   {{"submit", "submit the jobs of a file", run_submit},
+                    {"run", "submit, show the log, end with the job's exit status", run_run},
+                    {"plan", "where and when it would run, before anything is spent", run_plan},
+                    {"list", "jobs", run_list},
+                    {"show", "one job: state, attempts, progress", run_show},
+                    {"logs", "its log (-f: as it comes)", run_logs},
+                    {"cancel", "end jobs", run_verb<kCancel>},
+                    {"hold", "keep jobs from starting", run_verb<kHold>},
+                    {"release", "let held jobs go", run_verb<kRelease>},
+                    {"retry", "let failed or cancelled jobs wait again", run_verb<kRetry>},
+                    {"exec", "run a command beside a running job", run_exec},
+                    {"attach", "a shell beside a running job", run_attach},
+                    {"forward", "reach a port of a running job from here", run_forward}},
+                   argc, argv);
+}
+
+}  // namespace wellspring
