@@ -12,8 +12,14 @@ namespace {
 
 const TlsLibrary* open_tls_library() {
   constexpr const char* kName = "libwellspring_tls.so";
-  // Found beside this library by its run path. Never closed: OpenSSL cleans up at exit.
-  void* library = ::dlopen(kName, RTLD_NOW | RTLD_LOCAL);
+  // By the path of this library, where one is known: sanitizers call dlopen() for us, and then our
+  // run path does not count. Never closed: OpenSSL cleans up at exit.
+  Dl_info here{};
+  std::string path = kName;
+  if (::dladdr(reinterpret_cast<const void*>(&tls_library), &here) && here.dli_fname)
+    if (std::string beside = join_path(parent_path(here.dli_fname), kName); exists(beside))
+      path = beside;
+  void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   const char* why = library ? nullptr : ::dlerror();
   void* get = library ? ::dlsym(library, "wellspring_tls_library") : nullptr;
   if (!get)
