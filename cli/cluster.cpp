@@ -115,17 +115,22 @@ void first_login(Controller& controller) {
   if (known) return;
   NewToken made = make_token("admin", "", user_name(), controller.core().now(), 0);
   made.row.note = "made at the first start";
-  controller.core().call([&](Change& c) { c.state.tokens.put(made.row.id, made.row); });
-  if (exists(login_path())) {
+  // Kept first: a token that nobody has would leave the cluster without an administrator.
+  const auto commit = [&] {
+    controller.core().call([&](Change& c) { c.state.tokens.put(made.row.id, made.row); });
+  };
+  if (exists(login_path()) && login.url != controller.url()) {
     // Another cluster's login is not ours to overwrite.
     const std::string path = join_path(controller.options().folder, "keys/login.json");
     const mode_t before = ::umask(0077);
     write_file_atomic(path, to_text({{"url", controller.url()}, {"token", made.text}, {"ca", controller.ca()}}, 1) + "\n");
     ::umask(before);
+    commit();
     std::printf("%s belongs to another cluster; log in to this one by WELLSPRING_LOGIN=%s\n", login_path().c_str(), path.c_str());
     return;
   }
   keep_login({controller.url(), made.text, controller.ca()});
+  commit();
   std::printf("you are its administrator: the token is in %s\n", login_path().c_str());
 }
 
