@@ -82,7 +82,7 @@ std::string make_folders(const std::string& path) {
     std::string error = make_folders(path.substr(0, slash));
     if (!error.empty()) return error;
   }
-  if (mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return because(path);
+  if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return because(path);
   return "";
 }
 

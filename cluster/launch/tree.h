@@ -28,7 +28,7 @@ class AsUser {
 };
 
 // All return "" or the reason with the path in it.
-/// The folder and those above it that are absent, mode 0755.
+/// The folder and those above it that are absent, mode 0700: a run is its team's alone.
 std::string make_folders(const std::string& path);
 /// Whole file by a temporary name and a rename.
 std::string write_file(const std::string& path, std::string_view content);

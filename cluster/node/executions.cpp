@@ -224,14 +224,25 @@ launch::Spec Executions::Impl::resolve(const LaunchSpec& spec, const Account& ac
   return out;
 }
 
+const Account& Executions::Impl::account_of(const std::string& user) {
+  // Looking a user up reads files or asks a directory server: once in a few seconds is enough.
+  double now = monotonic_seconds();
+  if (now - accounts_since_ > 5) accounts_.clear();
+  if (accounts_.empty()) accounts_since_ = now;
+  auto found = accounts_.find(user);
+  if (found == accounts_.end()) found = accounts_.emplace(user, find_account(user)).first;
+  return found->second;
+}
+
 void Executions::Impl::start(const LaunchSpec& spec) {
   check(spec);
   if (used_->has(spec.token))
     bad(spec, "the token was used here before; it starts one attempt only");
-  Account account = find_account(spec.user);
-  launch::Spec resolved = resolve(spec, account);
-  // Rules of devices and the like are looked up before the token is spent.
-  plan_.apply(spec, "check", &resolved);
+  const Account& account = account_of(spec.user);
+  const launch::Spec base = resolve(spec, account);
+  launch::Spec resolved = base;
+  plan_.apply(spec, "check",
+              &resolved);  // a device that is not there shows before the token is spent
   used_->add(spec.token);
   std::string path = path_of(spec.token);
   int file = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
@@ -247,7 +258,6 @@ void Executions::Impl::start(const LaunchSpec& spec) {
   }
   try {
     if (flock(file, LOCK_EX | LOCK_NB) != 0) system_failed(path);
-    launch::Spec base = resolve(spec, account);
     for (bool sent = false; !sent;) {
       if (idle_.empty()) {
         Launcher fresh = spawn_launcher(options_.launcher);

@@ -76,6 +76,7 @@ struct Executions::Impl {
 
   // executions.cpp
   void start(const LaunchSpec& spec);
+  const Account& account_of(const std::string& user);
   launch::Spec resolve(const LaunchSpec& spec, const Account& account) const;
   void command(const std::string& token, launch::Record key, const std::string& value);
   void hand_over(KnownAttempt& attempt, launch::Spec& spec, int spool_file);
@@ -101,6 +102,8 @@ struct Executions::Impl {
   int lock_ = -1, epoll_ = -1, timer_ = -1, soon_ = -1;
   double timer_pause_ = 0;
   bool timer_due_ = false;
+  std::map<std::string, Account> accounts_;
+  double accounts_since_ = 0;
   ContainPlan plan_;
   std::unique_ptr<UsedTokens> used_;
   std::unordered_map<std::string, KnownAttempt> known_;

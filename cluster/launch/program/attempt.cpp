@@ -265,7 +265,8 @@ void Attempt::tell_end() {
   Container removed = spec_.container;
   removed.cgroup2.clear();
   bool gone = container_remove(removed);
-  if (!cgroup2_.empty() && (spoiled_ || !spec_.limits.empty())) kept_->drop();
+  // A cgroup that was killed once also kills what is born in it later (seen with Linux 6.18).
+  if (!cgroup2_.empty() && (spoiled_ || killed_ || !spec_.limits.empty())) kept_->drop();
   if (!gone) spoiled_ = true;
   if (!spec_.secrets.empty()) {
     AsUser as(spec_.identity);

@@ -84,7 +84,7 @@ class Attempt {
   std::vector<pollfd> polled_;
   std::vector<Running> tasks_;
   Running setup_;
-  bool spoiled_ = false, init_lives_ = false, go_ = false, launched_ = false;
+  bool spoiled_ = false, init_lives_ = false, go_ = false, launched_ = false, killed_ = false;
   int64_t command_offset_ = 0;
   uint32_t records_ = 0;
   Cause cause_ = Cause::none;

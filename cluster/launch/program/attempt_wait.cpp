@@ -187,6 +187,7 @@ void Attempt::enforce() {
   }
   if (cause_ == Cause::none || now < stop_deadline_ || now < next_kill_) return;
   container_kill(spec_.container, getpid());
+  killed_ = true;
   next_kill_ = now + 0.05;
 }
 

@@ -102,6 +102,7 @@ int serve() {
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   prctl(PR_SET_DUMPABLE, 0);
+  umask(022);
   KeptCgroup kept;
   for (bool more = true; more;) {
     int fds[2];
