@@ -1,6 +1,7 @@
 // Nothing escapes, by each means; and what limits hold.
 #include "cluster/node/contain.h"
 
+#include <gtest/gtest.h>
 #include <signal.h>
 
 #include "cluster/node/test_executions.h"

@@ -1,4 +1,5 @@
 // Daemons and launchers that are killed.
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
 

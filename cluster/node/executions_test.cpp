@@ -1,7 +1,10 @@
 // One attempt after the other: statuses, logs, commands, bounds.
 #include "cluster/node/executions.h"
 
+#include <gtest/gtest.h>
 #include <signal.h>
+
+#include <functional>
 
 #include "cluster/node/test_executions.h"
 
@@ -236,6 +239,29 @@ TEST(Executions, TimeLimit) {
   EXPECT_NE(e.reason.find("time limit"), std::string::npos);
 }
 
+TEST(Executions, LeaseEndsWithoutTheDaemon) {
+  Bench bench;
+  std::string lease = bench.folder.path() + "/lease";
+  auto renew = [&](double seconds) {
+    write_file_atomic(lease, str(monotonic_seconds() + seconds, " 0.1"));
+  };
+  renew(0.3);
+  LaunchSpec s = bench.spec("leased", "trap '' TERM; while :; do sleep 0.02; done");
+  s.lease = lease;
+  bench.executions->start(s);
+  bench.wait("leased", Event::running);
+  renew(0.8);  // read again when the first is over
+  bench.executions.reset();
+  sleep_seconds(0.5);
+  bench.open();
+  EXPECT_NE(bench.executions->state("leased")->phase, Phase::ended);
+  Event e = bench.wait("leased");
+  EXPECT_EQ(e.outcome, Ending::stopped);
+  EXPECT_EQ(e.status, 137);
+  EXPECT_NE(e.reason.find("lease"), std::string::npos) << e.reason;
+  EXPECT_GE(e.seconds, 0.7);
+}
+
 TEST(Executions, CoresOfTasks) {
   Bench bench;
   LaunchSpec s = bench.spec("cores", "grep Cpus_allowed_list /proc/self/status");
@@ -321,8 +347,8 @@ TEST(Logs, FullDisk) {
   std::string small = bench.runs + "/small";
   make_directories(small);
   ASSERT_EQ(system(str("mount -t tmpfs -o size=64k tmpfs ", small).c_str()), 0);
-  LaunchSpec s = bench.spec(
-      "full", str("seq 1 40000; sleep 0.2; rm ", small, "/filler; echo after; sleep 0.1; echo the end"));
+  LaunchSpec s = bench.spec("full", str("seq 1 40000; sleep 0.2; rm ", small,
+                                        "/filler; echo after; sleep 0.1; echo the end"));
   s.attempt_folder = small + "/attempt";
   write_file_atomic(small + "/filler", std::string(20000, 'x'));
   Event e = bench.run(s);
@@ -331,8 +357,7 @@ TEST(Logs, FullDisk) {
   EXPECT_EQ(e.status, 0);
   EXPECT_TRUE(starts_with(log, "1\n2\n"));
   EXPECT_NE(log.find("bytes dropped"), std::string::npos);
-  EXPECT_TRUE(ends_with(log, "after\nthe end\n"))
-      << log.substr(log.size() - 100);
+  EXPECT_TRUE(ends_with(log, "after\nthe end\n")) << log.substr(log.size() - 100);
 }
 
 }  // namespace

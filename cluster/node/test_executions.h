@@ -2,20 +2,16 @@
 // For the tests beside it: a spool, a folder for runs, and waiting for ends.
 
 #include <fcntl.h>
-#include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <functional>
 #include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/test_error.h"
 #include "base/text.h"
 #include "base/time.h"
 #include "cluster/node/executions.h"
@@ -30,10 +26,16 @@ inline std::string launcher_path() {
   return parent_path(tests) + "/bin/wellspring-launch";
 }
 
+/// f() throws an Error of that fault with `word` in it; otherwise the test ends with an Error.
 template <class F>
 void expect_error(F&& f, Fault fault, const std::string& word) {
-  std::string message = error_of(f, fault);
-  EXPECT_NE(message.find(word), std::string::npos) << message;
+  try {
+    f();
+  } catch (const Error& e) {
+    if (e.fault() == fault && std::string_view(e.what()).find(word) != std::string::npos) return;
+    throw Error(Fault::internal, str("another error than one with '", word, "': ", e.what()));
+  }
+  throw Error(Fault::internal, str("no error with '", word, "'"));
 }
 
 /// An Executions on a spool of its own, and the events by token.
@@ -68,7 +70,8 @@ struct Bench {
   }
 
   /// Waits for it at most 20 seconds.
-  bool until(const std::function<bool()>& condition) {
+  template <class F>
+  bool until(F&& condition) {
     double end = monotonic_seconds() + 20;
     while (!condition()) {
       if (monotonic_seconds() > end) return false;
@@ -86,10 +89,9 @@ struct Bench {
   }
 
   Event wait(const std::string& token, Event::Kind kind = Event::ended) {
-    EXPECT_TRUE(until([&] { return find(token, kind) != nullptr; }))
-        << token << " sends no event " << kind;
-    const Event* e = find(token, kind);
-    return e == nullptr ? Event{} : *e;
+    if (!until([&] { return find(token, kind) != nullptr; }))
+      throw Error(Fault::internal, str(token, " sends no event ", static_cast<int>(kind)));
+    return *find(token, kind);
   }
 
   Event run(const LaunchSpec& s) {

@@ -1,5 +1,6 @@
 // Teams are separate system users: two real ones, each trying what it must not.
 #include <grp.h>
+#include <gtest/gtest.h>
 #include <pwd.h>
 #include <sys/syscall.h>
 
