@@ -73,7 +73,7 @@ def one_kill(c, point, worst):
 
 
 def main():
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+    runs = next((int(a) for a in sys.argv[1:] if a.isdigit()), 0)
     worst = [0.0]
     done = points = 0
     with Cluster(leases=(20, 30)) as c:
