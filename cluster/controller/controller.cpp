@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <set>
 
 #include "base/crypto.h"
 #include "base/error.h"
@@ -12,6 +13,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/time.h"
+#include "base/version.h"
 
 namespace wellspring::cluster {
 namespace {
@@ -59,6 +61,7 @@ Controller::Controller(ControllerOptions options) : options_(std::move(options))
     http.certificate = join_path(options_.folder, "keys/server.pem");
     http.key = join_path(options_.folder, "keys/server.key");
   }
+  records_ = std::make_unique<RecordStore>(join_path(options_.folder, "records"));
   server_ = std::make_unique<HttpServer>(http);
   add_routes(*this, *server_);
 }
@@ -110,6 +113,20 @@ void Controller::start() {
     note(c, "cluster", 0, "", "the controller has started");
   });
   server_->start();
+  // Attempts whose record a crash has prevented.
+  std::set<std::string> recorded;
+  double oldest = core_->now();
+  core_->read([&](const State& s) {
+    for (const auto& [serial, a] : s.attempts.rows())
+      if (a.state == AttemptState::ended) oldest = std::min(oldest, a.ended);
+  });
+  oldest = std::max(oldest, core_->now() - 7 * 86400);
+  records_->each(oldest - 60, [&](const Record& r) { return recorded.insert(r.id), true; });
+  core_->read([&](const State& s) {
+    for (const auto& [serial, a] : s.attempts.rows())
+      if (a.state == AttemptState::ended && a.ended >= oldest && !recorded.contains(str(serial)))
+        unwritten_.push_back(record_of(s, a));
+  });
   keeper_ = std::thread([this] { housekeeping(); });
 }
 
@@ -125,6 +142,7 @@ void Controller::stop() {
   server_->stop();
   others_.clear();
   core_->stop();
+  write_records();
 }
 
 Executor* Controller::executor(const std::string& name) {
@@ -157,6 +175,11 @@ std::string Controller::seal_secret(const std::string& team, const std::string& 
 }
 
 void Controller::effects(const State& state, const Effects& effects) {
+  if (!effects.ended.empty()) {
+    std::lock_guard lock(mutex_);
+    for (const int64_t serial : effects.ended)
+      if (const Attempt* a = state.attempts.find(serial)) unwritten_.push_back(record_of(state, *a));
+  }
   const auto with = [&](int64_t serial, auto&& f) {
     const Attempt* a = state.attempts.find(serial);
     if (!a) return;
@@ -177,11 +200,49 @@ void Controller::tick(const State& state) {
   for (auto& [name, executor] : others_) executor->tick();
 }
 
+Record Controller::record_of(const State& state, const Attempt& a) const {
+  const Job& job = state.jobs.at(a.job);
+  Record r{.at = a.ended, .kind = "attempt", .id = str(a.serial), .what = job.spec->name, .chip = a.chip,
+           .nodes = static_cast<int>(a.parts.size()), .devices = 0, .used = {}, .reached = a.reached, .source = {}};
+  size_t devices = 0;
+  std::vector<std::string> names;
+  for (const auto& part : a.parts) devices += part.devices.size(), names.push_back(part.node);
+  r.devices = a.parts.empty() ? 0 : static_cast<int>(a.parts[0].devices.size());
+  r.used = {{"seconds", a.started ? a.ended - a.started : 0},
+            {"device_seconds", (a.ended - a.created) * static_cast<double>(devices)},
+            {"cpu_seconds", a.cpu_seconds},
+            {"peak_memory", static_cast<double>(a.peak_memory)}};
+  if (a.checkpoint) r.reached["checkpoint"] = static_cast<double>(a.checkpoint);
+  r.source = {{"job", shown_id(job)}, {"attempt", str(a.number)}, {"team", job.team}, {"user", job.user},
+              {"status", str(a.exit_status)}, {"cause", name_of(a.cause)}, {"nodes", wellspring::join(names, ",")},
+              {"version", version()}};
+  return r;
+}
+
+void Controller::write_records() {
+  std::vector<Record> records;
+  {
+    std::lock_guard lock(mutex_);
+    records.swap(unwritten_);
+  }
+  if (records.empty()) return;
+  try {
+    records_->append(records);
+  } catch (const std::exception& e) {
+    log_error("cluster", "records of ended attempts could not be written (tried again): ", e.what());
+    std::lock_guard lock(mutex_);
+    unwritten_.insert(unwritten_.begin(), records.begin(), records.end());
+  }
+}
+
 void Controller::housekeeping() {
   double next = monotonic_seconds() + std::min(60.0, options_.backup_every);
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     wake_.wait_for(lock, std::chrono::seconds(1));
+    lock.unlock();
+    write_records();
+    lock.lock();
     if (stopping_ || !options_.backup_every || monotonic_seconds() < next) continue;
     lock.unlock();
     try {

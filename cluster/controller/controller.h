@@ -15,6 +15,7 @@
 #include "cluster/controller/executor.h"
 #include "cluster/controller/nodes.h"
 #include "cluster/controller/options.h"
+#include "perf/records.h"
 
 namespace wellspring::cluster {
 
@@ -62,6 +63,8 @@ class Controller {
   Launch launch_of(const State& state, int64_t attempt) const;
   void tick(const State& state);
   void housekeeping();
+  Record record_of(const State& state, const Attempt& attempt) const;
+  void write_records();
   void keys();
 
   ControllerOptions options_;
@@ -78,6 +81,8 @@ class Controller {
   std::condition_variable wake_;
   bool stopping_ = false;
   std::atomic<double> last_backup_{0};
+  std::unique_ptr<RecordStore> records_;
+  std::vector<Record> unwritten_;  // of attempts that have ended; by mutex_
 };
 
 /// The routes under /api/v1 and the console's files.

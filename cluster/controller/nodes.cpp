@@ -235,6 +235,7 @@ void Nodes::take_events(const std::string& name, const std::shared_ptr<Link>& li
           }
           if (kind == "prepared") part_prepared(c, a->serial, name);
           if (kind == "running") part_running(c, a->serial, name);
+          if (kind == "ready") part_ready(c, a->serial, name);
           if (kind == "ended")
             part_ended(c, a->serial, name,
                        {.status = e.value("status", 0),
@@ -242,7 +243,8 @@ void Nodes::take_events(const std::string& name, const std::shared_ptr<Link>& li
                         .reason = cut_to_width(utf8_repair(e.value("reason", "")), 500),
                         .cpu_seconds = e.value("cpu_seconds", 0.0),
                         .peak_memory = e.value("peak_memory", int64_t{0}),
-                        .checkpoint = e.value("checkpoint", int64_t{0})});
+                        .checkpoint = e.value("checkpoint", int64_t{0}),
+                        .reached = e.value("reached", std::map<std::string, double>())});
         }
         if (!kill.empty()) link->send({{"kill", kill}});
       },

@@ -33,7 +33,7 @@ HttpClientOptions client_options(const std::string& ca) {
 
 std::string phase_text(Phase phase) { return std::string(phase_name(phase)); }
 
-Json event_json(const Event& e, const std::string& run_folder) {
+Json event_json(const Event& e, const std::string& run_folder, const std::string& user) {
   static constexpr const char* kKinds[] = {"prepared", "running", "task_ended", "ended"};
   Json out = {{"token", e.token}, {"kind", kKinds[e.kind]}};
   if (e.kind != Event::ended) return out;
@@ -43,6 +43,7 @@ Json event_json(const Event& e, const std::string& run_folder) {
   out["cpu_seconds"] = e.usage.cpu_seconds;
   out["peak_memory"] = e.usage.max_rss_bytes;
   if (const int64_t step = newest_checkpoint(run_folder)) out["checkpoint"] = step;
+  if (const Json reached = run_reached(run_folder, user); !reached.empty()) out["reached"] = reached;
   return out;
 }
 
@@ -278,7 +279,7 @@ void NodeDaemon::send_events() {
     if (e.kind == Event::task_ended) continue;
     std::lock_guard lock(mutex_);
     const auto it = attempts_.find(e.token);
-    Json json = event_json(e, it == attempts_.end() ? "" : it->second->run_folder);
+    Json json = it == attempts_.end() ? event_json(e, "", "") : event_json(e, it->second->run_folder, it->second->user);
     if (e.kind == Event::ended) {
       running_.erase(e.token);
       if (it != attempts_.end()) it->second->ended = json;

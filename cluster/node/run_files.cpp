@@ -134,6 +134,15 @@ Json run_progress(const Json& what, const std::string& runs) {
   return out;
 }
 
+Json run_reached(const std::string& run_folder, const std::string& user) {
+  Json out = Json::object();
+  if (run_folder.empty()) return out;
+  for (const Json& line : lines_of(read_owned(run_folder, "metrics.jsonl", user_id(user), 16 << 10)))
+    for (const auto& [name, value] : line.items())
+      if (value.is_number()) out[name] = value;
+  return out;
+}
+
 Json run_curve(const Json& what, const std::string& runs) {
   const std::string folder = what.at("folder");
   check_under(runs, folder);

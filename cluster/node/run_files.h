@@ -15,6 +15,8 @@ int64_t newest_checkpoint(const std::string& run_folder);
 /// {"step", "loss", "tokens_per_second", "time", "checkpoint"} of a training's run folder: the last
 /// line of its metrics. `what`: {"folder", "user"}. Below `runs` alone.
 Json run_progress(const Json& what, const std::string& runs);
+/// The last figures of its metrics by name, numbers alone; {} when there are none.
+Json run_reached(const std::string& run_folder, const std::string& user);
 /// {"points": [{...}]}: at most `points` lines of its metrics, thinned out evenly.
 Json run_curve(const Json& what, const std::string& runs);
 /// Error(Fault::data) unless `path` lies below `root` without "..".

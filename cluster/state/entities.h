@@ -78,6 +78,8 @@ struct Attempt {
   double cpu_seconds = 0;
   int64_t peak_memory = 0;
   int64_t checkpoint = 0;  // newest step when it ended
+  bool ready = false;      // a service that answers
+  std::map<std::string, double> reached = {};  // last figures of its run folder
   std::string outside = {};     // the executor's own number: a Slurm job
   std::string run_folder = {};
 };

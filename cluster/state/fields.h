@@ -31,6 +31,7 @@ void fields(V& v, Attempt& a) {
   v("started", a.started), v("stop_sent", a.stop_sent), v("ended", a.ended);
   v("exit_status", a.exit_status, -1), v("reason", a.reason), v("cpu_seconds", a.cpu_seconds);
   v("peak_memory", a.peak_memory), v("checkpoint", a.checkpoint), v("outside", a.outside);
+  v("ready", a.ready), v("reached", a.reached);
   v("run_folder", a.run_folder);
 }
 

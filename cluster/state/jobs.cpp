@@ -310,6 +310,16 @@ bool part_running(Change& c, int64_t serial, const std::string& node) {
   return true;
 }
 
+bool part_ready(Change& c, int64_t serial, const std::string& node) {
+  Attempt* a = going_on(c, serial, node);
+  if (!a) return false;
+  if (!a->ready) {
+    a->ready = true;
+    job_event(c, c.state.jobs.at(a->job), "the service answers");
+  }
+  return true;
+}
+
 bool part_ended(Change& c, int64_t serial, const std::string& node, const PartEnd& end) {
   Attempt* a = going_on(c, serial, node);
   if (!a) return false;
@@ -320,6 +330,7 @@ bool part_ended(Change& c, int64_t serial, const std::string& node, const PartEn
   a->cpu_seconds += end.cpu_seconds;
   a->peak_memory = std::max(a->peak_memory, end.peak_memory);
   a->checkpoint = std::max(a->checkpoint, end.checkpoint);
+  if (!end.reached.empty()) a->reached = end.reached;
   const bool first = std::ranges::none_of(a->parts, [&](const auto& p) {
     return &p != part && p.state == AttemptState::ended && p.status != 0;
   });

@@ -61,13 +61,16 @@ void stop_attempt(Change& c, int64_t attempt, StopCause cause, const std::string
 /// as they are. False when the attempt is not known or not theirs: it must not run.
 bool part_prepared(Change& c, int64_t attempt, const std::string& node);
 bool part_running(Change& c, int64_t attempt, const std::string& node);
+/// The service answers.
+bool part_ready(Change& c, int64_t attempt, const std::string& node);
 struct PartEnd {
   int status = 0;
   std::string outcome = "exited";  // as executions.h names them
-  std::string reason;
+  std::string reason = {};
   double cpu_seconds = 0;
   int64_t peak_memory = 0;
   int64_t checkpoint = 0;  // newest step in the run folder
+  std::map<std::string, double> reached = {};  // last figures there
 };
 bool part_ended(Change& c, int64_t attempt, const std::string& node, const PartEnd& end);
 
