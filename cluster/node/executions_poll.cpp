@@ -25,7 +25,7 @@
 namespace wellspring::cluster {
 namespace {
 
-constexpr size_t idle_most = 32;     // launchers kept for the next attempts
+constexpr size_t idle_most = 128;    // launchers kept for the next attempts
 constexpr double idle_seconds = 20;  // after the last start
 constexpr uint64_t pidfd_bit = uint64_t{1} << 40;
 
