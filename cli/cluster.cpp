@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <climits>
+#include <csignal>
 #include <cstdio>
 
 #include "base/args.h"
@@ -63,13 +64,15 @@ std::string node_yaml(const NodeOptions& o) {
   return to_text(json, 1);
 }
 
-// Whether a daemon works on this folder already.
-bool node_lives(const NodeOptions& o) {
+// The daemon that works on this folder; 0: none.
+pid_t node_pid(const NodeOptions& o) {
   const int fd = ::open(join_path(o.folder, "daemon.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0) return false;
+  if (fd < 0) return 0;
+  char text[32] = "";
   const bool held = ::flock(fd, LOCK_EX | LOCK_NB) != 0;
+  if (held && ::pread(fd, text, sizeof text - 1, 0) < 0) text[0] = 0;
   ::close(fd);
-  return held;
+  return held ? static_cast<pid_t>(parse_int(trim(text)).value_or(0)) : 0;
 }
 
 void start_local_node(Controller& controller) {
@@ -81,7 +84,7 @@ void start_local_node(Controller& controller) {
   if (!has_joined(node))
     join_cluster(node, controller.invite(600, "the node of `cluster up`"),
                  controller.ca().empty() ? "" : fingerprint(controller.ca()));
-  if (node_lives(node)) return log_info("cluster", "the node daemon of this machine is still at work");
+  if (node_pid(node)) return log_info("cluster", "the node daemon of this machine is still at work");
   const std::string config = join_path(node.folder, "node.yaml");
   write_file_atomic(config, node_yaml(node));
   ProcessOptions p;
@@ -167,7 +170,8 @@ int run_up(int argc, char** argv) {
               controller.core().store_name().c_str());
   std::fflush(stdout);
   while (!stop_requested()) sleep_seconds(0.1);
-  std::printf("stopping; jobs go on\n");
+  std::printf("stopping; jobs go on until their leases end\n");
+  if (const pid_t pid = options.local ? node_pid(options.node) : 0) ::kill(pid, SIGTERM);
   controller.stop();
   return 0;
 }
@@ -201,6 +205,9 @@ int run_node(int argc, char** argv) {
   const int lock = ::open(join_path(options.folder, "daemon.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (lock < 0 || ::flock(lock, LOCK_EX | LOCK_NB) != 0)
     throw Error(Fault::try_again, str("another node daemon works on ", options.folder));
+  const std::string pid = str(::getpid(), "\n");
+  if (::ftruncate(lock, 0) != 0 || ::pwrite(lock, pid.data(), pid.size(), 0) < 0)
+    throw Error(Fault::io, str("cannot write to ", options.folder));
   install_stop_signals();
   if (!has_joined(options) && !invitation.empty()) join_cluster(options, invitation, fingerprint_text);
   NodeDaemon daemon(options);

@@ -27,8 +27,7 @@ out=$PWD/runs/demo
 mkdir -p "$cache" "$out"
 begin=$SECONDS
 : >"$out/stages.tsv"
-server=""
-finish() { [[ -z $server ]] || { kill "$server" 2>/dev/null && wait "$server"; } || true; }
+finish() { tools/demo_cluster.py stop --out "$out" || true; }
 trap finish EXIT
 
 stage() {
@@ -62,9 +61,8 @@ stage "shards of tokens"
   --out "$out/data" --force
 
 stage "training"
-rm -rf "$out/run"
-"$wellspring" train --preset "$( ((mini)) && echo mini || echo demo)" --set "train.max_seconds=$seconds" --out "$out/run"
-model=$(find "$out/run/checkpoints" -maxdepth 1 -name 'step-*' | sort -V | tail -1)
+tools/demo_cluster.py train --out "$out" --preset "$( ((mini)) && echo mini || echo demo)" --seconds "$seconds"
+model=$(find "$out/run/checkpoints/" -maxdepth 1 -name 'step-*' | sort -V | tail -1)
 [[ -n $model ]] || { echo "error: no checkpoint in $out/run/checkpoints" >&2; exit 1; }
 
 stage "held-out documents beside compressors"
@@ -80,27 +78,8 @@ for prompt in "The Debian project is" "软件包是"; do
 done
 
 stage "one question over HTTP"
-"$wellspring" serve "$model" --port 0 >"$out/serve.log" 2>&1 </dev/null &
-server=$!
-port=""
-for _ in $(seq 100); do
-  port=$(sed -n 's#.*http://[^ ]*:\([0-9]*\).*#\1#p' "$out/serve.log" | head -1)
-  [[ -n $port ]] && break
-  kill -0 $server 2>/dev/null || { cat "$out/serve.log"; exit 1; }
-  sleep 0.1
-done
-[[ -n $port ]] || { echo "error: the server did not start within 10 s"; cat "$out/serve.log"; exit 1; }
-question='{"prompt": "How do I install a package? ", "max_tokens": 40, "temperature": 0.7, "seed": 1}'
-echo "POST /v1/completions $question"
-answer=$(curl -sS --fail-with-body --max-time 60 -H 'Content-Type: application/json' -d "$question" \
-  "http://127.0.0.1:$port/v1/completions")
-/usr/bin/python3 -c 'import json, sys
-answer = json.loads(sys.argv[1])
-print(answer["choices"][0]["text"])
-print(answer["usage"])' "$answer"
-kill $server
-wait $server || true
-server=""
+tools/demo_cluster.py ask --out "$out" \
+  --question '{"prompt": "How do I install a package? ", "max_tokens": 40, "temperature": 0.7, "seed": 1}'
 
 stage "done"
 printf '%s\t%d\n' "in all" $((SECONDS - begin)) >>"$out/stages.tsv"
