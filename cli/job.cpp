@@ -9,11 +9,13 @@
 
 #include <atomic>
 #include <cstdio>
+#include <optional>
 #include <thread>
 
 #include "base/args.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/frames.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
@@ -23,6 +25,7 @@
 #include "cluster/client/client.h"
 #include "cluster/job/job_file.h"
 #include "cluster/job/snapshot.h"
+#include "cluster/link/terminal.h"
 
 namespace wellspring {
 namespace {
@@ -377,48 +380,85 @@ class RawTerminal {
   bool raw_ = false;
 };
 
-// Bytes between our terminal and the job; the last line that comes is the exit status.
-int terminal(Client& client, const std::string& path) {
-  const auto duplex = client.upgrade(path);
-  RawTerminal raw;
-  std::atomic<bool> done{false};
-  std::thread up([&] {
-    char buffer[4096];
-    while (!done) {
-      pollfd wait{0, POLLIN, 0};
-      if (::poll(&wait, 1, 100) <= 0) continue;
-      const ssize_t n = ::read(0, buffer, sizeof buffer);
-      if (n <= 0 || !duplex->write({buffer, static_cast<size_t>(n)})) break;
-    }
-  });
-  std::string tail;
+// What is typed here goes to the command, until `done`; a terminal's size too.
+void give_input(FrameLink& link, bool terminal, const std::atomic<bool>& done) {
+  const auto send = [&](cluster::TerminalFrame type, std::string_view bytes) {
+    return link.send(static_cast<uint8_t>(type), 0, bytes);
+  };
+  winsize last{};
+  bool open = true;
   char buffer[16 << 10];
-  while (true) {
-    const long n = duplex->read(buffer, sizeof buffer, 3600);
-    if (n == HttpDuplex::kTimeout) continue;
-    if (n <= 0) break;
-    std::fwrite(buffer, 1, static_cast<size_t>(n), stdout);
-    std::fflush(stdout);
+  while (!done) {
+    winsize size{};
+    if (terminal && ::ioctl(1, TIOCGWINSZ, &size) == 0 && (size.ws_row != last.ws_row || size.ws_col != last.ws_col)) {
+      last = size;
+      if (!send(cluster::TerminalFrame::size, str(size.ws_row, " ", size.ws_col))) return;
+    }
+    pollfd wait{open ? 0 : -1, POLLIN, 0};
+    if (::poll(&wait, 1, 100) <= 0) continue;
+    const ssize_t n = ::read(0, buffer, sizeof buffer);
+    if (n > 0 ? !send(cluster::TerminalFrame::input, {buffer, static_cast<size_t>(n)})
+              : !send(cluster::TerminalFrame::input_end, ""))
+      return;
+    open = n > 0;
+  }
+}
+
+// A command beside the job, connected with our standard streams; its exit status.
+int terminal(Client& client, const std::string& path, bool with_terminal) {
+  FrameLink link(std::shared_ptr<HttpDuplex>(client.upgrade(path)), 1 << 20);
+  std::optional<RawTerminal> raw;
+  if (with_terminal) raw.emplace();
+  std::atomic<bool> done{false};
+  std::thread in([&] { give_input(link, with_terminal, done); });
+  std::optional<std::string> ended;
+  while (!ended && !link.closed()) {
+    const auto frame = link.receive(3600);
+    if (!frame) continue;
+    const auto type = static_cast<cluster::TerminalFrame>(frame->type);
+    if (type == cluster::TerminalFrame::ended) {
+      ended = frame->payload;
+    } else {
+      FILE* to = type == cluster::TerminalFrame::error ? stderr : stdout;
+      std::fwrite(frame->payload.data(), 1, frame->payload.size(), to);
+      std::fflush(to);
+    }
   }
   done = true;
-  up.join();
-  return 0;
+  link.close();
+  in.join();
+  raw.reset();
+  if (!ended) throw Error(Fault::io, "the connection was lost before the command ended; the job itself goes on");
+  const size_t space = std::min(ended->find(' '), ended->size());
+  if (space + 1 < ended->size()) std::fprintf(stderr, "wellspring: %s\n", ended->substr(space + 1).c_str());
+  return static_cast<int>(parse_int(ended->substr(0, space)).value_or(1));
+}
+
+// "exec" with the size of our terminal.
+std::string exec_path(const std::string& id, int64_t rank, bool with_terminal) {
+  winsize size{};
+  if (::ioctl(1, TIOCGWINSZ, &size) != 0 || !size.ws_row || !size.ws_col) size.ws_row = 24, size.ws_col = 80;
+  return str("/jobs/", url_encode(id), "/exec?rank=", rank, "&terminal=", with_terminal ? 1 : 0, "&rows=", size.ws_row,
+             "&columns=", size.ws_col);
 }
 
 int run_exec(int argc, char** argv) {
   std::vector<std::string> command;
   std::string id;
   int64_t rank = 0;
+  bool with_terminal = false;
   argc = split_command(argc, argv, &command);
-  Args args("wellspring job exec", "Run a command beside a running job: same node, user, folder and limits.");
+  Args args("wellspring job exec",
+            "Run a command beside a running job: same node, user, folder, environment and limits. Ends with its exit status.");
   args.positional("JOB", &id, "number, or NUMBER_INDEX; then '-- COMMAND'");
   args.option("--rank", &rank, "N", "on the node of this rank (0)");
+  args.flag("-t,--terminal", &with_terminal, "with a terminal of its own");
   args.example("wellspring job exec 12 -- ps aux");
   if (!args.parse(argc, argv)) return 0;
   if (command.empty()) throw Error(Fault::usage, "name a command behind '--': wellspring job exec 12 -- ps");
   Client client;
-  return terminal(client, str("/jobs/", url_encode(id), "/exec?rank=", rank, "&command=",
-                              url_encode(command.size() == 1 ? command[0] : cluster::shell_quoted(command))));
+  const std::string line = command.size() == 1 ? command[0] : cluster::shell_quoted(command);
+  return terminal(client, str(exec_path(id, rank, with_terminal), "&command=", url_encode(line)), with_terminal);
 }
 
 int run_attach(int argc, char** argv) {
@@ -429,11 +469,8 @@ int run_attach(int argc, char** argv) {
   args.option("--rank", &rank, "N", "on the node of this rank (0)");
   args.example("wellspring job attach 12");
   if (!args.parse(argc, argv)) return 0;
-  winsize size{};
-  if (::ioctl(1, TIOCGWINSZ, &size) != 0) size.ws_row = 24, size.ws_col = 80;
   Client client;
-  return terminal(client, str("/jobs/", url_encode(id), "/exec?terminal=1&rank=", rank, "&rows=", size.ws_row, "&columns=",
-                              size.ws_col));
+  return terminal(client, exec_path(id, rank, true), true);
 }
 
 int run_forward(int argc, char** argv) {

@@ -1,5 +1,7 @@
 // Routes of nodes: joining, the link, archives of working folders; terminals and ports of jobs.
 
+#include <poll.h>
+
 #include <thread>
 
 #include "base/error.h"
@@ -36,6 +38,12 @@ void get_archive(Call& call) {
   call.response.end();
 }
 
+// Whether the client has gone, though nobody reads from it now.
+bool hung_up(const HttpDuplex& duplex) {
+  pollfd wait{duplex.descriptor(), POLLRDHUP, 0};
+  return wait.fd < 0 || ::poll(&wait, 1, 0) > 0;
+}
+
 // Bytes both ways between the client's connection and a channel to the node, until either ends.
 void relay(const std::shared_ptr<HttpDuplex>& duplex, const std::shared_ptr<Channel>& channel) {
   std::thread up([&] {
@@ -48,8 +56,8 @@ void relay(const std::shared_ptr<HttpDuplex>& duplex, const std::shared_ptr<Chan
     channel->finish();
   });
   while (true) {
-    const auto part = channel->read(3600);
-    if (!part && channel->over()) break;
+    const auto part = channel->read(1);
+    if (!part && (channel->over() || hung_up(*duplex))) break;
     if (part && !duplex->write(*part)) break;
   }
   channel->close();
@@ -59,10 +67,13 @@ void relay(const std::shared_ptr<HttpDuplex>& duplex, const std::shared_ptr<Chan
 
 // A terminal or port of the running attempt of a job.
 void tunnel(Call& call, const char* kind) {
+  if (call.caller.cookie) throw ApiError(403, "a page opens no terminals and ports: use `wellspring job`");
   std::string node;
   Json what;
+  JobId id = 0;
   call.controller.core().read([&](const State& s) {
     const Job& job = job_for(s, call, true);
+    id = job.id;
     const Attempt* a = s.attempts.find(job.attempt);
     if (!a || a->state != AttemptState::running)
       throw ApiError(409, str("job ", shown_id(job), " is not running: it is ", name_of(job.state)));
@@ -79,6 +90,10 @@ void tunnel(Call& call, const char* kind) {
                     {"terminal", call.number("terminal", 0, 0, 1)}}}};
   });
   const auto channel = call.controller.nodes().open(node, what);
+  if (what.contains("exec"))
+    call.controller.core().post([id, who = call.caller.name()](Change& c) {
+      note(c, "job", id, "", str(who, " runs a command beside it"));
+    });
   relay(call.response.upgrade("wellspring-tunnel"), channel);
 }
 

@@ -302,6 +302,23 @@ bool parse_spec(std::string_view bytes, Spec* spec, std::string* error) {
   return error->empty();
 }
 
+std::string format_beside(const Beside& b) {
+  return join_parts({std::to_string(b.rank), b.terminal ? "1" : "0", b.command});
+}
+
+bool parse_beside(std::string_view bytes, Beside* b) {
+  *b = Beside();
+  auto parts = split_parts(bytes, 3);
+  int64_t rank = 0, terminal = 0;
+  if (parts.size() != 3 || !read_number(parts[0], 0, 1 << 24, &rank) ||
+      !read_number(parts[1], 0, 1, &terminal) || has_nul(parts[2]))
+    return false;
+  b->rank = static_cast<int>(rank);
+  b->terminal = terminal != 0;
+  b->command = parts[2];
+  return true;
+}
+
 std::string format_header(const Header& h) {
   std::string out;
   put_container(out, h.container);

@@ -82,8 +82,22 @@ enum class Record : uint8_t {
   prepared,    //
   running,     // started, then "rank:pid" each
   task_ended,  // rank, status, signal
-  ended        // format_end
+  ended,       // format_end; the launcher's last
+  exec         // the daemon's: folder and name of a socket that it listens on (Beside)
 };
+
+/// A command that runs beside the tasks: what the daemon sends over the socket of Record::exec, with
+/// three descriptors that become its standard streams. The launcher answers with its end, one
+/// message "STATUS\0REASON" (a reason: it was not started), and ends the command when the socket is
+/// closed before.
+struct Beside {
+  int rank = 0;           // in the environment of this rank, on its cores
+  bool terminal = false;  // the streams are a terminal; it becomes the command's own
+  std::string command;    // for /bin/sh -c; empty: the user's shell
+};
+std::string format_beside(const Beside& beside);
+bool parse_beside(std::string_view bytes, Beside* beside);
+constexpr size_t beside_limit = 64 << 10;  // bytes of that message
 
 /// What an adopting daemon has to know.
 struct Header {

@@ -1,5 +1,6 @@
 #include "cluster/link/link.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "base/error.h"
@@ -14,6 +15,7 @@ enum Type : uint8_t { kMessage = 'M', kOpen = 'O', kData = 'D', kEnd = 'E', kTak
 constexpr int64_t kWindow = 256 << 10;       // bytes a side may have unread
 constexpr size_t kMostQueued = 64 << 20;     // bytes waiting to be written: more ends the link
 constexpr size_t kPiece = 64 << 10;
+constexpr size_t kMostChannels = 8192;  // open at once
 
 std::string number_text(uint32_t n) {
   std::string out(4, '\0');
@@ -35,12 +37,21 @@ struct Channel::Inside {
   Link* link = nullptr;  // null: the link is gone
   uint32_t number = 0;
   std::deque<std::string> incoming;
-  int64_t unread_there = 0;
+  int64_t unread_here = 0, unread_there = 0;
   bool ended = false;     // the other side's direction
   bool finished = false;  // ours
   bool gone = false;
   std::string failure;
+
+  /// The link forgets it: nothing is sent for it any more, and what comes is dropped.
+  void leave();
 };
+
+void Channel::Inside::leave() {
+  if (!link) return;
+  link->forget(number);
+  link = nullptr;
+}
 
 Channel::~Channel() { close(); }
 
@@ -48,7 +59,7 @@ bool Channel::write(std::string_view bytes) {
   while (!bytes.empty()) {
     std::unique_lock lock(in_->mutex);
     in_->changed.wait(lock, [&] { return in_->gone || in_->finished || in_->unread_there < kWindow; });
-    if (in_->gone || in_->finished) return false;
+    if (!in_->link || in_->finished) return false;
     const std::string_view piece = bytes.substr(0, kPiece);
     in_->unread_there += static_cast<int64_t>(piece.size());
     in_->link->put(kData, in_->number, std::string(piece));
@@ -65,7 +76,8 @@ std::optional<std::string> Channel::read(double timeout) {
   if (in_->incoming.empty()) return std::nullopt;
   std::string out = std::move(in_->incoming.front());
   in_->incoming.pop_front();
-  if (!in_->gone) in_->link->put(kTaken, in_->number, number_text(static_cast<uint32_t>(out.size())));
+  in_->unread_here -= static_cast<int64_t>(out.size());
+  if (in_->link) in_->link->put(kTaken, in_->number, number_text(static_cast<uint32_t>(out.size())));
   return out;
 }
 
@@ -84,6 +96,11 @@ bool Channel::over() const {
   return in_->incoming.empty() && (in_->ended || in_->gone);
 }
 
+bool Channel::closing() const {
+  std::lock_guard lock(in_->mutex);
+  return in_->ended || in_->gone;
+}
+
 std::string Channel::failure() const {
   std::lock_guard lock(in_->mutex);
   return in_->failure;
@@ -91,15 +108,18 @@ std::string Channel::failure() const {
 
 void Channel::finish() {
   std::lock_guard lock(in_->mutex);
-  if (in_->gone || in_->finished) return;
+  if (!in_->link || in_->finished) return;
   in_->finished = true;
   in_->link->put(kEnd, in_->number, "");
+  if (in_->ended) in_->leave();
 }
 
 void Channel::close(const std::string& reason) {
   std::lock_guard lock(in_->mutex);
-  if (in_->gone) return;
-  if (!in_->finished || !in_->ended) in_->link->put(kReset, in_->number, reason);
+  if (in_->link) {
+    in_->link->put(kReset, in_->number, reason);
+    in_->leave();
+  }
   in_->gone = in_->finished = true;
   in_->changed.notify_all();
 }
@@ -142,6 +162,11 @@ void Link::write_loop() {
   }
 }
 
+void Link::forget(uint32_t channel) {
+  std::lock_guard lock(mutex_);
+  channels_.erase(channel);
+}
+
 void Link::send(const Json& message) { put(kMessage, 0, to_text(message)); }
 
 std::shared_ptr<Channel> Link::open(const Json& what) {
@@ -172,6 +197,8 @@ void Link::take(Frame frame) {
       std::lock_guard lock(mutex_);
       if (channels_.contains(frame.channel) || frame.channel % 2 == next_channel_ % 2)
         throw Error(Fault::data, "a channel was opened twice");
+      if (channels_.size() >= kMostChannels)
+        throw Error(Fault::data, str("more than ", kMostChannels, " channels are open"));
       channels_[frame.channel] = inside;
     }
     std::shared_ptr<Channel> channel(new Channel(std::move(inside)));
@@ -189,26 +216,29 @@ void Link::take(Frame frame) {
     if (it != channels_.end() && !(inside = it->second.lock())) channels_.erase(it);
   }
   if (!inside) return;  // closed on this side a moment ago
-  bool over = false;
-  {
-    std::lock_guard lock(inside->mutex);
-    switch (frame.type) {
-      case kData: inside->incoming.push_back(std::move(frame.payload)); break;
-      case kTaken: inside->unread_there -= text_number(frame.payload); break;
-      case kEnd: inside->ended = true; break;
-      case kReset:
-        inside->failure = frame.payload;
-        inside->ended = inside->gone = true;
-        break;
-      default: throw Error(Fault::data, str("unknown frame ", static_cast<int>(frame.type)));
-    }
-    over = inside->gone || (inside->ended && inside->finished);
-    inside->changed.notify_all();
+  std::lock_guard lock(inside->mutex);
+  switch (frame.type) {
+    case kData:
+      if (inside->ended) throw Error(Fault::data, "bytes came behind the end of a channel");
+      // Who keeps to the window never has more on its way.
+      inside->unread_here += static_cast<int64_t>(frame.payload.size());
+      if (inside->unread_here >= kWindow + static_cast<int64_t>(kPiece))
+        throw Error(Fault::data, "more came than was asked for");
+      if (!inside->incoming.empty() && inside->incoming.back().size() + frame.payload.size() <= kPiece)
+        inside->incoming.back() += frame.payload;
+      else if (!frame.payload.empty())
+        inside->incoming.push_back(std::move(frame.payload));
+      break;
+    case kTaken: inside->unread_there = std::max<int64_t>(0, inside->unread_there - text_number(frame.payload)); break;
+    case kEnd: inside->ended = true; break;
+    case kReset:
+      inside->failure = frame.payload.substr(0, 4096);
+      inside->ended = inside->gone = true;
+      break;
+    default: throw Error(Fault::data, str("unknown frame ", static_cast<int>(frame.type)));
   }
-  if (over) {
-    std::lock_guard lock(mutex_);
-    channels_.erase(frame.channel);
-  }
+  if (inside->gone || (inside->ended && inside->finished)) inside->leave();
+  inside->changed.notify_all();
 }
 
 void Link::run(double silence) {
@@ -217,7 +247,7 @@ void Link::run(double silence) {
     if (!frame) break;
     try {
       take(std::move(*frame));
-    } catch (const Error& e) {
+    } catch (const std::exception& e) {  // also a message with a field of another type
       log_warning("link", "closed: ", e.what());
       break;
     }
@@ -237,9 +267,9 @@ void Link::close() {
   for (auto& [number, weak] : channels)
     if (const auto inside = weak.lock()) {
       std::lock_guard lock(inside->mutex);
+      if (!inside->ended && inside->failure.empty()) inside->failure = "the connection was lost";
       inside->gone = inside->ended = true;
       inside->link = nullptr;
-      if (inside->failure.empty()) inside->failure = "the connection was lost";
       inside->changed.notify_all();
     }
 }

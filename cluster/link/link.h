@@ -34,6 +34,8 @@ class Channel {
   std::string read_all(double timeout, size_t most);
   /// Nothing more will come.
   bool over() const;
+  /// Nothing more will come from the other side, though some of it may be unread.
+  bool closing() const;
   /// Why it ended, when the other side said so; "" after a plain end.
   std::string failure() const;
   /// Ends our direction.
@@ -77,6 +79,7 @@ class Link {
  private:
   friend class Channel;
   void put(uint8_t type, uint32_t channel, std::string payload);
+  void forget(uint32_t channel);
   void write_loop();
   void take(Frame frame);
 

@@ -182,8 +182,21 @@ void NodeDaemon::dial() {
 void NodeDaemon::take(const Json& message) {
   std::lock_guard lock(mutex_);
   inbox_.push_back(message);
+  wake();
+}
+
+void NodeDaemon::wake() {
   const uint64_t one = 1;
   if (::write(wake_, &one, sizeof one) < 0) return;  // it is awake
+}
+
+void NodeDaemon::run_calls() {
+  decltype(calls_) calls;
+  {
+    std::lock_guard lock(mutex_);
+    calls.swap(calls_);
+  }
+  for (const auto& call : calls) (*call)();
 }
 
 void NodeDaemon::write_lease() {
@@ -301,6 +314,7 @@ void NodeDaemon::run(const std::function<bool()>& stop) {
       std::lock_guard lock(mutex_);
       inbox.swap(inbox_);
     }
+    run_calls();
     for (const Json& m : inbox) {
       try {
         if (m.contains("start")) start(m["start"]);
@@ -343,9 +357,12 @@ void NodeDaemon::run(const std::function<bool()>& stop) {
     beat();
     watch_services();
   }
-  stopping_ = true;
-  std::lock_guard lock(mutex_);
-  if (link_) link_->close();
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    if (link_) link_->close();
+  }
+  run_calls();  // none comes after that
 }
 
 void NodeDaemon::watch_services() {
@@ -383,6 +400,8 @@ void NodeDaemon::opened(std::shared_ptr<Channel> channel, const Json& what) {
         channel->write(to_text(run_curve(what["curve"], options_.runs))), channel->finish();
       else if (what.contains("forward"))
         serve_forward(*channel, what["forward"]);
+      else if (what.contains("exec"))
+        serve_exec(*channel, what["exec"]);
       else
         channel->close("this node does not know how to do that: its version is older or newer");
       // The other side reads to the end before the channel goes.

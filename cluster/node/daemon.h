@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -45,6 +46,11 @@ class NodeDaemon {
   void opened(std::shared_ptr<Channel> channel, const Json& what);
   void serve_log(Channel& channel, const Json& what);
   void serve_forward(Channel& channel, const Json& what);
+  void serve_exec(Channel& channel, const Json& what);
+  /// Runs f between messages and waits for it; what it throws comes out.
+  void on_own_thread(const std::function<void()>& f);
+  void run_calls();
+  void wake();
   void watch_services();
   void write_lease();
   Json hello() const;
@@ -59,6 +65,7 @@ class NodeDaemon {
   std::mutex mutex_;  // of what follows
   std::shared_ptr<Link> link_;
   std::vector<Json> inbox_;
+  std::vector<std::shared_ptr<std::packaged_task<void()>>> calls_;
   std::map<std::string, std::unique_ptr<Attempt>> attempts_;  // not forgotten
   std::set<std::string> running_;                             // tokens whose tasks may still write
   std::thread dialler_;

@@ -16,6 +16,7 @@
 
 #include <algorithm>
 
+#include "base/crypto.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -165,6 +166,8 @@ Executions::Impl::Impl(const Options& options) : options_(options) {
     close(lock_);
     throw Error(Fault::config, str(options_.spool, " is in use by another node daemon"));
   }
+  for (const std::string& name : list_directory(options_.spool))  // of commands of a daemon before us
+    if (starts_with(name, "exec-")) unlink(join_path(options_.spool, name).c_str());
   attempts_ = join_path(options_.spool, "attempts");
   make_directories(attempts_);
   spool_id_ = read_spool_id(join_path(options_.spool, "id"));
@@ -327,6 +330,18 @@ void Executions::stop(const std::string& token, double grace, const std::string&
   impl_->command(
       token, launch::Record::stop,
       launch::join_parts({grace < 0 ? "-" : launch::write_seconds(std::min(grace, 1e9)), reason}));
+}
+std::unique_ptr<Beside> Executions::beside(const std::string& token, const CommandBeside& command) {
+  auto found = impl_->known_.find(token);
+  if (found == impl_->known_.end() || found->second.phase != Phase::running)
+    throw Error(Fault::usage, "the job is not running here");
+  if (command.command.size() > 60'000 || command.command.find('\0') != std::string::npos)
+    throw Error(Fault::usage, "a command of at most 60 KB without a NUL");
+  const std::string name = str("exec-", hex(random_bytes(8)));
+  auto beside = std::make_unique<Beside>(impl_->options_.spool, name, command,
+                                         found->second.header.identity.uid);
+  impl_->command(token, launch::Record::exec, launch::join_parts({impl_->options_.spool, name}));
+  return beside;
 }
 std::vector<Event> Executions::poll() { return impl_->poll(); }
 int Executions::descriptor() const { return impl_->epoll_; }

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "cluster/node/beside.h"
 #include "cluster/node/contain.h"
 
 namespace wellspring::cluster {
@@ -161,6 +162,11 @@ class Executions {
   /// the attempt's own). May be repeated: a repetition can only shorten the time left. Unknown or
   /// ended tokens: nothing.
   void stop(const std::string& token, double grace, const std::string& reason);
+
+  /// A command beside the tasks of a running attempt, to be started by Beside::start() (on another
+  /// thread). It does not keep the attempt from ending, and ends with it. Error(Fault::usage) when the
+  /// attempt does not run or the command is longer than 60 KB, (io).
+  std::unique_ptr<Beside> beside(const std::string& token, const CommandBeside& command);
 
   /// Events since the last call, per attempt in their order. After a restart the last state of each
   /// attempt comes again (running, or prepared), and each `ended` until forget().

@@ -244,7 +244,8 @@ bool Executions::Impl::catch_up(KnownAttempt& attempt) {
       }
     } else if (key == launch::Record::stop && attempt.phase != Phase::ended) {
       attempt.phase = Phase::stopping;
-    } else if (key >= launch::Record::init && number++ == attempt.records) {
+    } else if (key >= launch::Record::init && key <= launch::Record::ended &&
+               number++ == attempt.records) {
       heard(attempt, key, field.value);
     }
   }

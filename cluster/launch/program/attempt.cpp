@@ -80,6 +80,8 @@ Attempt::~Attempt() {
   for (Stream& s : streams_)
     if (s.fd >= 0) close(s.fd);
   for (int fd : cgroup1_procs_) close(fd);
+  for (const Guest& g : guests_)
+    if (g.socket >= 0) close(g.socket);
 }
 
 void Attempt::run() {

@@ -46,6 +46,12 @@ class Attempt {
     bool ended = false;
     int status = 0, signal = 0;
   };
+  /// A command beside the tasks, and the daemon's end of it.
+  struct Guest {
+    int socket = -1;
+    pid_t pid = -1;      // -1: not started, or taken
+    double kill_at = 0;  // the client has gone: SIGKILL then
+  };
   enum class Cause { none, asked, time_limit, failure };
 
   // attempt.cpp
@@ -74,6 +80,14 @@ class Attempt {
   bool all_ended() const;
   bool others_left();
   void clear_container();
+  // beside.cpp
+  void meet_guest(const std::string& folder, const std::string& name);
+  void hear_guest(Guest& guest);
+  void start_guest(Guest& guest, const Beside& wanted, const int streams[3]);
+  void tell_guest(Guest& guest, int status, const std::string& reason);
+  void guests_ended(pid_t pid, int status);
+  void end_guests(double now);
+  void dismiss_guests();
 
   Spec spec_;
   int spool_, socket_;
@@ -81,6 +95,7 @@ class Attempt {
   std::string cgroup2_;  // in use by this attempt
   std::vector<int> cgroup1_procs_;
   std::vector<Stream> streams_;
+  std::vector<Guest> guests_;
   std::vector<pollfd> polled_;
   std::vector<Running> tasks_;
   Running setup_;

@@ -36,12 +36,16 @@ double Attempt::patience(double seconds) const {
     seconds = std::min(seconds, began_ + spec_.time_limit - now);
   if (!spec_.lease.empty() && cause_ == Cause::none)
     seconds = std::min(seconds, lease_end_ - now);
+  for (const Guest& g : guests_)
+    if (g.kill_at > 0) seconds = std::min(seconds, g.kill_at - now);
   return std::max(seconds, 0.0);
 }
 
 void Attempt::wait_some(double seconds) {
   polled_.clear();
   for (const Stream& s : streams_) polled_.push_back({s.fd, POLLIN, 0});  // fd -1: passed over
+  const size_t streams = polled_.size();
+  for (const Guest& g : guests_) polled_.push_back({g.socket, POLLIN, 0});
   seconds = patience(seconds);
   timespec timeout = {
       static_cast<time_t>(seconds),
@@ -50,10 +54,12 @@ void Attempt::wait_some(double seconds) {
   sigemptyset(&none);
   int ready = ppoll(polled_.data(), polled_.size(), &timeout, &none);
   for (size_t i = 0; ready > 0 && i < polled_.size(); i++)
-    if (polled_[i].revents != 0) drain(streams_[i]);
+    if (polled_[i].revents != 0)
+      i < streams ? drain(streams_[i]) : hear_guest(guests_[i - streams]);
   if (child_ended) reap();
   if (command_came) read_commands();
   enforce();
+  end_guests(monotonic_now());
 }
 
 void Attempt::drain(Stream& stream) {
@@ -100,6 +106,7 @@ void Attempt::took(pid_t pid, int wait_status, pid_t group) {
   };
   if (pid == spec_.container.init) init_lives_ = false;
   if (pid == setup_.pid) set(setup_);
+  guests_ended(pid, status);
   for (size_t i = 0; i < tasks_.size(); i++) {
     Running& t = tasks_[i];
     // A shell does not wait when SIGTERM comes; what it ran may still write its checkpoint. Its
@@ -136,6 +143,10 @@ void Attempt::read_commands() {
       double grace = spec_.grace;
       if (parts[0] != "-") read_seconds(parts[0], &grace);
       begin_stop(Cause::asked, grace, parts.size() > 1 ? std::string(parts[1]) : "");
+    }
+    if (field.key == static_cast<uint8_t>(Record::exec)) {
+      auto parts = split_parts(field.value, 2);
+      if (parts.size() == 2) meet_guest(std::string(parts[0]), std::string(parts[1]));
     }
   }
   command_offset_ += static_cast<int64_t>(reader.position());
@@ -220,6 +231,7 @@ void Attempt::clear_container() {
     pause = std::min(pause * 1.5, 0.05);
   };
   // Asked to stop, what is left may use the time that it was given; otherwise the end is the end.
+  dismiss_guests();
   if (launched_)
     while (cause_ != Cause::none && monotonic_now() < stop_deadline_ && others_left()) rest();
   cause_ = cause_ == Cause::none ? Cause::failure : cause_;

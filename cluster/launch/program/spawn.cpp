@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -54,8 +55,10 @@ int become(void* pointer) {
       return failed(c, "switching to the user");
   }
   // dup2 onto itself would leave the descriptor closing at exec; ours are never 0, 1 or 2.
-  if (dup2(r.input, 0) < 0 || dup2(r.output, 1) < 0 || dup2(r.output, 2) < 0)
+  if (dup2(r.input, 0) < 0 || dup2(r.output, 1) < 0 ||
+      dup2(r.error >= 0 ? r.error : r.output, 2) < 0)
     return failed(c, "standard streams");
+  if (r.terminal && ioctl(0, TIOCSCTTY, 0) != 0) return failed(c, "the terminal");
   if (chdir(r.folder->c_str()) != 0) return failed(c, r.folder->c_str());
   struct sigaction plain;
   memset(&plain, 0, sizeof plain);

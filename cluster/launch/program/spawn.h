@@ -17,6 +17,8 @@ struct SpawnRequest {
   const Identity* identity = nullptr;
   const std::vector<int>* cores = nullptr;  // empty: as ours
   int input = -1, output = -1;              // become 0, and 1 and 2
+  int error = -1;                           // becomes 2; -1: output does
+  bool terminal = false;                    // input is a terminal: it becomes the session's own
   int cgroup2 = -1;                         // folder; the process is born in it
   int cgroup2_procs = -1;                   // its cgroup.procs, where that is not possible
   std::vector<int> cgroup1_procs;           // cgroup.procs files that it enters
