@@ -16,5 +16,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     __builtin_trap();
   End end;
   parse_end(bytes, &end);
+  Beside beside;
+  if (parse_beside(bytes, &beside) && !parse_beside(format_beside(beside), &beside))
+    __builtin_trap();
   return 0;
 }

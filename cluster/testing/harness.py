@@ -259,7 +259,7 @@ def main(tests):
     import sys
     wanted = [a for a in sys.argv[1:] if not os.path.isdir(a)]  # beside the build folder
     passed = failed = skipped = 0
-    for name, f in tests.items():
+    for name, f in list(tests.items()):
         if not name.startswith('test_') or (wanted and not any(w in name for w in wanted)):
             continue
         begin = time.monotonic()
