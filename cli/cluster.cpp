@@ -484,6 +484,36 @@ int run_secret(int argc, char** argv) {
   return 0;
 }
 
+int run_reserve(int argc, char** argv) {
+  std::string name, node, team, text;
+  double hours = 1;
+  bool remove = false, json = false;
+  Args args("wellspring cluster reserve", "Reservations: a node for one team alone for a while; with a NAME: make or remove one.");
+  args.positional("NAME", &name, "of the reservation", false);
+  args.option("--node", &node, "NODE", "which node");
+  args.option("--team", &team, "TEAM", "for whom");
+  args.option("--hours", &hours, "H", "for how long from now (1)");
+  args.option("--note", &text, "TEXT", "why, for people");
+  args.flag("--remove", &remove, "give it up");
+  args.flag("--json", &json, "print as JSON");
+  args.example("wellspring cluster reserve demo-day --node head --team default --hours 8");
+  if (!args.parse(argc, argv)) return 0;
+  Client client;
+  if (remove)
+    client.remove("/reservations/" + url_encode(name));
+  else if (!name.empty())
+    client.put("/reservations/" + url_encode(name),
+               {{"node", node}, {"team", team}, {"note", text}, {"until", unix_seconds() + hours * 3600}});
+  const Json answer = client.get("/reservations");
+  if (json) return print_json_of(answer), 0;
+  Table table({"reservation", "node", "team", "from", "until", "note"});
+  for (const Json& r : answer["reservations"])
+    table.row({cell(r, "id"), cell(r, "node"), cell(r, "team"), format_utc(r.value("from", 0.0)), format_utc(r.value("until", 0.0)),
+               cell(r, "note")});
+  std::printf("%s", table.text().c_str());
+  return 0;
+}
+
 int run_usage(int argc, char** argv) {
   std::string month;
   bool json = false;
@@ -584,6 +614,7 @@ int command_cluster(int argc, char** argv) {
                     {"quota", "quotas by team and chip", run_quota},
                     {"token", "tokens of people and programs, invitations of nodes", run_token},
                     {"secret", "secrets of a team", run_secret},
+                    {"reserve", "a node for one team for a while", run_reserve},
                     {"usage", "device-hours by team, user, chip and month", run_usage},
                     {"events", "what happened; the audit log", run_events},
                     {"pause", "longer leases, for an upgrade", run_pause},

@@ -135,12 +135,14 @@ void Nodes::take_hello(const std::string& name, const std::shared_ptr<Link>& lin
   node.name = name;
   if (node.devices.size() > 4096) throw Error(Fault::data, "more devices than a node has");
   // Whether it sees our runs root: it has to read what we write there now.
-  std::string file, proof = hex(random_bytes(16));
-  if (!runs_.empty()) {
-    const std::string folder = join_path(runs_, ".wellspring");
-    make_directories(folder);
-    file = str("proof-", name);
-    write_file_atomic(join_path(folder, file), proof);
+  std::string proof = hex(random_bytes(16));
+  const std::string path = join_path(runs_, ".wellspring/proof-" + name);
+  try {
+    make_directories(parent_path(path));
+    write_file_atomic(path, proof);
+  } catch (const Error& e) {  // a full disk: what it showed before still holds
+    log_warning("cluster", e.what());
+    proof = exists(path) ? read_file(path) : proof;
   }
   {
     std::lock_guard lock(mutex_);
@@ -148,8 +150,7 @@ void Nodes::take_hello(const std::string& name, const std::shared_ptr<Link>& lin
     live_[name].proof = proof;
   }
   link->send({{"welcome",
-               {{"proof_file", file},
-                {"fence_after", leases_.fence_after},
+               {{"fence_after", leases_.fence_after},
                 {"lost_after", leases_.lost_after}}}});
 }
 
@@ -160,7 +161,7 @@ void Nodes::take_attempts(const std::string& name, const std::shared_ptr<Link>& 
   {
     std::lock_guard lock(mutex_);
     hello = live_[name].hello;
-    shares = !runs_.empty() && m.value("proof", "") == live_[name].proof;
+    shares = m.value("proof", "") == live_[name].proof;
   }
   hello.pool = shares ? "shared" : name;
   core_.post(
