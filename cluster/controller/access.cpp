@@ -116,6 +116,12 @@ void Access::check_host(const HttpRequest& request) const {
                         "'names:' in the configuration");
 }
 
+void Access::check_origin(const HttpRequest& request) const {
+  const std::string_view origin = request.header("origin");
+  if (!origin.empty() && origin != str(secure_ ? "https://" : "http://", request.header("host")))
+    throw ApiError(403, "a page of another origin asks");
+}
+
 std::string Access::node(const HttpRequest& request) {
   const std::string text = bearer(request), name(request.header("wellspring-node"));
   const auto parts = split(text, '_');

@@ -48,6 +48,9 @@ class Access {
   Caller check(const HttpRequest& request);
   /// ApiError 421 when the request is addressed to another host (DNS rebinding).
   void check_host(const HttpRequest& request) const;
+  /// ApiError 403 when the page that asks for a change is of another origin. Without an Origin it is
+  /// no page.
+  void check_origin(const HttpRequest& request) const;
   /// The node whose key the request carries. ApiError 401 or 403.
   std::string node(const HttpRequest& request);
   /// Trades a token for a cookie ("name=value; HttpOnly; ..."). ApiError 401.
