@@ -111,7 +111,7 @@ export class Chart {
       svg('path', {d: `M${kLeft} ${y(v)}H${width - kRight}`}, grid);
       svg('text', {x: kLeft - 8, y: y(v) + 4, 'text-anchor': 'end'}, grid, short(v));
     }
-    for (const v of ticks(first, last, Math.max(2, Math.floor(width / 110)))) {
+    for (const v of ticks(first, last, Math.max(3, Math.floor(width / 90)))) {
       if (v !== Math.round(v)) continue;
       svg('text', {x: x(v), y: kHeight - 6, 'text-anchor': x(v) > width - 40 ? 'end' : 'middle'}, grid, short(v));
     }

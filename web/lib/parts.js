@@ -19,7 +19,7 @@ export const jobLink = (id, text) => h('a', {href: `#/jobs/${encodeURIComponent(
 export function arrayBar(array) {
   const n = (state) => array[state] || 0;
   const running = n('running') + n('starting') + n('stopping'), waiting = n('queued') + n('held');
-  return [h('span', {key: 'array-bar'}, bar([['ok', n('succeeded'), 'succeeded'], ['failed', n('failed'), 'failed'], ['gone', n('cancelled'), 'cancelled'], ['held', running, 'running'],
+  return [h('span', {key: 'array-bar', class: 'array-bar'}, bar([['ok', n('succeeded'), 'succeeded'], ['failed', n('failed'), 'failed'], ['gone', n('cancelled'), 'cancelled'], ['held', running, 'running'],
                ['wait', waiting, 'waiting']], array.elements)),
           h('span', {key: 'array-text', class: 'sub'}, [`${number(array.elements)} elements`, running && `${number(running)} running`, waiting && `${number(waiting)} waiting`,
             n('succeeded') && `${number(n('succeeded'))} succeeded`, n('failed') && `${number(n('failed'))} failed`, n('cancelled') && `${number(n('cancelled'))} cancelled`]

@@ -25,7 +25,7 @@ export default {
       h('form', {key: 'tools', class: 'tools', role: 'search', on: {submit: (event) => event.preventDefault()}}, filter('Text', 'text', text, ctx, 'on this page')),
       h('section', {key: 'list', class: 'panel', 'aria-label': 'Audit'}, table({name: 'audit', ctx, caption: 'Audit log, the newest first', rows, key: (e) => String(e.number), empty: 'No entry fits.',
         columns: [
-          {title: 'When', width: '9.5rem', sorted: 'descending', cell: (e) => at(e.at)},
+          {title: 'When', class: 'when', width: '9.5rem', sorted: 'descending', cell: (e) => at(e.at)},
           {title: 'Who', width: '16%', cell: (e) => [h('b', {}, e.who), h('span', {class: 'sub'}, e.address)]},
           {title: 'What', width: '38%', cell: (e) => h('code', {class: 'wrap'}, e.what.replace('/api/v1', ''))},
           {title: 'What came of it', class: 'mid', cell: (e) => h('span', {class: `reason ${e.outcome.startsWith('refused') ? 'bad' : ''}`}, e.outcome)}]}), pages(ctx, last, rows.length, 'entries'))];

@@ -27,9 +27,9 @@ export default {
         filter('Text', 'text', text, ctx, 'on this page'), choice('Of', kind, kKinds, (event) => ctx.set({kind: event.target.value}))),
       h('section', {key: 'list', class: 'panel', 'aria-label': 'Events'}, table({name: 'events', ctx, caption: 'Events, the newest first', rows, key: (e) => String(e.number), empty: 'No event fits.',
         columns: [
-          {title: 'When', width: '9.5rem', sorted: 'descending', cell: (e) => at(e.at)},
+          {title: 'When', class: 'when', width: '9.5rem', sorted: 'descending', cell: (e) => at(e.at)},
           {title: 'Of', class: 'mid', width: '6rem', cell: (e) => e.kind},
-          {title: 'Which', width: '22%', cell: (e) => [e.job ? jobLink(e.job) : e.node || 'cluster', e.team ? h('span', {class: 'sub'}, e.team) : null]},
+          {title: 'Which', width: '22%', cell: (e) => [e.job ? jobLink(e.job) : e.node || 'cluster', e.team ? ` · ${e.team}` : null]},
           {title: 'What', cell: (e) => h('span', {class: 'reason'}, e.job && e.node ? `${e.text} (${e.node})` : e.text)}]}), pages(ctx, last, rows.length, 'events'))];
   },
 };

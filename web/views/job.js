@@ -147,7 +147,7 @@ function elements(job, ctx) {
   return h('section', {key: 'elements', class: 'panel', 'aria-label': 'Elements'},
     h('div', {class: 'tools'}, choice('Elements', state, [['', 'all'], ['active', 'not ended'], ...['queued', 'running', 'succeeded', 'failed', 'cancelled'].map((s) => [s, s])],
       (event) => ctx.set({element_state: event.target.value, from: null}))),
-    table({name: 'elements', ctx, caption: 'Elements of the array', class: 'narrow', rows: job.elements, key: (e) => e.id, empty: 'No element is in this state.',
+    table({name: 'elements', ctx, caption: 'Elements of the array', rows: job.elements, key: (e) => e.id, empty: 'No element is in this state.',
       columns: [{title: 'Element', header: true, cell: (e) => jobLink(e.id, e.id)}, {title: 'State', cell: (e) => badge(e.state)},
         {title: 'Exit', class: 'num', cell: (e) => (e.exit_status === undefined ? '–' : String(e.exit_status))}]}),
     h('div', {class: 'pages'},

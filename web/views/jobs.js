@@ -34,13 +34,13 @@ export default {
           {title: 'Job', header: true, width: '36%', sorted: 'descending', cell: (j) => [h('span', {class: 'name'}, jobLink(j.id), ' ', h('span', {title: j.name}, j.name),
             j.kind === 'batch' ? null : h('span', {class: 'tag'}, j.kind)),
             j.array ? arrayBar(j.array) : j.reason ? h('span', {class: 'sub reason', title: j.reason}, j.reason) : null,
-            h('span', {class: 'sub phone'}, `${j.team} · ${asked(j)}`)]},
+            h('span', {class: 'sub phone'}, `${j.team} · ${asked(j)}${j.started ? ` · ${duration(took(j))}` : ''}`)]},
           {title: 'State', width: '12%', class: 'state-column', cell: (j) => badge(j.state)},
           {title: 'Team', class: 'mid', width: '13%', cell: (j) => [j.team, h('span', {class: 'sub'}, j.user)]},
           {title: 'Asks for', class: 'mid', width: '15%', cell: (j) => [asked(j), j.on && j.on.length ? h('span', {class: 'sub', title: j.on.join(', ')}, `on ${j.on[0]}${j.on.length > 1 ? ` +${j.on.length - 1}` : ''}`) : null]},
           {title: 'Queue', class: 'wide', width: '10%', cell: (j) => [j.queue, j.priority ? h('span', {class: 'sub'}, `priority ${j.priority}`) : null]},
           {title: 'Submitted', class: 'num wide', width: '12%', cell: (j) => ago(j.submitted)},
-          {title: 'Time', class: 'num', width: '10%', cell: (j) => (j.started ? duration(took(j)) : isOver(j.state) ? '–' : h('span', {class: 'sub'}, 'waits ', duration(took(j))))}],
+          {title: 'Time', class: 'num mid', width: '10%', cell: (j) => (j.started ? duration(took(j)) : isOver(j.state) ? '–' : h('span', {class: 'sub'}, 'waits ', duration(took(j))))}],
       }), pages(ctx, data.before, data.jobs.length, 'jobs'))];
   },
 };

@@ -29,6 +29,17 @@ function trust(node) {
   return node.executor === 'nodes' && node.switches_users ? h('span', {class: 'sub'}, 'teams are separate users') : null;
 }
 
+// "cgroup2; memory by cgroup v1; cores by cgroup v1": what ends attempts, then what limits them.
+function containment(node) {
+  const [means, ...limits] = (node.containment || '–').split(';').map((part) => part.trim());
+  const by = new Map();
+  for (const limit of limits) {
+    const [what, how = ''] = limit.split(' by ');
+    by.set(how, [...(by.get(how) || []), what]);
+  }
+  return [means, ...[...by].map(([how, what]) => h('span', {key: how, class: 'sub'}, what.join(', '), how ? ` by ${how}` : ''))];
+}
+
 export default {
   label: 'Nodes',
   every: () => 10,
@@ -44,13 +55,13 @@ export default {
       h('section', {key: 'list', class: 'panel', 'aria-label': 'Nodes'}, table({name: 'nodes', ctx, caption: 'Nodes', rows: data.nodes, key: (n) => n.name, sort: {by: 'Node', down: false},
         empty: ['No node has joined. On a machine: ', h('code', {}, 'wellspring cluster node --controller … --join …')],
         columns: [
-          {title: 'Node', header: true, width: '24%', sort: (n) => n.name, cell: (n) => [h('b', {title: n.name}, n.name), h('span', {class: 'sub'}, [n.executor === 'nodes' ? '' : n.executor, n.pool === 'shared' ? '' : `pool ${n.pool}`, n.version && `version ${n.version}`].filter(Boolean).join(' · ')), trust(n)]},
+          {title: 'Node', header: true, width: '20%', sort: (n) => n.name, cell: (n) => [h('b', {title: n.name}, n.name), h('span', {class: 'sub'}, [n.executor === 'nodes' ? '' : n.executor, n.pool === 'shared' ? '' : `pool ${n.pool}`, n.version && `version ${n.version}`].filter(Boolean).join(' · ')), trust(n)]},
           {title: 'State', width: '13%', class: 'state-column', sort: (n) => n.state, cell: (n) => [badge(n.state), n.note ? h('span', {class: 'sub reason'}, n.note) : null, n.state !== 'up' && n.silence !== undefined ? h('span', {class: 'sub'}, `no word for ${duration(n.silence)}`) : null]},
           {title: 'Devices', width: '22%', sort: (n) => n.devices.reduce((sum, d) => sum + d.all, 0), cell: (n) => n.devices.map((d) => h('span', {key: d.chip, class: 'device'},
             bar([['held', d.held, 'in use'], ['free', d.all - d.held, 'free']], d.all, `${d.chip}: ${d.held} of ${d.all} in use`), h('span', {class: 'sub'}, `${number(d.held)} of ${number(d.all)} ${d.chip}`)))},
           {title: 'Jobs', class: 'mid', width: '13%', sort: (n) => n.jobs.length, cell: (n) => (n.jobs.length ? [n.jobs.slice(0, kJobs).map((id) => [h('span', {key: id}, jobLink(id)), ' ']), n.jobs.length > kJobs ? h('span', {class: 'sub'}, `and ${number(n.jobs.length - kJobs)} more`) : null] : '–')},
-          {title: 'Containment', class: 'wide', cell: (n) => [h('span', {}, (n.containment || '–').split(';')[0]), h('span', {class: 'sub'}, (n.containment || '').split(';').slice(1).join(' · ').trim())]},
+          {title: 'Containment', class: 'wide', width: '17%', cell: containment},
           {title: 'Memory', class: 'num wide', width: '9%', sort: (n) => n.memory_mb, cell: (n) => megabytes(n.memory_mb)},
-          ...(ctx.admin ? [{title: 'Change', hidden: true, class: 'num', width: '6rem', cell: (n) => actions(n, ctx)}] : [])]}))];
+          ...(ctx.admin ? [{title: 'Change', hidden: true, class: 'num', width: '7rem', cell: (n) => actions(n, ctx)}] : [])]}))];
   },
 };

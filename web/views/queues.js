@@ -50,7 +50,7 @@ export default {
     return {queues: queues.queues, teams: teams.teams, chips: cluster.pool.map((c) => c.chip)};
   },
   render(data, ctx) {
-    const edit = (cell) => (ctx.admin ? [{title: 'Change', hidden: true, class: 'num', width: '5.5rem', cell}] : []);
+    const edit = (cell) => (ctx.admin ? [{title: 'Change', hidden: true, class: 'num', width: '7rem', cell}] : []);
     return [
       h('h1', {key: 'h', tabindex: '-1'}, 'Queues and quotas'),
       h('section', {key: 'queues', class: 'panel', 'aria-label': 'Queues'}, table({name: 'queues', ctx, title: 'Queues', rows: data.queues, key: (q) => q.name,

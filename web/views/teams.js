@@ -52,7 +52,7 @@ function tokens(data, ctx) {
       {title: 'Id', class: 'mid', cell: (t) => h('code', {}, t.id)},
       {title: 'Made', class: 'num mid', sort: (t) => t.created, cell: (t) => ago(t.created)},
       {title: 'State', width: '22%', sort: (t) => (t.revoked ? 2 : t.expires && t.expires < now() ? 1 : 0), cell: status},
-      {title: 'Change', hidden: true, class: 'num', width: '5.5rem', cell: (t) => (t.revoked ? '' : h('button', {type: 'button', class: 'danger', 'aria-label': `Revoke token ${t.id} of ${t.user || 'a node'}`,
+      {title: 'Change', hidden: true, class: 'num', width: '7rem', cell: (t) => (t.revoked ? '' : h('button', {type: 'button', class: 'danger', 'aria-label': `Revoke token ${t.id} of ${t.user || 'a node'}`,
         on: {click: () => ctx.act({title: `Revoke the token of ${t.user || 'a node'}?`, danger: true, action: 'Revoke', method: 'DELETE', path: `/tokens/${encodeURIComponent(t.id)}`, done: 'The token is revoked',
           text: 'What uses it is refused from now on, this console’s sessions too.'})}}, 'Revoke'))}]}),
     h('p', {class: 'more'}, h('button', {type: 'button', on: {click: () => newToken(data, ctx)}}, 'New token')));
@@ -76,7 +76,7 @@ export default {
           {title: 'Used of late', class: 'num', sort: (t) => t.usage, cell: (t) => [number(t.usage, 1), h('span', {class: 'sub'}, 'device-hours')]},
           {title: 'Holds', sort: (t) => Object.values(t.held).reduce((a, b) => a + b, 0), cell: (t) => Object.entries(t.held).map(([chip, n]) => `${n} ${chip}`).join(', ') || '–'},
           {title: 'May mount', class: 'wide', cell: (t) => (t.roots || []).join(', ') || '–'},
-          ...(ctx.admin ? [{title: 'Change', hidden: true, class: 'num', width: '5.5rem', cell: (t) => h('button', {type: 'button', 'aria-label': `Change team ${t.name}`, on: {click: () => editTeam(t, ctx)}}, 'Change')}] : [])]}),
+          ...(ctx.admin ? [{title: 'Change', hidden: true, class: 'num', width: '7rem', cell: (t) => h('button', {type: 'button', 'aria-label': `Change team ${t.name}`, on: {click: () => editTeam(t, ctx)}}, 'Change')}] : [])]}),
         ctx.admin ? h('p', {class: 'more'}, h('button', {type: 'button', on: {click: () => editTeam(null, ctx)}}, 'New team')) : null),
       data.tokens ? tokens(data, ctx) : null];
   },
