@@ -190,7 +190,7 @@ function frame() {
       h('button', {key: 'menu', type: 'button', class: 'menu quiet', 'aria-expanded': String(app.menu), 'aria-controls': 'nav',
                    on: {click: () => { app.menu = !app.menu; draw(); }}}, icon('menu'), h('span', {class: 'sr-only'}, 'Menu')),
       h('a', {key: 'brand', class: 'brand', href: '#/pool'}, icon('brand'), 'Wellspring'),
-      h('span', {key: 'state', class: `state ${state[0]}`}, h('span', {class: 'dot', 'aria-hidden': 'true'}), state[1]),
+      h('span', {key: 'state', class: `state ${state[0]}`}, h('span', {class: 'dot', 'aria-hidden': 'true'}), h('span', {class: 'word'}, state[1])),
       cluster.single_trust ? h('a', {key: 'trust', class: 'tag warn', href: '#/nodes', title: 'All teams’ jobs run with the rights of one user'}, 'single trust') : null,
       h('span', {key: 'gap', class: 'gap'}),
       h('span', {key: 'who', class: 'who', title: me.team ? `${me.user}, ${me.role} of team ${me.team}` : `${me.user}, ${me.role}`},

@@ -13,7 +13,7 @@ function compare(a, b) {
 /**
  * options: name (of the table, for its sorting), caption (shown with `title`, else read aloud only),
  * columns, rows, key (row => text), empty (what stands in place of rows), ctx (for sorting: draws
- * again).
+ * again), cards (a phone shows each row as a card, all columns of it).
  * A column: title, cell (row => children), and: width ("20%"), class (num, mid: not on a phone,
  * wide: only on a wide screen), sort (row => what to sort by), head (what stands there for the eye),
  * sorted (ascending, descending: as the API sorts it).
@@ -31,16 +31,17 @@ export function table(options) {
       sorts.set(name, {by: c.title, down});
       ctx.draw();
     };
-    return h('th', {scope: 'col', class: c.class, 'aria-sort': state, style: {width: c.width || 'auto'}},
+    return h('th', {scope: 'col', role: 'columnheader', class: c.class, 'aria-sort': state, style: {width: c.width || 'auto'}},
              c.sort ? h('button', {class: 'sort', type: 'button', on: {click: turn}}, c.title,
                         h('span', {class: 'arrow', 'aria-hidden': 'true'}, by === c ? (sort.down ? '▾' : '▴') : ''))
                     : c.hidden ? h('span', {class: 'sr-only'}, c.title) : c.title);
   };
-  return h('table', {key: name, class: `data ${options.class || ''}`},
+  // Roles are told once more: a phone shows some tables as cards, and browsers then forget them.
+  return h('table', {key: name, role: 'table', class: `data ${options.cards ? 'cards' : ''}`},
            h('caption', {class: title ? 'title' : 'sr-only'}, title || caption),
-           h('thead', {}, h('tr', {}, columns.map(head))),
-           h('tbody', {}, rows.length
-             ? rows.map((row) => h('tr', {key: key(row), 'data-row': true, class: options.rowClass && options.rowClass(row)},
-                                   columns.map((c) => h(c.header ? 'th' : 'td', {class: c.class, scope: c.header ? 'row' : null}, c.cell(row)))))
-             : h('tr', {key: '-', class: 'empty'}, h('td', {colspan: columns.length}, empty))));
+           h('thead', {role: 'rowgroup'}, h('tr', {role: 'row'}, columns.map(head))),
+           h('tbody', {role: 'rowgroup'}, rows.length
+             ? rows.map((row) => h('tr', {key: key(row), role: 'row', 'data-row': true, class: options.rowClass && options.rowClass(row)},
+                                   columns.map((c) => h(c.header ? 'th' : 'td', {class: c.class, role: c.header ? 'rowheader' : 'cell', scope: c.header ? 'row' : null, 'data-label': c.hidden || c.header ? null : c.title}, c.cell(row)))))
+             : h('tr', {key: '-', role: 'row', class: 'empty'}, h('td', {role: 'cell', colspan: columns.length}, empty))));
 }

@@ -129,7 +129,7 @@ function facts(job) {
 function attempts(job, ctx) {
   if (!job.history.length) return null;
   return h('section', {key: 'attempts', class: 'panel', 'aria-label': 'Attempts'}, table({
-    name: 'attempts', ctx, title: 'Attempts', rows: [...job.history].reverse(), key: (a) => String(a.number),
+    name: 'attempts', ctx, cards: true, title: 'Attempts', rows: [...job.history].reverse(), key: (a) => String(a.number),
     columns: [
       {title: 'No.', class: 'num', width: '8%', header: true, cell: (a) => number(a.number)},
       {title: 'State', width: '17%', cell: (a) => badge(a.state === 'ended' ? (a.exit_status === 0 && !a.cause ? 'succeeded' : 'ended') : a.state)},

@@ -52,11 +52,11 @@ export default {
       h('h1', {key: 'h', tabindex: '-1'}, 'Nodes'),
       single.length ? h('div', {key: 'single', class: 'banner warn'}, h('span', {}, h('b', {}, 'Single trust: '), `on ${single.length === data.nodes.length ? 'every node' : single.map((n) => n.name).join(', ')} the jobs of all teams run `
         + 'with the rights of one user. Who may submit there can read and end what others run.')) : null,
-      h('section', {key: 'list', class: 'panel', 'aria-label': 'Nodes'}, table({name: 'nodes', ctx, caption: 'Nodes', rows: data.nodes, key: (n) => n.name, sort: {by: 'Node', down: false},
+      h('section', {key: 'list', class: 'panel', 'aria-label': 'Nodes'}, table({name: 'nodes', ctx, cards: true, caption: 'Nodes', rows: data.nodes, key: (n) => n.name, sort: {by: 'Node', down: false},
         empty: ['No node has joined. On a machine: ', h('code', {}, 'wellspring cluster node --controller … --join …')],
         columns: [
           {title: 'Node', header: true, width: '20%', sort: (n) => n.name, cell: (n) => [h('b', {title: n.name}, n.name), h('span', {class: 'sub'}, [n.executor === 'nodes' ? '' : n.executor, n.pool === 'shared' ? '' : `pool ${n.pool}`, n.version && `version ${n.version}`].filter(Boolean).join(' · ')), trust(n)]},
-          {title: 'State', width: '13%', class: 'state-column', sort: (n) => n.state, cell: (n) => [badge(n.state), n.note ? h('span', {class: 'sub reason'}, n.note) : null, n.state !== 'up' && n.silence !== undefined ? h('span', {class: 'sub'}, `no word for ${duration(n.silence)}`) : null]},
+          {title: 'State', width: '13%', class: 'state-column', sort: (n) => n.state, cell: (n) => [badge(n.state), n.note ? h('span', {class: 'sub reason'}, n.note) : null, ['silent', 'lost'].includes(n.state) && n.silence !== undefined ? h('span', {class: 'sub'}, `no word for ${duration(n.silence)}`) : null]},
           {title: 'Devices', width: '22%', sort: (n) => n.devices.reduce((sum, d) => sum + d.all, 0), cell: (n) => n.devices.map((d) => h('span', {key: d.chip, class: 'device'},
             bar([['held', d.held, 'in use'], ['free', d.all - d.held, 'free']], d.all, `${d.chip}: ${d.held} of ${d.all} in use`), h('span', {class: 'sub'}, `${number(d.held)} of ${number(d.all)} ${d.chip}`)))},
           {title: 'Jobs', class: 'mid', width: '13%', sort: (n) => n.jobs.length, cell: (n) => (n.jobs.length ? [n.jobs.slice(0, kJobs).map((id) => [h('span', {key: id}, jobLink(id)), ' ']), n.jobs.length > kJobs ? h('span', {class: 'sub'}, `and ${number(n.jobs.length - kJobs)} more`) : null] : '–')},

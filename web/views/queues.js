@@ -53,7 +53,7 @@ export default {
     const edit = (cell) => (ctx.admin ? [{title: 'Change', hidden: true, class: 'num', width: '7rem', cell}] : []);
     return [
       h('h1', {key: 'h', tabindex: '-1'}, 'Queues and quotas'),
-      h('section', {key: 'queues', class: 'panel', 'aria-label': 'Queues'}, table({name: 'queues', ctx, title: 'Queues', rows: data.queues, key: (q) => q.name,
+      h('section', {key: 'queues', class: 'panel', 'aria-label': 'Queues'}, table({name: 'queues', ctx, cards: true, title: 'Queues', rows: data.queues, key: (q) => q.name,
         columns: [
           {title: 'Queue', header: true, width: '24%', sort: (q) => q.name, cell: (q) => [h('b', {}, q.name), q.open ? null : h('span', {class: 'tag warn'}, 'closed')]},
           {title: 'Priority', class: 'num', sort: (q) => q.priority || 0, cell: (q) => number(q.priority || 0)},
@@ -62,7 +62,7 @@ export default {
           {title: 'For teams', class: 'mid', width: '30%', cell: (q) => ((q.teams || []).length ? q.teams.join(', ') : 'all')},
           ...edit((q) => h('button', {type: 'button', 'aria-label': `Change queue ${q.name}`, on: {click: () => editQueue(q, ctx)}}, 'Change'))]}),
         ctx.admin ? h('p', {class: 'more'}, h('button', {type: 'button', on: {click: () => editQueue(null, ctx)}}, 'New queue')) : null),
-      h('section', {key: 'quotas', class: 'panel', 'aria-label': 'Quotas'}, table({name: 'quotas', ctx, title: 'Quotas, and what is held', rows: quotaRows(data.teams), key: (r) => `${r.team}/${r.chip}`,
+      h('section', {key: 'quotas', class: 'panel', 'aria-label': 'Quotas'}, table({name: 'quotas', ctx, cards: true, title: 'Quotas, and what is held', rows: quotaRows(data.teams), key: (r) => `${r.team}/${r.chip}`,
         empty: 'No team holds a device, and no quota is set: teams share by their weights.',
         columns: [
           {title: 'Team', header: true, width: '18%', sort: (r) => r.team, cell: (r) => h('b', {}, r.team)},

@@ -43,7 +43,7 @@ function status(t) {
 }
 
 function tokens(data, ctx) {
-  return h('section', {key: 'tokens', class: 'panel', 'aria-label': 'Tokens'}, table({name: 'tokens', ctx, title: 'Tokens', rows: data.tokens, key: (t) => t.id, sort: {by: 'Made', down: true},
+  return h('section', {key: 'tokens', class: 'panel', 'aria-label': 'Tokens'}, table({name: 'tokens', ctx, cards: true, title: 'Tokens', rows: data.tokens, key: (t) => t.id, sort: {by: 'Made', down: true},
     rowClass: (t) => (t.revoked || (t.expires && t.expires < now()) ? 'old' : ''),
     columns: [
       {title: 'User', header: true, width: '22%', sort: (t) => t.user || '', cell: (t) => [h('b', {}, t.user || (t.role === 'join' ? 'a node' : '–')), h('span', {class: 'sub', title: t.note}, t.note || '')]},
@@ -68,7 +68,7 @@ export default {
     const total = data.teams.reduce((sum, t) => sum + t.weight, 0);
     return [
       h('h1', {key: 'h', tabindex: '-1'}, 'Teams and tokens'),
-      h('section', {key: 'teams', class: 'panel', 'aria-label': 'Teams'}, table({name: 'teams', ctx, title: ctx.admin ? 'Teams' : 'Your team', rows: data.teams, key: (t) => t.name,
+      h('section', {key: 'teams', class: 'panel', 'aria-label': 'Teams'}, table({name: 'teams', ctx, cards: true, title: ctx.admin ? 'Teams' : 'Your team', rows: data.teams, key: (t) => t.name,
         columns: [
           {title: 'Team', header: true, width: '24%', sort: (t) => t.name, cell: (t) => h('b', {}, t.name)},
           {title: 'System user', class: 'mid', sort: (t) => t.system_user || '', cell: (t) => (t.system_user ? h('code', {}, t.system_user) : h('span', {class: 'sub'}, 'none set'))},
