@@ -213,6 +213,8 @@ function draw() {
     document.title = 'Log in – Wellspring';
     if (live.lost) patch(root, h('main', {key: 'main', class: 'login'}, banners()));
     else if (app.overText !== null) patch(root, loginPage(app.overText, begin));
+    const field = document.getElementById('token');
+    if (field && document.activeElement === document.body) field.focus();
     return;
   }
   patch(root, frame());

@@ -1,8 +1,6 @@
 #pragma once
 // Who may do what: tokens, cookies of the console, keys of nodes.
 
-#include <map>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -53,7 +51,8 @@ class Access {
   void check_origin(const HttpRequest& request) const;
   /// The node whose key the request carries. ApiError 401 or 403.
   std::string node(const HttpRequest& request);
-  /// Trades a token for a cookie ("name=value; HttpOnly; ..."). ApiError 401.
+  /// Trades a token for a cookie ("name=value; HttpOnly; ..."), good for 12 hours, over restarts of
+  /// the controller too, and as long as the token is. ApiError 401.
   std::string open_session(const std::string& token);
   std::string close_session(const HttpRequest& request);
   /// Checks a token's text. ApiError 401.
@@ -63,12 +62,6 @@ class Access {
   Core& core_;
   std::vector<std::string> hosts_;
   const bool secure_;
-  struct Session {
-    std::string token;  // id
-    double expires;     // monotonic
-  };
-  std::mutex mutex_;
-  std::map<std::string, Session> sessions_;  // by the hash of the cookie
 };
 
 /// 0 none, 1 viewer, 2 member, 3 admin.

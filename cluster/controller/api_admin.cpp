@@ -226,7 +226,7 @@ void put_team(Call& call) {
 void tokens(Call& call) {
   call.answer(call.controller.core().read([&](const State& s) {
     Json rows = Json::array();
-    for (const auto& [id, t] : s.tokens.rows()) rows.push_back(token_row(t));
+    for (const auto& [id, t] : s.tokens.rows()) if (t.role != "session") rows.push_back(token_row(t));
     return Json{{"tokens", rows}};
   }));
 }

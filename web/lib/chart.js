@@ -34,7 +34,8 @@ export function liveCurve(points) {
   const out = [];
   for (const point of points) {
     if (!Number.isFinite(point.step)) continue;
-    while (out.length && out[out.length - 1].step > point.step) out.pop();
+    const again = point.loss === undefined ? 0 : 1;  // held out of a step comes after its loss
+    while (out.length && out[out.length - 1].step + again > point.step) out.pop();
     out.push(point);
   }
   return out;
@@ -111,7 +112,7 @@ export class Chart {
       svg('path', {d: `M${kLeft} ${y(v)}H${width - kRight}`}, grid);
       svg('text', {x: kLeft - 8, y: y(v) + 4, 'text-anchor': 'end'}, grid, short(v));
     }
-    for (const v of ticks(first, last, Math.max(3, Math.floor(width / 90)))) {
+    for (const v of ticks(first, last, Math.max(4, Math.floor(width / 90)))) {
       if (v !== Math.round(v)) continue;
       svg('text', {x: x(v), y: kHeight - 6, 'text-anchor': x(v) > width - 40 ? 'end' : 'middle'}, grid, short(v));
     }

@@ -15,6 +15,9 @@ export function bar(parts, all, label) {
 /** A link to a job: its number. */
 export const jobLink = (id, text) => h('a', {href: `#/jobs/${encodeURIComponent(id)}`}, text || `#${id}`);
 
+/** A job's number and name as one link. */
+export const jobName = (job) => h('a', {class: 'job', href: `#/jobs/${encodeURIComponent(job.id)}`, title: job.name}, h('span', {}, `#${job.id}`), ` ${job.name}`);
+
 /** How an array stands: a bar and a line. */
 export function arrayBar(array) {
   const n = (state) => array[state] || 0;

@@ -3,7 +3,7 @@
 import {api, query} from '../lib/api.js';
 import {h} from '../lib/dom.js';
 import {ago, asked, duration, isOver, took} from '../lib/format.js';
-import {arrayBar, badge, choice, filter, jobLink, pages} from '../lib/parts.js';
+import {arrayBar, badge, choice, filter, jobName, pages} from '../lib/parts.js';
 import {table} from '../lib/table.js';
 
 const kStates = [['', 'all'], ['active', 'not ended'], ['queued,held', 'waiting'], ['queued', 'queued'], ['held', 'held'], ['starting,running,stopping', 'under way'],
@@ -31,7 +31,7 @@ export default {
         name: 'jobs', ctx, caption: 'Jobs, the newest first', rows: data.jobs, key: (j) => j.id,
         empty: name || state || team || user ? 'No job fits these filters.' : ['No job yet. The first: ', h('code', {}, 'wellspring job run -- echo hello')],
         columns: [
-          {title: 'Job', header: true, width: '36%', sorted: 'descending', cell: (j) => [h('span', {class: 'name'}, jobLink(j.id), ' ', h('span', {title: j.name}, j.name),
+          {title: 'Job', header: true, width: '36%', sorted: 'descending', cell: (j) => [h('span', {class: 'name'}, jobName(j),
             j.kind === 'batch' ? null : h('span', {class: 'tag'}, j.kind)),
             j.array ? arrayBar(j.array) : j.reason ? h('span', {class: 'sub reason', title: j.reason}, j.reason) : null,
             h('span', {class: 'sub phone'}, `${j.team} · ${asked(j)}${j.started ? ` · ${duration(took(j))}` : ''}`)]},

@@ -37,7 +37,7 @@ export function loginPage(text, entered) {
       h('input', {type: 'text', name: 'username', autocomplete: 'username', value: 'token', hidden: true}),
       h('label', {for: 'token'}, 'Token'),
       h('input', {id: 'token', name: 'token', type: 'password', autocomplete: 'current-password', autocapitalize: 'off', spellcheck: 'false',
-                  'aria-describedby': 'login-hint login-error', update: (el) => { if (document.activeElement === document.body) el.focus(); }}),
+                  'aria-describedby': 'login-hint login-error'}),
       h('p', {key: 'error', id: 'login-error', class: 'error', role: 'alert'}, error),
       h('button', {type: 'submit', class: 'primary'}, 'Log in'),
       h('p', {id: 'login-hint', class: 'hint'}, 'An administrator makes tokens here or with ', h('code', {}, 'wellspring cluster token'),

@@ -59,7 +59,7 @@ export default {
           {title: 'State', width: '13%', class: 'state-column', sort: (n) => n.state, cell: (n) => [badge(n.state), n.note ? h('span', {class: 'sub reason'}, n.note) : null, ['silent', 'lost'].includes(n.state) && n.silence !== undefined ? h('span', {class: 'sub'}, `no word for ${duration(n.silence)}`) : null]},
           {title: 'Devices', width: '22%', sort: (n) => n.devices.reduce((sum, d) => sum + d.all, 0), cell: (n) => n.devices.map((d) => h('span', {key: d.chip, class: 'device'},
             bar([['held', d.held, 'in use'], ['free', d.all - d.held, 'free']], d.all, `${d.chip}: ${d.held} of ${d.all} in use`), h('span', {class: 'sub'}, `${number(d.held)} of ${number(d.all)} ${d.chip}`)))},
-          {title: 'Jobs', class: 'mid', width: '13%', sort: (n) => n.jobs.length, cell: (n) => (n.jobs.length ? [n.jobs.slice(0, kJobs).map((id) => [h('span', {key: id}, jobLink(id)), ' ']), n.jobs.length > kJobs ? h('span', {class: 'sub'}, `and ${number(n.jobs.length - kJobs)} more`) : null] : '–')},
+          {title: 'Jobs', class: 'mid', width: '13%', sort: (n) => n.jobs.length, cell: (n) => (n.jobs.length ? [h('span', {}, n.jobs.slice(0, kJobs).map((id) => [h('span', {key: id}, jobLink(id)), ' '])), n.jobs.length > kJobs ? h('span', {class: 'sub'}, `and ${number(n.jobs.length - kJobs)} more`) : null] : '–')},
           {title: 'Containment', class: 'wide', width: '17%', cell: containment},
           {title: 'Memory', class: 'num wide', width: '9%', sort: (n) => n.memory_mb, cell: (n) => megabytes(n.memory_mb)},
           ...(ctx.admin ? [{title: 'Change', hidden: true, class: 'num', width: '7rem', cell: (n) => actions(n, ctx)}] : [])]}))];

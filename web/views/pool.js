@@ -3,7 +3,7 @@
 import {api} from '../lib/api.js';
 import {h} from '../lib/dom.js';
 import {ago, asked, count, duration, now, number, took} from '../lib/format.js';
-import {arrayBar, badge, bar, jobLink} from '../lib/parts.js';
+import {arrayBar, badge, bar, jobName} from '../lib/parts.js';
 import {table} from '../lib/table.js';
 
 const kRows = 12, kNodes = 48, kSquares = 64;
@@ -16,7 +16,7 @@ function figureBox(label, value, of, extra, href) {
 function running(data, ctx) {
   return table({name: 'running', ctx, title: 'Running', rows: data.running.jobs, key: (j) => j.id, empty: 'Nothing runs.',
     columns: [
-      {title: 'Job', header: true, width: '44%', cell: (j) => [h('span', {class: 'name'}, jobLink(j.id), ' ', h('span', {title: j.name}, j.name)),
+      {title: 'Job', header: true, width: '44%', cell: (j) => [h('span', {class: 'name'}, jobName(j)),
         j.array ? arrayBar(j.array) : h('span', {class: 'sub'}, asked(j))]},
       {title: 'Team', class: 'mid', width: '18%', cell: (j) => [j.team, h('span', {class: 'sub'}, j.user)]},
       {title: 'On', class: 'mid', width: '18%', cell: (j) => (j.on ? h('span', {title: j.on.join(', ')}, j.on.slice(0, 2).join(', ') + (j.on.length > 2 ? ` +${j.on.length - 2}` : '')) : '–')},
@@ -26,7 +26,7 @@ function running(data, ctx) {
 function waiting(data, ctx) {
   return table({name: 'waiting', ctx, title: 'Waiting, the oldest first', rows: data.waiting.jobs, key: (j) => j.id, empty: 'Nothing waits.',
     columns: [
-      {title: 'Job', header: true, width: '38%', cell: (j) => [h('span', {class: 'name'}, jobLink(j.id), ' ', h('span', {title: j.name}, j.name)),
+      {title: 'Job', header: true, width: '38%', cell: (j) => [h('span', {class: 'name'}, jobName(j)),
         h('span', {class: 'sub'}, `${j.team} · ${asked(j)}`)]},
       {title: 'Why', width: '44%', cell: (j) => [h('span', {class: 'reason'}, j.reason || 'it was just submitted'),
         j.expected && j.expected > now() ? h('span', {class: 'sub'}, 'starts in ', duration(j.expected - now()), ' at the latest') : null]},
