@@ -72,7 +72,7 @@ function logPanel(job, ctx) {
     queueMicrotask(ctx.draw);
   };
   const rankList = [...(job.spec.setup ? [['-1', 'setup']] : []), ...Array.from({length: Math.min(ranks, 4096)}, (_, i) => [String(i), String(i)])];
-  return h('section', {key: 'log', class: 'panel log', 'aria-labelledby': 'log-title'},
+  return h('section', {key: 'log', class: 'panel log'},
     h('div', {class: 'log-head'}, h('h2', {id: 'log-title'}, 'Log'),
       job.history.length > 1 ? choice('Attempt', panel.attempt, [['', `newest (${newest.number})`], ...job.history.map((a) => [String(a.number), String(a.number)])],
         (event) => { panel.attempt = event.target.value; ctx.draw(); }) : null,
