@@ -1,5 +1,5 @@
-# cmake --install build --prefix P: headers, the two libraries, the program, a CMake package and
-# pkg-config files.
+# cmake --install build --prefix P: headers, the two libraries, the program, the console, a CMake
+# package and pkg-config files.
 include(CMakePackageConfigHelpers)
 
 foreach(name base engine)
@@ -17,6 +17,10 @@ install(TARGETS wellspring wellspring-launch wellspring_base wellspring_tls well
   RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} LIBRARY DESTINATION lib)
 install(EXPORT wellspring NAMESPACE wellspring:: DESTINATION lib/cmake/wellspring
   FILE wellspring-targets.cmake)
+
+# What the controller serves to browsers.
+install(DIRECTORY web/ DESTINATION ${CMAKE_INSTALL_DATADIR}/wellspring/web
+  PATTERN "testing" EXCLUDE PATTERN "*.py" EXCLUDE PATTERN "*.pyc" EXCLUDE PATTERN "*.md" EXCLUDE PATTERN "__pycache__" EXCLUDE)
 
 # The public headers, as their folders stand: #include "ops/softmax.h".
 foreach(folder base tensor ops nn models text data train serve eval)

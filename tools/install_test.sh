@@ -7,6 +7,7 @@ build=${1:-build}
 source tools/steps.sh
 try install cmake --install "$build" --prefix "$work/tree"
 try program "$work/tree/bin/wellspring" --version
+try console test -f "$work/tree/share/wellspring/web/views/pool.js" -a ! -e "$work/tree/share/wellspring/web/testing"
 try engine "$work/tree/bin/wellspring" ops list
 try configure cmake -G Ninja -S examples -B "$work/examples" -DCMAKE_PREFIX_PATH="$work/tree" \
   -DCMAKE_BUILD_TYPE=Release

@@ -11,6 +11,7 @@ namespace wellspring::cluster {
 namespace {
 
 constexpr double kSessionSeconds = 12 * 3600;
+constexpr size_t kMostSessions = 10000;
 constexpr std::string_view kCookie = "wellspring_session";
 
 std::string bearer(const HttpRequest& request) {
@@ -65,7 +66,8 @@ Token Access::token(const std::string& text) const {
   const double now = core_.now();
   return core_.read([&](const State& s) {
     const Token* t = s.tokens.find(parts[1]);
-    if (!t || !equal_secret(t->hash, hash) || (parts[0] == "wsj") != (t->role == "join"))
+    if (!t || !equal_secret(t->hash, hash) || t->role == "session" ||
+        (parts[0] == "wsj") != (t->role == "join"))
       throw ApiError(401, "the token is not known");
     if (t->revoked) throw ApiError(401, "the token has been revoked: ask for a new one");
     if (t->expires && t->expires < now)
@@ -92,20 +94,18 @@ Caller Access::check(const HttpRequest& request) {
   const std::string_view site = request.header("sec-fetch-site");
   if (!site.empty() && site != "same-origin" && site != "none")
     throw ApiError(403, "a page of another origin asks with the console's cookie");
-  std::string id;
-  {
-    std::lock_guard lock(mutex_);
-    const auto it = sessions_.find(sha256(cookie));
-    if (it == sessions_.end() || it->second.expires < monotonic_seconds())
-      throw ApiError(401, "the session is over: log in again");
-    id = it->second.token;
-  }
+  const auto parts = split(cookie, '_');
+  const std::string hash = hex(sha256(parts.back()));
   const double now = core_.now();
   return core_.read([&](const State& s) {
-    const Token* t = s.tokens.find(id);
+    const Token* session = parts.size() == 2 ? s.tokens.find(parts[0]) : nullptr;
+    if (!session || session->role != "session" || !equal_secret(session->hash, hash) || session->revoked ||
+        session->expires < now)
+      throw ApiError(401, "the session is over: log in again");
+    const Token* t = s.tokens.find(session->note);
     if (!t || t->revoked || (t->expires && t->expires < now))
       throw ApiError(401, "the session's token is no longer valid: log in again");
-    return Caller{.token = id, .role = t->role, .team = t->team, .user = t->user, .cookie = true};
+    return Caller{.token = t->id, .role = t->role, .team = t->team, .user = t->user, .cookie = true};
   });
 }
 
@@ -114,6 +114,12 @@ void Access::check_host(const HttpRequest& request) const {
   if (std::ranges::find(hosts_, host) == hosts_.end())
     throw ApiError(421, "the request is addressed to another host; names of this one are set by "
                         "'names:' in the configuration");
+}
+
+void Access::check_origin(const HttpRequest& request) const {
+  const std::string_view origin = request.header("origin");
+  if (!origin.empty() && origin != str(secure_ ? "https://" : "http://", request.header("host")))
+    throw ApiError(403, "a page of another origin asks");
 }
 
 std::string Access::node(const HttpRequest& request) {
@@ -133,19 +139,32 @@ std::string Access::node(const HttpRequest& request) {
 std::string Access::open_session(const std::string& text) {
   const Token t = token(text);
   if (!rank_of_role(t.role)) throw ApiError(403, "an invitation of a node does not log in");
-  const std::string cookie = hex(random_bytes(24));
-  std::lock_guard lock(mutex_);
-  const double now = monotonic_seconds();
-  std::erase_if(sessions_, [&](const auto& s) { return s.second.expires < now; });
-  if (sessions_.size() > 10000) throw ApiError(503, "too many sessions: try again later");
-  sessions_[sha256(cookie)] = {t.id, now + kSessionSeconds};
-  return str(kCookie, "=", cookie, "; Path=/; HttpOnly; SameSite=Strict; Max-Age=",
+  const std::string secret = hex(random_bytes(24));
+  Token session{.id = hex(random_bytes(6)), .hash = hex(sha256(secret)), .role = "session", .team = t.team,
+                .user = t.user, .note = t.id};
+  core_.call([&](Change& c) {
+    std::vector<std::string> old;
+    size_t open = 0;
+    for (const auto& [id, row] : c.state.tokens.rows()) {
+      if (row.role != "session") continue;
+      ++open;
+      if (row.expires < c.now || row.revoked) old.push_back(id);
+    }
+    if (open - old.size() > kMostSessions) throw ApiError(503, "too many sessions: try again later");
+    for (const std::string& id : old) c.state.tokens.remove(id);
+    session.created = c.now, session.expires = c.now + kSessionSeconds;
+    c.state.tokens.put(session.id, session);
+  });
+  return str(kCookie, "=", session.id, "_", secret, "; Path=/; HttpOnly; SameSite=Strict; Max-Age=",
              static_cast<int>(kSessionSeconds), secure_ ? "; Secure" : "");
 }
 
 std::string Access::close_session(const HttpRequest& request) {
-  std::lock_guard lock(mutex_);
-  sessions_.erase(sha256(cookie_of(request)));
+  const std::string cookie = cookie_of(request);
+  if (const std::string id = cookie.substr(0, cookie.find('_')); !id.empty())
+    core_.call([&](Change& c) {
+      if (const Token* t = c.state.tokens.find(id); t && t->role == "session") c.state.tokens.remove(id);
+    });
   return str(kCookie, "=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
 }
 

@@ -1,8 +1,6 @@
 #pragma once
 // Who may do what: tokens, cookies of the console, keys of nodes.
 
-#include <map>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -48,9 +46,13 @@ class Access {
   Caller check(const HttpRequest& request);
   /// ApiError 421 when the request is addressed to another host (DNS rebinding).
   void check_host(const HttpRequest& request) const;
+  /// ApiError 403 when the page that asks for a change is of another origin. Without an Origin it is
+  /// no page.
+  void check_origin(const HttpRequest& request) const;
   /// The node whose key the request carries. ApiError 401 or 403.
   std::string node(const HttpRequest& request);
-  /// Trades a token for a cookie ("name=value; HttpOnly; ..."). ApiError 401.
+  /// Trades a token for a cookie ("name=value; HttpOnly; ..."), good for 12 hours, over restarts of
+  /// the controller too, and as long as the token is. ApiError 401.
   std::string open_session(const std::string& token);
   std::string close_session(const HttpRequest& request);
   /// Checks a token's text. ApiError 401.
@@ -60,12 +62,6 @@ class Access {
   Core& core_;
   std::vector<std::string> hosts_;
   const bool secure_;
-  struct Session {
-    std::string token;  // id
-    double expires;     // monotonic
-  };
-  std::mutex mutex_;
-  std::map<std::string, Session> sessions_;  // by the hash of the cookie
 };
 
 /// 0 none, 1 viewer, 2 member, 3 admin.

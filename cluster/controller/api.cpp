@@ -72,6 +72,7 @@ void audit(Controller& controller, const Call& call, const std::string& outcome)
 void serve_route(Controller& controller, const Route& route, const HttpRequest& request,
                  HttpResponse& response) {
   Call call{controller, request, response, {}, ""};
+  response.header("X-Content-Type-Options", "nosniff");
   const std::string failure = guarded(response, [&] {
     if (route.path != "/health") controller.access().check_host(request);
     if (route.role == "node") {

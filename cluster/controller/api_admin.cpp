@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/crypto.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "base/time.h"
@@ -59,6 +60,19 @@ Json token_row(const Token& t) {
   return out;
 }
 
+// What most jobs wait for: the commonest reasons, with the number of jobs and arrays that have each.
+Json waits_by_reason(const State& s, const Caller& caller) {
+  std::map<std::string_view, int> counts;
+  for (const auto& [id, wait] : s.waits)
+    if (const Job* job = s.jobs.find(id); job && (caller.admin() || job->team == caller.team)) ++counts[wait.reason];
+  std::vector<std::pair<std::string_view, int>> rows(counts.begin(), counts.end());
+  std::ranges::stable_sort(rows, std::greater(), &std::pair<std::string_view, int>::second);
+  Json out = Json::array();
+  for (size_t i = 0; i < std::min<size_t>(rows.size(), 8); ++i)
+    out.push_back({{"reason", rows[i].first}, {"jobs", rows[i].second}});
+  return out;
+}
+
 void status(Call& call) {
   Controller& c = call.controller;
   call.answer(c.core().read([&](const State& s) {
@@ -85,7 +99,7 @@ void status(Call& call) {
     for (const auto& [name, node] : s.nodes.rows()) single |= node.single_trust;
     Json out = {{"id", cluster.id}, {"version", version()}, {"state", c.core().store_name()},
                 {"nodes", {{"all", s.nodes.size()}, {"up", up}}}, {"pool", pool},
-                {"jobs", counts}, {"lease", {{"fence_after", c.options().leases.fence_after},
+                {"jobs", counts}, {"waits", waits_by_reason(s, call.caller)}, {"lease", {{"fence_after", c.options().leases.fence_after},
                                              {"lost_after", c.options().leases.lost_after}}}};
     if (single) out["single_trust"] = true;
     if (cluster.paused_until > c.core().now()) out["paused_until"] = cluster.paused_until;
@@ -212,7 +226,7 @@ void put_team(Call& call) {
 void tokens(Call& call) {
   call.answer(call.controller.core().read([&](const State& s) {
     Json rows = Json::array();
-    for (const auto& [id, t] : s.tokens.rows()) rows.push_back(token_row(t));
+    for (const auto& [id, t] : s.tokens.rows()) if (t.role != "session") rows.push_back(token_row(t));
     return Json{{"tokens", rows}};
   }));
 }
@@ -224,8 +238,9 @@ void make_a_token(Call& call) {
   const double seconds = body.value("seconds", 0.0);
   if (role == "join") {
     const double valid = seconds > 0 ? seconds : 3600;
-    return call.answer({{"token", call.controller.invite(valid, body.value("note", ""))},
-                        {"ca", call.controller.ca()}}, 201);
+    const std::string& ca = call.controller.ca();
+    return call.answer({{"token", call.controller.invite(valid, body.value("note", ""))}, {"ca", ca},
+                        {"fingerprint", ca.empty() ? "" : fingerprint(ca)}}, 201);
   }
   if (!rank_of_role(role)) throw ApiError(400, "role: admin, member, viewer or join");
   check_name("user", user);
@@ -316,12 +331,14 @@ void usage(Call& call) {
 void events(Call& call) {
   const int64_t after = call.number("after", 0, 0, INT64_MAX);
   const int64_t limit = call.number("limit", 200, 1, 5000);
+  const int64_t before = call.number("before", INT64_MAX, 0, INT64_MAX);
   const double wait = static_cast<double>(call.number("wait", 0, 0, 60));
   const uint64_t version = call.controller.core().version();
+  const auto seen = static_cast<uint64_t>(call.number("seen", static_cast<int64_t>(version), 0, INT64_MAX));
   const auto read = [&] {
     return call.controller.core().read([&](const State& s) {
       Json rows = Json::array();
-      for (auto it = s.events.rows().end(); it != s.events.rows().begin();) {
+      for (auto it = s.events.rows().lower_bound(before); it != s.events.rows().begin();) {
         const ClusterEvent& e = (--it)->second;
         if (e.number <= after || static_cast<int64_t>(rows.size()) == limit) break;
         if (!call.caller.admin() && !e.team.empty() && e.team != call.caller.team) continue;
@@ -332,10 +349,10 @@ void events(Call& call) {
   };
   Json rows = read();
   if (rows.empty() && wait > 0) {
-    call.controller.core().wait_change(version, wait);
+    call.controller.core().wait_change(seen, wait);
     rows = read();
   }
-  call.answer({{"events", rows}});
+  call.answer({{"events", rows}, {"version", call.controller.core().version()}});
 }
 
 void audit_log(Call& call) {
@@ -440,9 +457,12 @@ void add_admin_routes(std::vector<Route>& r) {
                }, true});
   r.push_back({"GET", "/usage", "viewer", "device-hours by team, user, chip and month", {{"month", "2026-11"}}, usage});
   r.push_back({"GET", "/events", "viewer", "what happened, the newest first",
-               {{"after", "numbers above this"}, {"limit", "at most so many (200)"}, {"wait", "seconds to wait for one"}}, events});
+               {{"after", "numbers above this"}, {"before", "numbers below this"}, {"limit", "at most so many (200)"},
+                {"wait", "seconds to wait for one, or for a change of any kind"},
+                {"seen", "the version of an earlier answer: no wait when it is another one now"}}, events});
   r.push_back({"GET", "/audit", "admin", "who asked for what", {{"limit", "at most so many (200)"}, {"before", "numbers below this"}}, audit_log});
   r.push_back({"POST", "/session", "open", "the console: trade a token for a cookie", {}, [](Call& call) {
+                 call.controller.access().check_origin(call.request);
                  call.response.header("Set-Cookie", call.controller.access().open_session(call.body().value("token", "")));
                  call.answer({{"status", "ok"}});
                }});

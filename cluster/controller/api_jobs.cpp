@@ -222,39 +222,62 @@ void plan_job(Call& call) {
 
 bool in_state(JobState state, const std::string& wanted) {
   if (wanted.empty() || wanted == "all") return true;
-  if (wanted == "active") return !ended(state);
-  return wanted == name_of(state);
+  for (const std::string& one : split(wanted, ','))
+    if (one == name_of(state) || (one == "active" && !ended(state))) return true;
+  return false;
 }
 
 void list_jobs(Call& call) {
   const std::string state = call.parameter("state"), team = call.parameter("team");
   const std::string user = call.parameter("user"), name = call.parameter("name");
+  const std::string order = call.parameter("order", "newest");
+  if (order != "newest" && order != "oldest") throw ApiError(400, "order: newest or oldest");
   const int64_t limit = call.number("limit", 50, 1, 1000);
   const int64_t before = call.number("before", INT64_MAX, 0, INT64_MAX);
+  const int64_t after = call.number("after", 0, 0, INT64_MAX - 1);
   call.answer(call.controller.core().read([&](const State& s) {
     Json rows = Json::array();
     JobId next = 0;
-    auto it = s.jobs.rows().lower_bound(before);
-    while (it != s.jobs.rows().begin()) {
-      const Job& job = (--it)->second;
-      if (job.array) {  // on to its array's first element
-        it = s.jobs.rows().find(job.array + 1);
-        if (it == s.jobs.rows().end()) break;
-        continue;
-      }
-      if (!call.caller.admin() && job.team != call.caller.team) continue;
+    // False when the page is full.
+    const auto take = [&](const Job& job) {
+      if (!call.caller.admin() && job.team != call.caller.team) return true;
       if ((!team.empty() && job.team != team) || (!user.empty() && job.user != user) ||
           (!name.empty() && job.spec->name.find(name) == std::string::npos) ||
           !in_state(shown_state(s, job), state))
-        continue;
+        return true;
       if (static_cast<int64_t>(rows.size()) == limit) {
-        next = job.id + 1;
-        break;
+        next = job.id;
+        return false;
       }
       rows.push_back(job_row(s, job));
+      return true;
+    };
+    const auto& jobs = s.jobs.rows();
+    if (order == "oldest") {
+      for (auto it = jobs.upper_bound(after); it != jobs.end() && it->first < before;) {
+        const Job& job = it->second;  // elements follow their array
+        if (job.array) {
+          ++it;
+          continue;
+        }
+        if (!take(job)) break;
+        it = job.spec->array.empty() ? std::next(it)
+                                     : jobs.upper_bound(job.id + static_cast<JobId>(job.spec->array.size()));
+      }
+    } else {
+      auto it = jobs.lower_bound(before);
+      while (it != jobs.begin() && (--it)->first > after) {
+        const Job& job = it->second;
+        if (job.array) {  // on to its array's first element
+          it = jobs.find(job.array + 1);
+          if (it == jobs.end()) break;
+          continue;
+        }
+        if (!take(job)) break;
+      }
     }
     Json out = {{"jobs", std::move(rows)}, {"version", call.controller.core().version()}};
-    if (next) out["before"] = next;
+    if (next) out[order == "oldest" ? "after" : "before"] = order == "oldest" ? next - 1 : next + 1;
     return out;
   }));
 }
@@ -270,13 +293,20 @@ void show_job(Call& call) {
     for (const Attempt* a : s.attempts_of(job.id)) attempts.push_back(attempt_row(*a));
     if (const Attempt* a = s.attempts.find(job.attempt)) {
       row["run_folder"] = a->run_folder;
-      if (a->executor == "nodes" && !spec.train.empty()) node = a->parts[0].node, folder = a->run_folder;
+      if (a->executor == "nodes") node = a->parts[0].node, folder = a->run_folder;
     }
     if (!job.array && !spec.array.empty()) {
       const int64_t limit = call.number("elements", 100, 0, 100000);
+      const std::string wanted = call.parameter("element_state");
       Json& rows = row["elements"] = Json::array();
-      for (int64_t i = 0; i < static_cast<int64_t>(spec.array.size()) && i < limit; ++i) {
+      const int64_t size = static_cast<int64_t>(spec.array.size());
+      for (int64_t i = call.number("from", 0, 0, INT_MAX); i < size; ++i) {
         const Job& e = s.jobs.at(job.id + 1 + i);
+        if (!in_state(e.state, wanted)) continue;
+        if (static_cast<int64_t>(rows.size()) == limit) {
+          row["elements_from"] = i;
+          break;
+        }
         Json one = {{"id", shown_id(e)}, {"state", name_of(e.state)}};
         if (e.exit_status >= 0) one["exit_status"] = e.exit_status;
         rows.push_back(std::move(one));
@@ -290,8 +320,9 @@ void show_job(Call& call) {
       return t ? t->system_user : "";
     });
     try {
-      out["progress"] = call.controller.nodes().ask(
+      const Json progress = call.controller.nodes().ask(
           node, {{"progress", {{"folder", folder}, {"user", user}, {"attempt", out.value("attempts", 1)}}}}, 2);
+      if (!progress.empty()) out["progress"] = progress;
     } catch (const Error&) {
       // Its node is away: the state alone is shown.
     }
@@ -475,12 +506,14 @@ JobSpec Controller::checked(JobSpec spec, const Caller& caller) {
 void add_job_routes(std::vector<Route>& r) {
   r.push_back({"POST", "/jobs", "member", "submit a job: the JSON form of a job file", {}, submit_job, true});
   r.push_back({"POST", "/plan", "viewer", "where and when a job would run, without submitting it", {}, plan_job});
-  r.push_back({"GET", "/jobs", "viewer", "jobs, the newest first",
-               {{"state", "active, all or one state"}, {"team", "of this team"}, {"user", "of this user"},
-                {"name", "part of the name"}, {"limit", "at most so many (50)"}, {"before", "older than this id"}},
+  r.push_back({"GET", "/jobs", "viewer", "jobs, page by page",
+               {{"state", "active, all or states with commas between"}, {"team", "of this team"}, {"user", "of this user"},
+                {"name", "part of the name"}, {"limit", "at most so many (50)"}, {"before", "older than this id"},
+                {"after", "newer than this id"}, {"order", "newest (first) or oldest"}},
                list_jobs});
   r.push_back({"GET", "/jobs/{id}", "viewer", "one job: its description, attempts and progress",
-               {{"elements", "of an array, at most so many (100)"}}, show_job});
+               {{"elements", "of an array, at most so many (100)"}, {"from", "beginning with this one (0)"},
+                {"element_state", "only elements in this state"}}, show_job});
   r.push_back({"GET", "/jobs/{id}/log", "viewer", "the log of a rank as text",
                {{"attempt", "number of the attempt (the newest)"}, {"rank", "rank (0); -1: the setup"},
                 {"offset", "from this byte on"}, {"tail", "only the last so many bytes"},

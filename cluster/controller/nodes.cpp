@@ -37,7 +37,7 @@ Json launch_message(const Launch& launch, const std::string& node) {
             {"chip", a.chip}};
   if (launch.job.array) m["array"] = {{"job", launch.job.array}, {"index", launch.job.index}};
   JobSpec sent = spec;
-  sent.array.clear();  // long, and its element is told above
+  sent.array.clear(), sent.array_at_once = 0;  // long, and its element is told above
   m["spec"] = to_json(sent);
   m["resources"] = a.alternative;
   Json nodes = Json::array();

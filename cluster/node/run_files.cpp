@@ -150,7 +150,13 @@ Json run_curve(const Json& what, const std::string& runs) {
   const size_t most = std::clamp<size_t>(what.value("points", size_t{500}), 2, 5000);
   Json points = Json::array();
   const size_t n = lines.size();
-  for (size_t i = 0; i < std::min(n, most); ++i) points.push_back(lines[n <= most ? i : i * (n - 1) / (most - 1)]);
+  // Evenly thinned out; what was held out is measured seldom, so it stays as long as there is room.
+  size_t next = 0, kept = 0;
+  for (size_t i = 0; i < n; ++i) {
+    const bool even = n <= most || i == next * (n - 1) / (most - 1);
+    if (even) ++next;
+    if (even || (lines[i].contains("eval_loss") && ++kept <= most)) points.push_back(lines[i]);
+  }
   return {{"points", std::move(points)}};
 }
 

@@ -133,11 +133,12 @@ struct Queue {
   std::vector<std::string> teams = {};     // that may use it; empty: all
 };
 
-/// Something that lets in: a person's or program's token, an invitation of a node.
+/// Something that lets in: a person's or program's token, an invitation of a node, a session of the
+/// console (its note is the token's id).
 struct Token {
   std::string id = {};    // public; the secret part is kept as a hash
   std::string hash = {};  // SHA-256 of the secret, hex
-  std::string role = {};  // admin, member, viewer, join
+  std::string role = {};  // admin, member, viewer, join, session
   std::string team = {}, user = {};
   double created = 0, expires = 0;  // 0: never
   bool revoked = false;
