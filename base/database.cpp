@@ -160,9 +160,9 @@ void Database::each(std::string_view sql, Parameters parameters,
   });
 }
 
-void Database::begin() {
+void Database::begin(bool only_reads) {
   WS_CHECK(!open_, "begin() inside a transaction");
-  guarded([&] { do_begin(); });
+  guarded([&] { do_begin(only_reads); });
   open_ = true;
 }
 

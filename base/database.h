@@ -90,7 +90,9 @@ class Database {
   virtual void set_patience(double seconds) = 0;
 
   /// Begins a transaction that may write; there is one at a time.
-  void begin();
+  void begin() { begin(false); }
+  /// Begins one that only reads, all of it as it was at one moment.
+  void begin_reading() { begin(true); }
   /// When it returns, the transaction is on disk. When it throws, it is rolled back. One exception:
   /// with a server lost while it committed nobody knows; who must know writes a number in each
   /// transaction and reads it afterwards.
@@ -102,6 +104,19 @@ class Database {
   template <class F>
   void transaction(F&& f) {
     begin();
+    try {
+      f();
+    } catch (...) {
+      rollback();
+      throw;
+    }
+    commit();
+  }
+
+  /// The same for reading alone: f sees one moment, however long it takes, and others write on.
+  template <class F>
+  void snapshot(F&& f) {
+    begin_reading();
     try {
       f();
     } catch (...) {
@@ -137,7 +152,7 @@ class Database {
   virtual void do_run(std::string_view sql, Parameters parameters) = 0;
   virtual void do_each(std::string_view sql, Parameters parameters,
                        const std::function<void(DbRow&)>& row) = 0;
-  virtual void do_begin() = 0;
+  virtual void do_begin(bool only_reads) = 0;
   virtual void do_commit() = 0;
   virtual void do_rollback() noexcept = 0;
 
@@ -146,6 +161,7 @@ class Database {
  private:
   template <class F>
   void guarded(F&& f);
+  void begin(bool only_reads);
 
   Kind kind_;
   std::string name_;

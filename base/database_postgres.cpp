@@ -137,7 +137,7 @@ class PostgresDatabase final : public Database {
 
   void do_run(std::string_view sql, Parameters parameters) override;
   void do_each(std::string_view sql, Parameters parameters, const Row& row) override;
-  void do_begin() override;
+  void do_begin(bool only_reads) override;
   void do_commit() override;
   void do_rollback() noexcept override;
 
@@ -442,9 +442,9 @@ void PostgresDatabase::do_each(std::string_view sql, Parameters parameters, cons
   finish(&row);
 }
 
-void PostgresDatabase::do_begin() {
+void PostgresDatabase::do_begin(bool only_reads) {
   be_connected();
-  queue("BEGIN", {});
+  queue(only_reads ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "BEGIN", {});
   begun_ = true;
 }
 

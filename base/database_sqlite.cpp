@@ -119,7 +119,7 @@ class SqliteDatabase final : public Database {
   void do_run(std::string_view sql, Parameters parameters) override;
   void do_each(std::string_view sql, Parameters parameters,
                const std::function<void(DbRow&)>& row) override;
-  void do_begin() override { do_run("BEGIN IMMEDIATE", {}); }
+  void do_begin(bool only_reads) override { do_run(only_reads ? "BEGIN" : "BEGIN IMMEDIATE", {}); }
   void do_commit() override { do_run("COMMIT", {}); }
   void do_rollback() noexcept override;
   sqlite3_stmt* prepared(std::string_view sql);

@@ -115,6 +115,18 @@ TEST_P(DatabaseTest, Transactions) {
 }
 
 // An error makes the whole transaction fail, in both back ends alike.
+TEST_P(DatabaseTest, SnapshotsSeeOneMomentAndBlockNobody) {
+  auto db = with_table(), reader = open();
+  db->run("INSERT INTO t VALUES (1, 0, '', '')");
+  reader->snapshot([&] {
+    EXPECT_EQ(count(*reader), 1);
+    db->transaction([&] { db->run("INSERT INTO t VALUES (2, 0, '', '')"); });  // does not wait
+    EXPECT_EQ(count(*db), 2);
+    EXPECT_EQ(count(*reader), 1);
+  });
+  EXPECT_EQ(count(*reader), 2);
+}
+
 TEST_P(DatabaseTest, FailedStatements) {
   auto db = with_table();
   db->run("INSERT INTO t (id) VALUES (1)");

@@ -401,7 +401,8 @@ int run_quota(int argc, char** argv) {
   Table table({"team", "chip", "devices", "holds", "hours a month", "used"});
   for (const Json& t : answer["teams"]) {
     if (!team.empty() && cell(t, "name") != team) continue;
-    for (const auto& [name, q] : t.value("quotas", Json::object()).items()) {
+    const Json quotas = t.value("quotas", Json::object());
+    for (const auto& [name, q] : quotas.items()) {
       const auto limit = [&](const char* key) { return q.value(key, -1.0) < 0 ? std::string("no limit") : cell(q, key); };
       char used[32];
       std::snprintf(used, sizeof used, "%.2f", q.value("hours_used", 0.0));
@@ -560,11 +561,14 @@ int run_backup(int argc, char** argv) {
 
 int run_restore(int argc, char** argv) {
   std::string path, state, config;
-  bool check = false;
-  Args args("wellspring cluster restore", "Fill an empty state from a backup; the controller must not run.");
+  bool check = false, replace = false;
+  Args args("wellspring cluster restore",
+            "Fill an empty state from a backup; the controller must not run. Jobs that were submitted after the backup "
+            "are not known any more; their numbers are not used again.");
   args.positional("BACKUP", &path, "file that `cluster backup` wrote");
   args.option("--state", &state, "WHERE", "SQLite file or postgresql://... (that of --config)");
   args.option("--config", &config, "FILE", "cluster.yaml");
+  args.flag("--replace", &replace, "a state that is there: an SQLite file is kept beside the new one, PostgreSQL's rows go");
   args.flag("--check", &check, "only read the backup");
   args.example("wellspring cluster restore state-2026-11-26T10:00:00.000Z.backup --state new.db");
   if (!args.parse(argc, argv)) return 0;
@@ -573,7 +577,7 @@ int run_restore(int argc, char** argv) {
     return 0;
   }
   if (state.empty()) state = read_controller_options(config, {}).state;
-  std::printf("%ld rows\n", static_cast<long>(Store::restore(state, path)));
+  std::printf("%ld rows\n", static_cast<long>(Store::restore(state, path, replace)));
   return 0;
 }
 

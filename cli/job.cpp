@@ -68,6 +68,20 @@ void upload(Client& client, FileJob& job) {
   progress.finish();
 }
 
+// Sends a job. What the controller says of a field ("accepted[0].count: ...") is said of the place in the
+// file where it stands.
+Json ask_about(Client& client, const std::string& path, const FileJob& job) {
+  try {
+    return client.post(path, to_json(job.spec));
+  } catch (const Error& e) {
+    const std::string what = e.what();
+    const size_t colon = what.find(": ");
+    const std::string field = what.substr(0, colon);
+    if (e.fault() != Fault::data || colon == std::string::npos || field.find(' ') != std::string::npos) throw;
+    throw Error(Fault::config, str(job.place(field == "resources" ? "accepted[0]" : field), ": ", what.substr(colon + 2)));
+  }
+}
+
 // Submits all jobs of a file in order; returns their ids.
 std::vector<std::string> submit(Client& client, JobFile& file) {
   std::vector<std::string> ids;
@@ -75,17 +89,7 @@ std::vector<std::string> submit(Client& client, JobFile& file) {
     upload(client, job);
     for (const auto& after : job.after)
       job.spec.after.push_back({.job = parse_int(ids[static_cast<size_t>(after.job)]).value_or(0), .kind = after.kind});
-    try {
-      ids.push_back(client.post("/jobs", to_json(job.spec))["id"]);
-    } catch (const Error& e) {
-      // "resources: ..." stands where the file says it.
-      const std::string what = e.what();
-      const size_t colon = what.find(": ");
-      const std::string field = what.substr(0, colon);
-      if (e.fault() == Fault::data && colon != std::string::npos && field.find(' ') == std::string::npos)
-        throw Error(Fault::config, str(job.place(field == "resources" ? "accepted[0]" : field), ": ", what.substr(colon + 2)));
-      throw;
-    }
+    ids.push_back(ask_about(client, "/jobs", job)["id"]);
   }
   return ids;
 }
@@ -154,21 +158,48 @@ int exit_status_of(const Json& job) {
   return status > 0 ? status : 1;
 }
 
-// Streams the log until the job has ended; a controller that restarts is waited for.
-void follow(Client& client, const std::string& id, const std::string& query) {
+// Whether the controller answers and says that this attempt has ended.
+bool past(Client& client, const std::string& id, int64_t attempt) {
+  try {
+    const Json job = show(client, id);
+    return over(job) || (attempt > 0 && job.value("attempts", int64_t{0}) > attempt);
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+// Shows the log as it comes, until the job (or the one attempt asked for) has ended. A controller or
+// node that is away is waited for: the job goes on, and so does the log from where it was.
+void follow(Client& client, const std::string& id, int64_t rank, int64_t attempt, int64_t tail) {
+  const bool one = attempt > 0;
+  int64_t offset = 0;
+  std::string said;
   while (true) {
     try {
-      client.stream(str("/jobs/", url_encode(id), "/log?follow=1", query), [](std::string_view part) {
-        std::fwrite(part.data(), 1, part.size(), stdout);
-        std::fflush(stdout);
-        return true;
-      });
+      const HttpResult r = client.text(str("/jobs/", url_encode(id), "/log?wait=20&rank=", rank, "&attempt=", attempt,
+                                           "&offset=", offset, tail ? str("&tail=", tail) : ""));
+      const auto number = [&](const char* name) { return parse_int(r.header(name)).value_or(0); };
+      if (std::fwrite(r.body.data(), 1, r.body.size(), stdout) != r.body.size() || std::fflush(stdout) != 0)
+        throw Error(Fault::usage, "standard output is closed");
+      offset = number("wellspring-next"), attempt = number("wellspring-attempt"), tail = 0;
+      said.clear();
+      if (number("wellspring-over")) {
+        if (one) return;
+        if (number("wellspring-newest") <= attempt && number("wellspring-job-over")) return;
+        ++attempt, offset = 0;
+      } else if (number("wellspring-job-over") && (attempt > number("wellspring-newest") || attempt == 0)) {
+        return;
+      }
     } catch (const Error& e) {
       if (e.fault() != Fault::io && e.fault() != Fault::try_again) throw;
-      log_warning("job", e.what(), "; the job goes on, asking again");
+      if (said != e.what()) log_warning("job", said = e.what(), "; the job goes on, asking again");
+      sleep_seconds(0.2);
+      if (e.fault() == Fault::io && past(client, id, attempt)) {  // its node is gone
+        if (one) throw;
+        if (over(show(client, id))) return;
+        ++attempt, offset = 0;
+      }
     }
-    if (over(show(client, id))) return;
-    sleep_seconds(0.2);
   }
 }
 
@@ -200,7 +231,7 @@ int run_run(int argc, char** argv) {
     sleep_seconds(said.empty() ? 0.02 : 0.2);
   }
   Json job = show(client, id);
-  if (!job.contains("array")) follow(client, id, "");
+  if (!job.contains("array")) follow(client, id, 0, 0, 0);
   while (!over(job = show(client, id))) sleep_seconds(0.2);
   const std::string state = job.value("state", "");
   if (state != "succeeded")
@@ -221,7 +252,7 @@ int run_plan(int argc, char** argv) {
   JobFile file = source.read();
   Client client;
   for (FileJob& job : file.jobs) {
-    const Json answer = client.post("/plan", to_json(job.spec));
+    const Json answer = ask_about(client, "/plan", job);
     if (source.json) {
       print_json(answer);
       continue;
@@ -333,10 +364,10 @@ int run_logs(int argc, char** argv) {
   args.example("wellspring job logs 12 -f");
   if (!args.parse(argc, argv)) return 0;
   Client client;
+  if (following) return follow(client, id, rank, attempt, tail), 0;
   std::string query = str("&rank=", rank);
   if (attempt) query += str("&attempt=", attempt);
   if (tail) query += str("&tail=", tail);
-  if (following) return follow(client, id, query), 0;
   client.stream(str("/jobs/", url_encode(id), "/log?follow=0", query), [](std::string_view part) {
     return std::fwrite(part.data(), 1, part.size(), stdout) == part.size();
   });

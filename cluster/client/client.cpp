@@ -74,15 +74,15 @@ Client::Client(Login login)
                                          options_of(login_))) {}
 Client::~Client() = default;
 
-Json Client::request(const std::string& method, const std::string& path, std::string_view body, const char* type) {
+HttpResult Client::ask(const std::string& method, const std::string& path, std::string_view body, const char* type) {
   const double until = monotonic_seconds() + patience;
   while (true) {
     try {
       HttpHeaders headers;
       if (!body.empty()) headers.emplace_back("Content-Type", type);
-      const HttpResult r = http_->request(method, "/api/v1" + path, body, headers);
+      HttpResult r = http_->request(method, "/api/v1" + path, body, headers);
       if (r.status >= 300) refuse(r);
-      return parse_json(r.body, "the controller's answer");
+      return r;
     } catch (const Error& e) {
       // A question may be asked again; a change only when it cannot have arrived.
       if (e.fault() != Fault::io || method != "GET" || monotonic_seconds() > until) throw;
@@ -91,6 +91,11 @@ Json Client::request(const std::string& method, const std::string& path, std::st
   }
 }
 
+Json Client::request(const std::string& method, const std::string& path, std::string_view body, const char* type) {
+  return parse_json(ask(method, path, body, type).body, "the controller's answer");
+}
+
+HttpResult Client::text(const std::string& path) { return ask("GET", path, "", ""); }
 Json Client::get(const std::string& path) { return request("GET", path, "", ""); }
 Json Client::post(const std::string& path, const Json& body) {
   return request("POST", path, to_text(body), "application/json");

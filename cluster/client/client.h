@@ -36,6 +36,8 @@ class Client {
   Json put(const std::string& path, const Json& body);
   Json put_bytes(const std::string& path, std::string_view bytes);
   Json remove(const std::string& path);
+  /// A text with its headers (log pieces).
+  HttpResult text(const std::string& path);
   /// A text as it comes; `on_text` false stops.
   void stream(const std::string& path, const std::function<bool(std::string_view)>& on_text);
   std::unique_ptr<HttpDuplex> upgrade(const std::string& path);
@@ -44,6 +46,7 @@ class Client {
   double patience = 0;
 
  private:
+  HttpResult ask(const std::string& method, const std::string& path, std::string_view body, const char* type);
   Json request(const std::string& method, const std::string& path, std::string_view body, const char* type);
   Login login_;
   std::unique_ptr<HttpClient> http_;

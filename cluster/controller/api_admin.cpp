@@ -93,7 +93,7 @@ void status(Call& call) {
       pool.push_back({{"chip", chip}, {"all", n[0]}, {"held", n[1]}, {"usable", n[2]}});
     std::map<std::string, int> counts;
     for (const auto& [id, job] : s.jobs.rows())
-      if (job.array || job.spec->array.empty()) ++counts[name_of(job.state)];
+      if (job.array || !element_count(*job.spec)) ++counts[name_of(job.state)];
     const Cluster& cluster = s.cluster.at("cluster");
     bool single = false;
     for (const auto& [name, node] : s.nodes.rows()) single |= node.single_trust;
@@ -372,7 +372,9 @@ void pause(Call& call) {
   const double seconds = call.body().value("seconds", 600.0);
   if (!(seconds >= 0 && seconds <= 86400)) throw ApiError(400, "seconds: 0 to 86400");
   call.controller.core().call([&](Change& c) {
-    c.state.numbers().paused_until = c.now + seconds;
+    Cluster& numbers = c.state.numbers();
+    numbers.paused_until = c.now + seconds;
+    numbers.longest_pause = std::max(numbers.longest_pause, numbers.paused_until);
     note(c, "cluster", 0, "", seconds > 0 ? str("leases are longer by ", human_duration(seconds)) : "leases are as ever again");
   });
   call.answer({{"paused_until", call.controller.core().now() + seconds}});

@@ -27,7 +27,7 @@ Json attempt_row(const Attempt& a) {
 Json job_row(const State& state, const Job& job) {
   const JobSpec& spec = *job.spec;
   const JobState shown = shown_state(state, job);
-  const bool array = !job.array && !spec.array.empty();
+  const bool array = !job.array && element_count(spec);
   Json out = {{"id", shown_id(job)}, {"name", spec.name},   {"team", job.team},
               {"user", job.user},    {"kind", spec.kind},   {"queue", spec.queue},
               {"priority", spec.priority}, {"state", name_of(shown)}, {"submitted", job.submitted}};
@@ -38,6 +38,7 @@ Json job_row(const State& state, const Job& job) {
     if (active(job.state)) {
       Json& nodes = out["on"] = Json::array();
       for (const auto& part : a->parts) nodes.push_back(part.node);
+      if (spec.kind == "service") out["ready"] = a->ready;
     }
   }
   if (!spec.accepted.empty()) {
@@ -68,7 +69,7 @@ Json job_row(const State& state, const Job& job) {
   if (job.attempts) out["attempts"] = job.attempts;
   if (job.restarts) out["restarts"] = job.restarts;
   if (array) {
-    Json counts = {{"elements", spec.array.size()}};
+    Json counts = {{"elements", element_count(spec)}};
     const auto& n = state.elements(job.id);
     for (int s = 0; s < 8; ++s)
       if (n[s]) counts[name_of(static_cast<JobState>(s))] = n[s];
@@ -115,14 +116,21 @@ void check_mounts(const State& state, const JobSpec& spec) {
 void complete_resources(const State& state, const ChipTable& chips, JobSpec& spec) {
   if (spec.accepted.empty()) spec.accepted.emplace_back();
   std::vector<Resources> meant;
+  std::string first;  // why the first alternative can never run
+  bool possible = false;
   const View machines = empty_view(state);
-  for (const Resources& r : spec.accepted) {
+  for (size_t i = 0; i < spec.accepted.size(); ++i) {
+    const Resources& r = spec.accepted[i];
     std::vector<std::string> names;
     if (r.chip.empty()) {
       for (const policy::Node& n : machines.snapshot.nodes)
         if (std::ranges::find(names, n.chip) == names.end()) names.push_back(n.chip);
     } else {
-      names = chips.meant(r.chip);
+      try {
+        names = chips.meant(r.chip);
+      } catch (const Error& e) {
+        throw ApiError(400, str("accepted[", i, "].chip: ", e.what()));
+      }
       // Of several kinds that a name means, those that are here.
       if (names.size() > 1)
         std::erase_if(names, [&](const std::string& name) {
@@ -135,19 +143,16 @@ void complete_resources(const State& state, const ChipTable& chips, JobSpec& spe
       meant.push_back(r);
       meant.back().chip = name;
       meant.back().count = std::max(1, r.count);
+      std::string part;
+      const std::string why = policy::impossible(
+          machines.snapshot.nodes,
+          {.chip = name, .nodes = r.nodes, .devices = std::max(1, r.count), .memory_mb = r.memory_mb}, &part);
+      possible |= why.empty();
+      if (first.empty()) first = str("accepted[", i, "].", part, ": this can never run: ", why);
     }
   }
   if (meant.empty()) throw ApiError(400, "resources: the cluster has no nodes yet (wellspring cluster node)");
-  std::string first;
-  bool possible = false;
-  for (const Resources& r : meant) {
-    const std::string why = policy::impossible(
-        machines.snapshot.nodes,
-        {.chip = r.chip, .nodes = r.nodes, .devices = r.count, .memory_mb = r.memory_mb});
-    possible |= why.empty();
-    if (first.empty()) first = why;
-  }
-  if (!possible) throw ApiError(400, str("resources: this can never run: ", first));
+  if (!possible) throw ApiError(400, first);
   spec.accepted = std::move(meant);
 }
 
@@ -295,11 +300,11 @@ void show_job(Call& call) {
       row["run_folder"] = a->run_folder;
       if (a->executor == "nodes") node = a->parts[0].node, folder = a->run_folder;
     }
-    if (!job.array && !spec.array.empty()) {
+    if (!job.array && element_count(spec)) {
       const int64_t limit = call.number("elements", 100, 0, 100000);
       const std::string wanted = call.parameter("element_state");
       Json& rows = row["elements"] = Json::array();
-      const int64_t size = static_cast<int64_t>(spec.array.size());
+      const auto size = static_cast<int64_t>(element_count(spec));
       for (int64_t i = call.number("from", 0, 0, INT_MAX); i < size; ++i) {
         const Job& e = s.jobs.at(job.id + 1 + i);
         if (!in_state(e.state, wanted)) continue;
@@ -340,73 +345,6 @@ void metrics_of_job(Call& call) {
   if (node.empty()) throw ApiError(404, "the job has not run yet");
   call.answer(call.controller.nodes().ask(
       node, {{"curve", {{"folder", folder}, {"user", user}, {"points", call.number("points", 500, 2, 5000)}}}}, 10));
-}
-
-void log_of_job(Call& call) {
-  const int64_t wanted = call.number("attempt", 0, 0, INT_MAX);
-  const int rank = static_cast<int>(call.number("rank", 0, -1, 1 << 22));
-  const bool follow = call.number("follow", 0, 0, 1);
-  int64_t offset = call.number("offset", 0, 0, INT64_MAX);
-  const int64_t tail = call.number("tail", 0, 0, INT64_MAX);
-  int64_t last = -1;  // serial of the attempt whose log was shown to its end
-  bool begun = false;
-  constexpr int64_t kPiece = 256 << 10;
-  while (true) {
-    // The attempt to show now: the one asked for, or the newest that is not shown yet.
-    Attempt attempt;
-    std::string user;
-    bool job_over = false;
-    const uint64_t version = call.controller.core().version();
-    call.controller.core().read([&](const State& s) {
-      const Job& job = job_for(s, call, false);
-      if (!job.array && !job.spec->array.empty())
-        throw ApiError(409, str("job ", job.id, " is an array: name an element, such as ", job.id, "_",
-                                job.spec->array[0]));
-      job_over = ended(job.state);
-      if (const Team* t = s.teams.find(job.team)) user = t->system_user;
-      for (const Attempt* a : s.attempts_of(job.id))
-        if (a->serial > last && (!wanted || a->number == wanted)) {
-          attempt = *a;
-          if (wanted || last >= 0) break;  // from the newest on, then one after the other
-        }
-    });
-    if (!attempt.serial) {
-      if (wanted && !follow) throw ApiError(404, str("there is no attempt ", wanted));
-      if (!follow || job_over) break;
-      if (!begun) call.response.begin_stream(200, "text/plain; charset=utf-8"), begun = true;
-      if (call.response.client_gone()) return;
-      call.controller.core().wait_change(version, 1);
-      continue;
-    }
-    Executor* executor = call.controller.executor(attempt.executor);
-    if (!executor) throw ApiError(502, str("the executor ", attempt.executor, " is not set up any more"));
-    while (true) {
-      LogText part = executor->log(attempt, user, rank, offset, kPiece, follow && begun ? 1 : 0);
-      if (tail && !begun && part.total > tail && offset < part.total - tail) {
-        offset = part.total - tail;
-        part = executor->log(attempt, user, rank, offset, kPiece, 0);
-      }
-      if (!begun) call.response.begin_stream(200, "text/plain; charset=utf-8"), begun = true;
-      if (!part.data.empty() && !call.response.write(part.data)) return;
-      if (call.response.client_gone()) return;
-      const bool moved = part.next > offset;
-      offset = part.next;
-      if (moved) continue;
-      if (part.over || !follow) break;
-      const bool gone = call.controller.core().read([&](const State& s) {
-        const Attempt* a = s.attempts.find(attempt.serial);
-        return !a || a->state == AttemptState::ended;
-      });
-      if (gone) {  // the last words
-        part = executor->log(attempt, user, rank, offset, kPiece, 0);
-        if (part.data.empty()) break;
-      }
-    }
-    last = attempt.serial, offset = 0;
-    if (wanted || !follow) break;
-  }
-  if (!begun) call.response.begin_stream(200, "text/plain; charset=utf-8");
-  call.response.end();
 }
 
 template <class F>
@@ -514,10 +452,7 @@ void add_job_routes(std::vector<Route>& r) {
   r.push_back({"GET", "/jobs/{id}", "viewer", "one job: its description, attempts and progress",
                {{"elements", "of an array, at most so many (100)"}, {"from", "beginning with this one (0)"},
                 {"element_state", "only elements in this state"}}, show_job});
-  r.push_back({"GET", "/jobs/{id}/log", "viewer", "the log of a rank as text",
-               {{"attempt", "number of the attempt (the newest)"}, {"rank", "rank (0); -1: the setup"},
-                {"offset", "from this byte on"}, {"tail", "only the last so many bytes"},
-                {"follow", "1: goes on until the job has ended"}}, log_of_job});
+  add_log_routes(r);
   r.push_back({"GET", "/jobs/{id}/curve", "viewer", "what a training has recorded, thinned out",
                {{"points", "at most so many (500)"}}, metrics_of_job});
   r.push_back({"POST", "/jobs/{id}/cancel", "member", "end a job", {},

@@ -85,7 +85,7 @@ void tunnel(Call& call, const char* kind) {
     node = a->parts[n].node;
     const Team* team = s.teams.find(job.team);
     what = {{kind, {{"token", a->token}, {"rank", rank}, {"user", team ? team->system_user : ""},
-                    {"command", call.parameter("command")}, {"port", call.number("port", job.spec->service.port, 0, 65535)},
+                    {"command", call.parameter("command")}, {"port", call.number("port", service_port(job), 0, 65535)},
                     {"rows", call.number("rows", 24, 1, 1000)}, {"columns", call.number("columns", 80, 1, 1000)},
                     {"terminal", call.number("terminal", 0, 0, 1)}}}};
   });

@@ -30,6 +30,13 @@ void write_private(const std::string& path, std::string_view content) {
   ::umask(before);
 }
 
+std::string newest_backup(const std::string& folder) {
+  std::string newest;  // names sort by their time
+  for (const std::string& name : list_directory(folder))
+    if (ends_with(name, ".backup")) newest = std::max(newest, name);
+  return newest.empty() ? "" : join_path(folder, newest);
+}
+
 }  // namespace
 
 Controller::Controller(ControllerOptions options) : options_(std::move(options)) {
@@ -46,7 +53,17 @@ Controller::Controller(ControllerOptions options) : options_(std::move(options))
   Core::Options core;
   core.keep = options_.keep;
   core.tick = std::min(0.1, options_.leases.lost_after / 20);
-  core_ = std::make_unique<Core>(options_.state, core);
+  try {
+    core_ = std::make_unique<Core>(options_.state, core);
+  } catch (const Error& e) {
+    const std::string backup = newest_backup(join_path(options_.folder, "backups"));
+    const std::string_view what = e.what();
+    const bool broken = e.fault() == Fault::data || what.find("[SQLite 11") != what.npos ||
+                        what.find("[SQLite 26") != what.npos;  // malformed; not a database
+    if (!broken || backup.empty()) throw;
+    throw Error(e.fault(), str(e.what(), "\nThe newest backup: wellspring cluster restore ", backup, " --replace --state ",
+                               Database::shown(options_.state)));
+  }
   nodes_ = std::make_unique<Nodes>(
       *core_, options_.leases, options_.runs,
       [this](const State& state, int64_t attempt) { return launch_of(state, attempt); });

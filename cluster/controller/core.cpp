@@ -128,6 +128,40 @@ void Core::loop() {
   }
 }
 
+void Core::set_trouble(const std::string& trouble) {
+  std::lock_guard lock(mutex_);
+  if (trouble != trouble_)
+    trouble.empty() ? log_info("cluster", "the state can be written again")
+                    : log_error("cluster", "the state cannot be written: ", trouble);
+  trouble_ = trouble;
+}
+
+// The database server went away while it committed: what was asked for waits until it can say whether
+// that is on disk, and what comes meanwhile is turned away.
+bool Core::find_out(const std::string& why) {
+  const std::string trouble =
+      str("the database went away while it wrote; whether it has is asked until it answers: ", why);
+  set_trouble(trouble);
+  while (true) {
+    try {
+      return store_.settle();
+    } catch (const Error& e) {
+      if (e.fault() == Fault::config) throw;
+    }
+    std::deque<Job> refused;
+    bool last;
+    {
+      std::lock_guard lock(mutex_);
+      refused.swap(queue_);
+      last = stopping_;
+    }
+    for (Job& job : refused)
+      if (job.done) job.done(std::make_exception_ptr(Error(Fault::try_again, str("the state cannot be written: ", trouble))));
+    if (last) throw Error(Fault::io, "the database did not come back: whether the last changes are there shows at the next start");
+    sleep_seconds(0.1);
+  }
+}
+
 void Core::batch(std::deque<Job>& jobs, bool round, bool second) {
   Effects all;
   bool worked = false;
@@ -174,7 +208,11 @@ void Core::batch(std::deque<Job>& jobs, bool round, bool second) {
     std::string trouble;
     bool changed = true;
     try {
-      changed = store_.write(state_);
+      try {
+        changed = store_.write(state_);
+      } catch (const OutcomeUnknown& e) {
+        if (!find_out(e.what())) throw Error(Fault::io, e.what());
+      }
       state_.keep_batch();
     } catch (const std::exception& e) {
       trouble = e.what();
@@ -184,11 +222,8 @@ void Core::batch(std::deque<Job>& jobs, bool round, bool second) {
       state_.undo_batch();
     }
     counters_.write_seconds = counters_.write_seconds + (monotonic_seconds() - begin);
+    set_trouble(trouble);
     std::lock_guard lock(mutex_);
-    if (trouble != trouble_)
-      trouble.empty() ? log_info("cluster", "the state can be written again")
-                      : log_error("cluster", "the state cannot be written: ", trouble);
-    trouble_ = trouble;
     if (changed) ++version_;
     changed_.notify_all();
   }

@@ -88,6 +88,8 @@ class Core {
   };
   void loop();
   void batch(std::deque<Job>& jobs, bool round, bool second);
+  bool find_out(const std::string& why);
+  void set_trouble(const std::string& trouble);
 
   Options options_;
   Store store_;

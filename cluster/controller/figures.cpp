@@ -18,7 +18,7 @@ std::string Controller::metrics() {
     std::map<std::string, int> states;
     for (int i = 0; i < 8; ++i) states[name_of(static_cast<JobState>(i))] = 0;
     for (const auto& [id, job] : s.jobs.rows())
-      if (job.array || job.spec->array.empty()) ++states[name_of(job.state)];
+      if (job.array || !element_count(*job.spec)) ++states[name_of(job.state)];
     head("jobs", "gauge", "jobs by state, elements of arrays counted one by one");
     for (const auto& [state, n] : states) row("jobs", str("state=\"", state, "\""), n);
     std::map<std::pair<std::string, std::string>, int> held;

@@ -37,7 +37,8 @@ Json launch_message(const Launch& launch, const std::string& node) {
             {"chip", a.chip}};
   if (launch.job.array) m["array"] = {{"job", launch.job.array}, {"index", launch.job.index}};
   JobSpec sent = spec;
-  sent.array.clear(), sent.array_at_once = 0;  // long, and its element is told above
+  sent.array.clear(), sent.array_at_once = 0;  // its element is told above
+  sent.service.port = service_port(launch.job), sent.service.replicas = 1;
   m["spec"] = to_json(sent);
   m["resources"] = a.alternative;
   Json nodes = Json::array();
@@ -58,8 +59,7 @@ Nodes::Nodes(Core& core, Leases leases, std::string runs,
     : core_(core),
       leases_(leases),
       runs_(std::move(runs)),
-      launch_of_(std::move(launch_of)),
-      born_(monotonic_seconds()) {}
+      launch_of_(std::move(launch_of)) {}
 
 Nodes::~Nodes() { stop(); }
 
@@ -115,13 +115,12 @@ void Nodes::take(const std::string& name, const std::shared_ptr<Link>& link, con
     live.contact = monotonic_seconds();
   }
   if (m.contains("beat")) {
-    const double paused = core_.read(
-        [&](const State& s) { return s.cluster.at("cluster").paused_until - core_.now(); });
+    const double longer = grant(name, m["beat"], m.value("seen", 0.0));
     link->send({{"beat", m["beat"]},
-                {"fence_after", leases_.fence_after + std::max(0.0, paused)},
-                {"lost_after", leases_.lost_after + std::max(0.0, paused)}});
+                {"fence_after", leases_.fence_after + longer},
+                {"lost_after", leases_.lost_after + longer}});
   } else if (m.contains("hello")) {
-    take_hello(name, link, m["hello"]);
+    take_hello(name, link, m);
   } else if (m.contains("attempts")) {
     take_attempts(name, link, m);
   } else if (m.contains("events")) {
@@ -129,9 +128,26 @@ void Nodes::take(const std::string& name, const std::shared_ptr<Link>& link, con
   }
 }
 
-void Nodes::take_hello(const std::string& name, const std::shared_ptr<Link>& link,
-                       const Json& hello) {
-  Node node = entity_from_json<Node>(hello);
+// A lease from the moment on when the node asked (it counts from there, we from now: later). Returns
+// by how much it is longer than usual.
+double Nodes::grant(const std::string& name, double asked, double seen) {
+  const double now = monotonic_seconds();
+  const double longer = std::max(0.0, paused_until_ - now);
+  std::lock_guard lock(mutex_);
+  auto& granted = live_[name].granted;
+  if (!granted.empty() && asked < granted.back().first)
+    granted.clear();  // its clock began anew: after a reboot nothing counts on the old ones
+  while (!granted.empty() && granted.front().first < seen) granted.pop_front();
+  granted.emplace_back(asked, now + leases_.lost_after + longer);
+  if (granted.size() > 256) {  // it hears nothing that we answer: the longest of the old ones counts
+    granted[1].second = std::max(granted[0].second, granted[1].second);
+    granted.pop_front();
+  }
+  return longer;
+}
+
+void Nodes::take_hello(const std::string& name, const std::shared_ptr<Link>& link, const Json& m) {
+  Node node = entity_from_json<Node>(m["hello"]);
   node.name = name;
   if (node.devices.size() > 4096) throw Error(Fault::data, "more devices than a node has");
   // Whether it sees our runs root: it has to read what we write there now.
@@ -149,21 +165,21 @@ void Nodes::take_hello(const std::string& name, const std::shared_ptr<Link>& lin
     live_[name].hello = std::move(node);
     live_[name].proof = proof;
   }
+  const double at = m.value("at", 0.0), longer = grant(name, at, 0);
   link->send({{"welcome",
-               {{"fence_after", leases_.fence_after},
-                {"lost_after", leases_.lost_after}}}});
+               {{"at", at},
+                {"fence_after", leases_.fence_after + longer},
+                {"lost_after", leases_.lost_after + longer}}}});
 }
 
 void Nodes::take_attempts(const std::string& name, const std::shared_ptr<Link>& link,
                           const Json& m) {
   Node hello;
-  bool shares;
   {
     std::lock_guard lock(mutex_);
     hello = live_[name].hello;
-    shares = m.value("proof", "") == live_[name].proof;
+    hello.pool = m.value("proof", "") == live_[name].proof ? "shared" : name;
   }
-  hello.pool = shares ? "shared" : name;
   core_.post(
       [this, name, link, hello, list = m["attempts"]](Change& c) {
         if (!c.state.nodes.find(name)) return link->close();  // removed meanwhile
@@ -277,20 +293,29 @@ void Nodes::stop(const Attempt& attempt, const std::string& node, double grace,
 
 void Nodes::check_leases(const State& state) {
   const double now = monotonic_seconds();
-  const double paused =
-      std::max(0.0, state.cluster.at("cluster").paused_until - core_.now());
+  const Cluster& cluster = state.cluster.at("cluster");
+  if (!born_until_)
+    born_until_ = now + leases_.lost_after + std::max(0.0, cluster.longest_pause - core_.now());
+  paused_until_ = now + cluster.paused_until - core_.now();
+  // The end of a link is told, but may find the state not writable.
+  for (const std::string& name : state.connected)
+    if (const Node* node = state.nodes.find(name); node && node->executor == "nodes" && !link_of(name))
+      core_.post([name](Change& c) { c.state.connected.erase(name); });
+  if (now < paused_until_) return;
   for (const auto& [name, node] : state.nodes.rows()) {
     if (node.executor != "nodes" || node.down) continue;
-    double contact = born_;
+    double until = born_until_;
     {
       std::lock_guard lock(mutex_);
       if (const auto it = live_.find(name); it != live_.end())
-        contact = std::max(contact, it->second.contact);
+        for (const auto& [asked, end] : it->second.granted) until = std::max(until, end);
     }
-    if (now - contact > leases_.lost_after + paused)
-      core_.post([name = name](Change& c) {
-        if (c.state.nodes.find(name)) node_lost(c, name);
-      });
+    if (now <= until) continue;
+    // If it is heard again, it has to say first what it runs.
+    if (const auto link = link_of(name)) link->close();
+    core_.post([name = name](Change& c) {
+      if (c.state.nodes.find(name)) node_lost(c, name);
+    });
   }
 }
 
@@ -299,6 +324,15 @@ std::shared_ptr<Channel> Nodes::open(const std::string& node, const Json& what) 
   if (!link)
     throw Error(Fault::io, str("node ", node, " is not connected: what it holds cannot be read now"));
   return link->open(what);
+}
+
+std::string Nodes::neighbour(const std::string& node) const {
+  return core_.read([&](const State& s) {
+    const Node* away = s.nodes.find(node);
+    for (const auto& [name, other] : s.nodes.rows())
+      if (away && other.pool == away->pool && s.connected.contains(name)) return name;
+    return node;
+  });
 }
 
 Json Nodes::ask(const std::string& node, const Json& what, double timeout) {
@@ -317,7 +351,9 @@ LogText Nodes::log(const Attempt& attempt, const std::string& user, int rank, in
   const size_t n = rank < 0 ? 0 : static_cast<size_t>(rank / std::max(1, attempt.tasks_per_node));
   if (n >= attempt.parts.size()) throw Error(Fault::usage, str("there is no rank ", rank));
   const Attempt::Part* part = &attempt.parts[n];
-  const auto channel = open(part->node, {{"log",
+  // A node that is away: the others of its pool see the same run folders.
+  const std::string reader = link_of(part->node) ? part->node : neighbour(part->node);
+  const auto channel = open(reader, {{"log",
                                           {{"token", attempt.token},
                                            {"folder", str(attempt.run_folder, "/attempts/", attempt.number)},
                                            {"user", user},
@@ -327,15 +363,14 @@ LogText Nodes::log(const Attempt& attempt, const std::string& user, int rank, in
                                            {"wait", wait}}}});
   const std::string text = channel->read_all(wait + 10, most + (1 << 20));
   if (!channel->over() || !channel->failure().empty())
-    throw Error(Fault::io, str("node ", part->node, ": ", channel->failure().empty()
-                                                              ? "no answer in time"
-                                                              : channel->failure()));
+    throw Error(Fault::io, str("node ", reader, ": ", channel->failure().empty() ? "no answer in time"
+                                                                                 : channel->failure()));
   const size_t line = std::min(text.find('\n'), text.size());
   const Json head = parse_json(text.substr(0, line), "head of a log");
   return {.data = line < text.size() ? text.substr(line + 1) : "",
           .next = head.value("next", offset),
           .total = head.value("total", int64_t{0}),
-          .over = head.value("over", false)};
+          .over = reader == part->node && head.value("over", false)};
 }
 
 }  // namespace wellspring::cluster

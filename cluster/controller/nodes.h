@@ -1,10 +1,13 @@
 #pragma once
 // The executor for our own nodes: links that nodes dial, leases, and what is said over them.
 
+#include <atomic>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include "cluster/controller/core.h"
 #include "cluster/controller/executor.h"
@@ -52,11 +55,17 @@ class Nodes : public Executor {
   struct Live {
     std::shared_ptr<Link> link;
     double contact = 0;  // monotonic
+    /// Leases given to it that it may count on: when it asked (its clock), until when (ours). It tells
+    /// which answer it has seen last; those before that one count no more.
+    std::deque<std::pair<double, double>> granted;
     bool ready = false;  // its attempts have been compared with the state
     std::string proof;   // what it has to read in the runs root
     Node hello;
   };
   std::shared_ptr<Link> link_of(const std::string& node) const;
+  /// A connected node that sees the same run folders; else the node itself.
+  std::string neighbour(const std::string& node) const;
+  double grant(const std::string& name, double asked, double seen);
   void take(const std::string& name, const std::shared_ptr<Link>& link, const Json& message);
   void take_hello(const std::string& name, const std::shared_ptr<Link>& link, const Json& hello);
   void take_attempts(const std::string& name, const std::shared_ptr<Link>& link, const Json& list);
@@ -66,7 +75,9 @@ class Nodes : public Executor {
   const Leases leases_;
   const std::string runs_;
   const std::function<Launch(const State&, int64_t)> launch_of_;
-  const double born_;  // monotonic
+  // Monotonic; set by check_leases.
+  double born_until_ = 0;                // leases that an earlier controller gave end by then
+  std::atomic<double> paused_until_{0};  // leases are longer until then
   mutable std::mutex mutex_;
   std::map<std::string, Live> live_;
 };

@@ -170,6 +170,9 @@ class SpecChecker {
     if (spec.kind == "service") {
       if (spec.service.port == 0)
         fail("service.port", "is missing: where does the service listen?");
+      if (spec.service.port + spec.service.replicas - 1 > 65535)
+        fail("service.replicas", str("is ", spec.service.replicas, ": each copy has a port of its own, from ",
+                                     spec.service.port, " on, and the last would be beyond 65535"));
       if (!spec.train.empty()) fail("train", "makes no service: give a command");
       if (!spec.array.empty()) fail("array", "makes no service: use service.replicas");
     } else if (!(spec.service == Service())) {

@@ -59,7 +59,7 @@ struct Spec {
   std::vector<Task> tasks;
   std::vector<Bind> binds;
   double grace = 30, time_limit = 0;
-  std::string lease;  // file "DEADLINE GRACE" in monotonic seconds; empty: none
+  std::string lease;  // file, see LaunchSpec::lease; empty: none
   int64_t log_limit = 64 << 20;
   bool barrier = false;
   bool reset_oom_score = false;  // the daemon's own protection is not handed on

@@ -1,5 +1,6 @@
 #include "cluster/node/daemon.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pwd.h>
 #include <sys/eventfd.h>
@@ -7,6 +8,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 
 #include "base/crypto.h"
 #include "base/error.h"
@@ -33,12 +37,22 @@ HttpClientOptions client_options(const std::string& ca) {
 
 std::string phase_text(Phase phase) { return std::string(phase_name(phase)); }
 
+// Whether the launcher could not begin for want of something that has nothing to do with the job: it
+// may well run elsewhere, or later.
+bool fault_of_machine(const std::string& reason) {
+  for (const int error : {ENOSPC, EDQUOT, EIO, EROFS, EMFILE, ENFILE, ENOMEM, EAGAIN, ESTALE})
+    if (ends_with(reason, std::strerror(error))) return true;
+  return false;
+}
+
 Json event_json(const Event& e, const std::string& run_folder, const std::string& user) {
   static constexpr const char* kKinds[] = {"prepared", "running", "task_ended", "ended"};
   Json out = {{"token", e.token}, {"kind", kKinds[e.kind]}};
   if (e.kind != Event::ended) return out;
   out["status"] = e.status;
-  out["outcome"] = std::string(ending_name(e.outcome));
+  out["outcome"] = e.outcome == Ending::not_started && fault_of_machine(e.reason)
+                       ? "node_fault"
+                       : std::string(ending_name(e.outcome));
   if (!e.reason.empty()) out["reason"] = e.reason;
   out["cpu_seconds"] = e.usage.cpu_seconds;
   out["peak_memory"] = e.usage.max_rss_bytes;
@@ -53,9 +67,10 @@ Json event_json(const Event& e, const std::string& run_folder, const std::string
 struct NodeDaemon::Attempt {
   std::string run_folder, user;
   Json ended;            // the event, until the controller has it on disk
-  int service_port = 0;  // watched until it is ready
+  int service_port = 0;  // 0: it is no service
   std::string ready_path;
-  double ready_by = 0;
+  double ready_by = 0;  // monotonic; 0: known
+  bool ready = false;
 };
 
 bool has_joined(const NodeOptions& o) { return exists(join_path(o.folder, "node.json")); }
@@ -109,6 +124,9 @@ NodeDaemon::NodeDaemon(NodeOptions options) : options_(std::move(options)) {
       const Json json = read_json(note);
       attempt->run_folder = json.value("run_folder", "");
       attempt->user = json.value("user", "");
+      attempt->service_port = json.value("service_port", 0);
+      attempt->ready_path = json.value("ready_path", "");
+      attempt->ready_by = json.value("ready_by", 0.0);
     }
     attempts_[state.token] = std::move(attempt);
     if (state.phase != Phase::ended) running_.insert(state.token);
@@ -122,9 +140,11 @@ NodeDaemon::~NodeDaemon() {
     if (link_) link_->close();
   }
   if (dialler_.joinable()) dialler_.join();
+  if (watcher_.joinable()) watcher_.join();
   for (std::thread& worker : workers_) worker.join();
   while (helpers_) sleep_seconds(0.01);
   if (wake_ >= 0) ::close(wake_);
+  if (lease_ >= 0) ::close(lease_);
 }
 
 Json NodeDaemon::hello() const {
@@ -165,7 +185,7 @@ void NodeDaemon::dial() {
       if (stopping_) link->close();
       log_info("node", options_.name, " is connected to ", options_.controller);
       pause = 0.05, said.clear();
-      link->send({{"hello", hello()}});
+      link->send({{"hello", hello()}, {"at", monotonic_seconds()}});
       link->run(std::max(5.0, fence_after_));
       log_info("node", "the link to the controller is closed: ", link->reason());
       std::lock_guard lock(mutex_);
@@ -199,15 +219,26 @@ void NodeDaemon::run_calls() {
   for (const auto& call : calls) (*call)();
 }
 
+// In place: a full disk must not end what runs. Who reads it while we write sees that the two ends
+// differ.
 void NodeDaemon::write_lease() {
-  write_file_atomic(join_path(options_.folder, "lease"), str(lease_until_, " ", 0.8 * (lost_after_ - fence_after_), "\n"));
+  char text[96];
+  const int size = std::snprintf(text, sizeof text, "%18.3f %12.3f %9.3f %18.3f\n", lease_until_,
+                                 0.8 * (lost_after_ - fence_after_), beat_pause(), lease_until_);
+  if (lease_ < 0)
+    lease_ = ::open(join_path(options_.folder, "lease").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (lease_ < 0 || ::pwrite(lease_, text, static_cast<size_t>(size), 0) != size)
+    throw Error(Fault::io, str(join_path(options_.folder, "lease"), ": ", std::strerror(errno),
+                               ": without it attempts end when their lease is over"));
 }
+
+double NodeDaemon::beat_pause() const { return fence_after_ > 0 ? std::min(10.0, fence_after_ / 8) : 1; }
 
 void NodeDaemon::beat() {
   const double now = monotonic_seconds();
   if (now < next_beat_) return;
-  next_beat_ = now + (fence_after_ > 0 ? std::min(10.0, fence_after_ / 8) : 1);
-  send({{"beat", now}});
+  next_beat_ = now + beat_pause();
+  send({{"beat", now}, {"seen", seen_}});
 }
 
 void NodeDaemon::send_attempts() {
@@ -229,6 +260,11 @@ void NodeDaemon::send_attempts() {
     if (s.phase == Phase::prepared) again.push_back({{"token", s.token}, {"kind", "prepared"}});
     if (s.phase == Phase::running || s.phase == Phase::stopping)
       again.push_back({{"token", s.token}, {"kind", "running"}});
+  }
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& [token, a] : attempts_)
+      if (a->ready) again.push_back({{"token", token}, {"kind", "ready"}});
   }
   if (!again.empty()) send({{"events", again}});
 }
@@ -255,7 +291,11 @@ void NodeDaemon::prepare_and_start(const Json& m) {
   if (m["spec"].value("on_lost_contact", "fence") == "fence")
     spec.lease = join_path(options_.folder, "lease");
   write_file_atomic(join_path(options_.folder, "attempts/" + token),
-                    to_text({{"run_folder", attempt->run_folder}, {"user", user}}));
+                    to_text({{"run_folder", attempt->run_folder},
+                             {"user", user},
+                             {"service_port", attempt->service_port},
+                             {"ready_path", attempt->ready_path},
+                             {"ready_by", attempt->ready_by}}));
   {
     std::lock_guard lock(mutex_);
     attempts_[token] = std::move(attempt);
@@ -270,19 +310,24 @@ void NodeDaemon::start(const Json& m) {
     std::lock_guard lock(mutex_);
     if (attempts_.contains(token)) return;  // asked again
   }
-  if (executions_->used(token)) return;  // it was here and has been forgotten
-  const auto fail = [&](const std::string& why, const char* outcome) {
+  const auto fail = [&](const std::string& why, const char* outcome, int status) {
     std::lock_guard lock(mutex_);
     auto& a = attempts_[token];
     if (!a) a = std::make_unique<Attempt>();
-    a->ended = {{"token", token}, {"kind", "ended"}, {"status", 126}, {"outcome", outcome}, {"reason", why}};
+    a->ended = {{"token", token}, {"kind", "ended"}, {"status", status}, {"outcome", outcome}, {"reason", why}};
     running_.erase(token);
     if (link_) link_->send({{"events", Json::array({a->ended})}});
   };
+  // The daemon was killed while it started it; or it has ended and been forgotten, which the
+  // controller then knows.
+  if (executions_->used(token)) return fail("the node knows nothing of it any more", "lost", 137);
   try {
     prepare_and_start(m);
+  } catch (const Error& e) {
+    const bool ours = e.fault() == Fault::io || e.fault() == Fault::try_again;
+    fail(e.what(), ours ? "node_fault" : "not_started", 126);
   } catch (const std::exception& e) {
-    fail(e.what(), "not_started");
+    fail(e.what(), "not_started", 126);
   }
 }
 
@@ -304,6 +349,7 @@ void NodeDaemon::send_events() {
 
 void NodeDaemon::run(const std::function<bool()>& stop) {
   dialler_ = std::thread([this] { dial(); });
+  watcher_ = std::thread([this] { watch_services(); });
   while (!stop()) {
     pollfd waits[2] = {{executions_->descriptor(), POLLIN, 0}, {wake_, POLLIN, 0}};
     ::poll(waits, 2, 100);
@@ -338,24 +384,27 @@ void NodeDaemon::run(const std::function<bool()>& stop) {
         if (m.contains("welcome")) {
           fence_after_ = m["welcome"].value("fence_after", 240.0);
           lost_after_ = m["welcome"].value("lost_after", 300.0);
-          lease_until_ = monotonic_seconds() + fence_after_;
+          // The controller has heard from us after we sent this: counted from there we end first.
+          seen_ = m["welcome"].at("at");
+          lease_until_ = seen_ + fence_after_;
           write_lease();
           next_beat_ = 0;
           send_attempts();
         }
         if (m.contains("beat")) {
-          // The controller has heard from us after we sent this.
           fence_after_ = m.value("fence_after", fence_after_), lost_after_ = m.value("lost_after", lost_after_);
-          lease_until_ = m["beat"].get<double>() + fence_after_;
+          if (m["beat"].get<double>() < seen_) continue;  // of an earlier link
+          seen_ = m["beat"];
+          lease_until_ = seen_ + fence_after_;
           write_lease();
         }
+        if (m.contains("service")) service_known(m["service"].at("token"), m["service"].at("ready"));
       } catch (const std::exception& e) {
         log_error("node", "a message of the controller: ", e.what());
       }
     }
     send_events();
     beat();
-    watch_services();
   }
   {
     std::lock_guard lock(mutex_);
@@ -365,26 +414,40 @@ void NodeDaemon::run(const std::function<bool()>& stop) {
   run_calls();  // none comes after that
 }
 
+// On a thread of its own: one that does not answer takes its time.
 void NodeDaemon::watch_services() {
-  const double now = monotonic_seconds();
-  std::vector<std::pair<std::string, bool>> known;  // token, ready
+  struct Watched {
+    std::string token, path;
+    int port;
+    double by;
+  };
+  while (!stopping_) {
+    std::vector<Watched> watched;
+    {
+      std::lock_guard lock(mutex_);
+      for (auto& [token, a] : attempts_)
+        if (a->ready_by && running_.contains(token))
+          watched.push_back({token, a->ready_path, a->service_port, a->ready_by});
+    }
+    for (const Watched& w : watched) {
+      const bool ready = service_answers(w.port, w.path);
+      if (ready || monotonic_seconds() > w.by) take({{"service", {{"token", w.token}, {"ready", ready}}}});
+    }
+    sleep_seconds(0.1);
+  }
+}
+
+void NodeDaemon::service_known(const std::string& token, bool ready) {
   {
     std::lock_guard lock(mutex_);
-    for (auto& [token, a] : attempts_) {
-      if (!a->service_port || !running_.contains(token)) continue;
-      const bool ready = service_answers(a->service_port, a->ready_path);
-      if (ready || now > a->ready_by) {
-        a->service_port = 0;
-        known.emplace_back(token, ready);
-      }
-    }
+    const auto it = attempts_.find(token);
+    if (it == attempts_.end() || !it->second->ready_by) return;
+    it->second->ready_by = 0, it->second->ready = ready;
   }
-  for (const auto& [token, ready] : known) {
-    if (ready)
-      send({{"events", Json::array({{{"token", token}, {"kind", "ready"}}})}});
-    else
-      executions_->stop(token, -1, "the service was not ready in time");
-  }
+  if (ready)
+    send({{"events", Json::array({{{"token", token}, {"kind", "ready"}}})}});
+  else
+    executions_->stop(token, -1, "the service was not ready in time");
 }
 
 void NodeDaemon::opened(std::shared_ptr<Channel> channel, const Json& what) {

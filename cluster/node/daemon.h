@@ -52,14 +52,16 @@ class NodeDaemon {
   void run_calls();
   void wake();
   void watch_services();
+  void service_known(const std::string& token, bool ready);
   void write_lease();
+  double beat_pause() const;
   Json hello() const;
   void send(const Json& message);
 
   const NodeOptions options_;
   std::string key_, ca_;
   std::unique_ptr<Executions> executions_;
-  int wake_ = -1;
+  int wake_ = -1, lease_ = -1;
   std::atomic<bool> stopping_{false};
 
   std::mutex mutex_;  // of what follows
@@ -68,11 +70,12 @@ class NodeDaemon {
   std::vector<std::shared_ptr<std::packaged_task<void()>>> calls_;
   std::map<std::string, std::unique_ptr<Attempt>> attempts_;  // not forgotten
   std::set<std::string> running_;                             // tokens whose tasks may still write
-  std::thread dialler_;
+  std::thread dialler_, watcher_;
   std::vector<std::thread> workers_;
   std::atomic<int> helpers_{0};  // threads that serve channels
 
-  double fence_after_ = 0, lost_after_ = 0, lease_until_ = 0;  // monotonic
+  double fence_after_ = 0, lost_after_ = 0, lease_until_ = 0;  // seconds; the last monotonic
+  double seen_ = 0;  // when we sent what the last lease answers
   double next_beat_ = 0;
 };
 

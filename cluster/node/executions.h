@@ -57,9 +57,10 @@ struct LaunchSpec {
   int64_t log_limit = 64 << 20;   // bytes kept per rank: the head, and the tail up to its end
   bool barrier = false;           // tasks start only after go()
   double time_limit = 0;          // seconds from the start of the tasks (monotonic); 0: none
-  /// A file "DEADLINE GRACE" (monotonic seconds) that the caller keeps up to date: the attempt ends,
-  /// with that grace or its own if shorter, when the deadline passes, whether the caller lives or
-  /// not. Empty: none.
+  /// A file "DEADLINE GRACE [PAUSE DEADLINE]" (monotonic seconds) that the caller keeps up to date: the
+  /// attempt ends, with that grace or its own if shorter, when the deadline passes, whether the caller
+  /// lives or not. It is read again when the deadline has come, or each PAUSE seconds. With the
+  /// deadline repeated at its end it may be written in place. Empty: none.
   std::string lease;
 };
 

@@ -142,6 +142,8 @@ LaunchSpec launch_spec(const Json& m, const NodeOptions& o, const std::string& a
     if (nodes.size() > 1) s.files.emplace_back(hostfile, hosts);
     if (!job.train.empty()) s.files.emplace_back(join_path(run, "run.yaml"), job.train);
   }
+  // Interactive without a command: for those who come with `job attach`, until it is cancelled.
+  const std::string command = job.command.empty() ? "exec sleep infinity" : job.command;
   s.prepare = prepare_text(job, archive, join_path(o.folder, str("prepared/", job.team)), s.folder);
   if (!job.train.empty()) {
     s.argv = {own_program(), "train", join_path(run, "run.yaml"), "--out", run};
@@ -153,9 +155,9 @@ LaunchSpec launch_spec(const Json& m, const NodeOptions& o, const std::string& a
       s.argv.push_back(str(mount.source, ":", mount.target, mount.read_only ? ":ro" : ""));
     }
     for (const char* a : {"", "/bin/sh", "-c", ""}) s.argv.emplace_back(a);
-    s.argv[s.argv.size() - 4] = job.image, s.argv.back() = job.command;
+    s.argv[s.argv.size() - 4] = job.image, s.argv.back() = command;
   } else {
-    s.argv = {"/bin/sh", "-c", job.command};
+    s.argv = {"/bin/sh", "-c", command};
   }
   if (job.image.empty())
     for (const Mount& mount : job.mounts) s.mounts.push_back({mount.source, mount.target, mount.read_only});

@@ -311,7 +311,10 @@ std::vector<Decision> decide(const Snapshot& snapshot, Seconds now, const Policy
   return Decider(snapshot, now, options).run();
 }
 
-std::string impossible(const std::vector<Node>& nodes, const Request& request) {
+std::string impossible(const std::vector<Node>& nodes, const Request& request, std::string* part) {
+  std::string unused;
+  std::string& what = part ? *part : unused;
+  what = "count";
   if (request.nodes < 1 || request.devices < 1)
     return str("a job wants 1 device on 1 node at least, not ", request.nodes, " nodes of ",
                request.devices);
@@ -330,14 +333,17 @@ std::string impossible(const std::vector<Node>& nodes, const Request& request) {
   if (!all) {
     std::string known;
     for (const std::string& c : chips) known += (known.empty() ? "" : ", ") + c;
+    what = "chip";
     return str("no node has a chip '", request.chip,
                "'; there are: ", known.empty() ? "none" : known);
   }
   if (most < request.devices)
     return str("no node has ", request.devices, " ", request.chip, "; the most on one is ", most);
+  what = "memory_mb";
   if (memory < request.memory_mb)
     return str("no node with ", request.chip, " has ", request.memory_mb, " MB; the most is ",
                memory);
+  what = "nodes";
   return str(request.nodes, " nodes with ", request.devices, " ", request.chip,
              " are wanted; there are ", fitting);
 }

@@ -25,7 +25,9 @@ std::vector<Decision> decide(const Snapshot& snapshot, Seconds now,
                              const PolicyOptions& options = {});
 
 /// Why no state of these nodes could ever run the request, with the nearest that could; empty: one
-/// could. For the check at submission.
-std::string impossible(const std::vector<Node>& nodes, const Request& request);
+/// could. For the check at submission. `part`, if given: what of the request it is: "chip", "count",
+/// "memory_mb" or "nodes".
+std::string impossible(const std::vector<Node>& nodes, const Request& request,
+                       std::string* part = nullptr);
 
 }  // namespace wellspring::cluster::policy

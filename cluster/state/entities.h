@@ -23,6 +23,16 @@ inline bool active(JobState state) {
   return state == JobState::starting || state == JobState::running || state == JobState::stopping;
 }
 
+/// Jobs of one: the elements of an array, or the copies of a service that has several. 0: it is a job
+/// by itself.
+inline size_t element_count(const JobSpec& spec) {
+  if (!spec.array.empty()) return spec.array.size();
+  return spec.service.replicas > 1 ? static_cast<size_t>(spec.service.replicas) : 0;
+}
+inline int element_index(const JobSpec& spec, size_t element) {
+  return spec.array.empty() ? static_cast<int>(element) : spec.array[element];
+}
+
 /// A job, an array (the parent of its elements, never placed itself) or an element of one.
 struct Job {
   JobId id = 0;
@@ -43,12 +53,20 @@ struct Job {
   std::string pool = {};       // once it ran: where its run folder lies
   int64_t checkpoint = 0; // newest step that was seen when an attempt ended
 };
+/// Where a service listens: each of its copies on a port of its own.
+inline int service_port(const Job& job) {
+  const int port = job.spec->service.port;
+  return port && job.array ? port + job.index : port;
+}
 
 enum class AttemptState { starting, running, stopping, ended };
 const char* name_of(AttemptState state);
 
 /// Why the controller stops an attempt; decides what becomes of the job.
-enum class StopCause { none, cancel, preempt, drain, time_limit, lost, replaced, failed_part };
+enum class StopCause {
+  none, cancel, preempt, drain, time_limit, lost, replaced, failed_part,
+  node_fault  // the node could not begin, through no fault of the job
+};
 const char* name_of(StopCause cause);
 
 /// One launch of a job: N tasks over one or more nodes.
@@ -185,7 +203,8 @@ struct Cluster {
   int version = 1;  // of the state's form
   JobId next_job = 1;
   int64_t next_attempt = 1, next_event = 1, next_audit = 1;
-  double paused_until = 0;
+  double paused_until = 0;   // leases are longer until then
+  double longest_pause = 0;  // the latest of these: a node may count on a lease that was given before
 };
 
 }  // namespace wellspring::cluster

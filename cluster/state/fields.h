@@ -106,6 +106,7 @@ void fields(V& v, Cluster& c) {
   v("id", c.id), v("version", c.version), v("next_job", c.next_job);
   v("next_attempt", c.next_attempt), v("next_event", c.next_event);
   v("next_audit", c.next_audit), v("paused_until", c.paused_until);
+  v("longest_pause", c.longest_pause);
 }
 
 // Values that are their default are left out.
@@ -167,7 +168,7 @@ class FieldReader {
   }
   void operator()(const char* name, JobState& s) { state(name, s, 8); }
   void operator()(const char* name, AttemptState& s) { state(name, s, 4); }
-  void operator()(const char* name, StopCause& c) { state(name, c, 8); }
+  void operator()(const char* name, StopCause& c) { state(name, c, 9); }
   void operator()(const char* name, std::shared_ptr<const JobSpec>& spec) {
     if (const auto it = json_.find(name); it != json_.end())
       spec = std::make_shared<const JobSpec>(spec_from_json(*it, "a job of the state"));

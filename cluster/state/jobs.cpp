@@ -22,9 +22,10 @@ template <class F>
 int each_job(Change& c, JobId id, F&& f) {
   const Job* job = c.state.jobs.find(id);
   WS_CHECK(job, "no such job");
-  if (job->array || job->spec->array.empty()) return f(*job) ? 1 : 0;
+  const size_t elements = job->array ? 0 : element_count(*job->spec);
+  if (!elements) return f(*job) ? 1 : 0;
   int done = 0;
-  for (size_t i = 0; i < job->spec->array.size(); ++i)
+  for (size_t i = 0; i < elements; ++i)
     if (const Job* e = c.state.jobs.find(id + 1 + static_cast<JobId>(i))) done += f(*e) ? 1 : 0;
   return done;
 }
@@ -69,6 +70,13 @@ void after_attempt(Change& c, const Attempt& a) {
       return requeue(c, job, a.reason, 0);
     case StopCause::lost:
       return requeue(c, job, a.reason, 0);
+    case StopCause::node_fault: {
+      // It waits for ever, but does not ask a broken node without a pause.
+      int times = 0;
+      for (const Attempt* before : c.state.attempts_of(job.id))
+        times = before->cause == StopCause::node_fault ? times + 1 : 0;
+      return requeue(c, job, a.reason, backoff(spec.restart, times));
+    }
     case StopCause::none:
     case StopCause::failed_part:
       break;
@@ -174,16 +182,17 @@ void note(Change& c, const std::string& kind, JobId job, const std::string& node
 JobId submit(Change& c, JobSpec spec, const std::string& user) {
   Cluster& numbers = c.state.numbers();
   const JobId id = numbers.next_job;
-  numbers.next_job += 1 + static_cast<JobId>(spec.array.size());
+  const size_t elements = element_count(spec);
+  numbers.next_job += 1 + static_cast<JobId>(elements);
   Job job;
   job.id = id;
   job.team = spec.team, job.user = user;
   job.submitted = c.now, job.not_before = spec.not_before;
   job.spec = std::make_shared<const JobSpec>(std::move(spec));
-  for (size_t i = 0; i < job.spec->array.size(); ++i) {
+  for (size_t i = 0; i < elements; ++i) {
     Job element = job;
     element.id = id + 1 + static_cast<JobId>(i);
-    element.array = id, element.index = job.spec->array[i];
+    element.array = id, element.index = element_index(*job.spec, i);
     c.state.jobs.put(element.id, std::move(element));
   }
   c.state.jobs.put(id, std::move(job));
@@ -340,6 +349,7 @@ bool part_ended(Change& c, int64_t serial, const std::string& node, const PartEn
       a->reason = end.reason;
       // The machine's fault, not the job's.
       if (end.outcome == "lost") a->cause = StopCause::lost;
+      if (end.outcome == "node_fault") a->cause = StopCause::node_fault;
       if (end.outcome == "time_limit") a->cause = StopCause::time_limit;
     }
     bool others = false;

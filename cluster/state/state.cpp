@@ -1,5 +1,7 @@
 #include "cluster/state/state.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/text.h"
 
@@ -8,7 +10,7 @@ namespace {
 
 bool is_waiting(const Job& job) {
   return (job.state == JobState::queued || job.state == JobState::held) &&
-         (job.array || job.spec->array.empty());
+         (job.array || !element_count(*job.spec));
 }
 JobId group_of(const Job& job) { return job.array ? job.array : job.id; }
 
@@ -27,7 +29,8 @@ const char* name_of(AttemptState state) {
 
 const char* name_of(StopCause cause) {
   static constexpr const char* kNames[] = {"none",       "cancel", "preempt",  "drain",
-                                           "time_limit", "lost",   "replaced", "failed_part"};
+                                           "time_limit", "lost",   "replaced", "failed_part",
+                                           "node_fault"};
   return kNames[static_cast<int>(cause)];
 }
 
@@ -139,12 +142,12 @@ void State::loaded() {
   std::vector<Job> elements;
   for (const auto& [id, job] : jobs.rows()) {
     if (job.array) continue;
-    for (size_t i = 0; i < job.spec->array.size(); ++i) {
+    for (size_t i = 0; i < element_count(*job.spec); ++i) {
       const JobId element = id + 1 + static_cast<JobId>(i);
       const Job* there = jobs.find(element);
       if (there && there->array == id) continue;
       Job fresh = job;
-      fresh.id = element, fresh.array = id, fresh.index = job.spec->array[i];
+      fresh.id = element, fresh.array = id, fresh.index = element_index(*job.spec, i);
       elements.push_back(std::move(fresh));
     }
   }
@@ -165,8 +168,8 @@ JobState state_of_array(const State::Counts& counts) {
 }
 
 JobState shown_state(const State& state, const Job& job) {
-  return job.array || job.spec->array.empty() ? job.state
-                                              : state_of_array(state.elements(job.id));
+  return job.array || !element_count(*job.spec) ? job.state
+                                               : state_of_array(state.elements(job.id));
 }
 
 std::string shown_id(const Job& job) {
@@ -182,9 +185,14 @@ const Job* find_job(const State& state, const std::string& shown) {
   if (bar == std::string::npos) return job;
   const auto index = parse_int(shown.substr(bar + 1));
   if (!index) return nullptr;
-  for (size_t i = 0; i < job->spec->array.size(); ++i)
-    if (job->spec->array[i] == *index) return state.jobs.find(*id + 1 + static_cast<JobId>(i));
-  return nullptr;
+  const std::vector<int>& array = job->spec->array;
+  if (array.empty())
+    return *index >= 0 && *index < static_cast<int64_t>(element_count(*job->spec))
+               ? state.jobs.find(*id + 1 + *index)
+               : nullptr;
+  const auto it = std::lower_bound(array.begin(), array.end(), *index);
+  if (it == array.end() || *it != *index) return nullptr;
+  return state.jobs.find(*id + 1 + (it - array.begin()));
 }
 
 }  // namespace wellspring::cluster

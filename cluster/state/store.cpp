@@ -1,5 +1,9 @@
 #include "cluster/state/store.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include "base/error.h"
 #include "base/fault_point.h"
 #include "base/file.h"
@@ -86,15 +90,15 @@ void make_tables(Database& db) {
                           const std::string& what) {
   throw Error(Fault::data,
               str("the state in ", where, " is damaged: table ", table, ": ", what,
-                  ". Nothing was changed. Move it away and fill a new one from the newest backup: ",
-                  "wellspring cluster restore BACKUP"));
+                  ". Nothing was changed. Put the newest backup in its place (the damaged one is kept ",
+                  "beside it): wellspring cluster restore BACKUP --replace"));
 }
 
 // Every row of a database, checked.
 template <class F>
 void each_row(Database& db, const std::string& table, F&& f) {
-  int64_t rows = 0;
-  uint64_t sum = 0;
+  int64_t rows = 0, expected = 0;
+  uint64_t sum = 0, expected_sum = 0;
   try {
     db.each(str("SELECT id, doc, sum FROM ws_", table), {}, [&](DbRow& row) {
       const uint64_t own = checksum(table, row.text(0), row.text(1));
@@ -104,18 +108,31 @@ void each_row(Database& db, const std::string& table, F&& f) {
       ++rows, sum += own;
       f(row.text(0), row.text(1), own);
     });
+    const auto totals = db.query("SELECT rows, sum FROM wellspring_totals WHERE name = ?", {table});
+    if (!totals.empty())
+      expected = totals[0].integer(0), expected_sum = static_cast<uint64_t>(totals[0].integer(1));
   } catch (const Error& e) {
     if (std::string_view(e.what()).find("is damaged: table") != std::string_view::npos) throw;
     damaged(db.name(), table, e.what());
   }
-  const auto totals =
-      db.query("SELECT rows, sum FROM wellspring_totals WHERE name = ?", {table});
-  const int64_t expected = totals.empty() ? 0 : totals[0].integer(0);
   if (rows != expected)
     damaged(db.name(), table, str("it has ", rows, " rows, ", expected, " were written"));
-  if (sum != (totals.empty() ? 0 : static_cast<uint64_t>(totals[0].integer(1))))
-    damaged(db.name(), table, "the sum of its checksums is another one");
+  if (sum != expected_sum) damaged(db.name(), table, "the sum of its checksums is another one");
 }
+
+// What is wrong with the structure, said of the table that cannot be read whole.
+[[noreturn]] void damaged_structure(Database& db, const std::string& wrong) {
+  for (const std::string& table : table_names()) each_row(db, table, [](auto&, auto&, uint64_t) {});
+  for (const std::string& table : table_names())
+    if (wrong.find("ws_" + table) != std::string::npos) damaged(db.name(), table, wrong);
+  damaged(db.name(), "(structure)", wrong);
+}
+
+// More than are given out between two backups: no number is used twice, nor the run folder of its job.
+constexpr int64_t kSkippedNumbers = 10'000'000;
+
+// The number of the last batch, so that after a lost connection one can see what is on disk.
+constexpr const char* kBatch = "(batch)";
 
 constexpr std::string_view kUpsert =
     " (id, doc, sum) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET doc = excluded.doc, sum = "
@@ -132,14 +149,20 @@ void put_totals(Database& db, const std::string& table, int64_t rows, uint64_t s
 
 Store::Store(const std::string& url) : url_(url), database_(Database::open(url)) {
   database_->lock_exclusively("wellspring cluster up");
-  if (const auto wrong = database_->check(); !wrong.empty())
-    damaged(database_->name(), "(structure)", wrong[0]);
+  if (const auto wrong = database_->check(); !wrong.empty()) damaged_structure(*database_, wrong[0]);
   make_tables(*database_);
+}
+
+int64_t Store::batch_on_disk() {
+  const auto rows = database_->query("SELECT rows FROM wellspring_totals WHERE name = ?", {kBatch});
+  return rows.empty() ? 0 : rows[0].integer(0);
 }
 
 void Store::load(State& state) {
   Database& db = *database_;
   totals_.clear();
+  batch_ = batch_on_disk();
+  connections_ = db.connections();
   state.each_table([&](const char* name, auto& table) {
     Totals& totals = totals_[name];
     each_row(db, name, [&](const std::string& id, const std::string& doc, uint64_t sum) {
@@ -190,58 +213,89 @@ void Store::remove(const char* table, const std::string& key) {
   database_->run(str("DELETE FROM ws_", table, " WHERE id = ?"), {key});
 }
 
-bool Store::write(State& state) {
-  fault_point("store.begin");
-  // What the totals were, should the transaction fail.
-  struct Before {
-    const char* table;
-    std::string key;
-    uint64_t sum;
-    bool there;
-  };
-  std::vector<Before> before;
-  std::map<std::string, std::pair<int64_t, uint64_t>> sums_before;
+void Store::remember(State& state) {
+  undo_ = {};
   state.each_table([&](const char* name, auto& table) {
     table.each_changed([&](const auto& key, const auto*) {
       std::string text = key_text(key);
       Totals& totals = totals_[name];
-      sums_before.try_emplace(name, totals.rows, totals.sum);
+      undo_.totals.try_emplace(name, totals.rows, totals.sum);
       const auto it = totals.sums.find(text);
-      before.push_back({name, std::move(text), it == totals.sums.end() ? 0 : it->second,
-                        it != totals.sums.end()});
+      undo_.rows.push_back({name, std::move(text), it == totals.sums.end() ? 0 : it->second,
+                            it != totals.sums.end()});
     });
   });
-  if (before.empty()) return false;
+}
+
+void Store::take_back() {
+  for (const Before& b : undo_.rows) {
+    if (b.there)
+      totals_[b.table].sums[b.key] = b.sum;
+    else
+      totals_[b.table].sums.erase(b.key);
+  }
+  for (const auto& [name, was] : undo_.totals) {
+    totals_[name].rows = was.first, totals_[name].sum = was.second;
+    totals_[name].changed = false;
+  }
+  undo_ = {};
+}
+
+bool Store::write(State& state) {
+  fault_point("store.begin");
+  remember(state);
+  if (undo_.rows.empty()) return false;
+  Database& db = *database_;
   try {
-    database_->transaction([&] {
-      state.each_table([&](const char* name, auto& table) {
-        table.each_changed([&](const auto& key, const auto* row) {
-          const std::string text = key_text(key);
-          if (!row) return remove(name, text);
-          if (is_fresh(*row) && !totals_[name].sums.contains(text)) return;
-          put(name, text, document_of(*row));
-        });
+    db.begin();
+    if (db.connections() != connections_) {
+      if (batch_on_disk() != batch_)
+        throw Error(Fault::config, str("another controller has written to ", db.name(),
+                                       " while its server was away: stop this one"));
+      connections_ = db.connections();
+    }
+    state.each_table([&](const char* name, auto& table) {
+      table.each_changed([&](const auto& key, const auto* row) {
+        const std::string text = key_text(key);
+        if (!row) return remove(name, text);
+        if (is_fresh(*row) && !totals_[name].sums.contains(text)) return;
+        put(name, text, document_of(*row));
       });
-      for (auto& [name, totals] : totals_) {
-        if (totals.changed) put_totals(*database_, name, totals.rows, totals.sum);
-        totals.changed = false;
-      }
-      fault_point("store.commit");
     });
+    for (auto& [name, totals] : totals_) {
+      if (totals.changed) put_totals(db, name, totals.rows, totals.sum);
+      totals.changed = false;
+    }
+    put_totals(db, kBatch, batch_ + 1, 0);
+    fault_point("store.commit");
   } catch (...) {
-    for (const Before& b : before) {
-      if (b.there)
-        totals_[b.table].sums[b.key] = b.sum;
-      else
-        totals_[b.table].sums.erase(b.key);
-    }
-    for (const auto& [name, was] : sums_before) {
-      totals_[name].rows = was.first, totals_[name].sum = was.second;
-      totals_[name].changed = false;
-    }
+    db.rollback();
+    take_back();
     throw;
   }
+  try {
+    db.commit();
+  } catch (const Error& e) {
+    if (db.kind() == Database::Kind::postgres && e.fault() == Fault::io) throw OutcomeUnknown(e.what());
+    take_back();
+    throw;
+  }
+  ++batch_;
   fault_point("store.committed");
+  return true;
+}
+
+bool Store::settle() {
+  const int64_t there = batch_on_disk();
+  if (there != batch_ && there != batch_ + 1)
+    throw Error(Fault::config, str("another controller has written to ", database_->name(),
+                                   " while its server was away: stop this one"));
+  connections_ = database_->connections();
+  if (there == batch_) {
+    take_back();
+    return false;
+  }
+  ++batch_;
   return true;
 }
 
@@ -255,7 +309,7 @@ int64_t Store::backup(const std::string& url, const std::string& path) {
   int64_t rows = 0;
   uint64_t sum = 0;
   line({{"wellspring_backup", kStateVersion}, {"at", utc_now()}});
-  db->transaction([&] {  // one moment
+  db->snapshot([&] {
     for (const std::string& table : table_names())
       each_row(*db, table, [&](const std::string& id, const std::string& doc, uint64_t own) {
         line(Json::array({table, id, doc}));
@@ -312,29 +366,74 @@ int64_t each_of_backup(const std::string& path, F&& f) {
 
 }  // namespace
 
+namespace {
+
+// A controller holds the lock beside the file; the file itself may be beyond opening.
+void check_unused(const std::string& file) {
+  const int fd = ::open((file + ".lock").c_str(), O_RDWR | O_CLOEXEC);
+  if (fd < 0) return;
+  const bool used = ::flock(fd, LOCK_EX | LOCK_NB) != 0;
+  ::close(fd);
+  if (used)
+    throw Error(Fault::try_again, str("the state in ", file, " is in use by ", trim(read_file(file + ".lock")),
+                                      "; stop that one first"));
+}
+
+}  // namespace
+
 int64_t Store::verify(const std::string& path) {
   return each_of_backup(path, [](const auto&, const auto&, const auto&) {});
 }
 
-int64_t Store::restore(const std::string& url, const std::string& path) {
+int64_t Store::restore(const std::string& url, const std::string& path, bool replace) {
   verify(path);
-  const auto db = Database::open(url);
-  db->lock_exclusively("wellspring cluster restore");
-  make_tables(*db);
-  for (const std::string& table : table_names())
-    if (db->query(str("SELECT COUNT(*) FROM ws_", table))[0].integer(0))
-      throw Error(Fault::usage, str("the state in ", db->name(),
-                                    " is not empty: move it away, or name another with --state"));
+  const bool server = url.find("://") != std::string::npos;
+  const std::string file = starts_with(url, "sqlite:") ? url.substr(7) : url;
+  if (replace && !server && exists(file)) {
+    check_unused(file);
+    const std::string kept = str(file, ".replaced-", format_utc(unix_seconds(), true));
+    for (const char* part : {"-wal", "-shm", ""})
+      if (exists(file + part)) rename_synced(file + part, kept + part);
+  }
+  if (!server && !exists(file))
+    for (const char* part : {"-wal", "-shm"})
+      if (exists(file + part))
+        throw Error(Fault::usage, str(file, part, " belongs to the state that was moved away: move it, too"));
+  constexpr std::string_view kReplace = ": name another with --state, or have it replaced with --replace";
+  std::unique_ptr<Database> db;
+  bool empty = true;
+  try {
+    db = Database::open(url);
+    db->lock_exclusively("wellspring cluster restore");
+    make_tables(*db);
+    for (const std::string& table : table_names())
+      empty &= db->query(str("SELECT COUNT(*) FROM ws_", table))[0].integer(0) == 0;
+  } catch (const Error& e) {
+    if (server || replace || e.fault() == Fault::try_again) throw;
+    throw Error(e.fault(), str("the state in ", file, " cannot be used (", e.what(), ")", kReplace));
+  }
+  if (!empty && !replace) throw Error(Fault::usage, str("the state in ", db->name(), " is not empty", kReplace));
   int64_t rows = 0;
   db->transaction([&] {
+    for (const std::string& table : table_names()) db->run(str("DELETE FROM ws_", table));
+    const auto was = db->query("SELECT rows FROM wellspring_totals WHERE name = ?", {kBatch});
+    const int64_t batch = was.empty() ? 0 : was[0].integer(0);
+    db->run("DELETE FROM wellspring_totals");
     std::map<std::string, std::pair<int64_t, uint64_t>> totals;
     rows = each_of_backup(path, [&](const std::string& table, const std::string& id,
-                                    const std::string& doc) {
+                                    const std::string& written) {
+      std::string doc = written;
+      if (table == "cluster") {
+        Cluster numbers = entity_from_json<Cluster>(parse_json(doc, "table cluster"));
+        numbers.next_job += kSkippedNumbers, numbers.next_attempt += kSkippedNumbers;
+        doc = to_text(entity_json(numbers));
+      }
       const uint64_t sum = checksum(table, id, doc);
       db->run(str("INSERT INTO ws_", table, kUpsert), {id, doc, static_cast<int64_t>(sum)});
       ++totals[table].first, totals[table].second += sum;
     });
     for (const auto& [table, t] : totals) put_totals(*db, table, t.first, t.second);
+    put_totals(*db, kBatch, batch + 1, 0);
   });
   return rows;
 }

@@ -193,8 +193,23 @@ TEST_P(StoreOn, BackupsAreVerifiedAndRestored) {
   Store store(fresh);
   store.load(again);
   again.loaded();
+  // No number is given out twice, though the backup does not know the last ones.
+  Cluster& numbers = again.numbers();
+  EXPECT_GT(numbers.next_job, c.state.cluster.at("cluster").next_job + 1000000);
+  EXPECT_GT(numbers.next_attempt, c.state.cluster.at("cluster").next_attempt + 1000000);
+  numbers.next_job = c.state.cluster.at("cluster").next_job;
+  numbers.next_attempt = c.state.cluster.at("cluster").next_attempt;
   EXPECT_EQ(dump(again), dump(c.state));
-  error_of([&] { Store::restore(where, file); });
+  EXPECT_NE(error_of([&] { Store::restore(where, file); }, Fault::usage).find("--replace"), std::string::npos);
+  EXPECT_EQ(Store::restore(where, file, true), rows);
+  {
+    Store replaced(where);
+    State state;
+    replaced.load(state);
+    state.loaded();
+    EXPECT_EQ(state.jobs.size(), c.state.jobs.size());
+    error_of([&] { Store::restore(where, file, true); }, Fault::try_again);
+  }
   // One changed byte, a cut end, anything behind it.
   const std::string whole = read_file(file);
   for (const size_t at : {size_t{5}, whole.size() / 2, whole.size() - 20}) {
@@ -220,6 +235,60 @@ TEST_P(StoreOn, OneControllerAtATime) {
   const std::string where = url();
   Store first(where);
   error_of([&] { Store second(where); }, Fault::try_again);
+}
+
+// What an earlier connection wrote of a batch whose end it did not hear.
+TEST(StorePostgres, ALostCommitIsFoundOut) {
+  if (!TestPostgres::installed()) GTEST_SKIP() << "PostgreSQL's server is not installed";
+  TestPostgres server;
+  for (const bool arrives : {true, false}) {
+    const std::string where = server.fresh_database();
+    Store store(where);
+    TestCluster c;
+    store.load(c.state);
+    write_all(store, c.state);
+    Change ch{c.state, c.now, c.effects, [] { return std::string("x"); }};
+    submit(ch, c.spec(), "ada");
+    c.state.keep_command();
+    // The server goes away between the statements and the commit: nothing of it is there.
+    static TestPostgres* victim;
+    victim = &server;
+    set_fault_hook([](const char* place) {
+      if (std::string_view(place) == "store.commit") victim->stop();
+    });
+    EXPECT_THROW(store.write(c.state), OutcomeUnknown);
+    set_fault_hook(nullptr);
+    EXPECT_THROW(store.settle(), Error) << "it cannot be asked yet";
+    server.start();
+    if (arrives)  // as if it had come through
+      Database::open(where)->run("UPDATE wellspring_totals SET rows = rows + 1 WHERE name = '(batch)'");
+    EXPECT_EQ(store.settle(), arrives);
+    if (arrives) continue;
+    c.state.undo_batch();
+    submit(ch, c.spec(), "ada");
+    c.state.keep_command();
+    EXPECT_TRUE(store.write(c.state));
+    c.state.keep_batch();
+    State again;
+    store.load(again);
+    EXPECT_EQ(again.jobs.size(), 1u);
+  }
+}
+
+TEST(StorePostgres, AnotherControllerMeanwhileIsSeen) {
+  if (!TestPostgres::installed()) GTEST_SKIP() << "PostgreSQL's server is not installed";
+  TestPostgres server;
+  const std::string where = server.fresh_database();
+  Store store(where);
+  TestCluster c;
+  store.load(c.state);
+  write_all(store, c.state);
+  server.stop(), server.start();
+  Database::open(where)->run("UPDATE wellspring_totals SET rows = rows + 7 WHERE name = '(batch)'");
+  Change ch{c.state, c.now, c.effects, [] { return std::string("x"); }};
+  submit(ch, c.spec(), "ada");
+  c.state.keep_command();
+  EXPECT_NE(error_of([&] { store.write(c.state); }, Fault::config).find("another controller"), std::string::npos);
 }
 
 INSTANTIATE_TEST_SUITE_P(Databases, StoreOn, ::testing::Values("sqlite", "postgres"),

@@ -57,6 +57,15 @@ def processes_with(token_text):
     return found
 
 
+def alive(pid):
+    """Whether the process is there and has not ended (a zombie has)."""
+    try:
+        with open(f'/proc/{pid}/stat') as f:
+            return f.read().rsplit(')', 1)[1].split()[0] not in 'ZX'
+    except OSError:
+        return False
+
+
 class Cluster:
     def __init__(self, leases=(2, 4), state=None, config=None, single_trust=True):
         self.folder = tempfile.mkdtemp(prefix='ws-cluster-')
@@ -131,19 +140,24 @@ class Cluster:
                                                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if wait:
             until(20, 'the controller answers', self.answers)
-            until(5, 'the login is there', lambda: os.path.exists(f'{self.folder}/login.json'))
-            self.login()
+            until(5, 'the login works', self.login)
 
     def login(self):
-        with open(f'{self.folder}/login.json') as f:
-            self.token = json.load(f)['token']
+        """False while the first start has not made it yet: the file is there before the token counts."""
+        try:
+            with open(f'{self.folder}/login.json') as f:
+                self.token = json.load(f)['token']
+            self.call('GET', '/cluster')
+            return True
+        except (OSError, Refused):
+            return False
 
     def answers(self):
         if self.controller.poll() is not None:
             raise AssertionError('the controller ended: ' + self.log())
         try:
             return self.call('GET', '/health', token='')['status'] == 'ok'
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException, Refused):
             return False
 
     def log(self):
@@ -255,7 +269,8 @@ class Cluster:
 
 
 def main(tests):
-    """Runs functions test_*; the last line is the count that tools/run_tests reads."""
+    """Runs functions test_* (all, or those named); a text that one returns is printed as a note, 'skip' counts as
+    skipped. The last line is the count that tools/run_tests reads."""
     import sys
     wanted = [a for a in sys.argv[1:] if not os.path.isdir(a)]  # beside the build folder
     passed = failed = skipped = 0
@@ -270,6 +285,8 @@ def main(tests):
                 continue
             passed += 1
             print(f'{name}: ok, {time.monotonic() - begin:.1f} s', flush=True)
+            if note:
+                print(f'note: {note}', flush=True)
         except Exception as e:  # noqa: BLE001
             import traceback
             traceback.print_exc()

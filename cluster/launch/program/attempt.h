@@ -102,6 +102,7 @@ class Attempt {
   bool spoiled_ = false, init_lives_ = false, go_ = false, launched_ = false, killed_ = false;
   int64_t command_offset_ = 0;
   uint32_t records_ = 0;
+  int torn_leases_ = 0;
   Cause cause_ = Cause::none;
   double stop_deadline_ = 0, next_kill_ = 0, began_ = 0, lease_end_ = 0;
   std::string stop_reason_;

@@ -176,12 +176,19 @@ void Attempt::signal_groups(int signal) {
 // the attempt ends before the controller starts it elsewhere.
 void Attempt::check_lease(double now) {
   if (spec_.lease.empty() || cause_ != Cause::none || now < lease_end_) return;
-  double end = 0, grace = spec_.grace;
+  double end = 0, grace = spec_.grace, pause = 3600, same = 0;
+  int read = 0;
   if (FILE* file = fopen(spec_.lease.c_str(), "re")) {
-    if (fscanf(file, "%lf %lf", &end, &grace) < 1) end = 0;
+    read = fscanf(file, "%lf %lf %lf %lf", &end, &grace, &pause, &same);
     fclose(file);
   }
-  lease_end_ = end;
+  if (read < 1) end = 0;
+  if (read == 4 && end != same && torn_leases_++ < 100) {  // it is being written
+    lease_end_ = now + 0.002;
+    return;
+  }
+  torn_leases_ = 0;
+  lease_end_ = std::min(end, now + pause);  // it may become shorter
   if (now >= end)
     begin_stop(Cause::asked, std::min(grace, spec_.grace),
                "no contact with the controller for longer than the lease");
