@@ -133,6 +133,13 @@ class Cluster:
             until(20, 'the controller answers', self.answers)
             until(5, 'the login is there', lambda: os.path.exists(f'{self.folder}/login.json'))
             self.login()
+            until(5, 'the login works', self.logged_in)  # the file is written before the state
+
+    def logged_in(self):
+        try:
+            return self.call('GET', '/cluster')
+        except Refused:
+            return False
 
     def login(self):
         with open(f'{self.folder}/login.json') as f:
