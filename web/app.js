@@ -160,7 +160,7 @@ function banners() {
   if (live.lost) {
     const wait = Math.max(0, Math.ceil((live.lost.next - Date.now()) / 1000));
     out.push(h('div', {key: 'lost', class: 'banner bad', role: 'alert'},
-      h('span', {}, live.lost.error.status ? live.lost.error.message : `The controller is not reachable since ${clock(live.lost.since / 1000)}`,
+      h('span', {}, live.lost.error.status !== 0 ? `It did not work: ${live.lost.error.message}` : `The controller is not reachable since ${clock(live.lost.since / 1000)}`,
         '; trying again.', ' What you see may be old.'),
       h('span', {class: 'wait', 'aria-hidden': 'true'}, wait ? `in ${wait} s` : 'now …'),
       h('button', {type: 'button', on: {click: () => live.again()}}, 'Try now')));

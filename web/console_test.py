@@ -473,6 +473,32 @@ def test_thousands_of_jobs():
         f.c.call('POST', f'/jobs/{job["id"]}/cancel')
 
 
+def test_a_hidden_page_rests():
+    job = f.submit('while :; do echo tick; sleep 0.2; done', 'hider')
+    f.c.wait(job, 'running')
+    p = page(f.ada)
+    go(p, f'jobs/{job}', 'hider')
+    asked = []
+    p.on('request', lambda request: asked.append(request.url))
+    p.evaluate('''hidden => {
+      window.hide = hidden => {
+        Object.defineProperty(document, "hidden", {configurable: true, get: () => hidden});
+        document.dispatchEvent(new Event("visibilitychange"));
+      };
+      window.hide(true);
+    }''', True)
+    p.wait_for_timeout(500)
+    before = len(asked)
+    p.wait_for_timeout(3500)
+    assert len(asked) == before, asked[before:]
+    f.c.call('POST', f'/jobs/{job}/cancel')
+    f.c.wait(job, 'cancelled')
+    assert p.is_visible('.why .badge.running')
+    p.evaluate('window.hide(false)')
+    p.wait_for_selector('.why .badge.cancelled')
+    clean(p, 'ERR_ABORTED')
+
+
 def test_a_lost_controller_is_told_and_comes_back():
     job = f.submit('i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.2; done', 'ticker')
     f.c.wait(job, 'running')

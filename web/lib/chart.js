@@ -134,6 +134,7 @@ export class Chart {
   }
 
   text_(point) {
+    if (this.series_.length === 1) return figure(point[this.series_[0].key]);
     return this.series_.filter((s) => Number.isFinite(point[s.key])).map((s) => `${s.label} ${figure(point[s.key])}`).join(', ');
   }
 

@@ -67,13 +67,12 @@ export class Live {
         if (this.lost) this.lost = null, this.changed_();
         const cost = Date.now() - begin;
         if (this.asked_) continue;
-        if (document.hidden) {
-          await this.sleep_(kHidden);
-        } else {
+        if (!document.hidden) {
           const changed = await this.change_(soon ? 2 : this.every);
           soon = changed ? 1 : 0;
           if (!this.asked_) await this.sleep_(Math.max(0, Math.max(kLeast, 3 * cost) - (Date.now() - begin)));
         }
+        if (document.hidden && !this.asked_) await this.sleep_(kHidden);
       } catch (e) {
         if (run.over) return;
         if (e.status === 401) return;  // the login page has taken over

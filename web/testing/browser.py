@@ -35,7 +35,7 @@ def enter():
         os.makedirs(CACHE, exist_ok=True)
         try:
             subprocess.run(['/usr/bin/python3', '-m', 'venv', '--clear', VENV], check=True, capture_output=True)
-            subprocess.run([python, '-m', 'pip', 'install', '-q', '--disable-pip-version-check', PLAYWRIGHT], check=True, capture_output=True,
+            subprocess.run([python, '-m', 'pip', 'install', '-q', '--disable-pip-version-check', '--retries', '1', PLAYWRIGHT], check=True, capture_output=True,
                            timeout=300)
             subprocess.run(works, check=True, capture_output=True)
         except (subprocess.SubprocessError, OSError) as error:

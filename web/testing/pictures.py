@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The pictures of docs/console.md, of a real controller whose nodes say that they have accelerators: pictures.py [FOLDER]."""
 import os
+import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.realpath(__file__))
@@ -63,20 +64,25 @@ def fill(c):
 
 def main():
     browser.enter()
+    subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--disable-pip-version-check', 'pillow'], check=True)
+    from PIL import Image
     folder = sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, 'docs/console')
     os.makedirs(folder, exist_ok=True)
     with harness.Cluster(leases=(60, 90), config={'web': os.path.join(ROOT, 'web')}) as c:
         job = fill(c)
         b = browser.Browser(c.url)
-        for name, path, ready, size, scheme in (('pool', 'pool', '.tiles', (1280, 1010), 'light'), ('job', f'jobs/{job}', '.chart path.curve', (1280, 900), 'light'),
+        for name, path, ready, size, scheme in (('pool', 'pool', '.tiles', (1280, 1010), 'light'), ('job', f'jobs/{job}', '.chart path.curve', (1280, 860), 'light'),
                                                 ('nodes', 'nodes', 'tbody .bar', (1280, 640), 'light'), ('phone', f'jobs/{job}', '.chart path.curve', (360, 900), 'light'),
                                                 ('dark', 'jobs', 'tbody .badge', (1280, 760), 'dark')):
             page = b.page(c.token, *size, scheme=scheme)
             b.go(page, path)
             page.wait_for_selector(ready)
+            page.mouse.move(0, 0)
             page.wait_for_timeout(2500)  # some lines of the log, and the login's greeting has gone
-            page.screenshot(path=os.path.join(folder, f'{name}.png'))
-            print(f'{name}.png: {os.path.getsize(os.path.join(folder, name + ".png")) // 1000} kB', flush=True)
+            path = os.path.join(folder, f'{name}.png')
+            page.screenshot(path=path)
+            Image.open(path).convert('RGB').quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)  # a third of the size
+            print(f'{name}.png: {os.path.getsize(path) // 1000} kB', flush=True)
             b.close()
         b.end()
     return 0

@@ -2,7 +2,7 @@
 
 import {api, query} from '../lib/api.js';
 import {h} from '../lib/dom.js';
-import {ago, asked, duration, isOver, took} from '../lib/format.js';
+import {ago, asked, duration, isActive, isOver, took} from '../lib/format.js';
 import {arrayBar, badge, choice, filter, jobName, pages} from '../lib/parts.js';
 import {table} from '../lib/table.js';
 
@@ -40,7 +40,7 @@ export default {
           {title: 'Asks for', class: 'mid', width: '15%', cell: (j) => [asked(j), j.on && j.on.length ? h('span', {class: 'sub', title: j.on.join(', ')}, `on ${j.on[0]}${j.on.length > 1 ? ` +${j.on.length - 1}` : ''}`) : null]},
           {title: 'Queue', class: 'wide', width: '10%', cell: (j) => [j.queue, j.priority ? h('span', {class: 'sub'}, `priority ${j.priority}`) : null]},
           {title: 'Submitted', class: 'num wide', width: '12%', cell: (j) => ago(j.submitted)},
-          {title: 'Time', class: 'num mid', width: '10%', cell: (j) => (j.started ? duration(took(j)) : isOver(j.state) ? '–' : h('span', {class: 'sub'}, 'waits ', duration(took(j))))}],
+          {title: 'Time', class: 'num mid', width: '10%', cell: (j) => (j.started || isActive(j.state) ? duration(took(j)) : isOver(j.state) ? '–' : h('span', {class: 'sub'}, 'waits ', duration(took(j))))}],
       }), pages(ctx, data.before, data.jobs.length, 'jobs'))];
   },
 };

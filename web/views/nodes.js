@@ -58,9 +58,9 @@ export default {
           {title: 'Node', header: true, width: '20%', sort: (n) => n.name, cell: (n) => [h('b', {title: n.name}, n.name), h('span', {class: 'sub'}, [n.executor === 'nodes' ? '' : n.executor, n.pool === 'shared' ? '' : `pool ${n.pool}`, n.version && `version ${n.version}`].filter(Boolean).join(' · ')), trust(n)]},
           {title: 'State', width: '13%', class: 'state-column', sort: (n) => n.state, cell: (n) => [badge(n.state), n.note ? h('span', {class: 'sub reason'}, n.note) : null, ['silent', 'lost'].includes(n.state) && n.silence !== undefined ? h('span', {class: 'sub'}, `no word for ${duration(n.silence)}`) : null]},
           {title: 'Devices', width: '22%', sort: (n) => n.devices.reduce((sum, d) => sum + d.all, 0), cell: (n) => n.devices.map((d) => h('span', {key: d.chip, class: 'device'},
-            bar([['held', d.held, 'in use'], ['free', d.all - d.held, 'free']], d.all, `${d.chip}: ${d.held} of ${d.all} in use`), h('span', {class: 'sub'}, `${number(d.held)} of ${number(d.all)} ${d.chip}`)))},
+            bar([['held', d.held, 'in use'], [n.state === 'up' || n.executor !== 'nodes' ? 'free' : 'gone', d.all - d.held, 'free']], d.all, `${d.chip}: ${d.held} of ${d.all} in use`), h('span', {class: 'sub'}, `${number(d.held)} of ${number(d.all)} ${d.chip}`)))},
           {title: 'Jobs', class: 'mid', width: '13%', sort: (n) => n.jobs.length, cell: (n) => (n.jobs.length ? [h('span', {}, n.jobs.slice(0, kJobs).map((id) => [h('span', {key: id}, jobLink(id)), ' '])), n.jobs.length > kJobs ? h('span', {class: 'sub'}, `and ${number(n.jobs.length - kJobs)} more`) : null] : '–')},
-          {title: 'Containment', class: 'wide', width: '17%', cell: containment},
+          {title: 'Containment', class: 'mid', width: '17%', cell: containment},
           {title: 'Memory', class: 'num wide', width: '9%', sort: (n) => n.memory_mb, cell: (n) => megabytes(n.memory_mb)},
           ...(ctx.admin ? [{title: 'Change', hidden: true, class: 'num', width: '7rem', cell: (n) => actions(n, ctx)}] : [])]}))];
   },
