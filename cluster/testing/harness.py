@@ -140,19 +140,7 @@ class Cluster:
                                                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if wait:
             until(20, 'the controller answers', self.answers)
-<<<<<<< HEAD
             until(5, 'the login works', self.login)
-=======
-            until(5, 'the login is there', lambda: os.path.exists(f'{self.folder}/login.json'))
-            self.login()
-            until(5, 'the login works', self.logged_in)  # the file is written before the state
-
-    def logged_in(self):
-        try:
-            return self.call('GET', '/cluster')
-        except Refused:
-            return False
->>>>>>> console
 
     def login(self):
         """False while the first start has not made it yet: the file is there before the token counts."""
