@@ -61,6 +61,17 @@ Json event_json(const Event& e, const std::string& run_folder, const std::string
   return out;
 }
 
+// For a daemon that is killed, not for a machine that loses power: its attempts are gone then.
+void write_note(const std::string& path, const std::string& text) {
+  const std::string temporary = path + ".new";
+  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  const bool good = fd >= 0 && ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  const int error = errno;
+  if (fd >= 0) ::close(fd);
+  if (!good || ::rename(temporary.c_str(), path.c_str()) != 0)
+    throw Error(Fault::io, str(path, ": ", std::strerror(good ? errno : error)));
+}
+
 }  // namespace
 
 // What must be known of an attempt after a restart of the daemon, too.
@@ -290,8 +301,7 @@ void NodeDaemon::prepare_and_start(const Json& m) {
   }
   if (m["spec"].value("on_lost_contact", "fence") == "fence")
     spec.lease = join_path(options_.folder, "lease");
-  write_file_atomic(join_path(options_.folder, "attempts/" + token),
-                    to_text({{"run_folder", attempt->run_folder},
+  write_note(join_path(options_.folder, "attempts/" + token), to_text({{"run_folder", attempt->run_folder},
                              {"user", user},
                              {"service_port", attempt->service_port},
                              {"ready_path", attempt->ready_path},
