@@ -189,7 +189,7 @@ def test_restore():
         old = c.submit(f'{say}; sleep 6; echo over')
         done = c.submit(f'{say}; echo done')
         c.wait(old, 'running'), c.wait(done)
-        until(5, 'the end is forgotten by the node', lambda: len(os.listdir(f'{c.folder}/n1/attempts')) == 1)
+        until(5, 'the end is forgotten by the node', lambda: len(os.listdir(f'{c.folder}/n1/spool/attempts')) == 1)
         backup = c.run('cluster', 'backup', check=True).stdout.strip()
         late = c.submit(f'{say}; sleep 60')
         c.wait(late, 'running')

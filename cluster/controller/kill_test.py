@@ -72,33 +72,38 @@ def one_kill(c, point, worst):
     return killed
 
 
+def kill_at_points(c, runs):
+    """Kills at each point in turn: all of them once, or so many runs. Returns kills, points, the slowest start after one."""
+    worst = [0.0]
+    done = points = point = 0
+    c.up()
+    c.node('n1', [{'chip': 'a100', 'count': 4}])
+    c.kill_controller()
+    while not runs or done < runs:
+        point += 1
+        try:
+            killed = one_kill(c, point, worst)
+        except AssertionError:
+            print(f'at point {point}:', c.run('job', 'list').stdout, c.log())
+            with open(f'{c.folder}/n1.log') as f:
+                print(f.read()[-1500:])
+            for job in c.call('GET', '/jobs?state=active')['jobs']:
+                print(c.show(job['id']))
+            raise
+        done += killed
+        if not killed:  # the scenario came to its end before that point
+            points = max(points, point - 1)
+            if not runs:
+                break
+            point = 0
+    return done, points or point, worst[0]
+
+
 def main():
     runs = next((int(a) for a in sys.argv[1:] if a.isdigit()), 0)
-    worst = [0.0]
-    done = points = 0
     with Cluster(leases=(20, 30)) as c:
-        c.up()
-        c.node('n1', [{'chip': 'a100', 'count': 4}])
-        c.kill_controller()
-        point = 0
-        while not runs or done < runs:
-            point += 1
-            try:
-                killed = one_kill(c, point, worst)
-            except AssertionError:
-                print(f'at point {point}:', c.run('job', 'list').stdout, c.log())
-                with open(f'{c.folder}/n1.log') as f:
-                    print(f.read()[-1500:])
-                for job in c.call('GET', '/jobs?state=active')['jobs']:
-                    print(c.show(job['id']))
-                raise
-            done += killed
-            if not killed:  # the scenario came to its end before that point
-                points = max(points, point - 1)
-                if not runs:
-                    break
-                point = 0
-    print(f'note: {done} kills at {points or point} points, the slowest start afterwards {worst[0]:.2f} s')
+        done, points, worst = kill_at_points(c, runs)
+    print(f'note: {done} kills at {points} points, the slowest start afterwards {worst:.2f} s')
     print(f'{done} passed, 0 failed')
     return 0 if done >= 20 else 1
 

@@ -61,17 +61,6 @@ Json event_json(const Event& e, const std::string& run_folder, const std::string
   return out;
 }
 
-// For a daemon that is killed, not for a machine that loses power: its attempts are gone then.
-void write_note(const std::string& path, const std::string& text) {
-  const std::string temporary = path + ".new";
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  const bool good = fd >= 0 && ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
-  const int error = errno;
-  if (fd >= 0) ::close(fd);
-  if (!good || ::rename(temporary.c_str(), path.c_str()) != 0)
-    throw Error(Fault::io, str(path, ": ", std::strerror(good ? errno : error)));
-}
-
 }  // namespace
 
 // What must be known of an attempt after a restart of the daemon, too.
@@ -127,14 +116,13 @@ NodeDaemon::NodeDaemon(NodeOptions options) : options_(std::move(options)) {
   e.means = options_.containment;
   executions_ = std::make_unique<Executions>(e);
   wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  make_directories(join_path(options_.folder, "attempts"));
+  make_directories(join_path(options_.folder, "services"));
   for (const ExecutionState& state : executions_->list()) {
     auto attempt = std::make_unique<Attempt>();
-    const std::string note = join_path(options_.folder, str("attempts/", state.token));
-    if (exists(note)) {
+    attempt->run_folder = parent_path(parent_path(state.attempt_folder));  // .../attempts/N
+    attempt->user = state.user;
+    if (const std::string note = service_note(state.token); exists(note)) {
       const Json json = read_json(note);
-      attempt->run_folder = json.value("run_folder", "");
-      attempt->user = json.value("user", "");
       attempt->service_port = json.value("service_port", 0);
       attempt->ready_path = json.value("ready_path", "");
       attempt->ready_by = json.value("ready_by", 0.0);
@@ -142,6 +130,10 @@ NodeDaemon::NodeDaemon(NodeOptions options) : options_(std::move(options)) {
     attempts_[state.token] = std::move(attempt);
     if (state.phase != Phase::ended) running_.insert(state.token);
   }
+}
+
+std::string NodeDaemon::service_note(const std::string& token) const {
+  return join_path(options_.folder, "services/" + token);
 }
 
 NodeDaemon::~NodeDaemon() {
@@ -301,11 +293,10 @@ void NodeDaemon::prepare_and_start(const Json& m) {
   }
   if (m["spec"].value("on_lost_contact", "fence") == "fence")
     spec.lease = join_path(options_.folder, "lease");
-  write_note(join_path(options_.folder, "attempts/" + token), to_text({{"run_folder", attempt->run_folder},
-                             {"user", user},
-                             {"service_port", attempt->service_port},
-                             {"ready_path", attempt->ready_path},
-                             {"ready_by", attempt->ready_by}}));
+  if (attempt->service_port)  // the rest is known from the spool
+    write_file_atomic(service_note(token), to_text({{"service_port", attempt->service_port},
+                                                    {"ready_path", attempt->ready_path},
+                                                    {"ready_by", attempt->ready_by}}));
   {
     std::lock_guard lock(mutex_);
     attempts_[token] = std::move(attempt);
@@ -387,9 +378,11 @@ void NodeDaemon::run(const std::function<bool()>& stop) {
         if (m.contains("forget"))
           for (const Json& token : m["forget"]) {
             executions_->forget(token);
-            remove_all(join_path(options_.folder, "attempts/" + token.get<std::string>()));
             std::lock_guard lock(mutex_);
-            attempts_.erase(token);
+            const auto it = attempts_.find(token);
+            if (it == attempts_.end()) continue;
+            if (it->second->service_port) remove_all(service_note(token));
+            attempts_.erase(it);
           }
         if (m.contains("welcome")) {
           fence_after_ = m["welcome"].value("fence_after", 240.0);

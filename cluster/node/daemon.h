@@ -55,6 +55,7 @@ class NodeDaemon {
   void service_known(const std::string& token, bool ready);
   void write_lease();
   double beat_pause() const;
+  std::string service_note(const std::string& token) const;
   Json hello() const;
   void send(const Json& message);
 

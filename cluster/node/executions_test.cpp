@@ -262,6 +262,28 @@ TEST(Executions, LeaseEndsWithoutTheDaemon) {
   EXPECT_GE(e.seconds, 0.7);
 }
 
+TEST(Executions, ALeaseMayBecomeShorterAndIsReadWhole) {
+  Bench bench;
+  std::string lease = bench.folder.path() + "/lease";
+  double now = monotonic_seconds();
+  auto write = [&](double end, double again) {
+    write_file_atomic(lease, str(end, " 0 0.05 ", again, "\n"));
+  };
+  write(now + 600, now + 600);
+  LaunchSpec s = bench.spec("shortened", "while :; do sleep 0.02; done");
+  s.lease = lease;
+  bench.executions->start(s);
+  bench.wait("shortened", Event::running);
+  write(now - 1, now + 600);  // half written: the old end is not taken for the new one
+  sleep_seconds(0.12);
+  bench.executions->poll();
+  EXPECT_EQ(bench.executions->state("shortened")->phase, Phase::running);
+  write(now + 0.1, now + 0.1);
+  Event e = bench.wait("shortened");
+  EXPECT_EQ(e.outcome, Ending::stopped);
+  EXPECT_LT(monotonic_seconds() - now, 60);
+}
+
 TEST(Executions, CoresOfTasks) {
   Bench bench;
   LaunchSpec s = bench.spec("cores", "grep Cpus_allowed_list /proc/self/status");

@@ -204,6 +204,11 @@ TEST(Policy, ImpossibleRequestsNameTheNearest) {
   EXPECT_EQ(impossible(s.nodes, {"a100", 1, 8}), "");
   EXPECT_EQ(impossible(s.nodes, {"a100", 1, 9}), "no node has 9 a100; the most on one is 8");
   EXPECT_EQ(impossible(s.nodes, {"a100", 3, 1}), "3 nodes with 1 a100 are wanted; there are 2");
+  std::string part;
+  impossible(s.nodes, {"a100", 3, 1}, &part);
+  EXPECT_EQ(part, "nodes");
+  impossible(s.nodes, {"a100", 1, 9}, &part);
+  EXPECT_EQ(part, "count");
   EXPECT_EQ(impossible(s.nodes, {"h100"}), "no node has a chip 'h100'; there are: a100, mlu370");
   EXPECT_EQ(impossible(s.nodes, {"mlu370", 1, 1, 2000}),
             "no node with mlu370 has 2000 MB; the most is 1000");

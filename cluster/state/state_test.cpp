@@ -241,6 +241,42 @@ TEST(Transitions, TwoSubmitsRacingForTheLastOfAQuota) {
   EXPECT_EQ(c.round(), 1);
 }
 
+TEST(Transitions, ANodeThatCannotBeginIsNoFailureAndIsAskedWithPauses) {
+  TestCluster c;
+  c.node("n1", 1);
+  const JobId id = c.submit(c.spec());
+  double paused = 0;
+  for (int i = 0; i < 12; ++i) {
+    while (!c.round()) c.now += 0.5, paused += 0.5;
+    c.ends(id, 126, {.outcome = "node_fault", .reason = "no room"});
+    EXPECT_EQ(c.state_of(id), "queued");
+  }
+  EXPECT_GT(paused, 300) << "1, 2, 4 ... seconds, and at most 300";
+  EXPECT_LT(paused, 1500);
+  EXPECT_EQ(c.state.jobs.at(id).restarts, 0);
+  while (!c.round()) c.now += 1;
+  c.begins(id), c.ends(id, 0);
+  EXPECT_EQ(c.state_of(id), "succeeded");
+}
+
+TEST(Transitions, CopiesOfAService) {
+  TestCluster c;
+  c.node("n1", 4);
+  JobSpec s = c.spec();
+  s.kind = "service", s.service.port = 8000, s.service.replicas = 3;
+  const JobId id = c.submit(s);
+  EXPECT_EQ(c.round(), 3);
+  EXPECT_EQ(service_port(c.state.jobs.at(id + 3)), 8002);
+  EXPECT_EQ(find_job(c.state, str(id, "_2"))->id, id + 3);
+  EXPECT_EQ(find_job(c.state, str(id, "_3")), nullptr);
+  c.begins(id + 1), c.ends(id + 1, 0);
+  EXPECT_EQ(c.state_of(id + 1), "queued") << "a service does not end by itself";
+  c.run([&](Change& ch) { cancel(ch, id, "ada"); });
+  EXPECT_EQ(c.state_of(id + 1), "cancelled");
+  c.ends(id + 2, 143), c.ends(id + 3, 143);
+  EXPECT_EQ(c.state_of(id), "cancelled");
+}
+
 TEST(Transitions, DeadlinesPassAndOldJobsGo) {
   TestCluster c;
   JobSpec s = c.spec();

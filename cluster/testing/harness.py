@@ -259,7 +259,7 @@ class Cluster:
                         os.kill(pid, signal.SIGKILL)
                 except OSError:
                     pass
-            names = os.listdir(f'{folder}/attempts') if os.path.isdir(f'{folder}/attempts') else []
+            names = os.listdir(f'{folder}/spool/attempts')
             for token in names:
                 for pid in processes_with('WELLSPRING_TOKEN=' + token):
                     try:
