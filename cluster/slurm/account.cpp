@@ -1,89 +1,37 @@
 #include "cluster/slurm/account.h"
 
-#include <grp.h>
-#include <pwd.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "cluster/node/executions_impl.h"
 
 namespace wellspring::cluster {
 
-SlurmAccount slurm_account(const std::string& user, const std::string& otherwise,
-                           bool single_trust) {
-  const std::string name = user.empty() ? otherwise : user;
-  passwd entry{}, *found = nullptr;
-  std::vector<char> buffer(64 << 10);
-  if (name.empty()) {
-    if (::geteuid() == 0 && !single_trust)
-      throw Error(Fault::config, "the team has no system user, and jobs never run as root: set one with "
-                                 "`wellspring cluster teams`");
-    ::getpwuid_r(::geteuid(), &entry, buffer.data(), buffer.size(), &found);
-  } else {
-    ::getpwnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found);
-    if (!found) throw Error(Fault::config, str("there is no system user '", name, "' on this machine"));
-    if (found->pw_uid == 0) throw Error(Fault::config, "jobs never run as root");
-  }
-  SlurmAccount account;
-  if (!found) {
-    account.name = std::to_string(::geteuid());
-    return account;
-  }
-  account.name = found->pw_name, account.home = found->pw_dir, account.shell = found->pw_shell;
-  if (found->pw_uid == ::geteuid()) return account;
-  if (::geteuid() != 0)
-    throw Error(Fault::config, str("the controller cannot switch to the system user '", name,
-                                   "': it does not run as root"));
-  account.uid = found->pw_uid, account.gid = found->pw_gid;
-  int count = 64;
-  account.groups.resize(static_cast<size_t>(count));
-  while (::getgrouplist(found->pw_name, found->pw_gid, account.groups.data(), &count) < 0)
-    account.groups.resize(static_cast<size_t>(count));
-  account.groups.resize(static_cast<size_t>(count));
-  return account;
+std::string slurm_account_name(const std::string& user, const SlurmOptions& options) {
+  if (options.single_trust) return "";
+  return user.empty() ? options.user : user;
 }
 
-// The plain system calls: those of the C library would switch all threads.
-SlurmRights::SlurmRights(const SlurmAccount& account) {
-  if (account.uid < 0) return;
-  const int count = ::getgroups(0, nullptr);
-  groups_.resize(static_cast<size_t>(count < 0 ? 0 : count));
-  WS_CHECK(::getgroups(static_cast<int>(groups_.size()), groups_.data()) >= 0, "groups of this process");
-  const auto refuse = [&] {
-    const int error = errno;
-    ::syscall(SYS_setgroups, groups_.size(), groups_.data());
-    throw Error(Fault::config, str("cannot work with the rights of ", account.name, ": ", std::strerror(error)));
-  };
-  if (::syscall(SYS_setgroups, account.groups.size(), account.groups.data()) != 0) refuse();
-  ::syscall(SYS_setfsgid, account.gid);
-  ::syscall(SYS_setfsuid, account.uid);
-  switched_ = true;
-  if (::syscall(SYS_setfsuid, -1L) != account.uid || ::syscall(SYS_setfsgid, -1L) != account.gid) {
-    ::syscall(SYS_setfsuid, ::geteuid());
-    ::syscall(SYS_setfsgid, ::getegid());
-    errno = EPERM;
-    refuse();
-  }
-}
-
-SlurmRights::~SlurmRights() {
-  if (!switched_) return;
-  ::syscall(SYS_setfsuid, ::geteuid());
-  ::syscall(SYS_setfsgid, ::getegid());
-  ::syscall(SYS_setgroups, groups_.size(), groups_.data());
+SlurmAccount slurm_account(const std::string& user, const SlurmOptions& options) {
+  const std::string name = slurm_account_name(user, options);
+  if (name.empty() && ::geteuid() == 0 && !options.single_trust)
+    throw Error(Fault::config, "the team has no system user, and jobs never run as root: an administrator "
+                               "sets one with `wellspring cluster teams`");
+  const Account found = find_account(name);
+  return {found.name, found.home, found.shell, found.identity};
 }
 
 std::vector<std::string> slurm_command_prefix(const SlurmAccount& account) {
   std::vector<std::string> argv = {"setpriv", "--pdeathsig=KILL"};
-  if (account.uid >= 0)
-    argv.insert(argv.end(), {str("--reuid=", account.uid), str("--regid=", account.gid), "--init-groups"});
-  argv.insert(argv.end(), {"env", "-i", "PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
-                           "LANG=C.UTF-8", str("HOME=", account.home), str("USER=", account.name),
-                           str("LOGNAME=", account.name), str("SHELL=", account.shell)});
+  if (account.identity.uid >= 0)
+    argv.insert(argv.end(), {str("--reuid=", account.identity.uid), str("--regid=", account.identity.gid),
+                             "--init-groups"});
+  argv.insert(argv.end(),
+              {"env", "-i", "PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", "LANG=C.UTF-8"});
+  if (!account.name.empty())
+    argv.insert(argv.end(), {str("HOME=", account.home), str("USER=", account.name),
+                             str("LOGNAME=", account.name), str("SHELL=", account.shell)});
   return argv;
 }
 

@@ -1,39 +1,26 @@
 #pragma once
-// The system user of a team, and file access with no more than that user's rights.
-
-#include <sys/types.h>
+// The system user that a team's jobs run as in Slurm.
 
 #include <string>
 #include <vector>
 
+#include "cluster/launch/tree.h"
+#include "cluster/slurm/options.h"
+
 namespace wellspring::cluster {
 
-/// uid < 0: ourselves, nothing is switched.
 struct SlurmAccount {
-  std::string name, home = "/", shell = "/bin/sh";
-  int64_t uid = -1, gid = -1;
-  std::vector<gid_t> groups;
+  std::string name, home, shell;
+  launch::Identity identity;  // uid < 0: ourselves, nothing is switched
 };
 
-/// Whom the attempts of a team with that system user run as. Empty: `otherwise`, and without that
-/// ourselves. Error(Fault::config) when there is no such user, when it is root (ourselves being root
-/// counts, unless `single_trust`), or when we cannot switch to it.
-SlurmAccount slurm_account(const std::string& user, const std::string& otherwise,
-                           bool single_trust);
-
-/// File access of the calling thread with the account's rights for as long as it lives: a link that
-/// the user laid gives nothing that the user could not reach.
-class SlurmRights {
- public:
-  explicit SlurmRights(const SlurmAccount& account);
-  ~SlurmRights();
-  SlurmRights(const SlurmRights&) = delete;
-  SlurmRights& operator=(const SlurmRights&) = delete;
-
- private:
-  bool switched_ = false;
-  std::vector<gid_t> groups_;
-};
+/// Whom jobs of a team with that system user run as: that one, or for a team without one the options'
+/// `user` (mode cli), and without that ourselves. With single_trust always ourselves.
+/// Error(Fault::config) when there is no such user, when it is root (ourselves being root counts,
+/// unless single_trust), or when we cannot switch to it.
+SlurmAccount slurm_account(const std::string& user, const SlurmOptions& options);
+/// The same as a name for read_log_in: "" for ourselves.
+std::string slurm_account_name(const std::string& user, const SlurmOptions& options);
 
 /// What goes before a command so that it runs as that user with a clean environment, and ends with
 /// the thread that started it.

@@ -37,7 +37,7 @@ class CommandLine : public SlurmTransport {
       if (c.memory_mb) add("--mem", str(c.memory_mb, "M"));
     }
     argv.push_back(s.path);
-    const std::string out = run(argv, slurm_account(s.user, options_.user, options_.single_trust), 120);
+    const std::string out = run(argv, slurm_account(s.user, options_), 120);
     // "7", or "7;cluster" with several of them.
     const std::string id(trim(std::string_view(out).substr(0, out.find(';'))));
     if (!parse_int(id) || *parse_int(id) <= 0)
@@ -92,7 +92,7 @@ class CommandLine : public SlurmTransport {
   void scancel(std::vector<std::string> arguments, const std::string& user) {
     arguments.insert(arguments.begin(), program("scancel"));
     try {
-      run(arguments, slurm_account(user, options_.user, options_.single_trust), 60);
+      run(arguments, slurm_account(user, options_), 60);
     } catch (const Error& e) {
       if (e.fault() != Fault::usage) throw;
     }

@@ -1,6 +1,7 @@
 #include "cluster/slurm/options.h"
 
 #include <algorithm>
+#include <cctype>
 #include <set>
 
 #include "base/error.h"
@@ -49,7 +50,7 @@ std::string word_text(const Config& c, const std::string& key) {
   return text;
 }
 
-SlurmOptions read_one(const Config& c, const std::string& runs, const ChipTable& chips) {
+SlurmOptions read_one(const Config& c, const std::string& runs, const ChipTable& chips, bool single_trust) {
   SlurmOptions o;
   o.name = c.text("name", o.name);
   if (!is_name(o.name) || o.name == "nodes" || o.name == "shared" || o.name.size() > 24)
@@ -116,14 +117,16 @@ SlurmOptions read_one(const Config& c, const std::string& runs, const ChipTable&
   const int64_t most = c.integer("max_array", 0);
   if (most < 0 || most > 4'000'000) refuse_slurm(c, "max_array", str("is ", most, ": want 1 to 4000000"));
   o.max_array = static_cast<int>(most);
-  o.single_trust = c.boolean("single_trust", false);
+  o.team = c.text("team", "");
+  if (!o.team.empty() && !is_name(o.team)) refuse_slurm(c, "team", str("'", o.team, "' is no name"));
+  o.single_trust = c.boolean("single_trust", single_trust);
   return o;
 }
 
 }  // namespace
 
 std::vector<SlurmOptions> read_slurm_options(const Config& config, const std::string& runs,
-                                             const ChipTable& chips) {
+                                             const ChipTable& chips, bool single_trust) {
   std::vector<SlurmOptions> all;
   switch (config.shape("slurm")) {
     case Config::Shape::absent:
@@ -131,14 +134,14 @@ std::vector<SlurmOptions> read_slurm_options(const Config& config, const std::st
     case Config::Shape::list: {
       std::set<std::string> names;
       for (const Config& item : config.items("slurm")) {
-        all.push_back(read_one(item, runs, chips));
+        all.push_back(read_one(item, runs, chips, single_trust));
         if (!names.insert(all.back().name).second)
           refuse_slurm(item, "name", str("there are two Slurm clusters of the name '", all.back().name, "'"));
       }
       break;
     }
     default:
-      all.push_back(read_one(config["slurm"], runs, chips));
+      all.push_back(read_one(config["slurm"], runs, chips, single_trust));
   }
   return all;
 }

@@ -34,12 +34,13 @@ struct SlurmOptions {
   double settle = 5;       // seconds in which a file of an ended job may still come to light here
   double nodes_every = 30; // seconds between two looks at its nodes
   int max_array = 0;       // elements of one array; 0: Slurm's MaxArraySize (by REST: 1001, its default)
-  bool single_trust = false;  // teams without a system user run as we do, be it as root
+  std::string team;           // of a controller that cannot switch users: whose jobs it takes; empty: default
+  bool single_trust = false;  // jobs of all teams run with our own rights, be it as root
 };
 
-/// Reads the Slurm clusters of a configuration: a list under `slurm`, or one map. `runs` is where run
-/// folders lie when an entry does not say. Error(Fault::config) with file and line.
+/// Reads the Slurm clusters of a configuration: a list under `slurm`, or one map. `runs` and
+/// `single_trust` hold where an entry does not say. Error(Fault::config) with file and line.
 std::vector<SlurmOptions> read_slurm_options(const Config& config, const std::string& runs,
-                                             const ChipTable& chips);
+                                             const ChipTable& chips, bool single_trust = false);
 
 }  // namespace wellspring::cluster

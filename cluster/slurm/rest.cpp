@@ -17,10 +17,10 @@ class Rest : public SlurmTransport {
  public:
   explicit Rest(const SlurmOptions& options)
       : options_(options),
-        client_(options.url, {}, {.connect_timeout = 10, .read_timeout = 60, .max_body = 256 << 20}) {}
+        client_(options.url, {}, limits()) {}
 
   std::string submit(const SlurmSubmission& s) override {
-    const SlurmAccount account = slurm_account(s.user, options_.user, options_.single_trust);
+    const SlurmAccount account = slurm_account(s.user, options_);
     Json jobs = Json::array();
     for (const SlurmComponent& c : s.components) {
       Json j = {{"name", s.name},
@@ -138,6 +138,13 @@ class Rest : public SlurmTransport {
       return std::string(trim(std::string_view(body).substr(0, 200)));
     }
     return join(all, "; ");
+  }
+
+  static HttpClientOptions limits() {
+    HttpClientOptions o;
+    o.read_timeout = 60;
+    o.max_body = 256 << 20;
+    return o;
   }
 
   const SlurmOptions options_;
