@@ -13,12 +13,9 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/time.h"
-<<<<<<< HEAD
 #include "base/version.h"
-=======
 #include "cluster/node/run_files.h"
 #include "cluster/slurm/executor.h"
->>>>>>> fffeae1 (The Slurm executor: not yet tested; executors tell in batches)
 
 namespace wellspring::cluster {
 namespace {

@@ -16,10 +16,10 @@ namespace wellspring::cluster {
 /// Nodes of one shape. A job of several is heterogeneous.
 struct SlurmComponent {
   int nodes = 1, tasks_per_node = 1, cpus_per_task = 1;
-  std::string gres;       // of each node: "gpu:a100:4"; empty: none
+  std::string gres = {};  // of each node: "gpu:a100:4"; empty: none
   int64_t memory_mb = 0;  // of each node; 0: Slurm's default
-  std::string partition;  // empty: Slurm's default
-  std::string chip;       // for people and the hostfile
+  std::string partition = {};  // empty: Slurm's default
+  std::string chip = {};  // for people and the hostfile
 };
 
 /// What is handed to sbatch.
