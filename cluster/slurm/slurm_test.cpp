@@ -105,7 +105,7 @@ class OnSlurm : public ::testing::Test {
     carry_out();
   }
   JobSpec spec(const std::string& command, int count = 1, int nodes = 1, int tasks = 1, const std::string& chip = "a100") {
-    JobSpec s = cluster.spec("red", count, chip);
+    JobSpec s = cluster.spec("red", count, ChipTable::built_in().get(chip).name);
     s.accepted[0].nodes = nodes, s.accepted[0].tasks_per_node = tasks;
     s.command = command;
     s.checkpoint.grace = 2;
@@ -126,7 +126,9 @@ class OnSlurm : public ::testing::Test {
   }
   Attempt attempt(JobId id) {
     std::lock_guard lock(mutex);
-    return cluster.attempt(id);
+    const Attempt* a = cluster.state.attempts.find(cluster.job(id).attempt);
+    if (!a) ADD_FAILURE() << "job " << id << " has not been placed: " << cluster.state.waits[id].reason;
+    return a ? *a : Attempt();
   }
   void expect(JobId id, JobState state, double seconds = 20) {
     EXPECT_TRUE(wait_for([&] { return cluster.job(id).state == state; }, seconds))
@@ -167,13 +169,14 @@ TEST_F(OnSlurm, ShowsItsNodesAsOurs) {
   ASSERT_TRUE(cluster.state.nodes.find("slurm.n1"));
   const Node& n = cluster.state.nodes.at("slurm.n1");
   EXPECT_EQ(n.devices.size(), 4u);
-  EXPECT_EQ(n.devices[0].chip, "a100");
+  EXPECT_EQ(n.devices[0].chip, ChipTable::built_in().get("a100").name);
   EXPECT_EQ(n.executor, "slurm");
   EXPECT_EQ(n.pool, "slurm");
   EXPECT_EQ(n.memory_mb, 4000);
   EXPECT_EQ(n.runs, slurm->runs());
   EXPECT_EQ(cluster.state.nodes.at("slurm.m2").devices.size(), 8u);
-  EXPECT_EQ(cluster.state.nodes.at("slurm.m2").devices[0].chip, "mlu370");
+  EXPECT_EQ(cluster.state.nodes.at("slurm.m2").devices[0].chip,
+            ChipTable::built_in().get("mlu370").name);
 }
 
 TEST_F(OnSlurm, DrainedNodesAreDownWithTheReason) {
@@ -205,7 +208,7 @@ TEST_F(OnSlurm, RunsAsTheTeamsUserAndTellsTheStatus) {
        {str("WELLSPRING_TOKEN=", attempt(good).token), std::string("WELLSPRING_ATTEMPT=1"),
         std::string("WELLSPRING_RANK=0"), std::string("WORLD_SIZE=1"), std::string("MASTER_ADDR=127.0.0.1"),
         std::string("AIRS_SWITCH=1"), std::string("AIRS_SIZE=1"), std::string("AIRS_ACCELERATOR_COUNT=2"),
-        std::string("AIRS_ACCELERATOR_MODEL=a100"), str("AIRS_HOSTFILE_PATH=", run, "/attempts/1/hostfile"),
+        str("AIRS_ACCELERATOR_MODEL=", attempt(good).chip), str("AIRS_HOSTFILE_PATH=", run, "/attempts/1/hostfile"),
         std::string("HOME=/usr/games"), str("USER=", kUser), std::string("SLURM_CPUS_PER_TASK=4")})
     EXPECT_NE(said.find("\n" + line + "\n"), std::string::npos) << line << "\n" << said;
   // Two devices, by Slurm's own means.
@@ -243,7 +246,7 @@ TEST_F(OnSlurm, RanksOverTwoNodesAndTheFirstFailureDecides) {
     ASSERT_GE(lines.size(), 4u) << rank << ": " << said;
     EXPECT_EQ(lines[0], str(shape[rank], " 127.0.0.1 0,1,2,3,4,5,6,7"));
     nodes.push_back(lines[1]);
-    EXPECT_EQ(lines[2], "127.0.0.1 slots=2 type=mlu370");
+    EXPECT_EQ(lines[2], "127.0.0.1 slots=2 type=" + attempt(id).chip);
     EXPECT_EQ(said.find("told") != std::string::npos, rank != 2) << said;
   }
   EXPECT_EQ(nodes[0], nodes[1]);
@@ -382,13 +385,17 @@ TEST_F(OnSlurm, KilledBetweenSubmittingAndWritingItDown) {
     set_fault_hook([](const char* place) {
       if (std::string_view(place) == "slurm.submitted") ::_exit(9);
     });
-    Reports r;  // its state dies with it
-    r.tell = [](const auto&) {};
-    r.nodes = [](const auto&, const auto&) {};
-    r.active = [](const auto&) { return std::vector<Launch>(); };
-    SlurmExecutor doomed(options, ChipTable::built_in(), r);
-    doomed.start(launch_of(cluster.attempt(id).serial));
-    ::sleep(20);
+    try {
+      Reports r;  // its state dies with it
+      r.tell = [](const auto&) {};
+      r.nodes = [](const auto&, const auto&) {};
+      r.active = [](const auto&) { return std::vector<Launch>(); };
+      SlurmExecutor doomed(options, ChipTable::built_in(), r);
+      doomed.start(launch_of(cluster.attempt(id).serial));
+      sleep_seconds(20);
+    } catch (...) {
+      ::_exit(2);
+    }
     ::_exit(1);
   }
   int status = 0;
