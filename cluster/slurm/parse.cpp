@@ -120,7 +120,7 @@ std::vector<SlurmNode> parse_sinfo(std::string_view text) {
   return nodes;
 }
 
-std::vector<SlurmJob> parse_rest_jobs(const std::string& body, const std::string& name) {
+std::vector<SlurmJob> parse_rest_jobs(const std::string& body, const std::string& name, int most) {
   std::vector<SlurmJob> jobs, components;
   for (const Json& j : rest_list(body, "jobs")) {
     if (!j.is_object() || (!name.empty() && json_text(j, "name") != name)) continue;
@@ -142,8 +142,8 @@ std::vector<SlurmJob> parse_rest_jobs(const std::string& body, const std::string
         const size_t dash = part.find('-');
         const auto from = parse_int(std::string_view(part).substr(0, dash));
         const auto to = dash == part.npos ? from : parse_int(std::string_view(part).substr(dash + 1));
-        if (!from || !to || *from < 0 || *to - *from > 4'000'000) continue;
-        for (int64_t i = *from; i <= *to; ++i) {
+        if (!from || !to || *from < 0) continue;
+        for (int64_t i = *from; i <= std::min<int64_t>(*to, most - 1); ++i) {
           SlurmJob element = job;
           element.id = str(array, "_", i);
           jobs.push_back(std::move(element));

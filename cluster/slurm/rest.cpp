@@ -61,9 +61,9 @@ class Rest : public SlurmTransport {
     return std::to_string(id->get<int64_t>());
   }
 
-  std::vector<SlurmJob> jobs() override { return parse_rest_jobs(text("GET", "/jobs", "", "")); }
+  std::vector<SlurmJob> jobs() override { return find(""); }
   std::vector<SlurmJob> find(const std::string& name) override {
-    return parse_rest_jobs(text("GET", "/jobs", "", ""), name);
+    return parse_rest_jobs(text("GET", "/jobs", "", ""), name, max_array());
   }
   std::vector<SlurmNode> nodes() override { return parse_rest_nodes(text("GET", "/nodes", "", "")); }
   int max_array() override { return options_.max_array ? options_.max_array : 1001; }

@@ -84,8 +84,8 @@ std::vector<SlurmJob> parse_squeue(std::string_view text);
 inline constexpr const char* kSlurmNodeFormat = "%N|%o|%T|%m|%c|%G|%E";
 std::vector<SlurmNode> parse_sinfo(std::string_view text);
 /// Answers of slurmrestd. Error(Fault::try_again) when they are not what is expected.
-/// Those of one name, or all.
-std::vector<SlurmJob> parse_rest_jobs(const std::string& body, const std::string& name = "");
+/// Jobs of one name, or all; of arrays that wait, elements below `most`.
+std::vector<SlurmJob> parse_rest_jobs(const std::string& body, const std::string& name = "", int most = 1001);
 std::vector<SlurmNode> parse_rest_nodes(const std::string& body);
 /// Whether what a command of Slurm complains of means that Slurm could not be asked.
 bool slurm_unreachable(std::string_view complaint);
