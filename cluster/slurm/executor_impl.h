@@ -88,6 +88,7 @@ struct SlurmExecutor::Impl {
   bool stopping_ = false, speak_due_ = false, watch_due_ = false;
   std::map<int64_t, Item> items_;  // by the attempt's serial
   std::string trouble_;
+  std::vector<std::pair<std::string, std::string>> leftovers_;  // id, user: to be cancelled in Slurm
 
   // Of the speaking thread.
   bool adopted_ = false;

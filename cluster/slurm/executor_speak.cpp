@@ -367,7 +367,7 @@ void SlurmExecutor::Impl::look_at_jobs() {
       item->missed = 0;
       const SlurmPhase phase = slurm_phase(job->second.state);
       if (phase == SlurmPhase::ended && !item->ended_at) item->ended_at = begun;
-      if (phase != SlurmPhase::ended) item->ended_at = 0;
+      if (phase == SlurmPhase::runs) item->ended_at = 0;
       if (phase == SlurmPhase::waits && !item->waits_since) item->waits_since = begun;
       if (!job->second.nodes.empty()) item->nodes = utf8_repair(job->second.nodes.substr(0, 400));
     } else if (item->submitted < begun) {
@@ -381,6 +381,18 @@ void SlurmExecutor::Impl::look_at_jobs() {
 }
 
 void SlurmExecutor::Impl::stop_due() {
+  std::vector<std::pair<std::string, std::string>> leftovers;
+  {
+    std::lock_guard lock(mutex_);
+    leftovers.swap(leftovers_);
+  }
+  for (const auto& [id, user] : leftovers) {
+    try {
+      transport_->cancel(id, user, false);
+    } catch (const Error& e) {  // it would do nothing when it ran
+      log_debug("slurm", options_.name, ": job ", id, " is left in Slurm's queue: ", e.what());
+    }
+  }
   struct Step {
     Item item;
     std::string id;

@@ -19,6 +19,8 @@ constexpr double kLook = 0.1;        // seconds between two looks into the run f
 constexpr double kComplete = 60;     // in which Slurm ends a job whose script has ended
 constexpr double kShowWaiting = 10;  // before it is shown that Slurm lets an attempt wait
 
+constexpr const char* kRequeued = "Slurm took it back to its queue, where it does not run again";
+
 std::string last_words(const std::string& text) {
   std::string_view rest = trim(text);
   if (rest.size() > 300) rest.remove_prefix(rest.size() - 300);
@@ -149,7 +151,7 @@ bool SlurmExecutor::Impl::decide(Tracked& item, Report& end) {
   const double now = monotonic_seconds();
   std::string state, output;
   double settle_from = 0;
-  bool running;
+  bool running, requeued = false;
   {
     std::lock_guard lock(mutex_);
     const SlurmStatus& s = item.status;
@@ -161,14 +163,19 @@ bool SlurmExecutor::Impl::decide(Tracked& item, Report& end) {
       if (s.outcome != "ask") return true;
       // Slurm's word, if it has one of this moment or a later one.
       if (item.seen_at < item.status_at) return false;
-      if (!known_ended && item.seen && now < item.status_at + kComplete) return false;
-      end.outcome = known_ended ? slurm_outcome(state) : "";
+      const bool requeued = item.seen && slurm_phase(state) == SlurmPhase::waits;
+      if (!known_ended && !requeued && item.seen && now < item.status_at + kComplete) return false;
+      end.outcome = known_ended ? slurm_outcome(state) : requeued ? "lost" : "";
       if (end.outcome.empty()) end.outcome = "exited";
-      if (end.outcome != "exited") end.reason = str("Slurm ended job ", item.id, ": ", state);
+      if (end.outcome != "exited")
+        end.reason = requeued ? kRequeued : str("Slurm ended job ", item.id, ": ", state);
       if (end.outcome == "lost" && !end.status) end.status = 137;
+      if (requeued) leftovers_.emplace_back(item.id, item.launch.system_user);
       return true;
     }
-    if (!known_ended && item.missed < 2) return false;
+    requeued = item.running && item.seen && slurm_phase(state) == SlurmPhase::waits;
+    if (requeued && !item.ended_at) item.ended_at = item.seen_at;
+    if (!known_ended && !requeued && item.missed < 2) return false;
     settle_from = item.ended_at;
     output = item.output;
     running = item.running;
@@ -181,6 +188,11 @@ bool SlurmExecutor::Impl::decide(Tracked& item, Report& end) {
     again = exists(join_path(item.folder, "slurm.again"));
   }
   std::lock_guard lock(mutex_);
+  if (requeued) {
+    end.status = 137, end.outcome = "lost", end.reason = kRequeued;
+    leftovers_.emplace_back(item.id, item.launch.system_user);
+    return true;
+  }
   if (state.empty()) {
     end.status = 137, end.outcome = item.stop ? "stopped" : "lost";
     end.reason = str("Slurm knows nothing of job ", item.id, " any more");
