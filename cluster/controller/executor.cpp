@@ -42,7 +42,8 @@ void take_nodes(Change& c, const std::string& executor, const std::vector<Node>&
     there.insert(told.name);
     const Node* known = c.state.nodes.find(told.name);
     if (known && known->executor != executor) {
-      log_warning("cluster", "node ", told.name, " of ", executor, " has the name of another node: left out");
+      log_warning("cluster", "node ", told.name, " of ", executor,
+                  " has the name of another node: left out");
       continue;
     }
     Node node = told;
@@ -51,7 +52,10 @@ void take_nodes(Change& c, const std::string& executor, const std::vector<Node>&
     node.last_seen = c.now;
     if (known && known->drained) node.drained = true, node.note = known->note;
     if (!known || known->down != node.down)
-      note(c, "node", 0, node.name, node.down ? node.note : known ? "is back" : str("belongs to ", executor));
+      note(c, "node", 0, node.name,
+           node.down ? node.note
+           : known   ? "is back"
+                     : str("belongs to ", executor));
     if (node.down)
       c.state.connected.erase(node.name);
     else

@@ -44,8 +44,8 @@ struct Report {
   std::string shown = {};  // of `outside`: begins with the number
 };
 
-/// How an executor tells the controller. Thread-safe; each waits until it is on disk and throws when
-/// it cannot be written: tell it again then.
+/// How an executor tells the controller. Thread-safe; each waits until it is on disk and throws
+/// when it cannot be written: tell it again then.
 struct Reports {
   /// One transaction for all of them.
   std::function<void(const std::vector<Report>& reports)> tell;

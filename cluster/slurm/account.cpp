@@ -16,8 +16,9 @@ std::string slurm_account_name(const std::string& user, const SlurmOptions& opti
 SlurmAccount slurm_account(const std::string& user, const SlurmOptions& options) {
   const std::string name = slurm_account_name(user, options);
   if (name.empty() && ::geteuid() == 0 && !options.single_trust)
-    throw Error(Fault::config, "the team has no system user, and jobs never run as root: an administrator "
-                               "sets one with `wellspring cluster teams`");
+    throw Error(Fault::config,
+                "the team has no system user, and jobs never run as root: an administrator "
+                "sets one with `wellspring cluster teams`");
   const Account found = find_account(name);
   return {found.name, found.home, found.shell, found.identity};
 }
@@ -25,10 +26,11 @@ SlurmAccount slurm_account(const std::string& user, const SlurmOptions& options)
 std::vector<std::string> slurm_command_prefix(const SlurmAccount& account) {
   std::vector<std::string> argv = {"setpriv", "--pdeathsig=KILL"};
   if (account.identity.uid >= 0)
-    argv.insert(argv.end(), {str("--reuid=", account.identity.uid), str("--regid=", account.identity.gid),
-                             "--init-groups"});
+    argv.insert(argv.end(), {str("--reuid=", account.identity.uid),
+                             str("--regid=", account.identity.gid), "--init-groups"});
   argv.insert(argv.end(),
-              {"env", "-i", "PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", "LANG=C.UTF-8"});
+              {"env", "-i", "PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+               "LANG=C.UTF-8"});
   if (!account.name.empty())
     argv.insert(argv.end(), {str("HOME=", account.home), str("USER=", account.name),
                              str("LOGNAME=", account.name), str("SHELL=", account.shell)});

@@ -41,23 +41,29 @@ class CommandLine : public SlurmTransport {
     // "7", or "7;cluster" with several of them.
     const std::string id(trim(std::string_view(out).substr(0, out.find(';'))));
     if (!parse_int(id) || *parse_int(id) <= 0)
-      throw Error(Fault::try_again, str("sbatch said '", out, "' where the job's number was expected"));
+      throw Error(Fault::try_again,
+                  str("sbatch said '", out, "' where the job's number was expected"));
     return id;
   }
 
   std::vector<SlurmJob> jobs() override { return list({}); }
-  std::vector<SlurmJob> find(const std::string& name) override { return list({str("--name=", name)}); }
+  std::vector<SlurmJob> find(const std::string& name) override {
+    return list({str("--name=", name)});
+  }
 
   std::vector<SlurmNode> nodes() override {
-    return parse_sinfo(run({program("sinfo"), "--noheader", "--all", "--Node", str("--format=", kSlurmNodeFormat)},
-                           {}, 60));
+    return parse_sinfo(
+        run({program("sinfo"), "--noheader", "--all", "--Node", str("--format=", kSlurmNodeFormat)},
+            {}, 60));
   }
 
   int max_array() override {
     if (options_.max_array) return options_.max_array;
-    for (const std::string& line : split(run({program("scontrol"), "show", "config"}, {}, 60), '\n')) {
+    for (const std::string& line :
+         split(run({program("scontrol"), "show", "config"}, {}, 60), '\n')) {
       const size_t equals = line.find('=');
-      if (equals == line.npos || trim(std::string_view(line).substr(0, equals)) != "MaxArraySize") continue;
+      if (equals == line.npos || trim(std::string_view(line).substr(0, equals)) != "MaxArraySize")
+        continue;
       if (const auto n = parse_int(trim(std::string_view(line).substr(equals + 1))); n && *n > 0)
         return static_cast<int>(std::min<int64_t>(*n, 4'000'000));
     }
@@ -66,13 +72,15 @@ class CommandLine : public SlurmTransport {
 
   bool signals_tasks() const override { return true; }
   void signal(const std::string& id, const std::string& user, bool hard) override {
-    // SIGKILL to the steps alone (setup and tasks), so that the script can still say what became of them.
+    // SIGKILL to the steps alone (setup and tasks), so that the script can still say what became of
+    // them.
     scancel(hard ? std::vector<std::string>{"--signal=KILL", id + ".0", id + ".1"}
                  : std::vector<std::string>{"--signal=TERM", id},
             user);
   }
   void cancel(const std::string& id, const std::string& user, bool only_waiting) override {
-    scancel(only_waiting ? std::vector<std::string>{"--state=PENDING", id} : std::vector<std::string>{id},
+    scancel(only_waiting ? std::vector<std::string>{"--state=PENDING", id}
+                         : std::vector<std::string>{id},
             user);
   }
 
@@ -82,8 +90,9 @@ class CommandLine : public SlurmTransport {
   }
 
   std::vector<SlurmJob> list(const std::vector<std::string>& more) {
-    std::vector<std::string> argv = {program("squeue"), "--noheader", "--all", "--array", "--states=all",
-                                     str("--format=", kSlurmJobFormat)};
+    std::vector<std::string> argv = {program("squeue"), "--noheader",
+                                     "--all",           "--array",
+                                     "--states=all",    str("--format=", kSlurmJobFormat)};
     argv.insert(argv.end(), more.begin(), more.end());
     return parse_squeue(run(argv, {}, 60));
   }
@@ -98,7 +107,8 @@ class CommandLine : public SlurmTransport {
     }
   }
 
-  std::string run(const std::vector<std::string>& command, const SlurmAccount& account, double timeout) {
+  std::string run(const std::vector<std::string>& command, const SlurmAccount& account,
+                  double timeout) {
     ProcessOptions p;
     p.argv = slurm_command_prefix(account);
     p.argv.push_back("SLURM_TIME_FORMAT=standard");
@@ -114,11 +124,13 @@ class CommandLine : public SlurmTransport {
     if (r.status == 127 || r.status == 126)
       throw Error(Fault::try_again, str(name, " cannot be run: ", complaint));
     // "sbatch: error: Batch job submission failed: Invalid account" says it in its last line.
-    if (const size_t end = complaint.rfind('\n'); end != complaint.npos) complaint.erase(0, end + 1);
+    if (const size_t end = complaint.rfind('\n'); end != complaint.npos)
+      complaint.erase(0, end + 1);
     const bool unknown = r.signal || r.timed_out || complaint.empty() || slurm_unreachable(r.error);
     throw Error(unknown ? Fault::try_again : Fault::usage,
-                str(complaint.empty() ? str(name, r.timed_out ? " gave no answer" : " failed without a word")
-                                      : complaint));
+                str(complaint.empty()
+                        ? str(name, r.timed_out ? " gave no answer" : " failed without a word")
+                        : complaint));
   }
 
   const SlurmOptions options_;

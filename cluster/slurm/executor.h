@@ -1,8 +1,8 @@
 #pragma once
-// Runs attempts on a Slurm cluster. We queue, charge quotas and choose chip and count; Slurm places:
-// the nodes of an attempt are only where its devices are accounted for. What the job itself wrote into
-// the run folder says what became of it; Slurm's own word counts only where that is missing; and what
-// cannot be known because Slurm does not answer stays as it is.
+// Runs attempts on a Slurm cluster. We queue, charge quotas and choose chip and count; Slurm
+// places: the nodes of an attempt are only where its devices are accounted for. What the job itself
+// wrote into the run folder says what became of it; Slurm's own word counts only where that is
+// missing; and what cannot be known because Slurm does not answer stays as it is.
 
 #include <functional>
 #include <memory>
@@ -17,8 +17,8 @@ namespace wellspring::cluster {
 
 class SlurmExecutor : public Executor {
  public:
-  /// Begins to work at once, and adopts what Reports::active says has not ended. `archive` gives the
-  /// path of a working folder's archive (team, hash).
+  /// Begins to work at once, and adopts what Reports::active says has not ended. `archive` gives
+  /// the path of a working folder's archive (team, hash).
   SlurmExecutor(const SlurmOptions& options, const ChipTable& chips, Reports reports,
                 std::function<std::string(const std::string&, const std::string&)> archive = {});
   /// Leaves jobs running.

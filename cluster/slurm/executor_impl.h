@@ -1,6 +1,6 @@
 #pragma once
-// For the sources beside it: what SlurmExecutor knows, and its two threads. One speaks with Slurm and
-// may wait for it; the other watches the run folders, decides, and tells the controller.
+// For the sources beside it: what SlurmExecutor knows, and its two threads. One speaks with Slurm
+// and may wait for it; the other watches the run folders, decides, and tells the controller.
 
 #include <condition_variable>
 #include <map>
@@ -23,16 +23,16 @@ struct SlurmExecutor::Impl {
     std::string folder;
     std::string output;  // of the script; known to the one who submitted
 
-    std::string id;            // Slurm's number; empty: not submitted, as far as we know
-    bool perhaps = false;      // it may have been submitted: to be looked up before it is again
-    double next_try = 0;       // monotonic: not submitted before
-    double submitted = 0;      // monotonic: when the id came to be known
+    std::string id;        // Slurm's number; empty: not submitted, as far as we know
+    bool perhaps = false;  // it may have been submitted: to be looked up before it is again
+    double next_try = 0;   // monotonic: not submitted before
+    double submitted = 0;  // monotonic: when the id came to be known
 
     std::optional<SlurmJob> seen;
-    double seen_at = 0;  // when that look began
-    int missed = 0;      // looks in a row that did not find it
-    double ended_at = 0; // the look that first found it ended
-    std::string nodes;   // that Slurm chose
+    double seen_at = 0;   // when that look began
+    int missed = 0;       // looks in a row that did not find it
+    double ended_at = 0;  // the look that first found it ended
+    std::string nodes;    // that Slurm chose
     double waits_since = 0;
 
     bool stop = false, stop_written = false;
@@ -66,7 +66,8 @@ struct SlurmExecutor::Impl {
   void look_at_nodes();
   void reached();
   void not_reached(const std::string& why);
-  void refuse(const std::vector<Item>& items, int status, const std::string& outcome, const std::string& why);
+  void refuse(const std::vector<Item>& items, int status, const std::string& outcome,
+              const std::string& why);
   void submitted(Tracked& item, const std::string& id);
   void tell_nodes(std::vector<Node> nodes);
 
@@ -88,15 +89,16 @@ struct SlurmExecutor::Impl {
   bool stopping_ = false, speak_due_ = false, watch_due_ = false;
   std::map<int64_t, Item> items_;  // by the attempt's serial
   std::string trouble_;
-  std::vector<std::pair<std::string, std::string>> leftovers_;  // id, user: to be cancelled in Slurm
+  std::vector<std::pair<std::string, std::string>>
+      leftovers_;  // id, user: to be cancelled in Slurm
 
   // Of the speaking thread.
   bool adopted_ = false;
   int max_array_ = 0;
   double next_look_ = 0, next_nodes_ = 0, quiet_until_ = 0;
-  std::vector<Node> nodes_;                   // as Slurm last listed them
-  std::string nodes_told_;                    // their content, to see changes
-  std::map<std::string, double> cpus_each_;   // by chip: CPUs of a device
+  std::vector<Node> nodes_;                     // as Slurm last listed them
+  std::string nodes_told_;                      // their content, to see changes
+  std::map<std::string, double> cpus_each_;     // by chip: CPUs of a device
   std::map<std::string, std::string> gres_of_;  // by chip: "gpu:a100"
 
   std::thread speaker_, watcher_;

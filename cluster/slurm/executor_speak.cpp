@@ -86,7 +86,8 @@ void SlurmExecutor::Impl::not_reached(const std::string& why) {
   std::vector<Node> unknown = nodes_;
   for (Node& n : unknown) {
     n.down = true;
-    n.note = str("its state is unknown, as Slurm cannot be asked: ", cut_to_width(utf8_repair(why), 200));
+    n.note = str("its state is unknown, as Slurm cannot be asked: ",
+                 cut_to_width(utf8_repair(why), 200));
   }
   if (!unknown.empty()) tell_nodes(std::move(unknown));
 }
@@ -128,7 +129,8 @@ void SlurmExecutor::Impl::look_at_nodes() {
       if (!fresh) it->second = std::min(it->second, share);
     }
     for (const SlurmGres& g : parse_gres(s.gres))
-      if (const ChipKind* kind = chips_.find(g.type)) gres_of_[kind->name] = str(g.name, ":", g.type);
+      if (const ChipKind* kind = chips_.find(g.type))
+        gres_of_[kind->name] = str(g.name, ":", g.type);
   }
   reached();
   next_nodes_ = monotonic_seconds() + options_.nodes_every;
@@ -136,8 +138,8 @@ void SlurmExecutor::Impl::look_at_nodes() {
 }
 
 // An end that Slurm has no part in.
-void SlurmExecutor::Impl::refuse(const std::vector<Item>& items, int status, const std::string& outcome,
-                                 const std::string& why) {
+void SlurmExecutor::Impl::refuse(const std::vector<Item>& items, int status,
+                                 const std::string& outcome, const std::string& why) {
   std::lock_guard lock(mutex_);
   for (const Item& item : items) {
     item->status = {.whole = true, .status = status, .rank = -1, .outcome = outcome, .reason = why};
@@ -162,7 +164,8 @@ std::vector<SlurmComponent> SlurmExecutor::Impl::components_of(const Tracked& it
   if (const auto it = cpus_each_.find(a.chip); it != cpus_each_.end()) each = it->second;
   if (const auto it = options_.cpus_per_device.find(a.chip); it != options_.cpus_per_device.end())
     each = it->second;
-  c.cpus_per_task = std::max(1, static_cast<int>(std::floor(each * devices / c.tasks_per_node + 1e-9)));
+  c.cpus_per_task =
+      std::max(1, static_cast<int>(std::floor(each * devices / c.tasks_per_node + 1e-9)));
   if (a.chip != options_.cpu_chip && r.count > 0) {
     std::string gres = "gpu:" + a.chip;
     if (const auto it = gres_of_.find(a.chip); it != gres_of_.end()) gres = it->second;
@@ -170,7 +173,8 @@ std::vector<SlurmComponent> SlurmExecutor::Impl::components_of(const Tracked& it
     c.gres = str(gres, ":", r.count);
   }
   for (const std::string& key : {a.chip, std::string()})
-    if (const auto it = options_.partitions.find(key); c.partition.empty() && it != options_.partitions.end())
+    if (const auto it = options_.partitions.find(key);
+        c.partition.empty() && it != options_.partitions.end())
       c.partition = it->second;
   return {c};
 }
@@ -185,8 +189,8 @@ void SlurmExecutor::Impl::submit_due() {
       if (!item->id.empty() || item->status.whole || now < item->next_try) continue;
       const Attempt& a = item->launch.attempt;
       const JobId array = item->components.empty() ? item->launch.job.array : 0;
-      groups[{item->perhaps, array ? array : -serial, a.alternative, a.chip, item->launch.system_user,
-              static_cast<int>(a.parts.size())}]
+      groups[{item->perhaps, array ? array : -serial, a.alternative, a.chip,
+              item->launch.system_user, static_cast<int>(a.parts.size())}]
           .push_back(item);
     }
     return groups;
@@ -211,8 +215,9 @@ void SlurmExecutor::Impl::submit_due() {
       if (wanted.size() > 1 && !max_array_) max_array_ = transport_->max_array();
       const size_t most = wanted.size() > 1 ? static_cast<size_t>(std::max(1, max_array_)) : 1;
       for (size_t from = 0; from < wanted.size(); from += most)
-        submit({wanted.begin() + static_cast<std::ptrdiff_t>(from),
-                wanted.begin() + static_cast<std::ptrdiff_t>(std::min(wanted.size(), from + most))});
+        submit(
+            {wanted.begin() + static_cast<std::ptrdiff_t>(from),
+             wanted.begin() + static_cast<std::ptrdiff_t>(std::min(wanted.size(), from + most))});
     } catch (const Error& e) {
       not_reached(e.what());
     }
@@ -237,7 +242,8 @@ void SlurmExecutor::Impl::look_up(std::vector<Item>& items) {
       if (!found.contains(name)) found[name] = transport_->find(name);
       for (const SlurmJob& job : found[name]) {
         const size_t bar = job.id.find('_');
-        if (index < 0 ? bar == job.id.npos : bar != job.id.npos && job.id.substr(bar + 1) == std::to_string(index))
+        if (index < 0 ? bar == job.id.npos
+                      : bar != job.id.npos && job.id.substr(bar + 1) == std::to_string(index))
           id = job.id;
       }
     }
@@ -269,7 +275,8 @@ std::string SlurmExecutor::Impl::place_archive(const Launch& launch) {
   const std::string folder = join_path(slurm_team_folder(options_, launch.job.team), "archives");
   const std::string path = join_path(folder, hash + ".tar");
   const int from = ::open(archive_(launch.job.team, hash).c_str(), O_RDONLY | O_CLOEXEC);
-  if (from < 0) throw Error(Fault::io, str("the archive of the working folder: ", std::strerror(errno)));
+  if (from < 0)
+    throw Error(Fault::io, str("the archive of the working folder: ", std::strerror(errno)));
   try {
     const launch::AsUser as(slurm_account(launch.system_user, options_).identity);
     if (!exists(path)) {
@@ -277,8 +284,10 @@ std::string SlurmExecutor::Impl::place_archive(const Launch& launch) {
       AtomicWriter out(path);
       std::string buffer(1 << 20, '\0');
       ssize_t n;
-      while ((n = ::read(from, buffer.data(), buffer.size())) > 0) out.write(buffer.data(), static_cast<size_t>(n));
-      if (n < 0) throw Error(Fault::io, str("the archive of the working folder: ", std::strerror(errno)));
+      while ((n = ::read(from, buffer.data(), buffer.size())) > 0)
+        out.write(buffer.data(), static_cast<size_t>(n));
+      if (n < 0)
+        throw Error(Fault::io, str("the archive of the working folder: ", std::strerror(errno)));
       out.commit();
     }
   } catch (...) {
@@ -291,7 +300,8 @@ std::string SlurmExecutor::Impl::place_archive(const Launch& launch) {
 
 void SlurmExecutor::Impl::write_files(const SlurmPlan& plan, const Launch& launch) {
   check_under(options_.runs, launch.attempt.run_folder);
-  own_folder(join_path(options_.runs, launch.job.team), slurm_account_name(launch.system_user, options_));
+  own_folder(join_path(options_.runs, launch.job.team),
+             slurm_account_name(launch.system_user, options_));
   const launch::AsUser as(slurm_account(launch.system_user, options_).identity);
   for (const std::string& folder : plan.folders) check_made(launch::make_folders(folder));
   for (const auto& [path, content] : plan.files) write_small_file(path, content);
@@ -304,7 +314,8 @@ void SlurmExecutor::Impl::submit(const std::vector<Item>& items) {
   SlurmPlan plan;
   try {
     slurm_account(first.system_user, options_);
-    own_folder(join_path(options_.runs, first.job.team), slurm_account_name(first.system_user, options_));
+    own_folder(join_path(options_.runs, first.job.team),
+               slurm_account_name(first.system_user, options_));
     const std::string archive = place_archive(first);
     plan = plan_slurm(launches, components_of(*items[0]), options_, archive);
     write_files(plan, first);
@@ -316,7 +327,8 @@ void SlurmExecutor::Impl::submit(const std::vector<Item>& items) {
     id = transport_->submit(plan.submission);
   } catch (const Error& e) {
     if (e.fault() != Fault::try_again)
-      return refuse(items, static_cast<int>(Fault::config), "not_started", str("Slurm refuses it: ", e.what()));
+      return refuse(items, static_cast<int>(Fault::config), "not_started",
+                    str("Slurm refuses it: ", e.what()));
     std::lock_guard lock(mutex_);
     for (const Item& item : items) {
       item->perhaps = true;  // Slurm may have it
@@ -329,8 +341,9 @@ void SlurmExecutor::Impl::submit(const std::vector<Item>& items) {
   for (size_t n = 0; n < items.size(); ++n) {
     {
       std::lock_guard lock(mutex_);
-      items[n]->output = join_path(plan.submission.folder,
-                                   items.size() > 1 ? str("slurm.out.", n) : std::string("slurm.out"));
+      items[n]->output =
+          join_path(plan.submission.folder,
+                    items.size() > 1 ? str("slurm.out.", n) : std::string("slurm.out"));
     }
     submitted(*items[n], items.size() > 1 ? str(id, "_", n) : id);
   }
@@ -342,7 +355,8 @@ void SlurmExecutor::Impl::look_at_jobs() {
   {
     std::lock_guard lock(mutex_);
     for (const auto& [serial, item] : items_)
-      if (!item->id.empty() && (!item->status.whole || item->status.outcome == "ask")) items.push_back(item);
+      if (!item->id.empty() && (!item->status.whole || item->status.outcome == "ask"))
+        items.push_back(item);
   }
   const double begun = monotonic_seconds();
   if (items.empty() || begun < next_look_ || begun < quiet_until_) return;
@@ -403,7 +417,8 @@ void SlurmExecutor::Impl::stop_due() {
     std::lock_guard lock(mutex_);
     for (const auto& [serial, item] : items_) {
       if (!item->stop || item->id.empty() || item->status.whole) continue;
-      steps.push_back({item, item->id, item->seen && slurm_phase(item->seen->state) == SlurmPhase::waits});
+      steps.push_back(
+          {item, item->id, item->seen && slurm_phase(item->seen->state) == SlurmPhase::waits});
     }
   }
   for (const Step& step : steps) {
@@ -431,7 +446,8 @@ void SlurmExecutor::Impl::stop_due() {
       } else if (!item.kill_at && now >= item.term_at + grace) {
         transport_->signal(step.id, user, true);
         item.kill_at = now;
-      } else if (item.kill_at && now >= std::max(item.kill_at + kCancelAfter, item.cancel_at + 3 * kCancelAfter)) {
+      } else if (item.kill_at &&
+                 now >= std::max(item.kill_at + kCancelAfter, item.cancel_at + 3 * kCancelAfter)) {
         transport_->cancel(step.id, user, false);
         item.cancel_at = now;
       }

@@ -57,7 +57,8 @@ void SlurmExecutor::Impl::watch() {
         told_trouble = false;
       } catch (const std::exception& e) {
         told = false;
-        if (!told_trouble) log_warning("slurm", options_.name, ": could not be recorded, tried again: ", e.what());
+        if (!told_trouble)
+          log_warning("slurm", options_.name, ": could not be recorded, tried again: ", e.what());
         told_trouble = true;
       }
     }
@@ -76,7 +77,8 @@ void SlurmExecutor::Impl::watch() {
     if (items_.empty())
       watch_wake_.wait(lock, [&] { return stopping_ || watch_due_ || !items_.empty(); });
     else
-      watch_wake_.wait_for(lock, std::chrono::duration<double>(pause), [&] { return stopping_ || (told && watch_due_); });
+      watch_wake_.wait_for(lock, std::chrono::duration<double>(pause),
+                           [&] { return stopping_ || (told && watch_due_); });
   }
 }
 
@@ -91,8 +93,10 @@ void SlurmExecutor::Impl::read_files(Tracked& item) {
     // while that a name was absent.
     for (const std::string& name : list_directory(item.folder)) {
       if (name == "slurm.begun") begun = true;
-      if (name == "slurm.job") claim = parse_slurm_claim(read_small_file(join_path(item.folder, name)));
-      if (name == "slurm.status") status = parse_slurm_status(read_small_file(join_path(item.folder, name)));
+      if (name == "slurm.job")
+        claim = parse_slurm_claim(read_small_file(join_path(item.folder, name)));
+      if (name == "slurm.status")
+        status = parse_slurm_status(read_small_file(join_path(item.folder, name)));
     }
   }
   std::lock_guard lock(mutex_);
@@ -130,11 +134,13 @@ bool SlurmExecutor::Impl::examine(Tracked& item, std::vector<Report>& reports) {
     shown = item.id;
     if (!shown.empty() && !item.nodes.empty() && item.running) shown += " on " + item.nodes;
     const bool waits = item.seen && slurm_phase(item.seen->state) == SlurmPhase::waits;
-    if (waits && !item.seen->reason.empty() && monotonic_seconds() - item.waits_since > kShowWaiting)
+    if (waits && !item.seen->reason.empty() &&
+        monotonic_seconds() - item.waits_since > kShowWaiting)
       shown += ", waits in Slurm: " + cut_to_width(utf8_repair(item.seen->reason), 100);
     if (shown == item.told) shown.clear();
   }
-  if (!shown.empty()) reports.push_back({.kind = Report::outside, .attempt = serial, .shown = shown});
+  if (!shown.empty())
+    reports.push_back({.kind = Report::outside, .attempt = serial, .shown = shown});
   if (running) reports.push_back({.kind = Report::running, .attempt = serial});
   if (!over) return false;
   if (!item.launch.secrets.empty()) {

@@ -141,7 +141,8 @@ std::vector<SlurmJob> parse_rest_jobs(const std::string& body, const std::string
       for (const std::string& part : split(text, ',')) {
         const size_t dash = part.find('-');
         const auto from = parse_int(std::string_view(part).substr(0, dash));
-        const auto to = dash == part.npos ? from : parse_int(std::string_view(part).substr(dash + 1));
+        const auto to =
+            dash == part.npos ? from : parse_int(std::string_view(part).substr(dash + 1));
         if (!from || !to || *from < 0) continue;
         for (int64_t i = *from; i <= std::min<int64_t>(*to, most - 1); ++i) {
           SlurmJob element = job;
@@ -183,9 +184,9 @@ std::vector<SlurmNode> parse_rest_nodes(const std::string& body) {
 bool slurm_unreachable(std::string_view complaint) {
   const std::string text = to_lower(complaint);
   for (const char* sign :
-       {"unable to contact", "timed out", "connection", "communication", "temporarily", "zero bytes",
-        "try again", "failed to contact", "unable to establish", "authentication", "munge",
-        "protocol", "slurmctld", "backup", "shutdown", "rate limit", "slurm_persist"})
+       {"unable to contact", "timed out", "connection", "communication", "temporarily",
+        "zero bytes", "try again", "failed to contact", "unable to establish", "authentication",
+        "munge", "protocol", "slurmctld", "backup", "shutdown", "rate limit", "slurm_persist"})
     if (text.find(sign) != text.npos) return true;
   return false;
 }

@@ -22,9 +22,10 @@ std::string refused(const std::string& yaml) {
 
 TEST(SlurmOptions, ReadsOneOrSeveral) {
   EXPECT_TRUE(read("slurm: []\n").empty());
-  const auto one = read("slurm:\n  conf: /etc/slurm/slurm.conf\n  partitions: {a100: gpu, default: batch}\n"
-                        "  gres: {a100-80: 'gpu:big'}\n  cpus_per_device: {a100: 8}\n  poll: 0.5\n"
-                        "  options: [--qos=high]\n  account: lab\n");
+  const auto one = read(
+      "slurm:\n  conf: /etc/slurm/slurm.conf\n  partitions: {a100: gpu, default: batch}\n"
+      "  gres: {a100-80: 'gpu:big'}\n  cpus_per_device: {a100: 8}\n  poll: 0.5\n"
+      "  options: [--qos=high]\n  account: lab\n");
   ASSERT_EQ(one.size(), 1u);
   EXPECT_EQ(one[0].name, "slurm");
   EXPECT_EQ(one[0].mode, SlurmOptions::Mode::command_line);
@@ -32,32 +33,37 @@ TEST(SlurmOptions, ReadsOneOrSeveral) {
   EXPECT_EQ(one[0].partitions.at(""), "batch");
   EXPECT_EQ(one[0].partitions.at(ChipTable::built_in().get("a100").name), "gpu");
   EXPECT_EQ(one[0].cpus_per_device.begin()->second, 8);
-  const auto two = read("slurm:\n  - {name: east}\n"
-                        "  - {name: west, url: 'http://h:6820', user: ws, token: /etc/ws.token}\n");
+  const auto two = read(
+      "slurm:\n  - {name: east}\n"
+      "  - {name: west, url: 'http://h:6820', user: ws, token: /etc/ws.token}\n");
   ASSERT_EQ(two.size(), 2u);
   EXPECT_EQ(two[1].mode, SlurmOptions::Mode::rest);
 }
 
 TEST(SlurmOptions, RefusesWithFileLineAndKey) {
   EXPECT_NE(refused("slurm:\n  konf: /x\n").find("cluster.yaml:2"), std::string::npos);
-  EXPECT_NE(refused("slurm:\n  gres: {a1000: gpu}\n").find("no chip type 'a1000'"), std::string::npos);
+  EXPECT_NE(refused("slurm:\n  gres: {a1000: gpu}\n").find("no chip type 'a1000'"),
+            std::string::npos);
   EXPECT_NE(refused("slurm:\n  gres: {a100: 'gpu:a:4'}\n").find("NAME:TYPE"), std::string::npos);
   EXPECT_NE(refused("slurm:\n  name: nodes\n").find("slurm.name"), std::string::npos);
   EXPECT_NE(refused("slurm:\n  mode: rest\n").find("slurmrestd"), std::string::npos);
   EXPECT_NE(refused("slurm:\n  url: 'http://h:1'\n").find("token"), std::string::npos);
-  EXPECT_NE(refused("slurm:\n  url: 'http://h:1'\n  user: a\n  token: /t\n  options: [--qos=x]\n").find("sbatch"),
+  EXPECT_NE(refused("slurm:\n  url: 'http://h:1'\n  user: a\n  token: /t\n  options: [--qos=x]\n")
+                .find("sbatch"),
             std::string::npos);
   EXPECT_NE(refused("slurm:\n  token: /t\n").find("mode rest"), std::string::npos);
   EXPECT_NE(refused("slurm:\n  account: '--uid=root'\n").find("letters"), std::string::npos);
   EXPECT_NE(refused("slurm:\n  options: ['job.sh']\n").find("--NAME=VALUE"), std::string::npos);
   EXPECT_NE(refused("slurm:\n  conf: etc/slurm.conf\n").find("from the root"), std::string::npos);
   EXPECT_NE(refused("slurm:\n  poll: 0\n").find("3600 seconds"), std::string::npos);
-  EXPECT_NE(refused("slurm: [{name: a}, {name: a}]\n").find("two Slurm clusters"), std::string::npos);
+  EXPECT_NE(refused("slurm: [{name: a}, {name: a}]\n").find("two Slurm clusters"),
+            std::string::npos);
 }
 
 TEST(SlurmWords, JobsOfSqueue) {
   const auto jobs = parse_squeue(
-      "12|RUNNING|n[1-2]|None\n9_3|PENDING||Priority\n7+0|RUNNING|n1|None\n7+1|RUNNING|m[1-2]|None\n"
+      "12|RUNNING|n[1-2]|None\n9_3|PENDING||Priority\n7+0|RUNNING|n1|None\n7+1|RUNNING|m[1-2]|"
+      "None\n"
       "9_[4-7]|PENDING||Priority\nnonsense\n|||\n5|FAILED\n");
   ASSERT_EQ(jobs.size(), 3u);
   EXPECT_EQ(jobs[0], (SlurmJob{"12", "RUNNING", "n[1-2]", ""}));
@@ -116,27 +122,35 @@ TEST(SlurmWords, GresAndNodes) {
 }
 
 TEST(SlurmWords, WhatCannotBeAskedIsNotARefusal) {
-  for (const char* unknown : {"sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
-                              "squeue: error: slurm_receive_msg: Socket timed out on send/recv operation",
-                              "Connection refused", "Zero Bytes were transmitted or received",
-                              "Slurm temporarily unable to accept job, sleeping and retrying"})
+  for (const char* unknown :
+       {"sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect "
+        "failure)",
+        "squeue: error: slurm_receive_msg: Socket timed out on send/recv operation",
+        "Connection refused", "Zero Bytes were transmitted or received",
+        "Slurm temporarily unable to accept job, sleeping and retrying"})
     EXPECT_TRUE(slurm_unreachable(unknown)) << unknown;
-  for (const char* refusal : {"sbatch: error: Batch job submission failed: Invalid partition name specified",
-                              "Requested node configuration is not available", "Invalid account or account/partition combination specified"})
+  for (const char* refusal :
+       {"sbatch: error: Batch job submission failed: Invalid partition name specified",
+        "Requested node configuration is not available",
+        "Invalid account or account/partition combination specified"})
     EXPECT_FALSE(slurm_unreachable(refusal)) << refusal;
 }
 
 TEST(SlurmFiles, WhatTheJobsUserWroteIsTakenWithCare) {
-  const SlurmStatus s = parse_slurm_status("status 3\nrank 2\noutcome exited\nreason rank 2 \x1b[31mended\n");
+  const SlurmStatus s =
+      parse_slurm_status("status 3\nrank 2\noutcome exited\nreason rank 2 \x1b[31mended\n");
   EXPECT_TRUE(s.whole);
   EXPECT_EQ(s.status, 3);
   EXPECT_EQ(s.rank, 2);
   EXPECT_EQ(s.reason, "rank 2  [31mended");
-  for (const char* bad : {"", "status 3\n", "status 300\noutcome exited\n", "status -1\noutcome exited\n",
-                          "outcome exited\n", "status 0\noutcome lost\n", "status x\noutcome exited\n"})
+  for (const char* bad :
+       {"", "status 3\n", "status 300\noutcome exited\n", "status -1\noutcome exited\n",
+        "outcome exited\n", "status 0\noutcome lost\n", "status x\noutcome exited\n"})
     EXPECT_FALSE(parse_slurm_status(bad).whole) << bad;
-  EXPECT_EQ(parse_slurm_claim("9_3 n[1-2]\n"), (std::pair<std::string, std::string>("9_3", "n[1-2]")));
-  for (const char* bad : {"", "9_3 n1", "9;rm n1\n", "1 2 3\n"}) EXPECT_EQ(parse_slurm_claim(bad).first, "") << bad;
+  EXPECT_EQ(parse_slurm_claim("9_3 n[1-2]\n"),
+            (std::pair<std::string, std::string>("9_3", "n[1-2]")));
+  for (const char* bad : {"", "9_3 n1", "9;rm n1\n", "1 2 3\n"})
+    EXPECT_EQ(parse_slurm_claim(bad).first, "") << bad;
   EXPECT_EQ(parse_slurm_intent("# ws-7-ab 3\nrun=x"), (std::pair<std::string, int>("ws-7-ab", 3)));
   for (const char* bad : {"", "# x 3\n", "# ws-7-ab\n", "# ws-7-ab x\n", "# ws-7-ab -2\n"})
     EXPECT_EQ(parse_slurm_intent(bad).first, "") << bad;

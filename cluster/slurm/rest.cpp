@@ -16,8 +16,7 @@ constexpr const char* kRestRoot = "/slurm/v0.0.38";
 class Rest : public SlurmTransport {
  public:
   explicit Rest(const SlurmOptions& options)
-      : options_(options),
-        client_(options.url, {}, limits()) {}
+      : options_(options), client_(options.url, {}, limits()) {}
 
   std::string submit(const SlurmSubmission& s) override {
     const SlurmAccount account = slurm_account(s.user, options_);
@@ -65,7 +64,9 @@ class Rest : public SlurmTransport {
   std::vector<SlurmJob> find(const std::string& name) override {
     return parse_rest_jobs(text("GET", "/jobs", "", ""), name, max_array());
   }
-  std::vector<SlurmNode> nodes() override { return parse_rest_nodes(text("GET", "/nodes", "", "")); }
+  std::vector<SlurmNode> nodes() override {
+    return parse_rest_nodes(text("GET", "/nodes", "", ""));
+  }
   int max_array() override { return options_.max_array ? options_.max_array : 1001; }
   bool signals_tasks() const override { return false; }
   void signal(const std::string&, const std::string&, bool) override {}
@@ -101,8 +102,9 @@ class Rest : public SlurmTransport {
       throw Error(Fault::try_again, str("slurmrestd: ", e.what()));
     }
     if (r.status == 401 || r.status == 403)
-      throw Error(Fault::try_again, str("slurmrestd refuses the token of ", user.empty() ? options_.user : user,
-                                        " (status ", r.status, "): make a new one with scontrol token"));
+      throw Error(Fault::try_again,
+                  str("slurmrestd refuses the token of ", user.empty() ? options_.user : user,
+                      " (status ", r.status, "): make a new one with scontrol token"));
     std::string complaint = complaint_of(r.body);
     if (r.status == 200 && complaint.empty()) return std::move(r.body);
     if (complaint.empty()) complaint = str("status ", r.status);
@@ -114,7 +116,8 @@ class Rest : public SlurmTransport {
     throw Error(unknown ? Fault::try_again : Fault::usage, str("slurmrestd: ", complaint));
   }
 
-  Json call(const char* method, const std::string& path, const std::string& user, const std::string& body) {
+  Json call(const char* method, const std::string& path, const std::string& user,
+            const std::string& body) {
     try {
       return parse_json(text(method, path, user, body), "answer of slurmrestd");
     } catch (const Error& e) {
@@ -130,7 +133,8 @@ class Rest : public SlurmTransport {
       if (const auto it = answer.find("errors"); it != answer.end() && it->is_array())
         for (const Json& e : *it)
           for (const char* key : {"error", "description"})
-            if (e.is_object() && e.contains(key) && e[key].is_string() && !e[key].get<std::string>().empty()) {
+            if (e.is_object() && e.contains(key) && e[key].is_string() &&
+                !e[key].get<std::string>().empty()) {
               all.push_back(e[key]);
               break;
             }

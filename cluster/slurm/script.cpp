@@ -46,10 +46,19 @@ std::string plain_line(std::string text, size_t most) {
 }
 
 // What only the job knows, or the total over components.
-constexpr std::string_view kFoundLater[] = {
-    "WELLSPRING_RANK", "WELLSPRING_LOCAL_RANK", "WELLSPRING_NODE_RANK", "WELLSPRING_WORLD_SIZE",
-    "WELLSPRING_RENDEZVOUS", "WELLSPRING_DEVICES", "WELLSPRING_SECRETS", "MASTER_ADDR", "MASTER_PORT", "RANK",
-    "LOCAL_RANK", "WORLD_SIZE", "AIRS_SIZE"};
+constexpr std::string_view kFoundLater[] = {"WELLSPRING_RANK",
+                                            "WELLSPRING_LOCAL_RANK",
+                                            "WELLSPRING_NODE_RANK",
+                                            "WELLSPRING_WORLD_SIZE",
+                                            "WELLSPRING_RENDEZVOUS",
+                                            "WELLSPRING_DEVICES",
+                                            "WELLSPRING_SECRETS",
+                                            "MASTER_ADDR",
+                                            "MASTER_PORT",
+                                            "RANK",
+                                            "LOCAL_RANK",
+                                            "WORLD_SIZE",
+                                            "AIRS_SIZE"};
 
 std::string exports(const std::vector<std::pair<std::string, std::string>>& env,
                     const std::set<std::string>& secret, bool secret_ones) {
@@ -59,7 +68,8 @@ std::string exports(const std::vector<std::pair<std::string, std::string>>& env,
         std::ranges::find(kFoundLater, name) != std::end(kFoundLater))
       continue;
     if (!variable_name(name))
-      throw Error(Fault::config, str("env: '", plain_line(name, 80), "' cannot be the name of a variable on Slurm: "
+      throw Error(Fault::config, str("env: '", plain_line(name, 80),
+                                     "' cannot be the name of a variable on Slurm: "
                                      "want letters, digits and _"));
     out += str("export ", name, "=", quote(value), "\n");
   }
@@ -69,11 +79,13 @@ std::string exports(const std::vector<std::pair<std::string, std::string>>& env,
 void refuse_kinds(const JobSpec& spec) {
   const auto refuse = [](const std::string& what) { throw Error(Fault::config, what); };
   if (spec.kind != "batch")
-    refuse(str("kind: a job of kind ", spec.kind, " does not run on Slurm, only on the cluster's own nodes"));
+    refuse(str("kind: a job of kind ", spec.kind,
+               " does not run on Slurm, only on the cluster's own nodes"));
   if (spec.image.empty())
     for (const Mount& m : spec.mounts)
       if (m.source != m.target || m.read_only)
-        refuse(str("mounts: on Slurm, ", m.source, " can only be seen as it is: under the same name and with the "
+        refuse(str("mounts: on Slurm, ", m.source,
+                   " can only be seen as it is: under the same name and with the "
                    "user's own rights, or in a job with an image"));
 }
 
@@ -87,19 +99,22 @@ TaskOptions task_options(const std::vector<SlurmComponent>& components) {
   const bool several = components.size() > 1;
   for (size_t n = 0; n < components.size(); ++n) {
     const SlurmComponent& c = components[n];
-    o.hosts += str("hosts \"$SLURM_JOB_NODELIST", several ? str("_HET_GROUP_", n) : "", "\" ", c.tasks_per_node,
-                   " ", quote(c.chip), "\n");
+    o.hosts += str("hosts \"$SLURM_JOB_NODELIST", several ? str("_HET_GROUP_", n) : "", "\" ",
+                   c.tasks_per_node, " ", quote(c.chip), "\n");
     const std::string group = several ? str("--het-group=", n, " ") : "";
-    o.srun += str(n ? " : " : "", group, "--nodes=", c.nodes, " --ntasks=", c.nodes * c.tasks_per_node,
-                  " --ntasks-per-node=", c.tasks_per_node, " --cpus-per-task=", c.cpus_per_task,
-                  " sh \"$scripts/slurm.task\" \"$folder\" \"$scripts\" run");
+    o.srun +=
+        str(n ? " : " : "", group, "--nodes=", c.nodes, " --ntasks=", c.nodes * c.tasks_per_node,
+            " --ntasks-per-node=", c.tasks_per_node, " --cpus-per-task=", c.cpus_per_task,
+            " sh \"$scripts/slurm.task\" \"$folder\" \"$scripts\" run");
     if (n == 0)
-      o.setup = str(group, "--nodes=1 --ntasks=1 --ntasks-per-node=1 --cpus-per-task=", c.cpus_per_task);
+      o.setup =
+          str(group, "--nodes=1 --ntasks=1 --ntasks-per-node=1 --cpus-per-task=", c.cpus_per_task);
   }
   return o;
 }
 
-std::string filled(std::string text, const std::vector<std::pair<std::string, std::string>>& values) {
+std::string filled(std::string text,
+                   const std::vector<std::pair<std::string, std::string>>& values) {
   std::string out;
   size_t at = 0;
   while (true) {
@@ -152,18 +167,24 @@ SlurmPlan plan_slurm(const std::vector<const Launch*>& launches,
     for (const SecretUse& use : spec.secrets)
       if (!use.variable.empty()) secret_names.insert(use.variable);
     const std::string folder = s.attempt_folder;
-    if (folder.find('\n') != folder.npos) throw Error(Fault::config, "a run folder with a line end in its name");
+    if (folder.find('\n') != folder.npos)
+      throw Error(Fault::config, "a run folder with a line end in its name");
     list += folder + "\n";
     plan.folders.push_back(folder);
     plan.folders.push_back(s.folder);
     const double limit = s.time_limit;
     plan.files.emplace_back(
         join_path(folder, "slurm.vars"),
-        str("# ", name, " ", array ? static_cast<int>(n) : -1, "\nrun=", quote(a.run_folder), " work=", quote(s.folder),
-            "\ntoken=", quote(a.token), " serial=", a.serial, "\nworld=", world, " nodes=", nodes,
-            "\ngrace=", s.grace, " limit=", limit > 0 ? str(limit) : "", "\nplacement=",
-            quote(to_text(Json{{"job", shown_id(launch.job)}, {"attempt", a.number}, {"token", a.token},
-                               {"chip", a.chip}, {"count", spec.accepted.at(static_cast<size_t>(a.alternative)).count}})),
+        str("# ", name, " ", array ? static_cast<int>(n) : -1, "\nrun=", quote(a.run_folder),
+            " work=", quote(s.folder), "\ntoken=", quote(a.token), " serial=", a.serial,
+            "\nworld=", world, " nodes=", nodes, "\ngrace=", s.grace,
+            " limit=", limit > 0 ? str(limit) : "", "\nplacement=",
+            quote(to_text(
+                Json{{"job", shown_id(launch.job)},
+                     {"attempt", a.number},
+                     {"token", a.token},
+                     {"chip", a.chip},
+                     {"count", spec.accepted.at(static_cast<size_t>(a.alternative)).count}})),
             "\n"));
     plan.files.emplace_back(join_path(folder, "slurm.env"), exports(s.env, secret_names, false));
     if (!s.secrets.empty()) {
@@ -172,7 +193,8 @@ SlurmPlan plan_slurm(const std::vector<const Launch*>& launches,
         plan.files.emplace_back(join_path(folder, "secrets/" + secret), content);
       plan.files.emplace_back(join_path(folder, "secrets.env"), exports(s.env, secret_names, true));
     }
-    if (!spec.train.empty()) plan.files.emplace_back(join_path(a.run_folder, "run.yaml"), spec.train);
+    if (!spec.train.empty())
+      plan.files.emplace_back(join_path(a.run_folder, "run.yaml"), spec.train);
     if (n) continue;
     if (!spec.train.empty() && !options.program.empty()) s.argv[0] = options.program;
     has_setup = !s.prepare.empty();
@@ -181,33 +203,38 @@ SlurmPlan plan_slurm(const std::vector<const Launch*>& launches,
       plan.folders.push_back(kept);
       plan.files.emplace_back(join_path(scripts, "slurm.setup"), s.prepare);
     }
-    plan.files.emplace_back(join_path(scripts, "slurm.exec"), str("exec ", shell_quoted(s.argv), "\n"));
+    plan.files.emplace_back(join_path(scripts, "slurm.exec"),
+                            str("exec ", shell_quoted(s.argv), "\n"));
     plan.files.emplace_back(join_path(scripts, "slurm.task"), kSlurmTask);
   }
   const TaskOptions shape = task_options(components);
   SlurmSubmission& sub = plan.submission;
-  sub.script = filled(kSlurmScript,
-                      {{"list", quote(join_path(scripts, "slurm.list"))},
-                       {"scripts", quote(scripts)},
-                       {"hosts", shape.hosts},
-                       {"setup", has_setup ? shape.setup : ""},
-                       {"srun", shape.srun},
-                       {"step", has_setup ? "1" : "0"},
-                       {"watch", options.mode == SlurmOptions::Mode::rest ? "yes" : ""}});
+  sub.script =
+      filled(kSlurmScript, {{"list", quote(join_path(scripts, "slurm.list"))},
+                            {"scripts", quote(scripts)},
+                            {"hosts", shape.hosts},
+                            {"setup", has_setup ? shape.setup : ""},
+                            {"srun", shape.srun},
+                            {"step", has_setup ? "1" : "0"},
+                            {"watch", options.mode == SlurmOptions::Mode::rest ? "yes" : ""}});
   sub.path = join_path(scripts, "slurm.sh");
   plan.files.emplace_back(join_path(scripts, "slurm.list"), list);
   plan.files.emplace_back(sub.path, sub.script);
   sub.name = name;
-  sub.comment = plain_line(str("wellspring ", first.attempt.token, array ? str(" and ", launches.size() - 1, " more") : "",
-                               " job ", array ? std::to_string(first.job.array) : shown_id(first.job), " ", spec.name),
-                           200);
+  sub.comment =
+      plain_line(str("wellspring ", first.attempt.token,
+                     array ? str(" and ", launches.size() - 1, " more") : "", " job ",
+                     array ? std::to_string(first.job.array) : shown_id(first.job), " ", spec.name),
+                 200);
   sub.user = first.system_user;
   sub.folder = scripts;
-  sub.output = output_name(join_path(scripts, array ? "slurm.out." : "slurm.out")) + (array ? "%a" : "");
+  sub.output =
+      output_name(join_path(scripts, array ? "slurm.out." : "slurm.out")) + (array ? "%a" : "");
   // Only a second line of defence: the script holds the limit itself, from the start of the tasks.
   if (spec.time_limit > 0)
     sub.minutes = static_cast<int>(std::min(
-        5e6, std::ceil((spec.time_limit + spec.checkpoint.grace + 120 + (has_setup ? 3600 : 0)) / 60)));
+        5e6,
+        std::ceil((spec.time_limit + spec.checkpoint.grace + 120 + (has_setup ? 3600 : 0)) / 60)));
   sub.array = array ? static_cast<int>(launches.size()) : 0;
   sub.components = components;
   return plan;
@@ -242,7 +269,8 @@ SlurmStatus parse_slurm_status(std::string_view text) {
   for (const std::string& line : split(text, '\n')) {
     const size_t space = line.find(' ');
     if (space == line.npos) continue;
-    const std::string_view key(line.data(), space), value = std::string_view(line).substr(space + 1);
+    const std::string_view key(line.data(), space),
+        value = std::string_view(line).substr(space + 1);
     if (key == "status") has_status = number(value, 0, 255, &s.status);
     if (key == "rank") number(value, -1, 1 << 30, &s.rank);
     if (key == "outcome") s.outcome = value;
@@ -255,16 +283,19 @@ SlurmStatus parse_slurm_status(std::string_view text) {
 }
 
 SlurmPhase slurm_phase(std::string_view state) {
-  for (const char* s : {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
+  for (const char* s :
+       {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
     if (state == s) return SlurmPhase::waits;
-  for (const char* s : {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
-                        "PREEMPTED", "REVOKED", "TIMEOUT"})
+  for (const char* s : {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL",
+                        "OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"})
     if (state == s) return SlurmPhase::ended;
-  return SlurmPhase::runs;  // running, configuring, completing, suspended, and what later versions add
+  return SlurmPhase::runs;  // running, configuring, completing, suspended, and what later versions
+                            // add
 }
 
 std::string slurm_outcome(std::string_view state) {
-  if (state == "NODE_FAIL" || state == "BOOT_FAIL" || state == "PREEMPTED" || state == "REVOKED") return "lost";
+  if (state == "NODE_FAIL" || state == "BOOT_FAIL" || state == "PREEMPTED" || state == "REVOKED")
+    return "lost";
   if (state == "TIMEOUT" || state == "DEADLINE") return "time_limit";
   if (state == "OUT_OF_MEMORY") return "out_of_memory";
   if (state == "CANCELLED") return "stopped";

@@ -1,5 +1,6 @@
 #pragma once
-// What Slurm is given to run, and what comes back in files. All of them lie in the attempt's folder:
+// What Slurm is given to run, and what comes back in files. All of them lie in the attempt's
+// folder:
 //   slurm.sh      what sbatch gets (of an array: in the first element's folder, with the next five)
 //   slurm.list    the attempts' folders, by index
 //   slurm.task    run by srun for each rank; it runs slurm.setup, and slurm.exec
@@ -30,8 +31,8 @@ struct SlurmPlan {
   SlurmSubmission submission;
 };
 
-/// Attempts that differ in nothing but their number: one, or elements of an array. `archive`: of the
-/// working folder, readable by the user. Error(Fault::config) for what Slurm cannot do.
+/// Attempts that differ in nothing but their number: one, or elements of an array. `archive`: of
+/// the working folder, readable by the user. Error(Fault::config) for what Slurm cannot do.
 SlurmPlan plan_slurm(const std::vector<const Launch*>& launches,
                      const std::vector<SlurmComponent>& components, const SlurmOptions& options,
                      const std::string& archive);
@@ -58,7 +59,8 @@ SlurmStatus parse_slurm_status(std::string_view text);
 /// What Slurm's state of a job means.
 enum class SlurmPhase { waits, runs, ended };
 SlurmPhase slurm_phase(std::string_view state);
-/// The outcome of an ended job by its state alone; "" when the state says no more than that it ended.
+/// The outcome of an ended job by its state alone; "" when the state says no more than that it
+/// ended.
 std::string slurm_outcome(std::string_view state);
 
 }  // namespace wellspring::cluster

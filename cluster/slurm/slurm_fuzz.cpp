@@ -17,7 +17,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   parse_slurm_claim(text);
   parse_slurm_intent(text);
   slurm_unreachable(text);
-  for (auto* parse : {+[](const std::string& t) { parse_rest_jobs(t); }, +[](const std::string& t) { parse_rest_nodes(t); }}) {
+  for (auto* parse : {+[](const std::string& t) { parse_rest_jobs(t); },
+                      +[](const std::string& t) { parse_rest_nodes(t); }}) {
     try {
       parse(text);
     } catch (const Error&) {

@@ -85,7 +85,7 @@ class OnSlurm : public ::testing::Test {
   }
   void begin() {
     executor = std::make_unique<SlurmExecutor>(options, ChipTable::built_in(), reports());
-    EXPECT_TRUE(wait_for([&] { return cluster.state.connected.size() == 6; })) 
+    EXPECT_TRUE(wait_for([&] { return cluster.state.connected.size() == 6; }))
         << executor->trouble() << slurm->run({"sinfo", "--Node", "--long"});
   }
   template <class F>
@@ -106,7 +106,8 @@ class OnSlurm : public ::testing::Test {
     cluster.round();
     carry_out();
   }
-  JobSpec spec(const std::string& command, int count = 1, int nodes = 1, int tasks = 1, const std::string& chip = "a100") {
+  JobSpec spec(const std::string& command, int count = 1, int nodes = 1, int tasks = 1,
+               const std::string& chip = "a100") {
     JobSpec s = cluster.spec("red", count, ChipTable::built_in().get(chip).name);
     s.accepted[0].nodes = nodes, s.accepted[0].tasks_per_node = tasks;
     s.command = command;
@@ -129,7 +130,8 @@ class OnSlurm : public ::testing::Test {
   Attempt attempt(JobId id) {
     std::lock_guard lock(mutex);
     const Attempt* a = cluster.state.attempts.find(cluster.job(id).attempt);
-    if (!a) ADD_FAILURE() << "job " << id << " has not been placed: " << cluster.state.waits[id].reason;
+    if (!a)
+      ADD_FAILURE() << "job " << id << " has not been placed: " << cluster.state.waits[id].reason;
     return a ? *a : Attempt();
   }
   void expect(JobId id, JobState state, double seconds = 20) {
@@ -151,8 +153,8 @@ class OnSlurm : public ::testing::Test {
   }
   // How many jobs Slurm has, or had, of an attempt's name.
   int jobs_named(const Attempt& a) {
-    const std::string out =
-        slurm->run({"squeue", "--all", "--noheader", "--states=all", str("--name=ws-", a.token), "--format=%i"});
+    const std::string out = slurm->run({"squeue", "--all", "--noheader", "--states=all",
+                                        str("--name=ws-", a.token), "--format=%i"});
     return static_cast<int>(std::ranges::count(out, '\n'));
   }
 
@@ -196,7 +198,8 @@ TEST_F(OnSlurm, DrainedNodesAreDownWithTheReason) {
 
 TEST_F(OnSlurm, RunsAsTheTeamsUserAndTellsTheStatus) {
   begin();
-  const JobId good = submit(spec("echo \"hello from $(id -un) in $PWD, $WELLSPRING_JOB\"; env | sort; echo err >&2", 2));
+  const JobId good = submit(
+      spec("echo \"hello from $(id -un) in $PWD, $WELLSPRING_JOB\"; env | sort; echo err >&2", 2));
   const JobId bad = submit(spec("echo bad; exit 7"));
   expect(good, JobState::succeeded);
   expect(bad, JobState::failed);
@@ -204,14 +207,18 @@ TEST_F(OnSlurm, RunsAsTheTeamsUserAndTellsTheStatus) {
   EXPECT_EQ(job(bad).exit_status, 7);
   EXPECT_EQ(log(bad), "bad\n");
   const std::string said = log(good), run = attempt(good).run_folder;
-  EXPECT_NE(said.find(str("hello from ", kUser, " in ", run, "/work, ", good, "\n")), std::string::npos) << said;
+  EXPECT_NE(said.find(str("hello from ", kUser, " in ", run, "/work, ", good, "\n")),
+            std::string::npos)
+      << said;
   EXPECT_NE(said.find("\nerr\n"), std::string::npos);
   for (const std::string& line :
        {str("WELLSPRING_TOKEN=", attempt(good).token), std::string("WELLSPRING_ATTEMPT=1"),
-        std::string("WELLSPRING_RANK=0"), std::string("WORLD_SIZE=1"), std::string("MASTER_ADDR=127.0.0.1"),
-        std::string("AIRS_SWITCH=1"), std::string("AIRS_SIZE=1"), std::string("AIRS_ACCELERATOR_COUNT=2"),
-        str("AIRS_ACCELERATOR_MODEL=", attempt(good).chip), str("AIRS_HOSTFILE_PATH=", run, "/attempts/1/hostfile"),
-        std::string("HOME=/usr/games"), str("USER=", kUser), std::string("SLURM_CPUS_PER_TASK=4")})
+        std::string("WELLSPRING_RANK=0"), std::string("WORLD_SIZE=1"),
+        std::string("MASTER_ADDR=127.0.0.1"), std::string("AIRS_SWITCH=1"),
+        std::string("AIRS_SIZE=1"), std::string("AIRS_ACCELERATOR_COUNT=2"),
+        str("AIRS_ACCELERATOR_MODEL=", attempt(good).chip),
+        str("AIRS_HOSTFILE_PATH=", run, "/attempts/1/hostfile"), std::string("HOME=/usr/games"),
+        str("USER=", kUser), std::string("SLURM_CPUS_PER_TASK=4")})
     EXPECT_NE(said.find("\n" + line + "\n"), std::string::npos) << line << "\n" << said;
   // Two devices, by Slurm's own means.
   const size_t at = said.find("\nCUDA_VISIBLE_DEVICES=");
@@ -234,7 +241,8 @@ TEST_F(OnSlurm, RanksOverTwoNodesAndTheFirstFailureDecides) {
   const std::string command =
       "echo $RANK $LOCAL_RANK $WELLSPRING_NODE_RANK $WORLD_SIZE $MASTER_ADDR $WELLSPRING_DEVICES; "
       "echo $SLURMD_NODENAME; cat $WELLSPRING_HOSTFILE; "
-      "[ $RANK != 2 ] || exit 5; trap 'echo told; exit 75' TERM; for i in $(seq 100); do sleep 0.1; done";
+      "[ $RANK != 2 ] || exit 5; trap 'echo told; exit 75' TERM; for i in $(seq 100); do sleep "
+      "0.1; done";
   const JobId id = submit(spec(command, 8, 2, 2, "mlu370"));
   expect(id, JobState::failed);
   EXPECT_EQ(job(id).exit_status, 5);
@@ -259,12 +267,17 @@ TEST_F(OnSlurm, AJobOfTwoShapes) {
   begin();
   const JobId id = [&] {
     std::lock_guard lock(mutex);
-    const JobId made = cluster.submit(spec("echo $RANK $WORLD_SIZE $WELLSPRING_NODE_RANK $SLURMD_NODENAME $AIRS_SIZE", 2, 2));
+    const JobId made = cluster.submit(
+        spec("echo $RANK $WORLD_SIZE $WELLSPRING_NODE_RANK $SLURMD_NODENAME $AIRS_SIZE", 2, 2));
     cluster.round();
     cluster.effects = {};
     const Launch l = launch_of(cluster.attempt(made).serial);
     executor->start(l, {{.nodes = 2, .tasks_per_node = 2, .gres = "gpu:a100:2", .chip = "a100"},
-                        {.nodes = 1, .tasks_per_node = 1, .cpus_per_task = 4, .gres = "gpu:mlu370:8", .chip = "mlu370"}});
+                        {.nodes = 1,
+                         .tasks_per_node = 1,
+                         .cpus_per_task = 4,
+                         .gres = "gpu:mlu370:8",
+                         .chip = "mlu370"}});
     return made;
   }();
   expect(id, JobState::succeeded, 30);
@@ -283,10 +296,10 @@ TEST_F(OnSlurm, SetupRunsOnceAndItsFailureIsTold) {
   JobSpec s = spec("cat made");
   s.setup = "echo setting up; date +%N > made";
   const JobId first = submit(s), bad = submit([&] {
-    JobSpec b = s;
-    b.setup = "echo no good; exit 9";
-    return b;
-  }());
+                                   JobSpec b = s;
+                                   b.setup = "echo no good; exit 9";
+                                   return b;
+                                 }());
   expect(first, JobState::succeeded);
   const JobId second = submit(s);
   expect(second, JobState::succeeded);
@@ -302,8 +315,9 @@ TEST_F(OnSlurm, SetupRunsOnceAndItsFailureIsTold) {
 TEST_F(OnSlurm, SecretsAreFilesInMemoryAndGoWithTheJob) {
   begin();
   secrets = {{"key", "s3cret\n"}};
-  JobSpec s = spec("df --output=fstype $WELLSPRING_SECRETS/key | tail -1; stat -c %a $WELLSPRING_SECRETS/key; "
-                   "cat $WELLSPRING_SECRETS/key; echo $KEY; echo $WELLSPRING_SECRETS");
+  JobSpec s = spec(
+      "df --output=fstype $WELLSPRING_SECRETS/key | tail -1; stat -c %a $WELLSPRING_SECRETS/key; "
+      "cat $WELLSPRING_SECRETS/key; echo $KEY; echo $WELLSPRING_SECRETS");
   s.secrets = {{.name = "key", .variable = "KEY"}};
   const JobId id = submit(s);
   expect(id, JobState::succeeded);
@@ -320,10 +334,12 @@ TEST_F(OnSlurm, SecretsAreFilesInMemoryAndGoWithTheJob) {
 
 TEST_F(OnSlurm, CancelGivesTheTasksTimeAndThenNone) {
   begin();
-  const JobId polite = submit(spec("trap 'echo saved; exit 75' TERM; echo up; for i in $(seq 300); do sleep 0.1; done"));
+  const JobId polite = submit(
+      spec("trap 'echo saved; exit 75' TERM; echo up; for i in $(seq 300); do sleep 0.1; done"));
   const JobId deaf = submit(spec("trap '' TERM; echo up; for i in $(seq 300); do sleep 0.1; done"));
   for (const JobId id : {polite, deaf}) expect(id, JobState::running);
-  EXPECT_TRUE(wait_for([&] { return exists(cluster.attempt(deaf).run_folder + "/attempts/1/log.0.txt"); }));
+  EXPECT_TRUE(
+      wait_for([&] { return exists(cluster.attempt(deaf).run_folder + "/attempts/1/log.0.txt"); }));
   sleep_seconds(0.3);
   const Stopwatch watch;
   cancel(polite), cancel(deaf);
@@ -355,7 +371,9 @@ TEST_F(OnSlurm, TimeLimitCountsSeconds) {
 
 TEST_F(OnSlurm, AnArrayIsCutIntoArraysOfSlurm) {
   begin();
-  JobSpec s = spec("echo $WELLSPRING_ARRAY_JOB $WELLSPRING_ARRAY_INDEX $WELLSPRING_TOKEN; [ $WELLSPRING_ARRAY_INDEX != 13 ]");
+  JobSpec s = spec(
+      "echo $WELLSPRING_ARRAY_JOB $WELLSPRING_ARRAY_INDEX $WELLSPRING_TOKEN; [ "
+      "$WELLSPRING_ARRAY_INDEX != 13 ]");
   for (int i = 0; i < 25; ++i) s.array.push_back(i);
   const JobId id = submit(s);
   for (int i = 0; i < 25; ++i) {
@@ -366,9 +384,12 @@ TEST_F(OnSlurm, AnArrayIsCutIntoArraysOfSlurm) {
     EXPECT_EQ(log(element), str(id, " ", i, " ", attempt(element).token, "\n"));
   }
   // 16 devices at once, ten elements each: one array of ten, and what followed.
-  EXPECT_TRUE(starts_with(attempt(id + 1).outside.substr(attempt(id + 1).outside.find('_')), "_0 on"));
-  EXPECT_TRUE(starts_with(attempt(id + 10).outside.substr(attempt(id + 10).outside.find('_')), "_9 on"));
-  EXPECT_TRUE(starts_with(attempt(id + 11).outside.substr(attempt(id + 11).outside.find('_')), "_0 on"));
+  EXPECT_TRUE(
+      starts_with(attempt(id + 1).outside.substr(attempt(id + 1).outside.find('_')), "_0 on"));
+  EXPECT_TRUE(
+      starts_with(attempt(id + 10).outside.substr(attempt(id + 10).outside.find('_')), "_9 on"));
+  EXPECT_TRUE(
+      starts_with(attempt(id + 11).outside.substr(attempt(id + 11).outside.find('_')), "_0 on"));
   EXPECT_NE(attempt(id + 11).outside.substr(0, 3), attempt(id + 10).outside.substr(0, 3));
 }
 
@@ -416,8 +437,10 @@ TEST_F(OnSlurm, ASecondJobOfAnAttemptDoesNotRun) {
   expect(id, JobState::running);
   const Attempt a = attempt(id);
   slurm->run({"setpriv", "--reuid=games", "--regid=games", "--init-groups", "sbatch", "--parsable",
-              str("--job-name=ws-", a.token), "--output=/dev/null", attempt_folder(a) + "/slurm.sh"});
-  // Requeued by an administrator, who has first taken back our --no-requeue: it does not run again either.
+              str("--job-name=ws-", a.token), "--output=/dev/null",
+              attempt_folder(a) + "/slurm.sh"});
+  // Requeued by an administrator, who has first taken back our --no-requeue: it does not run again
+  // either.
   const std::string number = a.outside.substr(0, a.outside.find(' '));
   EXPECT_NE(slurm->run({"scontrol", "requeue", number}).find("disabled"), std::string::npos);
   expect(id, JobState::succeeded);
@@ -427,7 +450,8 @@ TEST_F(OnSlurm, ASecondJobOfAnAttemptDoesNotRun) {
 
 TEST_F(OnSlurm, ARequeuedJobIsLostAndRunsAsAnotherAttempt) {
   begin();
-  const JobId id = submit(spec("echo $WELLSPRING_ATTEMPT >> ../times; [ $WELLSPRING_ATTEMPT = 2 ] || sleep 60"));
+  const JobId id =
+      submit(spec("echo $WELLSPRING_ATTEMPT >> ../times; [ $WELLSPRING_ATTEMPT = 2 ] || sleep 60"));
   expect(id, JobState::running);
   const Attempt a = attempt(id);
   EXPECT_TRUE(wait_for([&] { return exists(a.run_folder + "/times"); }));
@@ -448,11 +472,13 @@ TEST_F(OnSlurm, NothingEndsWhileSlurmIsAway) {
   const JobId longer = submit(spec("sleep 16; echo done"));
   expect(runs, JobState::running);
   expect(longer, JobState::running);
-  // What it writes down of its jobs it writes every few seconds; those of later are lost in a crash.
+  // What it writes down of its jobs it writes every few seconds; those of later are lost in a
+  // crash.
   const double begun = unix_seconds();
   EXPECT_TRUE(wait_for([&] {
-    struct stat st{};
-    return ::stat((slurm->path() + "/state/job_state").c_str(), &st) == 0 && st.st_mtim.tv_sec > begun;
+    struct stat st {};
+    return ::stat((slurm->path() + "/state/job_state").c_str(), &st) == 0 &&
+           st.st_mtim.tv_sec > begun;
   }));
   slurm->kill("slurmctld");
   EXPECT_TRUE(wait_for([&] { return cluster.state.nodes.at("slurm.n1").down; }, 30));
@@ -514,7 +540,8 @@ TEST_F(OnSlurm, WhatSlurmRefusesIsNotTriedAgain) {
 
 TEST_F(OnSlurm, OddNamesAndWordsStayWords) {
   begin();
-  JobSpec s = spec("printf '%s|' \"$ODD\" \"$(cat <<'END'\n$HOME `id` 'quoted' \"twice\" \\ ;\nEND\n)\"");
+  JobSpec s =
+      spec("printf '%s|' \"$ODD\" \"$(cat <<'END'\n$HOME `id` 'quoted' \"twice\" \\ ;\nEND\n)\"");
   s.env = {{"ODD", "a'b\"c $HOME `id` \\ %t\nnext\ttab"}};
   const JobId id = submit(s);
   expect(id, JobState::succeeded);
@@ -528,7 +555,8 @@ TEST_F(OnSlurm, OddNamesAndWordsStayWords) {
   odd.path = attempt_folder(attempt(id)) + "/slurm.sh";
   odd.components = {{.nodes = 1}};
   const std::string made = make_transport(options)->submit(odd);
-  EXPECT_EQ(slurm->run({"squeue", "--all", "--noheader", "--states=all", "--jobs=" + made, "--format=%j|%k"}),
+  EXPECT_EQ(slurm->run({"squeue", "--all", "--noheader", "--states=all", "--jobs=" + made,
+                        "--format=%j|%k"}),
             str(odd.name, "|", odd.comment, "\n"));
   EXPECT_FALSE(exists("/tmp/odd"));
 }
@@ -538,7 +566,8 @@ TEST_F(OnSlurm, NobodyElseReachesTheRunFolder) {
   const JobId id = submit(spec("true"));
   expect(id, JobState::succeeded);
   const std::string folder = attempt_folder(attempt(id));
-  const std::vector<std::string> other = {"setpriv", "--reuid=news", "--regid=news", "--clear-groups", "ls", folder};
+  const std::vector<std::string> other = {"setpriv",        "--reuid=news", "--regid=news",
+                                          "--clear-groups", "ls",           folder};
   EXPECT_NE(run_process(other).status, 0);
   // A link in place of a log leads nowhere.
   remove_all(folder + "/log.0.txt");
@@ -583,10 +612,12 @@ TEST_F(OnSlurm, ByRestWithATokenAndNotWithout) {
     expect(elements + i, JobState::succeeded);
     EXPECT_EQ(log(elements + i), str(i + 2, "\n"));
   }
-  const JobId polite = submit(spec("trap 'echo saved; exit 75' TERM; echo up; for i in $(seq 300); do sleep 0.1; done"));
+  const JobId polite = submit(
+      spec("trap 'echo saved; exit 75' TERM; echo up; for i in $(seq 300); do sleep 0.1; done"));
   expect(polite, JobState::running);
   sleep_seconds(0.5);
-  EXPECT_NE(slurm->run({"scontrol", "-o", "show", "job", split(attempt(polite).outside, ' ')[0]}).find("Requeue=0"),
+  EXPECT_NE(slurm->run({"scontrol", "-o", "show", "job", split(attempt(polite).outside, ' ')[0]})
+                .find("Requeue=0"),
             std::string::npos);
   cancel(polite);
   expect(polite, JobState::cancelled, 10);
@@ -604,8 +635,10 @@ TEST_F(OnSlurm, ByRestWithATokenAndNotWithout) {
 // Last: a node is away for a while.
 TEST_F(OnSlurm, ZAJobOfANodeThatDiesRunsElsewhere) {
   begin();
-  const JobId id = submit(spec("echo $WELLSPRING_ATTEMPT $SLURMD_NODENAME >> ../times; [ $WELLSPRING_ATTEMPT = 2 ] || sleep 60",
-                               8, 1, 1, "mlu370"));
+  const JobId id =
+      submit(spec("echo $WELLSPRING_ATTEMPT $SLURMD_NODENAME >> ../times; [ $WELLSPRING_ATTEMPT = "
+                  "2 ] || sleep 60",
+                  8, 1, 1, "mlu370"));
   expect(id, JobState::running);
   const Attempt a = attempt(id);
   EXPECT_TRUE(wait_for([&] { return exists(a.run_folder + "/times"); }));

@@ -19,7 +19,7 @@ struct SmallFile {
     if (fd >= 0) ::close(fd);
   }
   bool plain() const {
-    struct stat s{};
+    struct stat s {};
     return fd >= 0 && ::fstat(fd, &s) == 0 && S_ISREG(s.st_mode);
   }
 };
@@ -41,7 +41,9 @@ std::string read_small_file(const std::string& path) {
 }
 
 void write_small_file(const std::string& path, std::string_view content) {
-  const auto fail = [&](int error) { throw Error(Fault::io, str(path, ": ", std::strerror(error))); };
+  const auto fail = [&](int error) {
+    throw Error(Fault::io, str(path, ": ", std::strerror(error)));
+  };
   const SmallFile file{
       ::open(path.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600)};
   if (file.fd < 0) fail(errno);

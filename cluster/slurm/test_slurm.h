@@ -15,13 +15,14 @@
 
 namespace wellspring {
 
-/// Six nodes: n1 to n4 with 4 devices gpu:a100 each, m1 and m2 with 8 of gpu:mlu370. It ends with the
-/// test, also when that is killed. Tests run in the root of the sources.
+/// Six nodes: n1 to n4 with 4 devices gpu:a100 each, m1 and m2 with 8 of gpu:mlu370. It ends with
+/// the test, also when that is killed. Tests run in the root of the sources.
 class TestSlurm {
  public:
   /// Why there can be none here; "" when there can.
   static std::string missing() {
-    for (const char* program : {"/usr/sbin/munged", "/usr/sbin/slurmctld", "/usr/sbin/slurmd", "/usr/sbin/slurmrestd"})
+    for (const char* program :
+         {"/usr/sbin/munged", "/usr/sbin/slurmctld", "/usr/sbin/slurmd", "/usr/sbin/slurmrestd"})
       if (!exists(program)) return str(program, " is not installed");
     return ::geteuid() == 0 ? "" : "needs root, for device files and jobs of several users";
   }
@@ -41,7 +42,8 @@ class TestSlurm {
     process_ = std::make_unique<Process>(Process::start(p));
     const Stopwatch watch;
     while (!exists(path() + "/ready")) {
-      WS_CHECK(!process_->poll() && watch.seconds() < 60, "Slurm does not start: " + read_file(p.log_path));
+      WS_CHECK(!process_->poll() && watch.seconds() < 60,
+               "Slurm does not start: " + read_file(p.log_path));
       sleep_seconds(0.02);
     }
     for (const std::string& line : split(read_file(path() + "/env"), '\n')) {

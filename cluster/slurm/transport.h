@@ -16,21 +16,21 @@ namespace wellspring::cluster {
 /// Nodes of one shape. A job of several is heterogeneous.
 struct SlurmComponent {
   int nodes = 1, tasks_per_node = 1, cpus_per_task = 1;
-  std::string gres = {};  // of each node: "gpu:a100:4"; empty: none
-  int64_t memory_mb = 0;  // of each node; 0: Slurm's default
+  std::string gres = {};       // of each node: "gpu:a100:4"; empty: none
+  int64_t memory_mb = 0;       // of each node; 0: Slurm's default
   std::string partition = {};  // empty: Slurm's default
-  std::string chip = {};  // for people and the hostfile
+  std::string chip = {};       // for people and the hostfile
 };
 
 /// What is handed to sbatch.
 struct SlurmSubmission {
   std::string name, comment;
-  std::string user;           // system user; empty: ourselves
-  std::string script, path;   // its text, and where it lies
-  std::string folder;         // working folder
-  std::string output;         // of the script itself; Slurm's %-patterns
-  int minutes = 0;            // time limit; 0: the partition's
-  int array = 0;              // elements, by index from 0; 0: no array
+  std::string user;          // system user; empty: ourselves
+  std::string script, path;  // its text, and where it lies
+  std::string folder;        // working folder
+  std::string output;        // of the script itself; Slurm's %-patterns
+  int minutes = 0;           // time limit; 0: the partition's
+  int array = 0;             // elements, by index from 0; 0: no array
   std::vector<SlurmComponent> components;
 };
 
@@ -60,13 +60,15 @@ class SlurmTransport {
   virtual std::vector<SlurmNode> nodes() = 0;
   /// Elements that one array may have.
   virtual int max_array() = 0;
-  /// Whether signals reach the tasks alone. slurmrestd also signals srun, which then ends them after
-  /// Slurm's own KillWait: without this, the script in the job watches for a stop and signals.
+  /// Whether signals reach the tasks alone. slurmrestd also signals srun, which then ends them
+  /// after Slurm's own KillWait: without this, the script in the job watches for a stop and
+  /// signals.
   virtual bool signals_tasks() const = 0;
-  /// SIGTERM (SIGKILL: `hard`) to the tasks, where signals_tasks(). A job that waits in Slurm, or has
-  /// ended, is left alone.
+  /// SIGTERM (SIGKILL: `hard`) to the tasks, where signals_tasks(). A job that waits in Slurm, or
+  /// has ended, is left alone.
   virtual void signal(const std::string& id, const std::string& user, bool hard) = 0;
-  /// Ends a job, waiting or running. `only_waiting`: one that has begun is left alone where Slurm can tell.
+  /// Ends a job, waiting or running. `only_waiting`: one that has begun is left alone where Slurm
+  /// can tell.
   virtual void cancel(const std::string& id, const std::string& user, bool only_waiting) = 0;
 };
 
@@ -76,8 +78,8 @@ std::unique_ptr<SlurmTransport> make_rest_transport(const SlurmOptions& options)
 
 // What Slurm says, taken apart; for the transports and their tests.
 
-/// Lines of squeue in this form; others are left out. No names: those are of anybody's making, and may
-/// hold line ends.
+/// Lines of squeue in this form; others are left out. No names: those are of anybody's making, and
+/// may hold line ends.
 inline constexpr const char* kSlurmJobFormat = "%i|%T|%N|%r";
 std::vector<SlurmJob> parse_squeue(std::string_view text);
 /// Lines of sinfo in this form, each node once.
@@ -85,7 +87,8 @@ inline constexpr const char* kSlurmNodeFormat = "%N|%o|%T|%m|%c|%G|%E";
 std::vector<SlurmNode> parse_sinfo(std::string_view text);
 /// Answers of slurmrestd. Error(Fault::try_again) when they are not what is expected.
 /// Jobs of one name, or all; of arrays that wait, elements below `most`.
-std::vector<SlurmJob> parse_rest_jobs(const std::string& body, const std::string& name = "", int most = 1001);
+std::vector<SlurmJob> parse_rest_jobs(const std::string& body, const std::string& name = "",
+                                      int most = 1001);
 std::vector<SlurmNode> parse_rest_nodes(const std::string& body);
 /// Whether what a command of Slurm complains of means that Slurm could not be asked.
 bool slurm_unreachable(std::string_view complaint);
