@@ -118,7 +118,11 @@ void complete_resources(const State& state, const ChipTable& chips, JobSpec& spe
   std::vector<Resources> meant;
   std::string first;  // why the first alternative can never run
   bool possible = false;
-  const View machines = empty_view(state);
+  View machines = empty_view(state);
+  if (needs_own_node(spec))
+    std::erase_if(machines.snapshot.nodes, [](const policy::Node& n) {
+      return std::ranges::find(n.offers, kOwnNode) == n.offers.end();
+    });
   for (size_t i = 0; i < spec.accepted.size(); ++i) {
     const Resources& r = spec.accepted[i];
     std::vector<std::string> names;

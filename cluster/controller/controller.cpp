@@ -14,6 +14,8 @@
 #include "base/text.h"
 #include "base/time.h"
 #include "base/version.h"
+#include "cluster/node/run_files.h"
+#include "cluster/slurm/executor.h"
 
 namespace wellspring::cluster {
 namespace {
@@ -122,6 +124,7 @@ std::string Controller::url() const {
 
 void Controller::start() {
   started_ = monotonic_seconds();
+  for (const SlurmOptions& slurm : options_.slurm) add_slurm(slurm);  // they wait for the core
   core_->start({.effects = [this](const State& s, const Effects& e) { effects(s, e); },
                 .tick = [this](const State& s) { tick(s); }});
   core_->call([&](Change& c) {
@@ -160,6 +163,36 @@ void Controller::stop() {
   others_.clear();
   core_->stop();
   write_records();
+}
+
+void Controller::add_slurm(const SlurmOptions& options) {
+  Reports reports;
+  const std::string name = options.name;
+  reports.tell = [this, name](const std::vector<Report>& list) {
+    std::map<int64_t, std::string> folders;
+    core_->read([&](const State& s) {
+      for (const Report& r : list)
+        if (const Attempt* a = s.attempts.find(r.attempt); a && r.kind == Report::ended)
+          folders[r.attempt] = a->run_folder;
+    });
+    std::map<int64_t, int64_t> checkpoints;
+    for (const auto& [attempt, folder] : folders) checkpoints[attempt] = newest_checkpoint(folder);
+    core_->call([&](Change& c) { take_reports(c, name, list, checkpoints); });
+  };
+  reports.nodes = [this](const std::string& executor, const std::vector<Node>& nodes) {
+    core_->call([&](Change& c) { take_nodes(c, executor, nodes); });
+  };
+  reports.active = [this](const std::string& executor) {
+    return core_->read([&](const State& s) {
+      std::vector<Launch> all;
+      for (const int64_t serial : s.active())
+        if (s.attempts.at(serial).executor == executor) all.push_back(launch_of(s, serial));
+      return all;
+    });
+  };
+  others_[name] = std::make_unique<SlurmExecutor>(
+      options, options_.chips, std::move(reports),
+      [this](const std::string& team, const std::string& hash) { return blob_path(team, hash); });
 }
 
 Executor* Controller::executor(const std::string& name) {

@@ -62,6 +62,7 @@ class Controller {
   void effects(const State& state, const Effects& effects);
   Launch launch_of(const State& state, int64_t attempt) const;
   void tick(const State& state);
+  void add_slurm(const SlurmOptions& options);
   void housekeeping();
   Record record_of(const State& state, const Attempt& attempt) const;
   void write_records();

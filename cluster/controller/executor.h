@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "cluster/state/entities.h"
+#include "cluster/state/transitions.h"
 
 namespace wellspring::cluster {
 
@@ -27,20 +29,38 @@ struct LogText {
   bool over = false;  // the task has ended and this is the end of its log
 };
 
-/// What an executor tells the controller, by the transitions of part_*(). Thread-safe; each waits
-/// until it is on disk and throws when it cannot be written: tell it again then.
+/// What an executor says of an attempt.
+struct Report {
+  enum Kind {
+    running,  // the tasks of a part have begun
+    ended,    // no process of a part is left
+    outside   // the executor's own number of the attempt, and what else people should know
+  };
+  Kind kind = running;
+  int64_t attempt = 0;
+  std::string node = {};  // the part's; empty: all parts of the attempt
+  int status = 0;         // of `ended`, with the outcome as executions.h names them, and the reason
+  std::string outcome = "exited", reason = {};
+  std::string shown = {};  // of `outside`: begins with the number
+};
+
+/// How an executor tells the controller. Thread-safe; each waits until it is on disk and throws
+/// when it cannot be written: tell it again then.
 struct Reports {
-  std::function<void(int64_t attempt, const std::string& node)> prepared, running;
-  std::function<void(int64_t attempt, const std::string& node, int status,
-                     const std::string& outcome, const std::string& reason)>
-      ended;
-  /// The executor's own number of an attempt.
-  std::function<void(int64_t attempt, const std::string& outside)> outside;
+  /// One transaction for all of them.
+  std::function<void(const std::vector<Report>& reports)> tell;
   /// The nodes that it has, all of them.
   std::function<void(const std::string& executor, const std::vector<Node>& nodes)> nodes;
   /// Attempts of the executor that have not ended.
   std::function<std::vector<Launch>(const std::string& executor)> active;
 };
+
+/// Carries out what an executor says: transitions of its own attempts alone. `checkpoints`: newest
+/// steps in the run folders, by attempt.
+void take_reports(Change& c, const std::string& executor, const std::vector<Report>& reports,
+                  const std::map<int64_t, int64_t>& checkpoints = {});
+/// Its nodes are these: their rows follow; what an administrator drained stays drained.
+void take_nodes(Change& c, const std::string& executor, const std::vector<Node>& nodes);
 
 /// Calls come on the controller's core thread: they must not wait. Whatever takes time is done on a
 /// thread of the executor's own.

@@ -53,6 +53,7 @@ ControllerOptions read_controller_options(const std::string& path,
   o.node = read_node_options(c["node"], join_path(o.folder, "node"), o.chips);
   if (o.node.runs.empty()) o.node.runs = o.runs;
   o.node.single_trust = o.node.single_trust || o.single_trust;
+  o.slurm = read_slurm_options(c, o.runs, o.chips, o.single_trust);
   c.check_all_used();
   return o;
 }

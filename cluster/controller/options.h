@@ -7,6 +7,7 @@
 #include "base/json_fwd.h"
 #include "cluster/controller/nodes.h"
 #include "cluster/node/options.h"
+#include "cluster/slurm/options.h"
 
 namespace wellspring::cluster {
 
@@ -27,6 +28,7 @@ struct ControllerOptions {
   ChipTable chips;
   NodeOptions node;                   // that node: what stands under `node:`
   bool single_trust = false;
+  std::vector<SlurmOptions> slurm;    // Slurm clusters that jobs may run on
 };
 
 /// Reads cluster.yaml ("" : all defaults). Error(Fault::config) with file and line.

@@ -18,6 +18,7 @@ bool covers(const std::string& root, const std::string& path) {
 std::vector<std::string> needs_of(const JobSpec& spec) {
   std::vector<std::string> needs;
   for (const Mount& m : spec.mounts) needs.push_back(m.source);
+  if (needs_own_node(spec)) needs.emplace_back(kOwnNode);
   return needs;
 }
 
@@ -34,6 +35,7 @@ View machines(const State& state, const std::set<std::string>& asked_for, bool e
       p.holders.assign(devices.size(), 0);
       p.memory_mb = node.memory_mb;
       p.usable = empty || (!node.drained && !node.down && state.connected.contains(name));
+      if (node.executor == "nodes") p.offers.emplace_back(kOwnNode);
       for (const std::string& path : asked_for)
         if (std::ranges::any_of(node.mounts, [&](const auto& m) { return covers(m, path); }))
           p.offers.push_back(path);
@@ -91,6 +93,13 @@ policy::Outcome outcome_of(const State& state, JobId id) {
 }
 
 }  // namespace
+
+bool needs_own_node(const JobSpec& spec) {
+  return spec.kind != "batch" ||
+         (spec.image.empty() && std::ranges::any_of(spec.mounts, [](const Mount& m) {
+            return m.source != m.target || m.read_only;
+          }));
+}
 
 policy::Waiting waiting_job(const State& state, const Job& job) {
   const JobSpec& spec = *job.spec;

@@ -104,6 +104,10 @@ struct View {
 View view_of(const State& state, double now);
 /// Nodes alone, all of them free and usable: for what could ever run.
 View empty_view(const State& state);
+/// Whether a job runs on the cluster's own nodes alone, and on no other executor's: services,
+/// interactive jobs, and mounts that need rights which a user does not have. Those nodes offer kOwnNode.
+bool needs_own_node(const JobSpec& spec);
+inline constexpr const char* kOwnNode = "a node of the cluster's own";
 /// A job as queueing sees it.
 policy::Waiting waiting_job(const State& state, const Job& job);
 
