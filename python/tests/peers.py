@@ -15,7 +15,7 @@ def need(*modules):
     if package not in sys.path:
         sys.path.insert(0, package)
     has_core = any(name.startswith("_core.") and name.endswith(".so") and sys.implementation.cache_tag[-3:] in name
-                   for name in os.listdir(os.path.join(package, "wellspring"))) if os.path.isdir(package) else False
+                   for name in os.listdir(os.path.join(package, "wellspring"))) if os.path.isdir(os.path.join(package, "wellspring")) else False
     missing = [m for m in modules if importlib.util.find_spec(m) is None]
     if has_core and not missing:
         return
