@@ -433,9 +433,9 @@ def test_run_passes_the_status_on():
 def test_interrupts_leave_jobs_alone():
     """Ctrl-C of any client command changes no job."""
     c = cluster()
-    job = c.submit('for i in $(seq 60); do echo $i; sleep 0.1; done')
+    job = c.submit('for i in $(seq 600); do echo $i; sleep 0.1; done')
     c.wait(job, 'running')
-    clients = [['job', 'run', '--', 'sleep', '4'], ['job', 'logs', '-f', job], ['job', 'list'], ['job', 'show', job]]
+    clients = [['job', 'run', '--', 'sleep', '8'], ['job', 'logs', '-f', job], ['job', 'list'], ['job', 'show', job]]
     for arguments in clients:
         client = subprocess.Popen([harness.PROGRAM, *arguments], env=c.environment, stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE)
@@ -445,7 +445,8 @@ def test_interrupts_leave_jobs_alone():
             time.sleep(0.3)
         client.send_signal(signal.SIGINT)
         client.communicate(timeout=10)
-    assert c.state(job) == 'running'
+    assert c.state(job) == 'running', c.show(job)
+    c.call('POST', f'/jobs/{job}/cancel')
     running = [j for j in c.call('GET', '/jobs?state=active')['jobs'] if j['name'] == 'sleep']
     assert len(running) == 1 and running[0]['state'] in ('starting', 'running'), running
     assert c.wait(running[0]['id'])['attempts'] == 1
