@@ -236,7 +236,7 @@ bool answer_unreadable(HttpRead read, const std::string& reason, const HttpServe
       response.send_error(431, str("the request's headers exceed ", options.max_header, " bytes"));
       return true;
     case HttpRead::body_too_large:
-      response.send_error(413, str("the request's body exceeds ", options.max_body, " bytes"));
+      response.send_error(413, str("the request's body exceeds ", reason, " bytes"));
       return true;
     case HttpRead::timeout:
       response.send_error(408, "the request came too slowly");

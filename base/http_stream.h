@@ -73,7 +73,8 @@ struct Socket {
 };
 
 /// A connected TCP socket; Error(Fault::io) with the system's reason alone.
-Socket connect_socket(const std::string& host, const std::string& port, double timeout);
+Socket connect_socket(const std::string& host, const std::string& port, double timeout,
+                      const std::function<bool(const std::string&)>& may_connect = {});
 /// A listening one. Error(Fault::io) naming address and port.
 int listen_socket(const std::string& address, int port);
 /// "127.0.0.1:51234" of the socket's other side.
