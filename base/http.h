@@ -107,6 +107,7 @@ struct HttpServerOptions {
   /// Bytes that the body of this request may have, at most max_body; the request has no body yet.
   /// What nobody vouches for need not be kept in memory. Empty: max_body for all.
   std::function<int64_t(const HttpRequest&)> body_limit;
+  int64_t max_bodies = int64_t{1} << 30;  // bytes of all requests' bodies at a time; more get 503
   int64_t max_header = 16 << 10;      // bytes of request line and headers; more is 431
   double header_timeout = 10;         // seconds from a request's first byte to its last header
   double body_timeout = 60;           // seconds for the rest of it

@@ -135,7 +135,8 @@ HttpRead HttpReader::wait(double deadline) {
 }
 
 HttpRead HttpReader::request(Request* out, const HttpServerOptions& limits,
-                             const std::function<void()>& before_body) {
+                             const std::function<void()>& before_body,
+                             const std::function<bool(int64_t)>& may_hold) {
   http::request_parser<http::string_body> parser;
   parser.header_limit(static_cast<uint32_t>(limits.max_header));
   parser.body_limit(static_cast<uint64_t>(limits.max_body));
@@ -152,6 +153,10 @@ HttpRead HttpReader::request(Request* out, const HttpServerOptions& limits,
     if (parser.content_length_remaining().value_or(0) > static_cast<uint64_t>(most_body))
       error = http::error::body_limit;
   }
+  if (!error && !parser.is_done() &&
+      !may_hold(static_cast<int64_t>(
+          parser.content_length_remaining().value_or(static_cast<uint64_t>(most_body)))))
+    return HttpRead::no_room;
   if (!error) {
     auto expect = parser.get()[http::field::expect];
     if (!parser.is_done() && boost::beast::iequals(expect, "100-continue")) before_body();

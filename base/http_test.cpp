@@ -259,6 +259,26 @@ TEST_F(Http, TheBodysLimitMayDependOnWhoAsks) {
   EXPECT_EQ(status("Authorization: a\r\nContent-Length: 1001\r\n", std::string(1001, 'x')), "413");  // max_body
 }
 
+TEST_F(Http, BodiesTogetherAreLimited) {
+  HttpServerOptions o;
+  o.max_bodies = 3000;
+  Live live(o);
+  live.server.route("POST", "/echo", [](const HttpRequest& q, HttpResponse& r) { r.send(200, "text/plain", q.body); });
+  live.server.start();
+  Raw first(live.server.port());
+  first.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\nbegins");
+  double end = monotonic_seconds() + 5;
+  int status = 0;
+  while (monotonic_seconds() < end && status != 503)  // until the first one is being read
+    status = http_request("POST", live.url("/echo"), {}, std::string(2000, 'y')).status;
+  EXPECT_EQ(status, 503);
+  EXPECT_EQ(http_request("POST", live.url("/echo"), {}, std::string(900, 'y')).status, 200);
+  first.send(std::string(1994, 'x'));
+  EXPECT_NE(first.some().find("200 OK"), std::string::npos);
+  EXPECT_EQ(http_request("POST", live.url("/echo"), {}, std::string(2000, 'y')).status, 200);
+  EXPECT_EQ(http_request("POST", live.url("/echo"), {}, std::string(9000, 'y')).status, 200) << "alone it may";
+}
+
 TEST_F(Http, AClientMayBeKeptFromAddresses) {
   Live live;
   live.server.route("GET", "/", [](const HttpRequest&, HttpResponse& r) { r.send(200, "text/plain", "here"); });

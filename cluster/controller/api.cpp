@@ -122,6 +122,7 @@ void serve_file(Controller& controller, const std::string& folder, const HttpReq
     std::string name(request.part("file"));
     if (name.empty()) name = "index.html";
     if (folder.empty()) throw ApiError(404, "the console's files are not installed beside the program");
+    if (name.find('\0') != name.npos) throw ApiError(404, "no such page");  // the system reads to it alone
     for (const std::string& segment : split(name, '/'))
       if (segment.empty() || segment[0] == '.') throw ApiError(404, "no such page");
     const std::string path = join_path(folder, name);

@@ -64,7 +64,7 @@ bool Archives::take(const std::string& team, const std::string& hash, const std:
   make_directories(parent_path(whole));
   const int fd = ::open(piece.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) not_kept(piece);
-  bool good = true;
+  bool good = ::ftruncate(fd, total) == 0;  // what will come counts; nothing is left of another upload
   for (int64_t at = offset; good && !bytes.empty();) {
     const ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), at);
     if (n < 0 && errno == EINTR) continue;
@@ -72,15 +72,20 @@ bool Archives::take(const std::string& team, const std::string& hash, const std:
     if (good) at += n, bytes.remove_prefix(static_cast<size_t>(n));
   }
   const bool last = offset + size == total;
-  // What was left of another upload of that name does not count.
-  if (good && last) good = ::ftruncate(fd, total) == 0 && ::fsync(fd) == 0;
+  if (good && last) good = ::fsync(fd) == 0;
   const int error = errno;
   ::close(fd);
   errno = error;
   if (!good) not_kept(piece);
   if (!last) return false;
+  std::string sum;
+  try {
+    if (!have(team, hash)) sum = hex(sha256_file(piece));
+  } catch (const Error&) {
+    if (!have(team, hash)) throw Error(Fault::try_again, "the archive is gone: send it again");
+  }
   if (have(team, hash)) return ::unlink(piece.c_str()), true;  // another one was quicker
-  if (hex(sha256_file(piece)) != hash) {
+  if (sum != hash) {
     ::unlink(piece.c_str());
     throw ApiError(400, "what arrived has another SHA-256: send it again");
   }

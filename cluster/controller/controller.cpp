@@ -84,7 +84,9 @@ Controller::Controller(ControllerOptions options) : options_(std::move(options))
   access_ = std::make_unique<Access>(*core_, hosts, secure_);
   HttpServerOptions http;
   http.address = options_.address, http.port = options_.port;
-  http.max_connections = 256, http.max_streams = 2048;
+  // Slow clients hold a thread each: more of them than come at a time.
+  http.max_connections = 2048, http.max_streams = 2048, http.stack_size = 512 << 10;
+  http.max_bodies = 512 << 20;
   // A part of an archive; a job with all that it may hold; and what comes before we know who asks.
   constexpr int64_t kPartBody = 12 << 20, kJobBody = 4 << 20, kUnknownBody = 64 << 10;
   http.max_body = kPartBody;
@@ -192,15 +194,22 @@ void Controller::stop() {
 void Controller::add_slurm(const SlurmOptions& options) {
   Reports reports;
   const std::string name = options.name;
-  reports.tell = [this, name](const std::vector<Report>& list) {
-    std::map<int64_t, std::string> folders;
+  const bool switches = ::geteuid() == 0 && !options.single_trust;
+  reports.tell = [this, name, switches](const std::vector<Report>& list) {
+    std::map<int64_t, std::pair<std::string, std::string>> folders;  // and whose they are
     core_->read([&](const State& s) {
       for (const Report& r : list)
         if (const Attempt* a = s.attempts.find(r.attempt); a && r.kind == Report::ended)
-          folders[r.attempt] = a->run_folder;
+          folders[r.attempt] = {a->run_folder, switches ? launch_of(s, r.attempt).system_user : ""};
     });
     std::map<int64_t, int64_t> checkpoints;
-    for (const auto& [attempt, folder] : folders) checkpoints[attempt] = newest_checkpoint(folder);
+    for (const auto& [attempt, folder] : folders) {
+      try {
+        checkpoints[attempt] = newest_checkpoint(folder.first, folder.second);
+      } catch (const Error& e) {  // its user is not known on this machine
+        log_warning("cluster", folder.first, ": ", e.what());
+      }
+    }
     core_->call([&](Change& c) { take_reports(c, name, list, checkpoints); });
   };
   reports.nodes = [this](const std::string& executor, const std::vector<Node>& nodes) {
@@ -216,7 +225,7 @@ void Controller::add_slurm(const SlurmOptions& options) {
   };
   others_[name] = std::make_unique<SlurmExecutor>(
       options, options_.chips, std::move(reports),
-      [this](const std::string& team, const std::string& hash) { return blob_path(team, hash); });
+      [this](const std::string& team, const std::string& hash) { return archives_->path(team, hash); });
 }
 
 Executor* Controller::executor(const std::string& name) {
