@@ -104,6 +104,10 @@ struct HttpServerOptions {
   std::string address = "127.0.0.1";  // a name or number; "0.0.0.0" or "::" for all
   int port = 0;                       // 0: any free one, see HttpServer::port()
   int64_t max_body = 16 << 20;        // bytes; more is answered with 413
+  /// Bytes that the body of this request may have, at most max_body; the request has no body yet.
+  /// What nobody vouches for need not be kept in memory. Empty: max_body for all.
+  std::function<int64_t(const HttpRequest&)> body_limit;
+  int64_t max_bodies = int64_t{1} << 30;  // bytes of all requests' bodies at a time; more get 503
   int64_t max_header = 16 << 10;      // bytes of request line and headers; more is 431
   double header_timeout = 10;         // seconds from a request's first byte to its last header
   double body_timeout = 60;           // seconds for the rest of it
@@ -168,6 +172,10 @@ struct HttpClientOptions {
   std::string ca_fingerprint;  // SHA-256 of the only CA certificate to trust, 64 hex digits (colons
                                // allowed); the server sends that certificate in its chain
   // neither: the CAs that the system trusts
+
+  /// Asked for each address ("127.0.0.1", "::1") that the host's name stands for, before it is
+  /// connected to: for URLs that others chose. Empty: all.
+  std::function<bool(const std::string& address)> may_connect;
 };
 
 /// One request on a connection of its own; returns whatever the status is. `on_chunk` gets the body

@@ -87,7 +87,7 @@ struct Link {
   Link(const Url& url, TlsContext* tls, const HttpClientOptions& options) {
     try {
       double deadline = monotonic_seconds() + options.connect_timeout;
-      socket = connect_socket(url.host, url.port, options.connect_timeout);
+      socket = connect_socket(url.host, url.port, options.connect_timeout, options.may_connect);
       if (tls)
         stream = tls->open(socket.fd, url.host, deadline);
       else

@@ -6,6 +6,7 @@
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
 
+#include <algorithm>
 #include <optional>
 
 #include "base/http_stream.h"
@@ -92,6 +93,24 @@ HttpHeaders parse_query(std::string_view query) {
   return out;
 }
 
+// Request line and headers.
+template <class Message>
+void take_head(const Message& message, HttpRequest& request) {
+  request.method = std::string(message.method_string());
+  request.target = std::string(message.target());
+  request.headers = copy_headers(message);
+  std::string_view target = request.target;
+  // "http://host/path" is a legal target, too.
+  if (target.starts_with("http://")) {
+    size_t slash = target.find('/', 7);
+    target = slash == target.npos ? "/" : target.substr(slash);
+  }
+  target = target.substr(0, target.find('#'));
+  size_t mark = target.find('?');
+  request.path = url_decode(target.substr(0, mark));
+  if (mark != target.npos) request.query = parse_query(target.substr(mark + 1));
+}
+
 }  // namespace
 
 struct HttpReader::Impl {
@@ -116,42 +135,46 @@ HttpRead HttpReader::wait(double deadline) {
 }
 
 HttpRead HttpReader::request(Request* out, const HttpServerOptions& limits,
-                             const std::function<void()>& before_body) {
+                             const std::function<void()>& before_body,
+                             const std::function<bool(int64_t)>& may_hold) {
   http::request_parser<http::string_body> parser;
   parser.header_limit(static_cast<uint32_t>(limits.max_header));
   parser.body_limit(static_cast<uint64_t>(limits.max_body));
   error_code error;
   impl_->source.deadline = monotonic_seconds() + limits.header_timeout;
   http::read_header(impl_->source, impl_->buffer, parser, error);
+  int64_t most_body = limits.max_body;
+  if (!error && limits.body_limit) {
+    HttpRequest head;
+    take_head(parser.get(), head);
+    most_body = std::clamp<int64_t>(limits.body_limit(head), 0, limits.max_body);
+    parser.body_limit(static_cast<uint64_t>(most_body));
+    // A length that was announced has been judged by the limit before.
+    if (parser.content_length_remaining().value_or(0) > static_cast<uint64_t>(most_body))
+      error = http::error::body_limit;
+  }
+  if (!error && !parser.is_done() &&
+      !may_hold(static_cast<int64_t>(
+          parser.content_length_remaining().value_or(static_cast<uint64_t>(most_body)))))
+    return HttpRead::no_room;
   if (!error) {
     auto expect = parser.get()[http::field::expect];
     if (!parser.is_done() && boost::beast::iequals(expect, "100-continue")) before_body();
     impl_->source.deadline = monotonic_seconds() + limits.body_timeout;
     // Bounds what is no body: chunk headers, their extensions, trailers.
-    impl_->source.left = limits.max_header + 2 * limits.max_body + (1 << 16);
+    impl_->source.left = limits.max_header + 2 * most_body + (1 << 16);
     http::read(impl_->source, impl_->buffer, parser, error);
   }
   impl_->source.left = INT64_MAX;
   if (error) {
-    out->reason = error.message();
-    return judge(error);
+    const HttpRead judged = judge(error);
+    out->reason = judged == HttpRead::body_too_large ? std::to_string(most_body) : error.message();
+    return judged;
   }
   auto& message = parser.get();
   HttpRequest& request = out->request;
-  request.method = std::string(message.method_string());
-  request.target = std::string(message.target());
-  request.headers = copy_headers(message);
+  take_head(message, request);
   request.body = std::move(message.body());
-  std::string_view target = request.target;
-  // "http://host/path" is a legal target, too.
-  if (target.starts_with("http://")) {
-    size_t slash = target.find('/', 7);
-    target = slash == target.npos ? "/" : target.substr(slash);
-  }
-  target = target.substr(0, target.find('#'));
-  size_t mark = target.find('?');
-  request.path = url_decode(target.substr(0, mark));
-  if (mark != target.npos) request.query = parse_query(target.substr(mark + 1));
   out->keep_alive = message.keep_alive();
   out->http10 = message.version() < 11;
   if (!out->http10 && request.header("host").empty() &&

@@ -236,7 +236,10 @@ bool answer_unreadable(HttpRead read, const std::string& reason, const HttpServe
       response.send_error(431, str("the request's headers exceed ", options.max_header, " bytes"));
       return true;
     case HttpRead::body_too_large:
-      response.send_error(413, str("the request's body exceeds ", options.max_body, " bytes"));
+      response.send_error(413, str("the request's body exceeds ", reason, " bytes"));
+      return true;
+    case HttpRead::no_room:
+      response.send_error(503, "too much is being sent at once: try again");
       return true;
     case HttpRead::timeout:
       response.send_error(408, "the request came too slowly");
@@ -269,9 +272,10 @@ void serve_stream(ByteStream& stream, const std::string& peer, const HttpServerO
     impl.reader = &reader;
     impl.request = &read.request;
     impl.write_timeout = options.write_timeout;
-    HttpRead result = reader.request(&read, options, [&] {
-      stream.write("HTTP/1.1 100 Continue\r\n\r\n", options.write_timeout);
-    });
+    HttpRead result = reader.request(
+        &read, options,
+        [&] { stream.write("HTTP/1.1 100 Continue\r\n\r\n", options.write_timeout); },
+        [&](int64_t bytes) { return watch.hold(bytes); });
     watch.handling();
     if (result != HttpRead::ok) {
       if (watch.evicted()) result = HttpRead::timeout;
@@ -282,6 +286,8 @@ void serve_stream(ByteStream& stream, const std::string& peer, const HttpServerO
     impl.keep_alive = read.keep_alive && go_on;
     impl.http10 = read.http10;
     answer_request(routes, read.request, impl);
+    read.request.body = {};
+    watch.hold(0);
     if (options.access_log)
       log_info("http", peer, " ", utf8_repair(read.request.method), " ",
                utf8_repair(read.request.target), " ", impl.status, " ", impl.sent, " B ",

@@ -28,6 +28,9 @@ class ConnectionWatch {
   virtual void handling() {}
   /// The answer becomes a stream or, with `upgraded`, two-way bytes. False: too many of them.
   virtual bool streaming(bool upgraded) { return true; }
+  /// Before a body of at most so many bytes is read, and with 0 when its request has been answered.
+  /// False: too many bytes are held already.
+  virtual bool hold(int64_t bytes) { return true; }
   /// Whether the connection was ended from outside because it was slow and others waited.
   virtual bool evicted() { return false; }
 };

@@ -71,6 +71,7 @@ struct HttpServer::Impl {
   std::condition_variable work, gone;
   std::map<pthread_t, bool> workers;  // true: it has ended and waits to be joined
   size_t running = 0, free_workers = 0, streams = 0, leaving = 0;  // leaving: evicted, still there
+  int64_t bodies = 0;  // bytes that requests may have in memory now
   bool stopping = false;
   std::deque<std::pair<int, std::string>> waiting;  // accepted, without a thread yet
   std::map<int, Connection> serving;
@@ -101,6 +102,17 @@ struct HttpServer::Impl {
 class HttpServer::Impl::Watch : public ConnectionWatch {
  public:
   Watch(Impl& server, int fd) : server_(server), fd_(fd) {}
+  ~Watch() override { hold(0); }
+
+  bool hold(int64_t bytes) override {
+    if (bytes == held_) return true;
+    std::lock_guard lock(server_.mutex);
+    if (bytes > 0 && server_.bodies + bytes > server_.options.max_bodies && server_.bodies > 0)
+      return false;
+    server_.bodies += bytes - held_;
+    held_ = bytes;
+    return true;
+  }
 
   bool idle(bool begins) override {
     std::lock_guard lock(server_.mutex);
@@ -149,6 +161,7 @@ class HttpServer::Impl::Watch : public ConnectionWatch {
   Impl& server_;
   int fd_;
   bool first_ = true;
+  int64_t held_ = 0;
 };
 
 void HttpServer::Impl::accept_loop() {

@@ -35,7 +35,8 @@ Socket::~Socket() {
   if (fd >= 0) ::close(fd);
 }
 
-Socket connect_socket(const std::string& host, const std::string& port, double timeout) {
+Socket connect_socket(const std::string& host, const std::string& port, double timeout,
+                      const std::function<bool(const std::string&)>& may_connect) {
   addrinfo hints{}, *found = nullptr;
   hints.ai_socktype = SOCK_STREAM;
   if (int e = ::getaddrinfo(host.c_str(), port.c_str(), &hints, &found))
@@ -43,6 +44,13 @@ Socket connect_socket(const std::string& host, const std::string& port, double t
   Socket out;
   int error = 0;
   for (addrinfo* a = found; a && out.fd < 0; a = a->ai_next) {
+    char number[NI_MAXHOST];
+    if (may_connect && (::getnameinfo(a->ai_addr, a->ai_addrlen, number, sizeof number, nullptr, 0,
+                                      NI_NUMERICHOST) != 0 ||
+                        !may_connect(number))) {
+      error = EACCES;
+      continue;
+    }
     Socket one;
     one.fd = ::socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->ai_protocol);
     error = one.fd < 0 ? errno : try_connect(one.fd, *a, monotonic_seconds() + timeout);

@@ -73,7 +73,8 @@ struct Socket {
 };
 
 /// A connected TCP socket; Error(Fault::io) with the system's reason alone.
-Socket connect_socket(const std::string& host, const std::string& port, double timeout);
+Socket connect_socket(const std::string& host, const std::string& port, double timeout,
+                      const std::function<bool(const std::string&)>& may_connect = {});
 /// A listening one. Error(Fault::io) naming address and port.
 int listen_socket(const std::string& address, int port);
 /// "127.0.0.1:51234" of the socket's other side.
@@ -100,7 +101,7 @@ struct HttpDuplex::Impl {
   void detach();
 };
 
-enum class HttpRead { ok, end, timeout, broken, header_too_large, body_too_large, malformed };
+enum class HttpRead { ok, end, timeout, broken, header_too_large, body_too_large, no_room, malformed };
 
 /// Reads one message after another; keeps what came beyond the last one.
 class HttpReader {
@@ -116,9 +117,11 @@ class HttpReader {
   };
   /// Waits until the first byte of a request is there (or was there already).
   HttpRead wait(double deadline);
-  /// `before_body` is called between header and body when the client waits for "100 Continue".
+  /// `before_body` is called between header and body when the client waits for "100 Continue";
+  /// `may_hold` with the most bytes that the body can have, false: no_room.
   HttpRead request(Request* out, const HttpServerOptions& limits,
-                   const std::function<void()>& before_body);
+                   const std::function<void()>& before_body,
+                   const std::function<bool(int64_t)>& may_hold);
   struct Response {
     HttpResult result;
     bool begun = false;       // some byte came

@@ -241,6 +241,59 @@ TEST_F(Http, SlowClientsTimeOut) {
   EXPECT_EQ(body.rest().substr(0, 12), "HTTP/1.1 408");
 }
 
+TEST_F(Http, TheBodysLimitMayDependOnWhoAsks) {
+  HttpServerOptions o = quick();
+  o.body_limit = [](const HttpRequest& q) {
+    return q.header("authorization").empty() ? 10 : q.path == "/echo" ? 2000 : 0;
+  };
+  HttpServer server(o);
+  server.route("POST", "/echo", [](const HttpRequest& q, HttpResponse& r) { r.send(200, "text/plain", q.body); });
+  const auto status = [&](const std::string& headers, const std::string& body) {
+    const std::string answer = server.answer(str("POST /echo?x HTTP/1.1\r\nHost: x\r\n", headers, "\r\n", body));
+    return answer.substr(9, 3) + (answer.find("exceeds 10 bytes") != std::string::npos ? " 10" : "");
+  };
+  EXPECT_EQ(status("Content-Length: 10\r\n", std::string(10, 'x')), "200");
+  EXPECT_EQ(status("Content-Length: 11\r\n", std::string(11, 'x')), "413 10");
+  EXPECT_EQ(status("Transfer-Encoding: chunked\r\n", "b\r\n12345678901\r\n0\r\n\r\n"), "413 10");
+  EXPECT_EQ(status("Authorization: a\r\nContent-Length: 1000\r\n", std::string(1000, 'x')), "200");
+  EXPECT_EQ(status("Authorization: a\r\nContent-Length: 1001\r\n", std::string(1001, 'x')), "413");  // max_body
+}
+
+TEST_F(Http, BodiesTogetherAreLimited) {
+  HttpServerOptions o;
+  o.max_bodies = 3000;
+  Live live(o);
+  live.server.route("POST", "/echo", [](const HttpRequest& q, HttpResponse& r) { r.send(200, "text/plain", q.body); });
+  live.server.start();
+  Raw first(live.server.port());
+  first.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\nbegins");
+  double end = monotonic_seconds() + 5;
+  int status = 0;
+  while (monotonic_seconds() < end && status != 503)  // until the first one is being read
+    status = http_request("POST", live.url("/echo"), {}, std::string(2000, 'y')).status;
+  EXPECT_EQ(status, 503);
+  EXPECT_EQ(http_request("POST", live.url("/echo"), {}, std::string(900, 'y')).status, 200);
+  first.send(std::string(1994, 'x'));
+  EXPECT_NE(first.some().find("200 OK"), std::string::npos);
+  EXPECT_EQ(http_request("POST", live.url("/echo"), {}, std::string(2000, 'y')).status, 200);
+  EXPECT_EQ(http_request("POST", live.url("/echo"), {}, std::string(9000, 'y')).status, 200) << "alone it may";
+}
+
+TEST_F(Http, AClientMayBeKeptFromAddresses) {
+  Live live;
+  live.server.route("GET", "/", [](const HttpRequest&, HttpResponse& r) { r.send(200, "text/plain", "here"); });
+  live.server.start();
+  HttpClientOptions o;
+  std::vector<std::string> asked;
+  bool may = false;
+  o.may_connect = [&](const std::string& address) { return asked.push_back(address), may; };
+  const std::string url = str("http://localhost:", live.server.port(), "/");
+  EXPECT_THROW(http_request("GET", url, {}, {}, {}, o), Error);
+  EXPECT_NE(std::find(asked.begin(), asked.end(), "127.0.0.1"), asked.end());
+  may = true;
+  EXPECT_EQ(http_request("GET", url, {}, {}, {}, o).body, "here");
+}
+
 TEST_F(Http, TooBigBodyOverASocketIsAnswered) {
   Live live(quick());
   add_routes(live.server);

@@ -9,6 +9,7 @@
 #include <climits>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 
 #include "base/args.h"
 #include "base/crypto.h"
@@ -64,6 +65,12 @@ std::string node_yaml(const NodeOptions& o) {
   return to_text(json, 1);
 }
 
+// Lists of processes show arguments to everybody on the machine.
+void hide_argument(int argc, char** argv, const std::string& value) {
+  for (int i = 1; !value.empty() && i < argc; ++i)
+    if (char* at = std::strstr(argv[i], value.c_str())) std::memset(at, 'x', value.size());
+}
+
 // The daemon that works on this folder; 0: none.
 pid_t node_pid(const NodeOptions& o) {
   const int fd = ::open(join_path(o.folder, "daemon.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -90,6 +97,8 @@ void start_local_node(Controller& controller) {
   ProcessOptions p;
   p.argv = {program_path(), "cluster", "node", "--config", config};
   p.log_path = join_path(node.folder, "node.log");
+  const int log = ::open(p.log_path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  if (log >= 0) ::close(log);
   Process::start(p).detach();
 }
 
@@ -191,6 +200,7 @@ int run_node(int argc, char** argv) {
   args.flag("--single-trust", &single_trust, "jobs of all teams run with this user's own rights");
   args.example("wellspring cluster node --controller https://head:8930 --join wsj_... --ca-fingerprint 9f...");
   if (!args.parse(argc, argv)) return 0;
+  hide_argument(argc, argv, invitation);
   Config c = config.empty() ? Config() : Config::read(config);
   for (const std::string& s : set) c.set(s);
   if (!controller.empty()) c.set("controller=" + controller);

@@ -57,13 +57,11 @@ void upload(Client& client, FileJob& job) {
   const std::string blob = str("/blobs/", archive.sha256);
   if (client.get(str(blob, "?", team)).value("have", false)) return;
   constexpr int64_t kPart = 8 << 20;
-  const int64_t parts = std::max<int64_t>(1, (archive.bytes + kPart - 1) / kPart);
   const MappedFile file(path);
   Progress progress("uploading the working folder", archive.bytes, "B");
-  for (int64_t part = 0; part < parts; ++part) {
-    client.put_bytes(str(blob, "?part=", part, "&parts=", parts, team),
-                     file.view().substr(static_cast<size_t>(part * kPart), kPart));
-    progress.update(std::min(archive.bytes, (part + 1) * kPart));
+  for (int64_t at = 0; at < archive.bytes; at += kPart) {
+    client.put_bytes(str(blob, "?offset=", at, "&total=", archive.bytes, team), file.view().substr(static_cast<size_t>(at), kPart));
+    progress.update(std::min(archive.bytes, at + kPart));
   }
   progress.finish();
 }

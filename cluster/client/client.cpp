@@ -28,6 +28,10 @@ std::string message_of(const HttpResult& r) {
               message_of(r));
 }
 
+bool is_loopback_number(const std::string& host) {  // 127.x.y.z, and no name that begins so
+  return starts_with(host, "127.") && host.find_first_not_of("0123456789.") == std::string::npos;
+}
+
 HttpClientOptions options_of(const Login& login) {
   HttpClientOptions o;
   o.ca_pem = login.ca;
@@ -60,6 +64,15 @@ Login find_login() {
   return login;
 }
 
+void check_url(const std::string& url) {
+  if (!starts_with(url, "http://")) return;
+  std::string host = url.substr(7, url.find_first_of("/?#", 7) - 7);
+  host = starts_with(host, "[") ? host.substr(1, host.find(']') - 1) : host.substr(0, host.find(':'));
+  if (host != "localhost" && host != "::1" && !is_loopback_number(host))
+    throw Error(Fault::config, str(url, ": what is said there could be read by others on the way: use https:// (the "
+                                        "controller speaks TLS on every address but the loopback)"));
+}
+
 void keep_login(const Login& login) {
   const std::string path = login_path();
   make_directories(parent_path(path));
@@ -69,7 +82,7 @@ void keep_login(const Login& login) {
 }
 
 Client::Client(Login login)
-    : login_(std::move(login)),
+    : login_((check_url(login.url), std::move(login))),
       http_(std::make_unique<HttpClient>(login_.url, HttpHeaders{{"Authorization", "Bearer " + login_.token}},
                                          options_of(login_))) {}
 Client::~Client() = default;

@@ -21,6 +21,8 @@ struct Login {
 Login find_login();
 /// ~/.config/wellspring/cluster.json
 std::string login_path();
+/// Error(Fault::config) for http:// to another machine: tokens and keys would travel in clear.
+void check_url(const std::string& url);
 /// Writes login_path() (0600).
 void keep_login(const Login& login);
 

@@ -11,7 +11,7 @@ namespace wellspring::cluster {
 namespace {
 
 constexpr double kSessionSeconds = 12 * 3600;
-constexpr size_t kMostSessions = 10000;
+constexpr size_t kMostSessions = 10000, kMostSessionsEach = 20;  // each: of one token
 constexpr std::string_view kCookie = "wellspring_session";
 
 std::string bearer(const HttpRequest& request) {
@@ -55,6 +55,10 @@ NewToken make_token(const std::string& role, const std::string& team, const std:
 
 Access::Access(Core& core, std::vector<std::string> hosts, bool secure)
     : core_(core), hosts_(std::move(hosts)), secure_(secure) {
+  for (std::string& name : hosts_) {  // as a request writes them
+    name = to_lower(name);
+    if (name.find(':') != name.npos && name[0] != '[') name = str("[", name, "]");
+  }
   for (const char* name : {"localhost", "127.0.0.1", "[::1]"}) hosts_.emplace_back(name);
 }
 
@@ -87,9 +91,7 @@ Caller Access::check(const HttpRequest& request) {
   if (cookie.empty())
     throw ApiError(401, "no token: send 'Authorization: Bearer TOKEN' (wellspring cluster token)");
   // A page of another origin may send our cookie, but not claim to be ours.
-  const std::string_view origin = request.header("origin");
-  const std::string ours = str(secure_ ? "https://" : "http://", request.header("host"));
-  if (request.method != "GET" && request.method != "HEAD" && origin != ours)
+  if (request.method != "GET" && request.method != "HEAD" && request.header("origin") != origin_of(request))
     throw ApiError(403, "a page of another origin asks with the console's cookie");
   const std::string_view site = request.header("sec-fetch-site");
   if (!site.empty() && site != "same-origin" && site != "none")
@@ -109,6 +111,31 @@ Caller Access::check(const HttpRequest& request) {
   });
 }
 
+std::string Access::origin_of(const HttpRequest& request) const {
+  return str(secure_ ? "https://" : "http://", request.header("host"));
+}
+
+bool Access::known(const HttpRequest& request) {
+  try {
+    if (!request.header("wellspring-node").empty())
+      node(request);
+    else
+      check(request);
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+void Access::check_still(const Caller& caller) const {
+  const double now = core_.now();
+  core_.read([&](const State& s) {
+    const Token* t = s.tokens.find(caller.token);
+    if (!t || t->revoked || (t->expires && t->expires < now))
+      throw ApiError(401, "the token is no longer valid: ask for a new one");
+  });
+}
+
 void Access::check_host(const HttpRequest& request) const {
   const std::string host = to_lower(host_without_port(request.header("host")));
   if (std::ranges::find(hosts_, host) == hosts_.end())
@@ -118,7 +145,7 @@ void Access::check_host(const HttpRequest& request) const {
 
 void Access::check_origin(const HttpRequest& request) const {
   const std::string_view origin = request.header("origin");
-  if (!origin.empty() && origin != str(secure_ ? "https://" : "http://", request.header("host")))
+  if (!origin.empty() && origin != origin_of(request))
     throw ApiError(403, "a page of another origin asks");
 }
 
@@ -144,12 +171,19 @@ std::string Access::open_session(const std::string& text) {
                 .user = t.user, .note = t.id};
   core_.call([&](Change& c) {
     std::vector<std::string> old;
-    size_t open = 0;
+    size_t open = 0, own = 0;
+    const Token* oldest = nullptr;  // of this token
     for (const auto& [id, row] : c.state.tokens.rows()) {
       if (row.role != "session") continue;
       ++open;
-      if (row.expires < c.now || row.revoked) old.push_back(id);
+      if (row.expires < c.now || row.revoked) {
+        old.push_back(id);
+      } else if (row.note == t.id) {
+        ++own;
+        if (!oldest || row.expires < oldest->expires) oldest = &row;
+      }
     }
+    if (own >= kMostSessionsEach) old.push_back(oldest->id);  // nobody takes the places of all
     if (open - old.size() > kMostSessions) throw ApiError(503, "too many sessions: try again later");
     for (const std::string& id : old) c.state.tokens.remove(id);
     session.created = c.now, session.expires = c.now + kSessionSeconds;
@@ -161,9 +195,11 @@ std::string Access::open_session(const std::string& text) {
 
 std::string Access::close_session(const HttpRequest& request) {
   const std::string cookie = cookie_of(request);
-  if (const std::string id = cookie.substr(0, cookie.find('_')); !id.empty())
-    core_.call([&](Change& c) {
-      if (const Token* t = c.state.tokens.find(id); t && t->role == "session") c.state.tokens.remove(id);
+  const auto parts = split(cookie, '_');
+  if (parts.size() == 2)
+    core_.call([&, hash = hex(sha256(parts[1]))](Change& c) {
+      const Token* t = c.state.tokens.find(parts[0]);
+      if (t && t->role == "session" && equal_secret(t->hash, hash)) c.state.tokens.remove(parts[0]);
     });
   return str(kCookie, "=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
 }

@@ -44,10 +44,13 @@ class Access {
   /// Who asks, by "Authorization: Bearer ..." or the console's cookie. ApiError 401 without or with
   /// a wrong, expired or revoked one, 403 when a page of another origin asks with our cookie.
   Caller check(const HttpRequest& request);
+  /// Whether somebody who may ask at all sends this; never throws.
+  bool known(const HttpRequest& request);
+  /// ApiError 401 when the caller's token was revoked or has expired since: for answers that last.
+  void check_still(const Caller& caller) const;
   /// ApiError 421 when the request is addressed to another host (DNS rebinding).
   void check_host(const HttpRequest& request) const;
-  /// ApiError 403 when the page that asks for a change is of another origin. Without an Origin it is
-  /// no page.
+  /// ApiError 403 when the page that asks is of another origin. Without an Origin it is no page.
   void check_origin(const HttpRequest& request) const;
   /// The node whose key the request carries. ApiError 401 or 403.
   std::string node(const HttpRequest& request);
@@ -59,6 +62,8 @@ class Access {
   Token token(const std::string& text) const;
 
  private:
+  std::string origin_of(const HttpRequest& request) const;
+
   Core& core_;
   std::vector<std::string> hosts_;
   const bool secure_;

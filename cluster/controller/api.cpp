@@ -58,7 +58,7 @@ void audit(Controller& controller, const Call& call, const std::string& outcome)
   AuditEntry e{.at = controller.core().now(),
                .who = call.caller.name(),
                .address = call.request.peer.substr(0, call.request.peer.rfind(':')),
-               .what = str(call.request.method, " ", call.request.path),
+               .what = cut_to_width(utf8_repair(str(call.request.method, " ", call.request.path)), 300),
                .outcome = cut_to_width(outcome, 300)};
   controller.core().post([e](Change& c) {
     const int64_t number = c.state.numbers().next_audit++;
@@ -74,7 +74,12 @@ void serve_route(Controller& controller, const Route& route, const HttpRequest& 
   Call call{controller, request, response, {}, ""};
   response.header("X-Content-Type-Options", "nosniff");
   const std::string failure = guarded(response, [&] {
+    // Whatever comes is data: no browser may take it for a page, or for a part of another one's.
+    response.header("X-Content-Type-Options", "nosniff");
+    response.header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
+    response.header("Cross-Origin-Resource-Policy", "same-origin");
     if (route.path != "/health") controller.access().check_host(request);
+    controller.access().check_origin(request);
     if (route.role == "node") {
       call.caller = {.role = "node", .user = controller.access().node(request)};
     } else if (route.role != "open") {
@@ -117,6 +122,7 @@ void serve_file(Controller& controller, const std::string& folder, const HttpReq
     std::string name(request.part("file"));
     if (name.empty()) name = "index.html";
     if (folder.empty()) throw ApiError(404, "the console's files are not installed beside the program");
+    if (name.find('\0') != name.npos) throw ApiError(404, "no such page");  // the system reads to it alone
     for (const std::string& segment : split(name, '/'))
       if (segment.empty() || segment[0] == '.') throw ApiError(404, "no such page");
     const std::string path = join_path(folder, name);
@@ -126,6 +132,8 @@ void serve_file(Controller& controller, const std::string& folder, const HttpReq
                     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'");
     response.header("X-Content-Type-Options", "nosniff");
     response.header("Referrer-Policy", "no-referrer");
+    response.header("Cross-Origin-Resource-Policy", "same-origin");
+    response.header("Cross-Origin-Opener-Policy", "same-origin");
     response.header("Cache-Control", "no-cache");
     response.send(200, content_type(name), read_file(path));
   });
@@ -163,13 +171,17 @@ void Call::answer(const Json& json, int status) {
 
 void check_team(const Caller& caller, const std::string& team) {
   if (!caller.admin() && caller.team != team)
-    throw ApiError(403, str("this belongs to team ", team, ", the token to team ", caller.team));
+    throw ApiError(403, str("this belongs to another team; the token is one of team ", caller.team));
 }
 
 void check_name(const std::string& what, const std::string& name) {
   if (!is_name(name))
     throw ApiError(400, str("'", cut_to_width(utf8_repair(name), 40), "' is no name of a ", what,
                             ": up to 64 letters, digits, '.', '_' and '-', a letter or digit first"));
+}
+
+bool is_archive_name(const std::string& hash) {
+  return hash.size() == 64 && hash.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
 Json openapi(const std::vector<Route>& routes) {

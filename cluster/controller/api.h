@@ -51,6 +51,9 @@ void check_team(const Caller& caller, const std::string& team);
 /// ApiError 400 unless it is a name (spec.h).
 void check_name(const std::string& what, const std::string& name);
 
+/// 64 lower-case hexadecimal digits.
+bool is_archive_name(const std::string& hash);
+
 /// The forms in which entities are shown.
 Json job_row(const State& state, const Job& job);
 Json attempt_row(const Attempt& attempt);

@@ -112,7 +112,18 @@ void status(Call& call) {
 void nodes(Call& call) {
   call.answer(call.controller.core().read([&](const State& s) {
     Json rows = Json::array();
-    for (const auto& [name, node] : s.nodes.rows()) rows.push_back(node_row(call.controller, s, node));
+    for (const auto& [name, node] : s.nodes.rows()) {
+      Json row = node_row(call.controller, s, node);
+      if (!call.caller.admin()) {  // of other teams: that devices are held, not who holds them
+        Json& jobs = row["jobs"];
+        std::erase_if(jobs.get_ref<Json::array_t&>(), [&](const Json& id) {
+          const Job* job = find_job(s, id.get<std::string>());
+          return !job || job->team != call.caller.team;
+        });
+        if (!node.only_team.empty() && node.only_team != call.caller.team) row["only_team"] = "another team";
+      }
+      rows.push_back(std::move(row));
+    }
     return Json{{"nodes", rows}};
   }));
 }
@@ -135,6 +146,10 @@ void queues(Call& call) {
     for (const auto& [name, q] : s.queues.rows()) {
       Json row = entity_json(q);
       row["open"] = q.open;
+      if (!call.caller.admin() && !q.teams.empty()) {  // whether it may use it, not who else
+        row["teams"] = Json::array();
+        if (std::ranges::find(q.teams, call.caller.team) != q.teams.end()) row["teams"].push_back(call.caller.team);
+      }
       int waiting = 0, running = 0;
       for (const auto& [group, ids] : s.waiting())
         if (s.jobs.at(group).spec->queue == name) waiting += static_cast<int>(ids.size());
@@ -404,7 +419,8 @@ void add_admin_routes(std::vector<Route>& r) {
                              trouble.empty() ? 200 : 503);
                }});
   r.push_back({"GET", "/metrics", "viewer", "figures in Prometheus' form", {}, [](Call& call) {
-                 call.response.send(200, "text/plain; version=0.0.4", call.controller.metrics());
+                 call.response.send(200, "text/plain; version=0.0.4",
+                                    call.controller.metrics(call.caller.admin() ? std::nullopt : std::optional(call.caller.team)));
                }});
   r.push_back({"GET", "/cluster", "viewer", "the pool and its jobs in numbers; who you are", {}, status});
   r.push_back({"POST", "/cluster/pause", "admin", "leases are longer for {seconds}: for an upgrade", {}, pause, true});
@@ -426,10 +442,11 @@ void add_admin_routes(std::vector<Route>& r) {
                  node_lost(c, name);
                }), true});
   r.push_back({"DELETE", "/nodes/{name}", "admin", "forget a node that runs nothing", {},
-               on_node([](Change& c, const std::string& name, Call&) {
+               on_node([](Change& c, const std::string& name, Call& call) {
                  if (!c.state.active_on(name).empty()) throw ApiError(409, "it has jobs: drain it first");
                  c.state.nodes.remove(name);
                  c.state.connected.erase(name);
+                 call.controller.nodes().drop(name);
                }), true});
   r.push_back({"GET", "/queues", "viewer", "queues", {}, queues});
   r.push_back({"PUT", "/queues/{name}", "admin", "make or change a queue: priority, open, teams", {}, put_queue, true});
@@ -444,7 +461,12 @@ void add_admin_routes(std::vector<Route>& r) {
   r.push_back({"GET", "/reservations", "viewer", "reservations", {}, [](Call& call) {
                  call.answer(call.controller.core().read([&](const State& s) {
                    Json rows = Json::array();
-                   for (const auto& [id, reservation] : s.reservations.rows()) rows.push_back(entity_json(reservation));
+                   for (const auto& [id, reservation] : s.reservations.rows()) {
+                     Json row = entity_json(reservation);
+                     if (!call.caller.admin() && reservation.team != call.caller.team)
+                       row.erase("team"), row.erase("note");
+                     rows.push_back(std::move(row));
+                   }
                    return Json{{"reservations", rows}};
                  }));
                }});
@@ -464,7 +486,6 @@ void add_admin_routes(std::vector<Route>& r) {
                 {"seen", "the version of an earlier answer: no wait when it is another one now"}}, events});
   r.push_back({"GET", "/audit", "admin", "who asked for what", {{"limit", "at most so many (200)"}, {"before", "numbers below this"}}, audit_log});
   r.push_back({"POST", "/session", "open", "the console: trade a token for a cookie", {}, [](Call& call) {
-                 call.controller.access().check_origin(call.request);
                  call.response.header("Set-Cookie", call.controller.access().open_session(call.body().value("token", "")));
                  call.answer({{"status", "ok"}});
                }});

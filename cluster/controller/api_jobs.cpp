@@ -1,16 +1,9 @@
 // Routes of jobs.
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <climits>
-#include <cstring>
 
-#include "base/crypto.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "base/text.h"
 #include "base/time.h"
 #include "cluster/controller/api.h"
@@ -163,20 +156,40 @@ void complete_resources(const State& state, const ChipTable& chips, JobSpec& spe
 void check_users(const State& state, const JobSpec& spec) {
   const Team& team = state.teams.at(spec.team);
   if (!team.system_user.empty()) return;
+  const auto wanted = [&](const Node& node) {
+    return std::ranges::any_of(node.devices, [&](const Device& d) {
+      return std::ranges::any_of(spec.accepted, [&](const Resources& r) { return r.chip == d.chip; });
+    });
+  };
   bool any = false;
   for (const auto& [name, node] : state.nodes.rows())
-    any |= node.single_trust || (!node.switches_users && (node.only_team.empty() || node.only_team == spec.team));
+    any |= runs_without_user(node) && (node.only_team.empty() || node.only_team == spec.team) && wanted(node);
   if (!any)
     throw ApiError(409, str("team ", spec.team, " has no system user, and no node runs jobs without one: an "
                             "administrator sets it with `wellspring cluster teams set ", spec.team,
                             " --system-user NAME` (or starts the node with --single-trust)"));
 }
 
+// What waits is kept in memory: no team may fill it.
+void check_room(const State& state, const JobSpec& spec, int64_t most) {
+  const auto fresh = static_cast<int64_t>(std::max<size_t>(1, spec.array.size()));
+  if (static_cast<int64_t>(state.waiting_count()) + fresh <= most) return;
+  int64_t own = 0;
+  for (const auto& [group, ids] : state.waiting())
+    if (state.jobs.at(group).team == spec.team) own += static_cast<int64_t>(ids.size());
+  if (own + fresh > most)
+    throw ApiError(409, str("team ", spec.team, " has ", own, " jobs that wait: at most ", most,
+                            " with these may (most_jobs of the controller's configuration)"));
+}
+
 void submit_job(Call& call) {
   JobSpec spec = call.controller.checked(spec_from_json(call.body(), "job"), call.caller);
   const std::string user = call.caller.user;
   JobId id = 0;
-  call.controller.core().call([&](Change& c) { id = submit(c, spec, user); });
+  call.controller.core().call([&](Change& c) {
+    check_room(c.state, spec, call.controller.options().most_jobs);
+    id = submit(c, spec, user);
+  });
   call.outcome = str("job ", id);
   call.answer({{"id", str(id)}}, 201);
 }
@@ -364,41 +377,26 @@ auto verb(F f) {
   };
 }
 
-void append_bytes(const std::string& path, std::string_view bytes) {
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-  if (fd < 0) throw Error(Fault::io, str(path, ": ", std::strerror(errno)));
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      const int error = errno;
-      ::close(fd);
-      throw Error(Fault::io, str(path, ": ", std::strerror(error)));
-    }
-    bytes.remove_prefix(static_cast<size_t>(n));
-  }
-  ::close(fd);
+// Whose archive a request means, by name.
+std::pair<std::string, std::string> archive_of(const Call& call) {
+  const std::string hash = call.part("hash");
+  if (!is_archive_name(hash)) throw ApiError(400, "an archive is named by its SHA-256, 64 hexadecimal digits");
+  const std::string team = call.caller.admin() ? call.parameter("team", "default") : call.caller.team;
+  check_name("team", team);
+  return {team, hash};
 }
 
 void put_blob(Call& call) {
-  const std::string hash = call.part("hash");
-  if (hash.size() != 64 || !unhex(hash)) throw ApiError(400, "a snapshot is named by its SHA-256, 64 hex digits");
-  const std::string team = call.caller.admin() ? call.parameter("team", "default") : call.caller.team;
-  check_name("team", team);
-  const std::string path = call.controller.blob_path(team, hash);
-  if (exists(path)) return call.answer({{"have", true}});
-  make_directories(parent_path(path));
-  const int64_t part = call.number("part", 0, 0, 100000), parts = call.number("parts", 1, 1, 100000);
-  const std::string piece = str(path, ".part-", call.caller.token);
-  if (part == 0) remove_all(piece);
-  append_bytes(piece, call.request.body);  // parts come in order; the whole is checked below
-  if (part + 1 < parts) return call.answer({{"have", false}, {"part", part}});
-  if (hex(sha256_file(piece)) != hash) {
-    remove_all(piece);
-    throw ApiError(400, "what arrived has another SHA-256: send it again");
-  }
-  rename_synced(piece, path);
-  call.answer({{"have", true}}, 201);
+  const auto [team, hash] = archive_of(call);
+  call.controller.core().read([&, team = team](const State& s) {
+    if (!s.teams.find(team)) throw ApiError(404, str("there is no team ", team));
+  });
+  Archives& archives = call.controller.archives();
+  if (archives.have(team, hash)) return call.answer({{"have", true}});
+  const auto size = static_cast<int64_t>(call.request.body.size());
+  const bool whole = archives.take(team, hash, call.caller.token, call.number("offset", 0, 0, INT64_MAX),
+                                   call.number("total", size, 0, INT64_MAX), call.request.body);
+  call.answer({{"have", whole}}, whole ? 201 : 200);
 }
 
 }  // namespace
@@ -440,7 +438,7 @@ JobSpec Controller::checked(JobSpec spec, const Caller& caller) {
                                 " at once: this can never run"));
     }
   });
-  if (!spec.snapshot.empty() && !exists(blob_path(spec.team, spec.snapshot)))
+  if (!spec.snapshot.empty() && !archives_->have(spec.team, spec.snapshot))
     throw ApiError(400, "workdir: its snapshot has not been uploaded");
   return spec;
 }
@@ -468,15 +466,13 @@ void add_job_routes(std::vector<Route>& r) {
   r.push_back({"POST", "/jobs/{id}/retry", "member", "a job that failed or was cancelled waits again", {},
                verb([](Change& c, JobId id, Call&) { retry(c, id); }), true});
   r.push_back({"PUT", "/blobs/{hash}", "member", "upload the archive of a working folder",
-               {{"part", "number of this part (0)"}, {"parts", "of so many (1)"}, {"team", "for an admin: of which team"}},
+               {{"offset", "where this part begins (0)"}, {"total", "bytes of the whole (of this part)"},
+                {"team", "for an admin: of which team"}},
                put_blob});
   r.push_back({"GET", "/blobs/{hash}", "member", "whether an archive is there", {{"team", "for an admin"}},
                [](Call& call) {
-                 const std::string hash = call.part("hash");
-                 if (hash.size() != 64 || !unhex(hash)) throw ApiError(400, "64 hex digits");
-                 const std::string team = call.caller.admin() ? call.parameter("team", "default") : call.caller.team;
-                 check_name("team", team);
-                 call.answer({{"have", exists(call.controller.blob_path(team, hash))}});
+                 const auto [team, hash] = archive_of(call);
+                 call.answer({{"have", call.controller.archives().have(team, hash)}});
                }});
 }
 

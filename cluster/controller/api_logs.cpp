@@ -108,6 +108,7 @@ void log_of_job(Call& call) {
     if (!call.response.begun()) call.response.begin_stream(200, "text/plain; charset=utf-8");
   };
   while (true) {
+    call.controller.access().check_still(call.caller);
     const uint64_t version = call.controller.core().version();
     const ShownLog shown = log_to_show(call, wanted, last);
     if (!shown.attempt.serial) {
@@ -126,6 +127,7 @@ void log_of_job(Call& call) {
       begin();
       if (!part.data.empty() && !call.response.write(part.data)) return;
       if (call.response.client_gone()) return;
+      call.controller.access().check_still(call.caller);
       const bool moved = part.next > offset;
       offset = part.next;
       if (!moved && (gone || !follow)) break;

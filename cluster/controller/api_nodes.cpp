@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "base/time.h"
 #include "cluster/controller/api.h"
 
 namespace wellspring::cluster {
@@ -16,6 +17,7 @@ void join_node(Call& call) {
   const Json body = call.body();
   const std::string name = body.value("name", "");
   check_name("node", name);
+  if (name == kSharedPool) throw ApiError(400, "name: that is the name of a pool");
   const std::string key = call.controller.join(body.value("token", ""), name);
   call.answer({{"name", name}, {"key", key}, {"ca", call.controller.ca()}}, 201);
 }
@@ -27,8 +29,18 @@ void link(Call& call) {
 
 void get_archive(Call& call) {
   const std::string team = call.part("team"), hash = call.part("hash");
-  check_name("team", team), check_name("archive", hash);
-  const std::string path = call.controller.blob_path(team, hash);
+  check_name("team", team);
+  if (!is_archive_name(hash)) throw ApiError(400, "an archive is named by its SHA-256");
+  // What a node was given to run, and nothing else.
+  const bool wanted = call.controller.core().read([&](const State& s) {
+    for (const int64_t serial : s.active_on(call.caller.user)) {
+      const Job& job = s.jobs.at(s.attempts.at(serial).job);
+      if (job.team == team && job.spec->snapshot == hash) return true;
+    }
+    return false;
+  });
+  if (!wanted) throw ApiError(403, "no attempt on this node works in that folder");
+  const std::string path = call.controller.archives().path(team, hash);
   if (!exists(path)) throw ApiError(404, "there is no such archive");
   const MappedFile file(path);
   call.response.begin_stream(200, "application/x-tar");
@@ -44,8 +56,9 @@ bool hung_up(const HttpDuplex& duplex) {
   return wait.fd < 0 || ::poll(&wait, 1, 0) > 0;
 }
 
-// Bytes both ways between the client's connection and a channel to the node, until either ends.
-void relay(const std::shared_ptr<HttpDuplex>& duplex, const std::shared_ptr<Channel>& channel) {
+// Bytes both ways between the client's connection and a channel to the node, until either ends or the
+// client may not ask any more.
+void relay(const Call& call, const std::shared_ptr<HttpDuplex>& duplex, const std::shared_ptr<Channel>& channel) {
   std::thread up([&] {
     char buffer[16 << 10];
     while (true) {
@@ -55,10 +68,19 @@ void relay(const std::shared_ptr<HttpDuplex>& duplex, const std::shared_ptr<Chan
     }
     channel->finish();
   });
+  double next_look = 0;
   while (true) {
     const auto part = channel->read(1);
     if (!part && (channel->over() || hung_up(*duplex))) break;
     if (part && !duplex->write(*part)) break;
+    if (const double now = monotonic_seconds(); now > next_look) {
+      next_look = now + 1;
+      try {
+        call.controller.access().check_still(call.caller);
+      } catch (const ApiError&) {
+        break;
+      }
+    }
   }
   channel->close();
   duplex->close();
@@ -94,7 +116,7 @@ void tunnel(Call& call, const char* kind) {
     call.controller.core().post([id, who = call.caller.name()](Change& c) {
       note(c, "job", id, "", str(who, " runs a command beside it"));
     });
-  relay(call.response.upgrade("wellspring-tunnel"), channel);
+  relay(call, call.response.upgrade("wellspring-tunnel"), channel);
 }
 
 }  // namespace

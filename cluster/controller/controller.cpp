@@ -44,7 +44,7 @@ std::string newest_backup(const std::string& folder) {
 Controller::Controller(ControllerOptions options) : options_(std::move(options)) {
   make_directories(options_.folder);
   ::chmod(options_.folder.c_str(), 0711);
-  for (const char* name : {"keys", "blobs", "backups"}) {
+  for (const char* name : {"keys", "blobs", "backups", "records"}) {
     const std::string path = join_path(options_.folder, name);
     make_directories(path);
     ::chmod(path.c_str(), 0700);
@@ -71,11 +71,29 @@ Controller::Controller(ControllerOptions options) : options_(std::move(options))
       [this](const State& state, int64_t attempt) { return launch_of(state, attempt); });
   std::vector<std::string> hosts = options_.names;
   hosts.push_back(options_.address);
+  archives_ = std::make_unique<Archives>(join_path(options_.folder, "blobs"), options_.archives);
+  notifier_ = std::make_unique<Notifier>(
+      Notifier::Options{.allowed = options_.notify_allowed}, [this](JobId id, bool taken) {
+        core_->post([id, taken](Change& c) {
+          const Job* job = c.state.jobs.find(id);
+          if (!job || !ended(shown_state(c.state, *job))) return;  // tried again meanwhile
+          c.state.jobs.edit(id).notified = true;
+          if (!taken) note(c, "job", id, "", "its notification could not be delivered");
+        });
+      });
   access_ = std::make_unique<Access>(*core_, hosts, secure_);
   HttpServerOptions http;
   http.address = options_.address, http.port = options_.port;
-  http.max_connections = 256, http.max_streams = 2048;
-  http.max_body = 12 << 20;
+  // Slow clients hold a thread each: more of them than come at a time.
+  http.max_connections = 2048, http.max_streams = 2048, http.stack_size = 512 << 10;
+  http.max_bodies = 512 << 20;
+  // A part of an archive; a job with all that it may hold; and what comes before we know who asks.
+  constexpr int64_t kPartBody = 12 << 20, kJobBody = 4 << 20, kUnknownBody = 64 << 10;
+  http.max_body = kPartBody;
+  http.body_limit = [this](const HttpRequest& request) {
+    if (!access_->known(request)) return kUnknownBody;
+    return starts_with(request.path, "/api/v1/blobs/") ? kPartBody : kJobBody;
+  };
   if (secure_) {
     http.certificate = join_path(options_.folder, "keys/server.pem");
     http.key = join_path(options_.folder, "keys/server.key");
@@ -147,6 +165,14 @@ void Controller::start() {
       if (a.state == AttemptState::ended && a.ended >= oldest && !recorded.contains(str(serial)))
         unwritten_.push_back(record_of(s, a));
   });
+  core_->read([&](const State& s) {  // whose notification a stop has prevented
+    std::vector<JobId> late;
+    for (const auto& [id, job] : s.jobs.rows())
+      if (!job.notified && !job.array && !job.spec->notify.empty() &&
+          core_->now() - std::max(job.ended, job.submitted) < 7 * 86400)
+        late.push_back(id);
+    tell_ended(s, late);
+  });
   keeper_ = std::thread([this] { housekeeping(); });
 }
 
@@ -168,15 +194,22 @@ void Controller::stop() {
 void Controller::add_slurm(const SlurmOptions& options) {
   Reports reports;
   const std::string name = options.name;
-  reports.tell = [this, name](const std::vector<Report>& list) {
-    std::map<int64_t, std::string> folders;
+  const bool switches = ::geteuid() == 0 && !options.single_trust;
+  reports.tell = [this, name, switches](const std::vector<Report>& list) {
+    std::map<int64_t, std::pair<std::string, std::string>> folders;  // and whose they are
     core_->read([&](const State& s) {
       for (const Report& r : list)
         if (const Attempt* a = s.attempts.find(r.attempt); a && r.kind == Report::ended)
-          folders[r.attempt] = a->run_folder;
+          folders[r.attempt] = {a->run_folder, switches ? launch_of(s, r.attempt).system_user : ""};
     });
     std::map<int64_t, int64_t> checkpoints;
-    for (const auto& [attempt, folder] : folders) checkpoints[attempt] = newest_checkpoint(folder);
+    for (const auto& [attempt, folder] : folders) {
+      try {
+        checkpoints[attempt] = newest_checkpoint(folder.first, folder.second);
+      } catch (const Error& e) {  // its user is not known on this machine
+        log_warning("cluster", folder.first, ": ", e.what());
+      }
+    }
     core_->call([&](Change& c) { take_reports(c, name, list, checkpoints); });
   };
   reports.nodes = [this](const std::string& executor, const std::vector<Node>& nodes) {
@@ -192,7 +225,7 @@ void Controller::add_slurm(const SlurmOptions& options) {
   };
   others_[name] = std::make_unique<SlurmExecutor>(
       options, options_.chips, std::move(reports),
-      [this](const std::string& team, const std::string& hash) { return blob_path(team, hash); });
+      [this](const std::string& team, const std::string& hash) { return archives_->path(team, hash); });
 }
 
 Executor* Controller::executor(const std::string& name) {
@@ -205,7 +238,7 @@ Launch Controller::launch_of(const State& state, int64_t serial) const {
   Launch l;
   l.attempt = state.attempts.at(serial);
   l.job = state.jobs.at(l.attempt.job);
-  if (const Team* team = state.teams.find(l.job.team)) l.system_user = team->system_user;
+  if (const Team* team = state.teams.find(l.job.team)) l.system_user = team->system_user, l.roots = team->roots;
   for (const auto& part : l.attempt.parts) {
     const Node* node = state.nodes.find(part.node);
     l.addresses.push_back(node ? node->address : "");
@@ -230,6 +263,7 @@ void Controller::effects(const State& state, const Effects& effects) {
     for (const int64_t serial : effects.ended)
       if (const Attempt* a = state.attempts.find(serial)) unwritten_.push_back(record_of(state, *a));
   }
+  tell_ended(state, effects.finished);
   const auto with = [&](int64_t serial, auto&& f) {
     const Attempt* a = state.attempts.find(serial);
     if (!a) return;
@@ -243,6 +277,24 @@ void Controller::effects(const State& state, const Effects& effects) {
     with(stop.attempt, [&](Executor& e, const Attempt& a) {
       e.stop(a, stop.node, stop.grace, stop.reason);
     });
+}
+
+// An array is told of once, when all of it has ended.
+void Controller::tell_ended(const State& state, const std::vector<JobId>& jobs) {
+  for (const JobId id : jobs) {
+    const Job* job = state.jobs.find(id);
+    if (job && job->array) job = state.jobs.find(job->array);
+    if (!job || job->spec->notify.empty() || job->notified) continue;
+    const JobState shown = shown_state(state, *job);
+    if (!ended(shown)) continue;
+    Json body = {{"job", shown_id(*job)}, {"name", job->spec->name}, {"team", job->team}, {"user", job->user},
+                 {"state", name_of(shown)}, {"submitted", job->submitted}, {"attempts", job->attempts}};
+    if (!job->reason.empty()) body["reason"] = job->reason;
+    if (job->exit_status >= 0) body["exit_status"] = job->exit_status;
+    if (job->started) body["started"] = job->started;
+    if (job->ended) body["ended"] = job->ended;
+    notifier_->post(job->id, job->team, job->spec->notify, to_text(body));
+  }
 }
 
 void Controller::tick(const State& state) {
@@ -286,12 +338,16 @@ void Controller::write_records() {
 }
 
 void Controller::housekeeping() {
-  double next = monotonic_seconds() + std::min(60.0, options_.backup_every);
+  double next = monotonic_seconds() + std::min(60.0, options_.backup_every), next_clean = 0;
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     wake_.wait_for(lock, std::chrono::seconds(1));
     lock.unlock();
     write_records();
+    if (monotonic_seconds() >= next_clean) {
+      next_clean = monotonic_seconds() + 3600;
+      clean_archives();
+    }
     lock.lock();
     if (stopping_ || !options_.backup_every || monotonic_seconds() < next) continue;
     lock.unlock();
@@ -302,6 +358,19 @@ void Controller::housekeeping() {
     }
     next = monotonic_seconds() + options_.backup_every;
     lock.lock();
+  }
+}
+
+void Controller::clean_archives() {
+  std::set<std::string> used;
+  core_->read([&](const State& s) {
+    for (const auto& [id, job] : s.jobs.rows())
+      if (!job.spec->snapshot.empty()) used.insert(str(job.team, "/", job.spec->snapshot));
+  });
+  try {
+    archives_->clean(used);
+  } catch (const std::exception& e) {
+    log_error("cluster", "old archives could not be removed: ", e.what());
   }
 }
 
@@ -344,10 +413,6 @@ std::string Controller::join(const std::string& token, const std::string& name) 
     note(c, "node", 0, name, "joined");
   });
   return "wsn_" + secret;
-}
-
-std::string Controller::blob_path(const std::string& team, const std::string& hash) const {
-  return join_path(options_.folder, str("blobs/", team, "/", hash));
 }
 
 }  // namespace wellspring::cluster

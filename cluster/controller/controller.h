@@ -6,14 +6,17 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
 #include "base/http.h"
 #include "cluster/controller/access.h"
+#include "cluster/controller/archives.h"
 #include "cluster/controller/core.h"
 #include "cluster/controller/executor.h"
 #include "cluster/controller/nodes.h"
+#include "cluster/controller/notify.h"
 #include "cluster/controller/options.h"
 #include "perf/records.h"
 
@@ -54,13 +57,15 @@ class Controller {
                           const std::string& content) const;
   /// PEM of the CA; "" without TLS.
   const std::string& ca() const { return ca_; }
-  std::string blob_path(const std::string& team, const std::string& hash) const;
-  /// Prometheus' text form.
-  std::string metrics();
+  Archives& archives() { return *archives_; }
+  /// Prometheus' text form; of one team's figures beside those of all together.
+  std::string metrics(const std::optional<std::string>& team);
 
  private:
   void effects(const State& state, const Effects& effects);
   Launch launch_of(const State& state, int64_t attempt) const;
+  void tell_ended(const State& state, const std::vector<JobId>& jobs);
+  void clean_archives();
   void tick(const State& state);
   void add_slurm(const SlurmOptions& options);
   void housekeeping();
@@ -76,7 +81,9 @@ class Controller {
   std::unique_ptr<Nodes> nodes_;
   std::map<std::string, std::unique_ptr<Executor>> others_;
   std::unique_ptr<Access> access_;
+  std::unique_ptr<Archives> archives_;
   std::unique_ptr<HttpServer> server_;
+  std::unique_ptr<Notifier> notifier_;
   std::thread keeper_;
   std::mutex mutex_;
   std::condition_variable wake_;

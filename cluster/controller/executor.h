@@ -18,6 +18,7 @@ struct Launch {
   Attempt attempt;
   Job job;
   std::string system_user;  // of its team; empty: the executor's own
+  std::vector<std::string> roots;                            // of its team: mounts lie below them
   std::vector<std::pair<std::string, std::string>> secrets;  // name, content
   std::vector<std::string> addresses;                        // of its nodes, in the parts' order
 };

@@ -6,7 +6,7 @@
 
 namespace wellspring::cluster {
 
-std::string Controller::metrics() {
+std::string Controller::metrics(const std::optional<std::string>& team) {
   std::string out;
   const auto head = [&](const char* name, const char* type, const char* help) {
     out += str("# HELP wellspring_", name, " ", help, "\n# TYPE wellspring_", name, " ", type, "\n");
@@ -29,6 +29,7 @@ std::string Controller::metrics() {
     }
     head("devices_held", "gauge", "devices that attempts hold, by team and chip");
     for (const auto& [key, n] : held)
+      if (!team || key.first == *team)
       row("devices_held", str("team=\"", key.first, "\",chip=\"", key.second, "\""), n);
     std::map<std::string, int> all;
     head("node_up", "gauge", "1: connected and not drained");
@@ -42,6 +43,7 @@ std::string Controller::metrics() {
     std::map<std::pair<std::string, std::string>, double> used;
     for (const auto& [key, u] : s.usage.rows()) used[{u.team, u.chip}] += u.device_seconds;
     for (const auto& [key, n] : used)
+      if (!team || key.first == *team)
       row("device_seconds_total", str("team=\"", key.first, "\",chip=\"", key.second, "\""), n);
   });
   const auto& n = core_->counters();

@@ -1,6 +1,8 @@
 #include "cluster/controller/nodes.h"
 
 #include <algorithm>
+#include <cmath>
+#include <condition_variable>
 
 #include "base/crypto.h"
 #include "base/error.h"
@@ -27,7 +29,69 @@ const Attempt* going_on_at(const State& state, const std::string& token, const s
   return nullptr;
 }
 
+bool absolute(const std::string& path) {
+  return path.size() <= 4096 && starts_with(path, "/") && (path + "/").find("/../") == std::string::npos;
+}
+
+// What a node says of itself. It has a key, but it is not us: only what can be kept is kept.
+Node heard_of(const Json& hello, const std::string& name) {
+  Node node = entity_from_json<Node>(hello);
+  node.name = name;
+  const auto want = [](bool good, const char* what) {
+    if (!good) throw Error(Fault::data, str("a node says what cannot be of its ", what));
+  };
+  want(node.devices.size() <= 4096, "devices");
+  for (const Device& d : node.devices) {
+    want(is_name(d.chip) && d.path.size() <= 256 && d.cores.size() <= 4096, "devices");
+    for (const int core : d.cores) want(core >= 0 && core <= 65536, "devices");
+  }
+  want(node.memory_mb >= 0 && node.memory_mb <= 1'000'000'000, "memory");
+  want(node.mounts.size() <= 256 && std::ranges::all_of(node.mounts, absolute), "mounts");
+  want(absolute(node.runs), "runs root");
+  want(!node.address.empty() && node.address.size() <= 255 &&
+           std::ranges::all_of(node.address, [](unsigned char c) { return c > ' ' && c < 127 && c != '\''; }),
+       "address");
+  want(node.only_team.empty() || is_name(node.only_team), "team");
+  node.version = cut_to_width(utf8_repair(node.version), 64);
+  node.containment = cut_to_width(utf8_repair(node.containment), 1000);
+  return node;
+}
+
+PartEnd end_heard_of(const Json& e) {
+  PartEnd end{.status = std::clamp(e.value("status", 0), 0, 255),
+              .outcome = cut_to_width(e.value("outcome", "exited"), 40),
+              .reason = cut_to_width(utf8_repair(e.value("reason", "")), 500),
+              .cpu_seconds = std::clamp(e.value("cpu_seconds", 0.0), 0.0, 1e12),
+              .peak_memory = std::max(e.value("peak_memory", int64_t{0}), int64_t{0}),
+              .checkpoint = std::max(e.value("checkpoint", int64_t{0}), int64_t{0}),
+              .reached = {}};
+  if (const auto it = e.find("reached"); it != e.end())
+    for (const auto& [name, value] : it->items())
+      if (end.reached.size() < 64 && is_name(name) && value.is_number() && std::isfinite(value.get<double>()))
+        end.reached[name] = value.get<double>();
+  return end;
+}
+
 }  // namespace
+
+// What a node has said and is not on disk yet.
+struct Nodes::Backlog {
+  static constexpr int kMost = 64;
+  std::mutex mutex;
+  std::condition_variable less;
+  int count = 0;
+  // Who says more than can be written waits: what it sends stays on its way.
+  void enter(const Link& link) {
+    std::unique_lock lock(mutex);
+    while (count >= kMost && !link.closed()) less.wait_for(lock, std::chrono::milliseconds(100));
+    ++count;
+  }
+  void leave() {
+    std::lock_guard lock(mutex);
+    --count;
+    less.notify_one();
+  }
+};
 
 Json launch_message(const Launch& launch, const std::string& node) {
   const Attempt& a = launch.attempt;
@@ -35,6 +99,7 @@ Json launch_message(const Launch& launch, const std::string& node) {
   Json m = {{"token", a.token},     {"attempt", a.number},        {"job", launch.job.id},
             {"id", shown_id(launch.job)}, {"run_folder", a.run_folder}, {"user", launch.system_user},
             {"chip", a.chip}};
+  if (!spec.mounts.empty()) m["roots"] = launch.roots;
   if (launch.job.array) m["array"] = {{"job", launch.job.array}, {"index", launch.job.index}};
   JobSpec sent = spec;
   sent.array.clear(), sent.array_at_once = 0;  // its element is told above
@@ -67,6 +132,17 @@ void Nodes::stop() {
   std::lock_guard lock(mutex_);
   for (auto& [name, live] : live_)
     if (live.link) live.link->close();
+}
+
+std::shared_ptr<Nodes::Backlog> Nodes::backlog_of(const std::string& node) {
+  std::lock_guard lock(mutex_);
+  auto& backlog = live_[node].backlog;
+  if (!backlog) backlog = std::make_shared<Backlog>();
+  return backlog;
+}
+
+void Nodes::drop(const std::string& name) {
+  if (const auto link = link_of(name)) link->close();
 }
 
 std::shared_ptr<Link> Nodes::link_of(const std::string& node) const {
@@ -147,9 +223,7 @@ double Nodes::grant(const std::string& name, double asked, double seen) {
 }
 
 void Nodes::take_hello(const std::string& name, const std::shared_ptr<Link>& link, const Json& m) {
-  Node node = entity_from_json<Node>(m["hello"]);
-  node.name = name;
-  if (node.devices.size() > 4096) throw Error(Fault::data, "more devices than a node has");
+  Node node = heard_of(m["hello"], name);
   // Whether it sees our runs root: it has to read what we write there now.
   std::string proof = hex(random_bytes(16));
   const std::string path = join_path(runs_, ".wellspring/proof-" + name);
@@ -178,8 +252,10 @@ void Nodes::take_attempts(const std::string& name, const std::shared_ptr<Link>& 
   {
     std::lock_guard lock(mutex_);
     hello = live_[name].hello;
-    hello.pool = m.value("proof", "") == live_[name].proof ? "shared" : name;
+    hello.pool = m.value("proof", "") == live_[name].proof ? kSharedPool : name;
   }
+  const auto backlog = backlog_of(name);
+  backlog->enter(*link);
   core_.post(
       [this, name, link, hello, list = m["attempts"]](Change& c) {
         if (!c.state.nodes.find(name)) return link->close();  // removed meanwhile
@@ -228,7 +304,8 @@ void Nodes::take_attempts(const std::string& name, const std::shared_ptr<Link>& 
           }
         }
       },
-      [this, name, link](std::exception_ptr error) {
+      [this, name, link, backlog](std::exception_ptr error) {
+        backlog->leave();
         if (error) return link->close();  // it comes again
         std::lock_guard lock(mutex_);
         if (live_[name].link == link) live_[name].ready = true;
@@ -240,6 +317,8 @@ void Nodes::take_events(const std::string& name, const std::shared_ptr<Link>& li
   Json forget = Json::array();
   for (const Json& e : events)
     if (e.value("kind", "") == "ended") forget.push_back(e.value("token", ""));
+  const auto backlog = backlog_of(name);
+  backlog->enter(*link);
   core_.post(
       [name, events, link](Change& c) {
         Json kill = Json::array();
@@ -254,18 +333,12 @@ void Nodes::take_events(const std::string& name, const std::shared_ptr<Link>& li
           if (kind == "running") part_running(c, a->serial, name);
           if (kind == "ready") part_ready(c, a->serial, name);
           if (kind == "ended")
-            part_ended(c, a->serial, name,
-                       {.status = e.value("status", 0),
-                        .outcome = e.value("outcome", "exited"),
-                        .reason = cut_to_width(utf8_repair(e.value("reason", "")), 500),
-                        .cpu_seconds = e.value("cpu_seconds", 0.0),
-                        .peak_memory = e.value("peak_memory", int64_t{0}),
-                        .checkpoint = e.value("checkpoint", int64_t{0}),
-                        .reached = e.value("reached", std::map<std::string, double>())});
+            part_ended(c, a->serial, name, end_heard_of(e));
         }
         if (!kill.empty()) link->send({{"kill", kill}});
       },
-      [link, forget](std::exception_ptr error) {
+      [link, forget, backlog](std::exception_ptr error) {
+        backlog->leave();
         if (error) return link->close();  // the node says it again
         if (!forget.empty()) link->send({{"forget", forget}});
       });

@@ -21,6 +21,9 @@ struct Leases {
   double fence_after = 240, lost_after = 300;
 };
 
+/// The pool of nodes that share the controller's runs root; no node has that name.
+inline constexpr const char* kSharedPool = "shared";
+
 class Nodes : public Executor {
  public:
   /// `runs`: the controller's own root of run folders; nodes that see it are of one pool.
@@ -31,6 +34,8 @@ class Nodes : public Executor {
 
   /// Serves the link of a node that has proved its name; returns when it is closed.
   void serve(const std::string& name, std::shared_ptr<HttpDuplex> duplex);
+  /// Closes the link of a node that is no member any more.
+  void drop(const std::string& name);
   /// Closes all links.
   void stop();
 
@@ -52,6 +57,7 @@ class Nodes : public Executor {
   double silence(const std::string& node) const;
 
  private:
+  struct Backlog;
   struct Live {
     std::shared_ptr<Link> link;
     double contact = 0;  // monotonic
@@ -61,7 +67,9 @@ class Nodes : public Executor {
     bool ready = false;  // its attempts have been compared with the state
     std::string proof;   // what it has to read in the runs root
     Node hello;
+    std::shared_ptr<Backlog> backlog;
   };
+  std::shared_ptr<Backlog> backlog_of(const std::string& node);
   std::shared_ptr<Link> link_of(const std::string& node) const;
   /// A connected node that sees the same run folders; else the node itself.
   std::string neighbour(const std::string& node) const;

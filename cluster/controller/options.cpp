@@ -19,7 +19,9 @@ std::string default_folder() {
 }
 
 bool is_loopback(const std::string& address) {
-  return address == "localhost" || address == "::1" || starts_with(address, "127.");
+  // Not a name that begins with a number.
+  return address == "localhost" || address == "::1" ||
+         (starts_with(address, "127.") && address.find_first_not_of("0123456789.") == std::string::npos);
 }
 
 ControllerOptions read_controller_options(const std::string& path,
@@ -46,6 +48,12 @@ ControllerOptions read_controller_options(const std::string& path,
   const Config backup = c["backup"];
   o.backup_every = backup.number("every_hours", o.backup_every / 3600) * 3600;
   o.backups = static_cast<int>(backup.integer("keep", o.backups));
+  const Config archives = c["archives"];
+  constexpr double kGiga = 1 << 30;
+  o.archives.each = static_cast<int64_t>(archives.number("most_gb", static_cast<double>(o.archives.each) / kGiga) * kGiga);
+  o.archives.team = static_cast<int64_t>(archives.number("team_gb", static_cast<double>(o.archives.team) / kGiga) * kGiga);
+  o.notify_allowed = c["notify"].texts("allow");
+  o.most_jobs = c.integer("most_jobs", o.most_jobs);
   o.secrets_key = c.text("secrets_key", join_path(o.folder, "keys/secrets.key"));
   o.chips.add_from(c);
   o.local = c.boolean("local_node", o.local);

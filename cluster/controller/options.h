@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/json_fwd.h"
+#include "cluster/controller/archives.h"
 #include "cluster/controller/nodes.h"
 #include "cluster/node/options.h"
 #include "cluster/slurm/options.h"
@@ -23,6 +24,9 @@ struct ControllerOptions {
   double keep = 90 * 86400.0;         // seconds that ended jobs stay
   double backup_every = 6 * 3600.0;   // seconds; 0: never
   int backups = 12;                   // kept
+  Archives::Limits archives;          // of uploaded working folders
+  std::vector<std::string> notify_allowed;  // addresses that `notify` may reach though they are near
+  int64_t most_jobs = 200'000;        // of a team that have not ended
   std::string secrets_key;            // file of the key that seals secrets; outside FOLDER/backups
   bool local = true;                  // `up` starts a node on this machine
   ChipTable chips;

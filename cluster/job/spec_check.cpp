@@ -159,6 +159,7 @@ class SpecChecker {
       fail("train", "stands beside a command: a job has one of them");
     if (spec.command.empty() && spec.train.empty() && spec.kind != "interactive")
       fail("command", "is missing: a job has a command, or train with a run file");
+    if (spec.image.starts_with('-')) fail("image", "begins with '-': that is an option, no image");
     if (spec.deadline > 0 && spec.deadline <= spec.not_before)
       fail("deadline", "does not come after not_before: the job could never start");
     if (spec.restart.most_backoff < spec.restart.backoff)

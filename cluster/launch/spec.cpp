@@ -38,7 +38,9 @@ enum SpecKey : uint8_t {
   key_launcher,
   key_user,
   key_ranks,
-  key_lease
+  key_lease,
+  key_within,
+  key_shielded
 };
 
 template <class Numbers>
@@ -188,9 +190,17 @@ bool take_field(const Field& f, Spec* s) {
     case key_bind: {
       auto parts = split_parts(f.value, 3);
       if (parts.size() != 3 || !valid_path(parts[0]) || !valid_path(parts[1])) return false;
-      s->binds.push_back({std::string(parts[0]), std::string(parts[1]), parts[2] == "ro"});
-      return parts[2] == "ro" || parts[2] == "rw";
+      s->binds.push_back({std::string(parts[0]), std::string(parts[1]), parts[2] == "ro", parts[2] == "own"});
+      return parts[2] == "ro" || parts[2] == "rw" || parts[2] == "own";
     }
+    case key_within:  // a list's folders follow its beginning, an empty one
+      if (f.value.empty()) return s->within.emplace_back(), true;
+      if (s->within.empty() || !valid_path(f.value)) return false;
+      s->within.back().emplace_back(f.value);
+      return true;
+    case key_shielded:
+      s->shielded.emplace_back(f.value);
+      return valid_path(f.value);
     case key_grace:
       return read_seconds(f.value, &s->grace);
     case key_time_limit:
@@ -266,7 +276,13 @@ std::string format_spec(const Spec& s) {
     for (const std::string& v : t.env) put_field(out, key_task_env, v);
   }
   for (const Bind& b : s.binds)
-    put_field(out, key_bind, join_parts({b.source, b.target, b.read_only ? "ro" : "rw"}));
+    put_field(out, key_bind,
+              join_parts({b.source, b.target, b.in_place ? "own" : b.read_only ? "ro" : "rw"}));
+  for (const std::vector<std::string>& list : s.within) {
+    put_field(out, key_within, "");
+    for (const std::string& folder : list) put_field(out, key_within, folder);
+  }
+  for (const std::string& path : s.shielded) put_field(out, key_shielded, path);
   put_field(out, key_grace, write_seconds(s.grace));
   put_field(out, key_time_limit, write_seconds(s.time_limit));
   if (!s.lease.empty()) put_field(out, key_lease, s.lease);

@@ -40,6 +40,7 @@ struct Task {
 struct Bind {
   std::string source, target;
   bool read_only = false;
+  bool in_place = false;  // source and target are one and nothing is mounted, but it has to be allowed
 };
 
 /// The daemon has resolved everything; the launcher carries it out.
@@ -58,6 +59,8 @@ struct Spec {
   std::vector<std::string> prepare_env;
   std::vector<Task> tasks;
   std::vector<Bind> binds;
+  std::vector<std::vector<std::string>> within;  // a source lies in a folder of each list; no links
+  std::vector<std::string> shielded;  // nothing is mounted on these, above or below; no links
   double grace = 30, time_limit = 0;
   std::string lease;  // file, see LaunchSpec::lease; empty: none
   int64_t log_limit = 64 << 20;

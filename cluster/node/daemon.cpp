@@ -21,6 +21,8 @@
 #include "base/text.h"
 #include "base/time.h"
 #include "base/version.h"
+#include "cluster/client/client.h"
+#include "cluster/launch/spec.h"
 #include "cluster/node/run_files.h"
 #include "cluster/state/fields.h"
 
@@ -56,8 +58,12 @@ Json event_json(const Event& e, const std::string& run_folder, const std::string
   if (!e.reason.empty()) out["reason"] = e.reason;
   out["cpu_seconds"] = e.usage.cpu_seconds;
   out["peak_memory"] = e.usage.max_rss_bytes;
-  if (const int64_t step = newest_checkpoint(run_folder)) out["checkpoint"] = step;
-  if (const Json reached = run_reached(run_folder, user); !reached.empty()) out["reached"] = reached;
+  try {
+    if (const int64_t step = newest_checkpoint(run_folder, user)) out["checkpoint"] = step;
+    if (const Json reached = run_reached(run_folder, user); !reached.empty()) out["reached"] = reached;
+  } catch (const std::exception& error) {  // its user is no more
+    log_warning("node", run_folder, ": ", error.what());
+  }
   return out;
 }
 
@@ -71,12 +77,16 @@ struct NodeDaemon::Attempt {
   std::string ready_path;
   double ready_by = 0;  // monotonic; 0: known
   bool ready = false;
+  bool asked = false;     // somebody asks it whether it is ready
+  bool fetching = false;  // its archive is on the way
+  std::string stopped;    // meanwhile, and why
 };
 
 bool has_joined(const NodeOptions& o) { return exists(join_path(o.folder, "node.json")); }
 
 void join_cluster(const NodeOptions& o, const std::string& invitation,
                   const std::string& ca_fingerprint) {
+  check_url(o.controller);
   make_directories(o.folder);
   HttpClientOptions client;
   client.connect_timeout = 10, client.read_timeout = 30;
@@ -107,6 +117,7 @@ NodeDaemon::NodeDaemon(NodeOptions options) : options_(std::move(options)) {
   ca_ = known.value("ca", "");
   const_cast<NodeOptions&>(options_).controller =
       options_.controller.empty() ? known.at("controller").get<std::string>() : options_.controller;
+  check_url(options_.controller);
   if (options_.runs.empty())
     const_cast<NodeOptions&>(options_).runs = join_path(options_.folder, "runs");
   make_directories(options_.runs);
@@ -117,10 +128,12 @@ NodeDaemon::NodeDaemon(NodeOptions options) : options_(std::move(options)) {
   executions_ = std::make_unique<Executions>(e);
   wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   make_directories(join_path(options_.folder, "services"));
+  // Names in there are tokens: nobody else's business.
+  ::chmod(join_path(options_.folder, "services").c_str(), 0700);
   for (const ExecutionState& state : executions_->list()) {
     auto attempt = std::make_unique<Attempt>();
     attempt->run_folder = parent_path(parent_path(state.attempt_folder));  // .../attempts/N
-    attempt->user = state.user;
+    if (executions_->switches_users() && !options_.single_trust) attempt->user = state.user;
     if (const std::string note = service_note(state.token); exists(note)) {
       const Json json = read_json(note);
       attempt->service_port = json.value("service_port", 0);
@@ -144,7 +157,6 @@ NodeDaemon::~NodeDaemon() {
   }
   if (dialler_.joinable()) dialler_.join();
   if (watcher_.joinable()) watcher_.join();
-  for (std::thread& worker : workers_) worker.join();
   while (helpers_) sleep_seconds(0.01);
   if (wake_ >= 0) ::close(wake_);
   if (lease_ >= 0) ::close(lease_);
@@ -248,6 +260,11 @@ void NodeDaemon::send_attempts() {
   Json list = Json::array();
   for (const ExecutionState& s : executions_->list())
     list.push_back({{"token", s.token}, {"phase", phase_text(s.phase)}});
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& [token, a] : attempts_)
+      if (a->fetching) list.push_back({{"token", token}, {"phase", "starting"}});
+  }
   std::string proof;
   const std::string file = join_path(options_.runs, ".wellspring/proof-" + options_.name);
   if (exists(file)) proof = std::string(trim(read_file(file)));
@@ -272,15 +289,38 @@ void NodeDaemon::send_attempts() {
   if (!again.empty()) send({{"events", again}});
 }
 
-void NodeDaemon::prepare_and_start(const Json& m) {
-  const std::string token = m.at("token");
-  std::string archive;
-  const std::string snapshot = m.at("spec").value("snapshot", ""), team = m.at("spec").value("team", "default");
-  const std::string user = options_.single_trust ? "" : m.value("user", "");
-  if (!snapshot.empty()) {
-    archive = fetch_archive(options_, key_, ca_, team, snapshot, user);
-  }
+std::string NodeDaemon::user_of(const Json& m) const {
+  // A node that cannot switch runs its one team's attempts with its own rights.
+  if (options_.single_trust || !executions_->switches_users()) return "";
+  const std::string user = m.value("user", "");
+  if (user.empty())
+    throw Error(Fault::config, "the team has no system user, and this node runs nothing with the rights of root");
+  return user;
+}
+
+// The controller decides what runs; names that lead out of our folders it does not send. Were it
+// somebody else's, it would still not write with our rights.
+void NodeDaemon::check_start(const Json& m) const {
+  const Json& spec = m.at("spec");
+  const std::string team = spec.value("team", "default"), run = m.at("run_folder"), snapshot = spec.value("snapshot", "");
+  if (!launch::valid_token(m.at("token").get<std::string>())) throw Error(Fault::data, "the attempt's token is none");
+  if (!is_name(team)) throw Error(Fault::data, "the team's name is none");
+  if (!snapshot.empty() && (snapshot.size() != 64 || snapshot.find_first_not_of("0123456789abcdef") != std::string::npos))
+    throw Error(Fault::data, "the archive's name is none");
+  check_under(options_.runs, run);
+  std::string_view below = std::string_view(run).substr(options_.runs.size());
+  below.remove_prefix(std::min(below.size(), below.find_first_not_of('/')));
+  if (!starts_with(below, team + "/") || !is_name(below.substr(team.size() + 1)))
+    throw Error(Fault::data, str(run, " is not a run folder of team ", team));
+  if (options_.single_trust || executions_->switches_users()) return;
+  if (const std::string only = options_.team.empty() ? "default" : options_.team; team != only)
+    throw Error(Fault::config, str("this node cannot switch users and takes jobs of team ", only, " alone"));
+}
+
+void NodeDaemon::begin(const Json& m, const std::string& archive) {
+  const std::string token = m.at("token"), user = user_of(m), team = m["spec"].value("team", "default");
   LaunchSpec spec = launch_spec(m, options_, archive);
+  spec.user = user;
   own_folder(join_path(options_.runs, team), user);
   if (!spec.prepare.empty()) own_folder(join_path(options_.folder, "prepared/" + team), user);
   auto attempt = std::make_unique<Attempt>();
@@ -305,31 +345,86 @@ void NodeDaemon::prepare_and_start(const Json& m) {
   executions_->start(spec);
 }
 
+void NodeDaemon::not_started(const std::string& token, const std::exception& e) {
+  const auto* error = dynamic_cast<const Error*>(&e);
+  const bool ours = error && (error->fault() == Fault::io || error->fault() == Fault::try_again);
+  not_started(token, ours ? "node_fault" : "not_started", e.what());
+}
+
+void NodeDaemon::not_started(const std::string& token, const std::string& outcome, const std::string& reason) {
+  const int status = outcome == "stopped" ? 143 : outcome == "lost" ? 137 : 126;
+  std::lock_guard lock(mutex_);
+  auto& a = attempts_[token];
+  if (!a) a = std::make_unique<Attempt>();
+  a->fetching = false;
+  a->ended = {{"token", token}, {"kind", "ended"}, {"status", status}, {"outcome", outcome}, {"reason", reason}};
+  running_.erase(token);
+  if (link_) link_->send({{"events", Json::array({a->ended})}});
+}
+
 void NodeDaemon::start(const Json& m) {
   const std::string token = m.at("token");
   {
     std::lock_guard lock(mutex_);
     if (attempts_.contains(token)) return;  // asked again
   }
-  const auto fail = [&](const std::string& why, const char* outcome, int status) {
-    std::lock_guard lock(mutex_);
-    auto& a = attempts_[token];
-    if (!a) a = std::make_unique<Attempt>();
-    a->ended = {{"token", token}, {"kind", "ended"}, {"status", status}, {"outcome", outcome}, {"reason", why}};
-    running_.erase(token);
-    if (link_) link_->send({{"events", Json::array({a->ended})}});
-  };
   // The daemon was killed while it started it; or it has ended and been forgotten, which the
   // controller then knows.
-  if (executions_->used(token)) return fail("the node knows nothing of it any more", "lost", 137);
+  if (executions_->used(token)) return not_started(token, "lost", "the node knows nothing of it any more");
   try {
-    prepare_and_start(m);
-  } catch (const Error& e) {
-    const bool ours = e.fault() == Fault::io || e.fault() == Fault::try_again;
-    fail(e.what(), ours ? "node_fault" : "not_started", 126);
+    check_start(m);
+    const std::string snapshot = m["spec"].value("snapshot", ""), user = user_of(m);
+    if (snapshot.empty()) return begin(m, "");
+    const std::string here = cached_archive(options_, m["spec"].value("team", "default"), snapshot, user);
+    here.empty() ? fetch(m, user) : begin(m, here);
   } catch (const std::exception& e) {
-    fail(e.what(), "not_started", 126);
+    not_started(token, e);
   }
+}
+
+// Not on our own thread: it may take minutes, and what else runs here is not to wait for it.
+void NodeDaemon::fetch(const Json& m, const std::string& user) {
+  const std::string token = m.at("token");
+  {
+    std::lock_guard lock(mutex_);
+    auto& a = attempts_[token] = std::make_unique<Attempt>();
+    a->fetching = true;
+  }
+  help(token, [this, m, user, token] {
+    std::string archive;
+    std::exception_ptr failure;
+    try {
+      archive = fetch_archive(options_, key_, ca_, m["spec"].value("team", "default"), m["spec"].at("snapshot"), user,
+                              stopping_);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    on_own_thread([&] {
+      std::string stopped;
+      {
+        std::lock_guard lock(mutex_);
+        const auto it = attempts_.find(token);
+        if (it == attempts_.end() || !it->second->fetching) return;
+        stopped = it->second->stopped;
+        it->second->fetching = false;
+      }
+      if (!stopped.empty()) return not_started(token, "stopped", stopped);
+      try {
+        if (failure) std::rethrow_exception(failure);
+        begin(m, archive);
+      } catch (const std::exception& e) {
+        not_started(token, e);
+      }
+    });
+  });
+}
+
+bool NodeDaemon::stop_fetching(const std::string& token, const std::string& reason) {
+  std::lock_guard lock(mutex_);
+  const auto it = attempts_.find(token);
+  if (it == attempts_.end() || !it->second->fetching) return false;
+  it->second->stopped = reason.empty() ? "stopped" : reason;
+  return true;
 }
 
 void NodeDaemon::send_events() {
@@ -366,10 +461,11 @@ void NodeDaemon::run(const std::function<bool()>& stop) {
       try {
         if (m.contains("start")) start(m["start"]);
         if (m.contains("go")) executions_->go(m["go"]);
-        if (m.contains("stop"))
+        if (m.contains("stop") && !stop_fetching(m["stop"].at("token"), m["stop"].value("reason", "")))
           executions_->stop(m["stop"].at("token"), m["stop"].value("grace", 30.0), m["stop"].value("reason", ""));
         if (m.contains("kill"))
           for (const Json& token : m["kill"]) {
+            stop_fetching(token, "the controller does not know it any more");
             executions_->stop(token, 0, "the controller does not know it any more");
             std::lock_guard lock(mutex_);
             if (const auto it = attempts_.find(token); it != attempts_.end() && !it->second->ended.is_null())
@@ -377,6 +473,7 @@ void NodeDaemon::run(const std::function<bool()>& stop) {
           }
         if (m.contains("forget"))
           for (const Json& token : m["forget"]) {
+            if (!launch::valid_token(token.get<std::string>())) continue;
             executions_->forget(token);
             std::lock_guard lock(mutex_);
             const auto it = attempts_.find(token);
@@ -417,7 +514,7 @@ void NodeDaemon::run(const std::function<bool()>& stop) {
   run_calls();  // none comes after that
 }
 
-// On a thread of its own: one that does not answer takes its time.
+// On a thread of its own, and each service is asked on another one: it may take its time on purpose.
 void NodeDaemon::watch_services() {
   struct Watched {
     std::string token, path;
@@ -429,13 +526,18 @@ void NodeDaemon::watch_services() {
     {
       std::lock_guard lock(mutex_);
       for (auto& [token, a] : attempts_)
-        if (a->ready_by && running_.contains(token))
+        if (a->ready_by && !a->asked && running_.contains(token)) {
+          a->asked = true;
           watched.push_back({token, a->ready_path, a->service_port, a->ready_by});
+        }
     }
-    for (const Watched& w : watched) {
-      const bool ready = service_answers(w.port, w.path);
-      if (ready || monotonic_seconds() > w.by) take({{"service", {{"token", w.token}, {"ready", ready}}}});
-    }
+    for (const Watched& w : watched)
+      help(w.token, [this, w] {
+        const bool ready = service_answers(w.port, w.path);
+        if (ready || monotonic_seconds() > w.by) take({{"service", {{"token", w.token}, {"ready", ready}}}});
+        std::lock_guard lock(mutex_);
+        if (const auto it = attempts_.find(w.token); it != attempts_.end()) it->second->asked = false;
+      });
     sleep_seconds(0.1);
   }
 }
@@ -453,17 +555,46 @@ void NodeDaemon::service_known(const std::string& token, bool ready) {
     executions_->stop(token, -1, "the service was not ready in time");
 }
 
-void NodeDaemon::opened(std::shared_ptr<Channel> channel, const Json& what) {
-  if (helpers_ > 512) return channel->close("the node serves too many readers: try again");
+// Runs f on a thread of its own.
+void NodeDaemon::help(const std::string& token, std::function<void()> f) {
+  {
+    std::lock_guard lock(mutex_);
+    ++busy_[token];
+  }
   ++helpers_;
-  std::thread([this, channel = std::move(channel), what] {
+  std::thread([this, token, f = std::move(f)] {
+    try {
+      f();
+    } catch (const std::exception& e) {
+      log_debug("node", e.what());
+    }
+    {
+      std::lock_guard lock(mutex_);
+      if (--busy_[token] <= 0) busy_.erase(token);
+    }
+    --helpers_;
+  }).detach();
+}
+
+void NodeDaemon::opened(std::shared_ptr<Channel> channel, const Json& what) {
+  constexpr int kMost = 512, kMostEach = 64;  // of one attempt, so that none takes them all
+  std::string token;
+  for (const auto& [kind, of] : what.items())
+    if (of.is_object()) token = of.value("token", of.value("folder", ""));
+  bool full = helpers_ >= kMost;
+  {
+    std::lock_guard lock(mutex_);
+    if (const auto it = busy_.find(token); it != busy_.end()) full |= it->second >= kMostEach;
+  }
+  if (full) return channel->close("the node serves too many readers: try again");
+  help(token, [this, channel = std::move(channel), what] {
     try {
       if (what.contains("log"))
         serve_log(*channel, what["log"]);
       else if (what.contains("progress"))
-        channel->write(to_text(run_progress(what["progress"], options_.runs))), channel->finish();
+        channel->write(to_text(run_progress(what["progress"], options_.runs, user_of(what["progress"])))), channel->finish();
       else if (what.contains("curve"))
-        channel->write(to_text(run_curve(what["curve"], options_.runs))), channel->finish();
+        channel->write(to_text(run_curve(what["curve"], options_.runs, user_of(what["curve"])))), channel->finish();
       else if (what.contains("forward"))
         serve_forward(*channel, what["forward"]);
       else if (what.contains("exec"))
@@ -476,14 +607,13 @@ void NodeDaemon::opened(std::shared_ptr<Channel> channel, const Json& what) {
     } catch (const std::exception& e) {
       channel->close(e.what());
     }
-    --helpers_;
-  }).detach();
+  });
 }
 
 void NodeDaemon::serve_log(Channel& channel, const Json& what) {
   const std::string token = what.at("token"), folder = what.at("folder");
   check_under(options_.runs, folder);
-  const std::string user = options_.single_trust ? "" : what.value("user", "");
+  const std::string user = user_of(what);
   const double until = monotonic_seconds() + std::min(60.0, what.value("wait", 0.0));
   LogPart part;
   bool over;

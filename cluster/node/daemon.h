@@ -39,7 +39,16 @@ class NodeDaemon {
   void dial();
   void take(const Json& message);
   void start(const Json& message);
-  void prepare_and_start(const Json& message);
+  void fetch(const Json& message, const std::string& user);
+  void begin(const Json& message, const std::string& archive);
+  void not_started(const std::string& token, const std::string& outcome, const std::string& reason);
+  void not_started(const std::string& token, const std::exception& e);
+  /// Whether the message stopped one whose archive is being fetched.
+  bool stop_fetching(const std::string& token, const std::string& reason);
+  /// The system user whose rights an attempt of a message has; "": our own. Error(Fault::config) where
+  /// that would be root's.
+  std::string user_of(const Json& message) const;
+  void check_start(const Json& message) const;
   void send_events();
   void send_attempts();
   void beat();
@@ -53,6 +62,7 @@ class NodeDaemon {
   void wake();
   void watch_services();
   void service_known(const std::string& token, bool ready);
+  void help(const std::string& token, std::function<void()> f);
   void write_lease();
   double beat_pause() const;
   std::string service_note(const std::string& token) const;
@@ -72,8 +82,8 @@ class NodeDaemon {
   std::map<std::string, std::unique_ptr<Attempt>> attempts_;  // not forgotten
   std::set<std::string> running_;                             // tokens whose tasks may still write
   std::thread dialler_, watcher_;
-  std::vector<std::thread> workers_;
-  std::atomic<int> helpers_{0};  // threads that serve channels
+  std::map<std::string, int> busy_;  // helpers by token
+  std::atomic<int> helpers_{0};      // threads that serve channels, fetch archives, ask services
 
   double fence_after_ = 0, lost_after_ = 0, lease_until_ = 0;  // seconds; the last monotonic
   double seen_ = 0;  // when we sent what the last lease answers

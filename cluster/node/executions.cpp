@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -42,6 +43,12 @@ std::string beside_us(const std::string& name) {
   char path[4096];
   ssize_t n = readlink("/proc/self/exe", path, sizeof path);
   return join_path(parent_path(std::string_view(path, n > 0 ? static_cast<size_t>(n) : 0)), name);
+}
+
+/// Without links; "" when there is nothing.
+std::string resolved_path(const std::string& path) {
+  char out[PATH_MAX];
+  return realpath(path.c_str(), out) == nullptr ? "" : out;
 }
 
 void add_missing(std::vector<std::string>* env, const std::string& name, const std::string& value) {
@@ -203,19 +210,36 @@ launch::Spec Executions::Impl::resolve(const LaunchSpec& spec, const Account& ac
   out.secrets = spec.secrets;
   if (!spec.secrets.empty())
     out.secrets_folder =
-        join_path(options_.secrets, str("wellspring-", spool_id_, "-", spec.token));
+        // Everybody may list that folder: the token itself is not for everybody.
+        join_path(options_.secrets,
+                  str("wellspring-", spool_id_, "-", hex(sha256(spec.token)).substr(0, 24)));
   out.prepare = spec.prepare;
   out.prepare_env = environment(spec, {}, account, out.secrets_folder);
   for (const TaskLaunch& task : spec.tasks)
     out.tasks.push_back({task.rank, environment(spec, task.env, account, out.secrets_folder),
                          task.cores.empty() ? spec.cores : task.cores});
   for (const BindMount& mount : spec.mounts) {
-    if (mount.source == mount.target && !mount.read_only) continue;
+    if (mount.source == mount.target && !mount.read_only) {  // there already; it has to be allowed, too
+      out.binds.push_back({mount.source, mount.target, false, true});
+      continue;
+    }
     if (geteuid() != 0)
       bad(spec, str("mount ", mount.source, " at ", mount.target,
                     ": this node is not root and can ", "show a folder at its own place only"));
-    out.binds.push_back({mount.source, mount.target, mount.read_only});
+    out.binds.push_back({mount.source, mount.target, mount.read_only, false});
   }
+  for (const std::vector<std::string>& list : spec.mounts_within) {
+    std::vector<std::string>& folders = out.within.emplace_back();
+    for (const std::string& folder : list)
+      if (std::string path = resolved_path(folder); !path.empty()) folders.push_back(path);
+  }
+  // What the launcher itself goes by may not be covered by what a user chose.
+  if (!out.binds.empty())
+    for (const std::string& path : {str("/proc"), str("/sys"), str("/dev"), options_.spool, options_.secrets,
+                                    spec.lease.empty() ? options_.spool : parent_path(spec.lease)})
+      if (std::string at = resolved_path(path); !at.empty()) out.shielded.push_back(at);
+  for (const auto& [controller, folder] : plan_.cgroup1) out.shielded.push_back(folder);
+  if (!plan_.cgroup2.empty()) out.shielded.push_back(plan_.cgroup2);
   out.grace = spec.grace;
   out.time_limit = spec.time_limit;
   out.lease = spec.lease;

@@ -53,6 +53,8 @@ struct LaunchSpec {
   /// opened, e.g. "/dev/nvidia0". Nullopt: all.
   std::optional<std::vector<std::string>> devices;
   std::vector<BindMount> mounts;  // needs root; without it only source == target, not read_only
+  /// Where sources have to lie when all links are resolved: below one folder of each of these lists.
+  std::vector<std::vector<std::string>> mounts_within;
   double grace = 30;              // seconds between SIGTERM and SIGKILL when no other are named
   int64_t log_limit = 64 << 20;   // bytes kept per rank: the head, and the tail up to its end
   bool barrier = false;           // tasks start only after go()

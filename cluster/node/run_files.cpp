@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <pwd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -24,9 +23,14 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "base/time.h"
+#include "cluster/launch/tree.h"
+#include "cluster/node/executions_impl.h"
 
 namespace wellspring::cluster {
 namespace {
+
+constexpr size_t kLineMost = 64 << 10;  // bytes of a line of metrics
+constexpr int kEntriesMost = 100'000;  // looked at in a folder
 
 struct Fd {
   int fd;
@@ -38,13 +42,10 @@ struct Fd {
   Fd& operator=(const Fd&) = delete;
 };
 
+launch::Identity identity_of(const std::string& user) { return find_account(user).identity; }
 uid_t user_id(const std::string& user) {
-  if (user.empty()) return ::geteuid();
-  passwd entry{}, *found = nullptr;
-  std::string buffer(1 << 14, '\0');
-  ::getpwnam_r(user.c_str(), &entry, buffer.data(), buffer.size(), &found);
-  if (!found) throw Error(Fault::config, str("this node has no user ", user));
-  return entry.pw_uid;
+  const int64_t uid = identity_of(user).uid;
+  return uid < 0 ? ::geteuid() : static_cast<uid_t>(uid);
 }
 
 // The last bytes of a plain file of the folder that belongs to `owner`: a link leads nowhere.
@@ -66,13 +67,40 @@ std::string read_owned(const std::string& folder, const std::string& name, uid_t
   return out;
 }
 
-std::vector<Json> lines_of(const std::string& text) {
-  std::vector<Json> out;
-  for (const std::string& line : split(text, '\n')) {
-    Json json = Json::parse(line, nullptr, false);
-    if (json.is_object()) out.push_back(std::move(json));
+// One line of a run's metrics: its plain values alone. Who writes the file decides what stands in it.
+Json plain_line(std::string_view line) {
+  Json out = Json::object();
+  if (line.empty() || line.size() > kLineMost) return out;
+  const Json json = Json::parse(line, nullptr, false);
+  if (!json.is_object()) return out;
+  for (const auto& [name, value] : json.items())
+    if (name.size() <= 100 && (value.is_number() || value.is_boolean() ||
+                               (value.is_string() && value.get_ref<const std::string&>().size() <= 200)))
+      out[name] = value;
+  return out;
+}
+
+std::vector<std::string_view> lines_in(std::string_view text) {
+  std::vector<std::string_view> out;
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    if (!line.empty()) out.push_back(line);
   }
   return out;
+}
+
+std::vector<Json> lines_of(const std::string& text) {
+  std::vector<Json> out;
+  for (const std::string_view line : lines_in(text))
+    if (Json json = plain_line(line); !json.empty()) out.push_back(std::move(json));
+  return out;
+}
+
+double number_in(const Json& json, const char* name) {
+  if (!json.is_object()) return 0;
+  const auto it = json.find(name);
+  return it != json.end() && it->is_number() ? it->get<double>() : 0;
 }
 
 int connect_port(int port) {
@@ -93,69 +121,89 @@ void check_under(const std::string& root, const std::string& path) {
     throw Error(Fault::data, str(path, " does not lie under ", root));
 }
 
-int64_t newest_checkpoint(const std::string& run_folder) {
+int64_t newest_checkpoint(const std::string& run_folder, const std::string& user) {
   if (run_folder.empty()) return 0;
+  const launch::AsUser as(identity_of(user));
   const Fd dir(::open(join_path(run_folder, "checkpoints").c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (dir.fd < 0) return 0;
   int64_t newest = 0;
-  DIR* list = ::fdopendir(::dup(dir.fd));
+  DIR* list = ::fdopendir(::fcntl(dir.fd, F_DUPFD_CLOEXEC, 3));
   if (!list) return 0;
+  int seen = 0;
   while (const dirent* entry = ::readdir(list)) {
     const std::string_view name = entry->d_name;
     if (name.substr(0, 5) == "step-") newest = std::max(newest, parse_int(name.substr(5)).value_or(0));
+    if (++seen == kEntriesMost) break;  // a folder that was filled to keep us busy
   }
   ::closedir(list);
   return newest;
 }
 
-Json run_progress(const Json& what, const std::string& runs) {
+Json run_progress(const Json& what, const std::string& runs, const std::string& user) {
   const std::string folder = what.at("folder");
   check_under(runs, folder);
-  const uid_t owner = user_id(what.value("user", ""));
   Json out = Json::object();
-  const auto lines = lines_of(read_owned(folder, "metrics.jsonl", owner, 16 << 10));
-  for (const Json& line : lines)  // steps and evaluations have lines of their own
-    for (const auto& [name, value] : line.items()) out[name] = value;
-  // How far it wants to go, and how fast it got here.
-  const auto plan = Json::parse(read_owned(folder, "plan.json", owner, 64 << 10), nullptr, false);
-  if (plan.is_array() && !plan.empty() && plan.back().is_object() && plan.back().contains("steps"))
-    out["steps"] = plan.back()["steps"];
-  const auto status = Json::parse(
-      read_owned(join_path(folder, str("attempts/", what.value("attempt", 1))), "status.json", owner, 64 << 10),
-      nullptr, false);
-  if (status.is_object() && status.value("steps", 0) > 0) out["steps"] = status["steps"];
+  std::vector<Json> lines;
+  {
+    const launch::Identity identity = identity_of(user);
+    const uid_t owner = user_id(user);
+    const launch::AsUser as(identity);
+    lines = lines_of(read_owned(folder, "metrics.jsonl", owner, 16 << 10));
+    for (const Json& line : lines)  // steps and evaluations have lines of their own
+      for (const auto& [name, value] : line.items()) out[name] = value;
+    // How far it wants to go, and how fast it got here.
+    const auto plan = Json::parse(read_owned(folder, "plan.json", owner, 64 << 10), nullptr, false);
+    if (plan.is_array() && !plan.empty())
+      if (const double steps = number_in(plan.back(), "steps"); steps > 0) out["steps"] = steps;
+    const auto status = Json::parse(
+        read_owned(join_path(folder, str("attempts/", what.value("attempt", 1))), "status.json", owner, 64 << 10),
+        nullptr, false);
+    if (const double steps = number_in(status, "steps"); steps > 0) out["steps"] = steps;
+  }
   double seconds = 0;
   int steps = 0;
   for (const Json& line : lines)
-    if (line.contains("seconds")) seconds += line.value("seconds", 0.0), ++steps;
-  if (steps && out.contains("steps") && out.contains("step"))
-    out["eta_seconds"] = (out["steps"].get<double>() - out["step"].get<double>()) * seconds / steps;
-  if (const int64_t step = newest_checkpoint(folder)) out["checkpoint"] = step;
+    if (const double s = number_in(line, "seconds"); s > 0) seconds += s, ++steps;
+  if (steps && number_in(out, "steps") > 0 && out.contains("step"))
+    out["eta_seconds"] = (number_in(out, "steps") - number_in(out, "step")) * seconds / steps;
+  if (const int64_t step = newest_checkpoint(folder, user)) out["checkpoint"] = step;
   return out;
 }
 
 Json run_reached(const std::string& run_folder, const std::string& user) {
   Json out = Json::object();
   if (run_folder.empty()) return out;
-  for (const Json& line : lines_of(read_owned(run_folder, "metrics.jsonl", user_id(user), 16 << 10)))
+  const launch::Identity identity = identity_of(user);
+  const uid_t owner = user_id(user);
+  const launch::AsUser as(identity);
+  for (const Json& line : lines_of(read_owned(run_folder, "metrics.jsonl", owner, 16 << 10)))
     for (const auto& [name, value] : line.items())
       if (value.is_number()) out[name] = value;
   return out;
 }
 
-Json run_curve(const Json& what, const std::string& runs) {
+Json run_curve(const Json& what, const std::string& runs, const std::string& user) {
   const std::string folder = what.at("folder");
   check_under(runs, folder);
-  const auto lines = lines_of(read_owned(folder, "metrics.jsonl", user_id(what.value("user", "")), 16 << 20));
-  const size_t most = std::clamp<size_t>(what.value("points", size_t{500}), 2, 5000);
+  std::string text;
+  {
+    const launch::Identity identity = identity_of(user);
+    const uid_t owner = user_id(user);
+    const launch::AsUser as(identity);
+    text = read_owned(folder, "metrics.jsonl", owner, 16 << 20);
+  }
+  const auto lines = lines_in(text);
+  const size_t most = std::clamp<size_t>(what.value("points", size_t{500}), 2, 5000), n = lines.size();
   Json points = Json::array();
-  const size_t n = lines.size();
   // Evenly thinned out; what was held out is measured seldom, so it stays as long as there is room.
   size_t next = 0, kept = 0;
   for (size_t i = 0; i < n; ++i) {
     const bool even = n <= most || i == next * (n - 1) / (most - 1);
     if (even) ++next;
-    if (even || (lines[i].contains("eval_loss") && ++kept <= most)) points.push_back(lines[i]);
+    if (!even && (kept == most || lines[i].find("\"eval_loss\"") == lines[i].npos)) continue;
+    Json point = plain_line(lines[i]);
+    if (!even && (!point.contains("eval_loss") || ++kept > most)) continue;
+    if (!point.empty()) points.push_back(std::move(point));
   }
   return {{"points", std::move(points)}};
 }
@@ -165,33 +213,50 @@ void own_folder(const std::string& path, const std::string& user) {
     make_directories(parent_path(path));
     ::chmod(parent_path(path).c_str(), 0711);
   }
-  if (::mkdir(path.c_str(), 0750) != 0 && errno != EEXIST)
+  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
     throw Error(Fault::io, str(path, ": ", std::strerror(errno)));
+  const Fd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   struct stat s{};
-  if (::lstat(path.c_str(), &s) != 0 || !S_ISDIR(s.st_mode)) throw Error(Fault::io, str(path, " is not a folder"));
+  if (folder.fd < 0 || ::fstat(folder.fd, &s) != 0)
+    throw Error(Fault::io, str(path, " is not a folder that can be used: ", std::strerror(errno)));
   const uid_t owner = user_id(user);
-  if (s.st_uid != owner && ::lchown(path.c_str(), owner, static_cast<gid_t>(-1)) != 0)
+  if (s.st_uid == owner) return;
+  // Ours was made here. Another one's is not ours to give away, with all that lies in it.
+  if (s.st_uid != ::geteuid())
+    throw Error(Fault::config, str(path, " belongs to user ", s.st_uid, ", not to the team's user ",
+                                   user.empty() ? "(the node's own)" : user, ": give it to that one, or move it away"));
+  if (::fchown(folder.fd, owner, static_cast<gid_t>(-1)) != 0)
     throw Error(Fault::io, str(path, ": ", std::strerror(errno)));
 }
 
+std::string cached_archive(const NodeOptions& options, const std::string& team, const std::string& hash,
+                           const std::string& user) {
+  const std::string path = join_path(join_path(options.folder, "archives"), hash + "." + team);
+  struct stat s{};
+  return ::lstat(path.c_str(), &s) == 0 && S_ISREG(s.st_mode) && s.st_uid == user_id(user) ? path : "";
+}
+
 std::string fetch_archive(const NodeOptions& options, const std::string& key, const std::string& ca,
-                          const std::string& team, const std::string& hash, const std::string& user) {
+                          const std::string& team, const std::string& hash, const std::string& user,
+                          const std::atomic<bool>& stop) {
   const std::string folder = join_path(options.folder, "archives"), path = join_path(folder, hash + "." + team);
-  if (exists(path)) return path;
   make_directories(folder);
   ::chmod(folder.c_str(), 0711);
-  const std::string temporary = str(path, ".", ::getpid(), ".part");
-  const Fd file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  static std::atomic<unsigned> number{0};  // several may be fetched at a time, also the same one
+  const std::string temporary = str(path, ".", ::getpid(), "-", ++number, ".part");
+  const Fd file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (file.fd < 0) throw Error(Fault::io, str(temporary, ": ", std::strerror(errno)));
   Sha256 sum;
   bool wrote = true;
   HttpClientOptions client;
   client.ca_pem = ca;
   client.max_body = int64_t{1} << 40;
+  client.read_timeout = 60;
   const HttpResult r = http_request(
       "GET", str(options.controller, "/api/v1/archives/", team, "/", hash),
       {{"Authorization", "Bearer " + key}, {"Wellspring-Node", options.name}}, {},
       [&](std::string_view part) {
+        if (stop) return wrote = false;
         sum.add(part);
         while (!part.empty()) {
           const ssize_t n = ::write(file.fd, part.data(), part.size());
@@ -207,25 +272,34 @@ std::string fetch_archive(const NodeOptions& options, const std::string& key, co
     throw Error(Fault::io, str("the archive of the working folder could not be fetched: ",
                                r.status != 200 ? str("status ", r.status) : wrote ? "it arrived damaged" : "the disk is full"));
   }
-  if (!user.empty() && (::fchown(file.fd, user_id(user), static_cast<gid_t>(-1)) != 0))
-    throw Error(Fault::io, str(path, ": ", std::strerror(errno)));
-  ::fchmod(file.fd, 0400);
+  if (::fchmod(file.fd, 0400) != 0 ||
+      (!user.empty() && ::fchown(file.fd, user_id(user), static_cast<gid_t>(-1)) != 0)) {
+    const int error = errno;
+    ::unlink(temporary.c_str());
+    throw Error(Fault::io, str(path, ": ", std::strerror(error)));
+  }
   rename_synced(temporary, path);
   return path;
 }
 
 bool service_answers(int port, const std::string& path) {
-  if (path.empty()) {
-    const Fd fd(connect_port(port));
-    return fd.fd >= 0;
-  }
-  try {
-    HttpClientOptions client;
-    client.connect_timeout = 0.5, client.read_timeout = 1, client.max_body = 1 << 20;
-    return http_request("GET", str("http://127.0.0.1:", port, path), {}, {}, {}, client).status == 200;
-  } catch (const Error&) {
+  const double deadline = monotonic_seconds() + 1.5;  // for all of it: a job may answer byte by byte
+  const Fd fd(connect_port(port));
+  if (fd.fd < 0 || path.empty()) return fd.fd >= 0;
+  const std::string request = str("GET ", path, " HTTP/1.1\r\nHost: localhost:", port, "\r\nConnection: close\r\n\r\n");
+  if (::send(fd.fd, request.data(), request.size(), MSG_NOSIGNAL | MSG_DONTWAIT) != static_cast<ssize_t>(request.size()))
     return false;
+  std::string line;
+  while (line.size() < 12) {  // "HTTP/1.1 200"
+    pollfd wait{fd.fd, POLLIN, 0};
+    const double left = deadline - monotonic_seconds();
+    char byte[16];
+    if (left <= 0 || ::poll(&wait, 1, static_cast<int>(left * 1000) + 1) <= 0) return false;
+    const ssize_t n = ::recv(fd.fd, byte, sizeof byte - 1, 0);
+    if (n <= 0) return false;
+    line.append(byte, static_cast<size_t>(n));
   }
+  return starts_with(line, "HTTP/1.") && line.compare(8, 4, " 200") == 0;
 }
 
 void relay_port(Channel& channel, int port) {
@@ -242,8 +316,11 @@ void relay_port(Channel& channel, int port) {
     const auto part = channel.read(3600);
     if (!part && channel.over()) break;
     std::string_view rest = part ? std::string_view(*part) : std::string_view();
-    while (!rest.empty()) {
-      const ssize_t n = ::send(fd.fd, rest.data(), rest.size(), MSG_NOSIGNAL);
+    while (!rest.empty() && !channel.closing()) {  // what listens there may read nothing
+      pollfd wait{fd.fd, POLLOUT, 0};
+      if (::poll(&wait, 1, 100) <= 0) continue;
+      const ssize_t n = ::send(fd.fd, rest.data(), rest.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (n < 0 && (errno == EAGAIN || errno == EINTR)) continue;
       if (n <= 0) break;
       rest.remove_prefix(static_cast<size_t>(n));
     }

@@ -52,6 +52,7 @@ struct Job {
   int64_t attempt = 0;    // serial of the newest attempt
   std::string pool = {};       // once it ran: where its run folder lies
   int64_t checkpoint = 0; // newest step that was seen when an attempt ended
+  bool notified = false;  // its `notify` URL has been told of the end, or been given up
 };
 /// Where a service listens: each of its copies on a port of its own.
 inline int service_port(const Job& job) {

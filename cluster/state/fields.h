@@ -14,6 +14,7 @@ void fields(V& v, Job& j) {
   v("not_before", j.not_before), v("started", j.started), v("ended", j.ended);
   v("exit_status", j.exit_status, -1), v("attempts", j.attempts), v("restarts", j.restarts);
   v("attempt", j.attempt), v("pool", j.pool), v("checkpoint", j.checkpoint);
+  v("notified", j.notified);
 }
 
 template <class V>

@@ -243,6 +243,8 @@ void retry(Change& c, JobId id) {
     if (job.state != JobState::failed && job.state != JobState::cancelled) return false;
     Job& edit = c.state.jobs.edit(job.id);
     edit.restarts = 0, edit.ended = 0;
+    edit.notified = false;
+    if (edit.array) c.state.jobs.edit(edit.array).notified = false;
     edit.held = false;
     requeue(c, edit, "tried again by hand", 0);
     return true;

@@ -15,8 +15,13 @@ bool covers(const std::string& root, const std::string& path) {
          (path.size() == root.size() || ends_with(root, "/") || path[root.size()] == '/');
 }
 
-std::vector<std::string> needs_of(const JobSpec& spec) {
+// Beside folders: what a team without a system user needs of a node.
+constexpr const char* kNoUser = "its own rights";
+
+std::vector<std::string> needs_of(const State& state, const JobSpec& spec) {
   std::vector<std::string> needs;
+  if (const Team* team = state.teams.find(spec.team); team && team->system_user.empty())
+    needs.emplace_back(kNoUser);
   for (const Mount& m : spec.mounts) needs.push_back(m.source);
   if (needs_own_node(spec)) needs.emplace_back(kOwnNode);
   return needs;
@@ -36,6 +41,7 @@ View machines(const State& state, const std::set<std::string>& asked_for, bool e
       p.memory_mb = node.memory_mb;
       p.usable = empty || (!node.drained && !node.down && state.connected.contains(name));
       if (node.executor == "nodes") p.offers.emplace_back(kOwnNode);
+      if (runs_without_user(node)) p.offers.emplace_back(kNoUser);
       for (const std::string& path : asked_for)
         if (std::ranges::any_of(node.mounts, [&](const auto& m) { return covers(m, path); }))
           p.offers.push_back(path);
@@ -121,9 +127,11 @@ policy::Waiting waiting_job(const State& state, const Job& job) {
                           .devices = std::max(1, r.count),
                           .memory_mb = r.memory_mb});
   w.pool = job.pool;
-  w.needs = needs_of(spec);
+  w.needs = needs_of(state, spec);
   return w;
 }
+
+bool runs_without_user(const Node& node) { return node.single_trust || !node.switches_users; }
 
 View empty_view(const State& state) { return machines(state, {}, true); }
 

@@ -111,6 +111,10 @@ inline constexpr const char* kOwnNode = "a node of the cluster's own";
 /// A job as queueing sees it.
 policy::Waiting waiting_job(const State& state, const Job& job);
 
+/// Whether a node runs jobs of a team without a system user: with its own rights. One that switches
+/// users is root itself, and never does.
+bool runs_without_user(const Node& node);
+
 /// One round: decides by the policy and applies it. Returns the number of attempts begun.
 int schedule(Change& c, const policy::PolicyOptions& options);
 

@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "cluster/launch/container.h"
 #include "cluster/launch/fields.h"
 #include "cluster/launch/program/space.h"
@@ -108,11 +110,13 @@ std::string Attempt::set_up() {
   std::string error = set_up_cgroups();
   if (!error.empty()) return error;
   bool pids = spec_.container.kind == Kind::pid_namespace;
-  if (pids || !spec_.binds.empty()) {
+  if (pids || std::any_of(spec_.binds.begin(), spec_.binds.end(), [](const Bind& b) { return !b.in_place; })) {
     spoiled_ = true;
     error = enter_mount_namespace(spec_.user_namespace);
-    for (size_t i = 0; error.empty() && i < spec_.binds.size(); i++)
-      error = bind_mount(spec_.binds[i], spec_.identity);
+    if (!error.empty()) return error;
+  }
+  for (const Bind& bind : spec_.binds) {
+    error = bind_mount(bind, spec_);
     if (!error.empty()) return error;
   }
   if (pids) {

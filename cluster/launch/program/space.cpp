@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/mount.h>
 #include <sched.h>
 #include <signal.h>
@@ -60,19 +61,48 @@ int open_as(const std::string& path, const Identity& identity) {
   return open(path.c_str(), O_PATH | O_CLOEXEC);
 }
 
+/// Where an open file lies now, without links.
+std::string place_of(int fd) {
+  char path[PATH_MAX];
+  std::string link = "/proc/self/fd/" + std::to_string(fd);
+  ssize_t n = readlink(link.c_str(), path, sizeof path);
+  return n > 0 && n < PATH_MAX ? std::string(path, static_cast<size_t>(n)) : "";
+}
+
+bool lies_in(const std::string& path, const std::string& folder) {
+  return folder == "/" || path == folder ||
+         (path.size() > folder.size() && path.compare(0, folder.size(), folder) == 0 &&
+          path[folder.size()] == '/');
+}
+
+std::string allowed(const Bind& bind, const Spec& spec, const std::string& source) {
+  for (const std::vector<std::string>& list : spec.within) {
+    bool in = false;
+    for (const std::string& folder : list) in |= !source.empty() && lies_in(source, folder);
+    if (!in)
+      return "mount " + bind.source + ": it leads to " + source +
+             ", which is not below what the team may use and this node offers";
+  }
+  return "";
+}
+
+/// Mounts what is open on what is open: names may lead elsewhere by now.
 std::string bind_opened(const Bind& bind, int source, int target) {
-  std::string from = "/proc/self/fd/" + std::to_string(source);
-  std::string to = "/proc/self/fd/" + std::to_string(target);
-  if (mount(from.c_str(), to.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0)
-    return because("mounting " + bind.source + " at " + bind.target);
-  // The path now leads to what has been mounted on it.
+  int tree = static_cast<int>(syscall(SYS_open_tree, source, "",
+                                      AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  if (tree < 0) return because("mounting " + bind.source);
   mount_attr attributes;
   memset(&attributes, 0, sizeof attributes);
   attributes.attr_set = MOUNT_ATTR_NOSUID | (bind.read_only ? MOUNT_ATTR_RDONLY : 0);
-  if (syscall(SYS_mount_setattr, AT_FDCWD, bind.target.c_str(), AT_RECURSIVE, &attributes,
+  std::string error;
+  if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes,
               sizeof attributes) != 0)
-    return because("mounting " + bind.source + (bind.read_only ? " read-only" : " without setuid"));
-  return "";
+    error = because("mounting " + bind.source + (bind.read_only ? " read-only" : " without setuid"));
+  else if (syscall(SYS_move_mount, tree, "", target, "",
+                   MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0)
+    error = because("mounting " + bind.source + " at " + bind.target);
+  close(tree);
+  return error;
 }
 
 }  // namespace
@@ -95,14 +125,22 @@ std::string enter_mount_namespace(bool user_namespace) {
   return "";
 }
 
-std::string bind_mount(const Bind& bind, const Identity& identity) {
-  int source = open_as(bind.source, identity);
+std::string bind_mount(const Bind& bind, const Spec& spec) {
+  int source = open_as(bind.source, spec.identity);
   if (source < 0) return because("mount " + bind.source);
-  int target = open_as(bind.target, identity);
-  std::string error =
-      target < 0 ? because("mount at " + bind.target) : bind_opened(bind, source, target);
+  std::string error = allowed(bind, spec, place_of(source));
+  if (error.empty() && !bind.in_place) {
+    int target = open_as(bind.target, spec.identity);
+    if (target < 0) error = because("mount at " + bind.target);
+    std::string place = target < 0 ? "" : place_of(target);
+    if (target >= 0 && place.empty()) error = because("mount at " + bind.target);
+    for (const std::string& path : spec.shielded)
+      if (error.empty() && (lies_in(place, path) || lies_in(path, place)))
+        error = "mount at " + bind.target + ": nothing may cover " + path;
+    if (error.empty()) error = bind_opened(bind, source, target);
+    if (target >= 0) close(target);
+  }
   close(source);
-  if (target >= 0) close(target);
   return error;
 }
 

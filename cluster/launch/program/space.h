@@ -15,7 +15,7 @@ namespace wellspring::cluster::launch {
 std::string enter_mount_namespace(bool user_namespace);
 /// Both ends are opened with the user's rights, so a mount shows nothing that its user cannot
 /// reach.
-std::string bind_mount(const Bind& bind, const Identity& identity);
+std::string bind_mount(const Bind& bind, const Spec& spec);
 /// Our next children live in a new PID namespace with its own /proc; `known` is called with pid and
 /// start time of its first process while /proc is still the old one.
 std::string enter_pid_namespace(const std::function<void(int64_t pid, int64_t start)>& known);
