@@ -1,8 +1,7 @@
 // Asks a controller fast, for bench/cluster.py. Reads one case per line from standard input:
 //   submit URL TOKEN CLIENTS JOBS CHIP    submits JOBS jobs over CLIENTS kept connections; seconds
-//   page URL TOKEN TIMES                  median seconds of a page of 50 jobs
+//   page URL TOKEN SECONDS                median seconds of a page of 50 jobs, asked for so long
 #include <atomic>
-#include <chrono>
 #include <iostream>
 #include <sstream>
 #include <thread>
@@ -28,7 +27,7 @@ double submit(const std::string& url, const std::string& token, int clients, int
   std::atomic<int> next{0};
   std::vector<std::thread> threads;
   std::vector<std::string> failures(static_cast<size_t>(clients));
-  const auto begin = std::chrono::steady_clock::now();
+  const double begin = now();
   for (int i = 0; i < clients; ++i)
     threads.emplace_back([&, i] {
       try {
@@ -44,18 +43,12 @@ double submit(const std::string& url, const std::string& token, int clients, int
   for (std::thread& t : threads) t.join();
   for (const std::string& failure : failures)
     if (!failure.empty()) throw Error(Fault::io, failure);
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return now() - begin;
 }
 
-double page(const std::string& url, const std::string& token, int times) {
+double page(const std::string& url, const std::string& token, double budget) {
   HttpClient client = client_of(url, token);
-  std::vector<double> seconds;
-  for (int i = 0; i < times; ++i) {
-    const auto begin = std::chrono::steady_clock::now();
-    must(client.request("GET", "/api/v1/jobs?limit=50"), 200);
-    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-  }
-  return median(std::move(seconds));
+  return median_seconds(budget, [&] { must(client.request("GET", "/api/v1/jobs?limit=50"), 200); });
 }
 
 }  // namespace
@@ -63,23 +56,18 @@ double page(const std::string& url, const std::string& token, int times) {
 
 int main() {
   using namespace wellspring;
-  std::string line;
-  while (std::getline(std::cin, line)) {
-    std::istringstream words(line);
-    std::string what, url, token, chip;
-    int clients = 0, count = 0;
-    words >> what >> url >> token;
-    try {
-      if (what == "submit" && words >> clients >> count >> chip)
-        std::cout << submit(url, token, clients, count, chip) << std::endl;
-      else if (what == "page" && words >> count)
-        std::cout << page(url, token, count) << std::endl;
-      else
-        throw Error(Fault::usage, str("what is '", line.substr(0, 20), "'?"));
-    } catch (const std::exception& e) {
-      std::cerr << "cluster_bench: " << e.what() << "\n";
-      return 1;
-    }
+  try {
+    return answer_lines(std::cin, std::cout, [](std::istream& words) {
+      std::string what, url, token, chip;
+      int clients = 0, jobs = 0;
+      double budget = 0;
+      words >> what >> url >> token;
+      if (what == "submit" && words >> clients >> jobs >> chip) return submit(url, token, clients, jobs, chip);
+      if (what == "page" && words >> budget) return page(url, token, budget);
+      throw Error(Fault::usage, "submit URL TOKEN CLIENTS JOBS CHIP, or page URL TOKEN SECONDS");
+    });
+  } catch (const std::exception& e) {
+    std::cerr << "cluster_bench: " << e.what() << "\n";
+    return 1;
   }
-  return 0;
 }
