@@ -32,8 +32,13 @@ class Decider {
  public:
   Decider(const Snapshot& s, Seconds now, const PolicyOptions& o)
       : s_(s), now_(now), options_(o), room_(s.nodes) {
-    for (const Running& r : s.running)
+    for (const Running& r : s.running) {
       held_[r.team][chip_of(r.placement)] += devices_of(r.placement);
+      any_stopping_ |= r.stopping;
+      if (r.preemptible) least_priority_ = std::min(least_priority_, r.priority);
+      ends_.push_back({r.ends, r.placement, r.memory_mb});
+    }
+    std::ranges::stable_sort(ends_, {}, &Taken::ends);
   }
 
   std::vector<Decision> run() {
@@ -147,8 +152,13 @@ class Decider {
            });
   }
 
-  // What a job may use at a moment: not what others have reserved or what is kept for jobs before
-  // it, unless it ends by then.
+  // Devices where there is room for the job at a moment: not what others have reserved or what is kept
+  // for jobs before it, unless it ends by then.
+  std::optional<Placement> place_at(const Waiting& job, const Room& room, const Request& r, Seconds at) const {
+    const bool all = kept_.empty() && s_.reservations.empty() && job.pool.empty() && job.needs.empty();
+    return place(s_.nodes, all ? room : usable_by(job, room, at), r);
+  }
+
   Room usable_by(const Waiting& job, Room room, Seconds at) const {
     const Seconds end = at + job.limit;
     const auto close = [&](size_t node) { room.free[node].assign(room.free[node].size(), false); };
@@ -167,7 +177,8 @@ class Decider {
     placement.alternative = alternative;
     room_.take(placement, job.accepted[alternative].memory_mb);
     held_[job.team][job.accepted[alternative].chip] += devices_of(placement);
-    taken_.push_back({now_ + job.limit, placement, job.accepted[alternative].memory_mb});
+    const Taken taken{now_ + job.limit, placement, job.accepted[alternative].memory_mb};
+    ends_.insert(std::ranges::upper_bound(ends_, taken.ends, {}, &Taken::ends), taken);
     decisions_.push_back(
         {.kind = Decision::Kind::start, .job = job.id, .placement = std::move(placement)});
   }
@@ -184,12 +195,11 @@ class Decider {
         quota = std::move(why);
     }
     if (allowed.empty()) return wait(job, quota.empty() ? "accepts nothing" : quota);
-    const Room usable = usable_by(job, room_, now_);
     for (const int a : allowed)
-      if (auto p = place(s_.nodes, usable, job.accepted[a])) return start(job, std::move(*p), a);
+      if (auto p = place_at(job, room_, job.accepted[a], now_)) return start(job, std::move(*p), a);
     const Request& wanted = job.accepted[allowed[0]];
     if (static_cast<int>(kept_.size()) < options_.kept_jobs && make_room(job, allowed)) return;
-    wait(job, str("waits for ", text_of(wanted), ", ", count_free(usable, wanted.chip), " free"));
+    wait(job, str("waits for ", text_of(wanted), ", ", count_free(usable_by(job, room_, now_), wanted.chip), " free"));
   }
 
   int64_t count_free(const Room& room, const std::string& chip) const {
@@ -211,11 +221,12 @@ class Decider {
   // Whether jobs of lower priority can make room: the youngest of the lowest go first, then those
   // that turn out not to be needed are left alone.
   bool preempt_for(const Waiting& job, const Request& r) {
+    if (!any_stopping_ && preempted_.empty() && least_priority_ >= priority_of(job)) return false;
     std::vector<const Running*> victims;
     Room room = room_;
     for (const Running& v : s_.running)
       if (v.stopping || preempted_.contains(v.job)) room.give(s_.nodes, v.placement, v.memory_mb);
-    const auto fits = [&] { return place(s_.nodes, usable_by(job, room, now_), r); };
+    const auto fits = [&] { return place_at(job, room, r, now_); };
     if (auto soon = fits()) {  // what stops already is enough
       kept_.push_back({now_, std::move(*soon), r.memory_mb});
       wait(job, str("waits for ", text_of(r), " that are being given back"), now_);
@@ -264,30 +275,21 @@ class Decider {
   // Keeps the devices that the job gets first if everything runs to its limit; after its patience
   // also those whose end nobody knows.
   bool keep_for(const Waiting& job, const Request& r) {
-    struct End {
-      Seconds at;
-      const Placement* placement;
-      int64_t memory;
-    };
-    std::vector<End> ends;
-    for (const Running& v : s_.running) ends.push_back({v.ends, &v.placement, v.memory_mb});
-    for (const Taken& t : taken_) ends.push_back({t.ends, &t.placement, t.memory_mb});
-    std::ranges::stable_sort(ends, {}, &End::at);
     Room room = room_;
-    for (const End& e : ends) {
-      if (e.at == kNever && now_ - job.submitted < options_.patience) return false;
-      room.give(s_.nodes, *e.placement, e.memory);
-      if (auto p = place(s_.nodes, usable_by(job, room, std::max(e.at, now_)), r)) {
+    for (const Taken& e : ends_) {
+      if (e.ends == kNever && now_ - job.submitted < options_.patience) return false;
+      room.give(s_.nodes, e.placement, e.memory_mb);
+      if (auto p = place_at(job, room, r, std::max(e.ends, now_))) {
         // An end that nobody knows may come at any time.
-        kept_.push_back({e.at == kNever ? now_ : e.at, std::move(*p), r.memory_mb});
-        wait(job, str("waits for ", text_of(r), ", ", count_free(room_, r.chip), " free"), e.at);
+        kept_.push_back({e.ends == kNever ? now_ : e.ends, std::move(*p), r.memory_mb});
+        wait(job, str("waits for ", text_of(r), ", ", count_free(room_, r.chip), " free"), e.ends);
         return true;
       }
     }
     return false;
   }
 
-  // What was started just now.
+  // Devices that are in use, and until when at the latest.
   struct Taken {
     Seconds ends;
     Placement placement;
@@ -300,7 +302,9 @@ class Decider {
   Room room_;
   std::map<std::string, std::map<std::string, int>> held_;  // devices, by team and chip
   std::vector<Kept> kept_;
-  std::vector<Taken> taken_;
+  std::vector<Taken> ends_;  // of all that runs, the first to end first; among equals the older first
+  bool any_stopping_ = false;
+  int least_priority_ = std::numeric_limits<int>::max();  // of what may be preempted
   std::set<JobId> preempted_;
   std::vector<Decision> decisions_;
 };

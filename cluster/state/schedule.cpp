@@ -18,15 +18,6 @@ bool covers(const std::string& root, const std::string& path) {
 // Beside folders: what a team without a system user needs of a node.
 constexpr const char* kNoUser = "its own rights";
 
-std::vector<std::string> needs_of(const State& state, const JobSpec& spec) {
-  std::vector<std::string> needs;
-  if (const Team* team = state.teams.find(spec.team); team && team->system_user.empty())
-    needs.emplace_back(kNoUser);
-  for (const Mount& m : spec.mounts) needs.push_back(m.source);
-  if (needs_own_node(spec)) needs.emplace_back(kOwnNode);
-  return needs;
-}
-
 // Machines as queueing sees them. Folders that jobs ask for are offered where a mount covers them.
 View machines(const State& state, const std::set<std::string>& asked_for, bool empty) {
   View v;
@@ -107,6 +98,13 @@ bool needs_own_node(const JobSpec& spec) {
           }));
 }
 
+std::vector<std::string> needs_of(const JobSpec& spec) {
+  std::vector<std::string> needs;
+  for (const Mount& m : spec.mounts) needs.push_back(m.source);
+  if (needs_own_node(spec)) needs.emplace_back(kOwnNode);
+  return needs;
+}
+
 policy::Waiting waiting_job(const State& state, const Job& job) {
   const JobSpec& spec = *job.spec;
   policy::Waiting w;
@@ -127,7 +125,8 @@ policy::Waiting waiting_job(const State& state, const Job& job) {
                           .devices = std::max(1, r.count),
                           .memory_mb = r.memory_mb});
   w.pool = job.pool;
-  w.needs = needs_of(state, spec);
+  w.needs = needs_of(spec);
+  if (const Team* team = state.teams.find(job.team); team && team->system_user.empty()) w.needs.emplace_back(kNoUser);
   return w;
 }
 
@@ -136,26 +135,30 @@ bool runs_without_user(const Node& node) { return node.single_trust || !node.swi
 View empty_view(const State& state) { return machines(state, {}, true); }
 
 View view_of(const State& state, double now) {
-  // As many of an array as could start at once; the others are no different.
+  // Of jobs that are alike as many as could start at once, and some for which devices may be kept: the
+  // others have to wait in any case.
+  constexpr size_t kBehind = 8;
   size_t devices = 0;
   for (const auto& [name, node] : state.nodes.rows()) devices += node.devices.size();
   std::vector<policy::Waiting> waiting;
   std::set<std::string> asked_for;
-  for (const auto& [group, ids] : state.waiting()) {
-    const Job& leader = state.jobs.at(group);
-    size_t most = devices + 1;
-    if (leader.spec->array_at_once) {
-      const auto& counts = state.elements(group);
-      int running = 0;
-      for (const JobState s : {JobState::starting, JobState::running, JobState::stopping})
-        running += counts[static_cast<int>(s)];
-      most = std::min<size_t>(most, std::max(0, leader.spec->array_at_once - running));
-    }
+  std::map<JobId, int> left;  // of arrays of which only some may run at once
+  for (const auto& [shape, ids] : state.queued_alike()) {
+    size_t most = devices + kBehind;
     for (const JobId id : ids) {
-      if (!most) break;
       const Job& job = state.jobs.at(id);
-      if (job.state != JobState::queued) continue;
-      --most;
+      if (job.not_before <= now) {  // one whose time has not come stands in nobody's way
+        if (!most) break;
+        --most;
+        if (const int at_once = job.spec->array_at_once) {
+          const auto [it, fresh] = left.try_emplace(job.array, at_once);
+          if (fresh)
+            for (const JobState s : {JobState::starting, JobState::running, JobState::stopping})
+              it->second -= state.elements(job.array)[static_cast<int>(s)];
+          if (it->second <= 0) break;
+          --it->second;
+        }
+      }
       waiting.push_back(waiting_job(state, job));
       for (const std::string& need : waiting.back().needs) asked_for.insert(need);
     }

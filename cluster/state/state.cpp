@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "cluster/state/transitions.h"
 
 namespace wellspring::cluster {
 namespace {
@@ -13,6 +14,20 @@ bool is_waiting(const Job& job) {
          (job.array || !element_count(*job.spec));
 }
 JobId group_of(const Job& job) { return job.array ? job.array : job.id; }
+bool is_queued(const Job& job) { return job.state == JobState::queued && is_waiting(job); }
+
+// All of a job that decides where and whether it may start, beside its age.
+std::string shape_of(const Job& job) {
+  const JobSpec& spec = *job.spec;
+  std::string out = str(job.team, "\n", spec.queue, "\n", spec.priority, "\n", job.pool, "\n",
+                        spec.time_limit ? spec.time_limit + spec.checkpoint.grace : 0);
+  // What it waits for, or how many of it may run, is its own.
+  if (!spec.after.empty() || spec.array_at_once) append(out, str("\n", group_of(job)));
+  for (const Resources& r : spec.accepted)
+    append(out, str("\n", r.chip, " ", r.nodes, " ", r.count, " ", r.memory_mb));
+  for (const std::string& need : needs_of(spec)) append(out, str("\n/", need));
+  return out;
+}
 
 }  // namespace
 
@@ -45,6 +60,14 @@ void State::index(const Job* before, const Job* now) {
       group.erase(job.id), --waiting_count_;
     if (group.empty()) waiting_.erase(group_of(job));
   }
+  const bool was_queued = before && is_queued(*before), is_queued_now = now && is_queued(*now);
+  if (was_queued && !(is_queued_now && now->pool == before->pool)) {
+    const auto it = queued_alike_.find(shape_of(*before));
+    it->second.erase(job.id);
+    if (it->second.empty()) queued_alike_.erase(it);
+  }
+  if (is_queued_now && !(was_queued && now->pool == before->pool))
+    queued_alike_[shape_of(*now)].insert(job.id);
   if (job.array) {
     Counts& counts = elements_[job.array];
     if (before) --counts[static_cast<int>(before->state)];

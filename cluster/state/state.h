@@ -57,6 +57,8 @@ class State {
   /// own.
   const std::map<JobId, std::set<JobId>>& waiting() const { return waiting_; }
   size_t waiting_count() const { return waiting_count_; }
+  /// Queued jobs by what queueing sees of them: those of one set differ in their age alone.
+  const std::map<std::string, std::set<JobId>>& queued_alike() const { return queued_alike_; }
   /// Attempts that have not ended.
   const std::set<int64_t>& active() const { return active_; }
   /// Those of one node.
@@ -89,6 +91,7 @@ class State {
 
   std::map<JobId, std::set<JobId>> waiting_;
   size_t waiting_count_ = 0;
+  std::map<std::string, std::set<JobId>> queued_alike_;
   std::set<int64_t> active_;
   std::map<std::string, std::set<int64_t>> active_on_;
   std::map<JobId, Counts> elements_;

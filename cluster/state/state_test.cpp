@@ -259,6 +259,46 @@ TEST(Transitions, ANodeThatCannotBeginIsNoFailureAndIsAskedWithPauses) {
   EXPECT_EQ(c.state_of(id), "succeeded");
 }
 
+// Of many that are alike only some are looked at; those whose time has not come hide nobody.
+TEST(Transitions, ThousandsOfJobsThatAreAlike) {
+  TestCluster c;
+  c.node("n1", 2);
+  std::vector<JobId> jobs;
+  for (int i = 0; i < 3000; ++i) jobs.push_back(c.submit(c.spec()));
+  JobSpec other = c.spec("blue", 2);
+  other.priority = 1;
+  EXPECT_EQ(view_of(c.state, c.now).snapshot.waiting.size(), 10u);
+  EXPECT_EQ(c.state.queued_alike().size(), 1u);
+  EXPECT_EQ(c.round(), 2);
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(c.state_of(jobs[static_cast<size_t>(i)]), "starting");
+  for (int i = 0; i < 2; ++i) c.begins(jobs[static_cast<size_t>(i)]), c.ends(jobs[static_cast<size_t>(i)], 126, {.outcome = "node_fault"});
+  EXPECT_EQ(c.round(), 2) << "the two that pause are the oldest";
+  EXPECT_EQ(c.state_of(jobs[3]), "starting");
+  const JobId first = c.submit(other);
+  for (int i = 2; i < 4; ++i) c.begins(jobs[static_cast<size_t>(i)]), c.ends(jobs[static_cast<size_t>(i)], 0);
+  EXPECT_EQ(c.round(), 1);
+  EXPECT_EQ(c.state_of(first), "starting");
+  c.run([&](Change& ch) {
+    for (const JobId id : jobs)
+      if (!ended(ch.state.jobs.at(id).state)) cancel(ch, id, "ada");
+  });
+  EXPECT_TRUE(c.state.queued_alike().empty());
+}
+
+TEST(Transitions, AnArrayOfWhichSomeMayRun) {
+  TestCluster c;
+  c.node("n1", 4);
+  JobSpec s = c.spec();
+  s.array = {0, 1, 2, 3, 4}, s.array_at_once = 2;
+  const JobId id = c.submit(s), same = c.submit(s);
+  EXPECT_EQ(c.round(), 4);
+  EXPECT_EQ(c.state.elements(id)[static_cast<int>(JobState::starting)], 2);
+  EXPECT_EQ(c.state.elements(same)[static_cast<int>(JobState::starting)], 2);
+  c.begins(id + 1), c.ends(id + 1, 0);
+  EXPECT_EQ(c.round(), 1);
+  EXPECT_EQ(c.round(), 0);
+}
+
 TEST(Transitions, CopiesOfAService) {
   TestCluster c;
   c.node("n1", 4);

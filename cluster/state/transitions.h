@@ -108,6 +108,8 @@ View empty_view(const State& state);
 /// interactive jobs, and mounts that need rights which a user does not have. Those nodes offer kOwnNode.
 bool needs_own_node(const JobSpec& spec);
 inline constexpr const char* kOwnNode = "a node of the cluster's own";
+/// What each of its nodes has to offer: folders, kOwnNode.
+std::vector<std::string> needs_of(const JobSpec& spec);
 /// A job as queueing sees it.
 policy::Waiting waiting_job(const State& state, const Job& job);
 
