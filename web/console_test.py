@@ -511,6 +511,7 @@ def test_a_lost_controller_is_told_and_comes_back():
     f.c.up()
     p.wait_for_selector('[role=alert]:has-text("not reachable since")', state='detached', timeout=20000)
     assert 'not reachable' not in p.title()  # and the session has outlived it
+    p.wait_for_selector('.log-text:has-text("tick")')  # it is read anew
     last = p.inner_text('.log-text').split()[-1]
     p.wait_for_function('last => Number(document.querySelector(".log-text").innerText.trim().split(" ").pop()) > Number(last)', arg=last, timeout=20000)
     f.c.call('POST', f'/jobs/{job}/cancel')

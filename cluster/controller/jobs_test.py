@@ -430,6 +430,11 @@ def test_run_passes_the_status_on():
     assert said.returncode == 137, said
 
 
+def heeds_interrupts():
+    """What a shell starts in the background ignores them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupts_leave_jobs_alone():
     """Ctrl-C of any client command changes no job."""
     c = cluster()
@@ -438,7 +443,7 @@ def test_interrupts_leave_jobs_alone():
     clients = [['job', 'run', '--', 'sleep', '8'], ['job', 'logs', '-f', job], ['job', 'list'], ['job', 'show', job]]
     for arguments in clients:
         client = subprocess.Popen([harness.PROGRAM, *arguments], env=c.environment, stdout=subprocess.PIPE,
-                                  stderr=subprocess.PIPE)
+                                  stderr=subprocess.PIPE, preexec_fn=heeds_interrupts)
         if arguments[1] in ('run', 'logs'):
             line = (client.stderr if arguments[1] == 'run' else client.stdout).readline()
             assert line, arguments
@@ -458,7 +463,7 @@ def test_interrupts_leave_jobs_alone():
     path = job_file(c, f'resources: {{chip: a100}}\nworkdir: {folder}\ncommand: wc -c < data\n')
     before = {j['id'] for j in c.call('GET', '/jobs?state=all&limit=1000')['jobs']}
     client = subprocess.Popen([harness.PROGRAM, 'job', 'submit', path], env=c.environment, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE)
+                              stderr=subprocess.PIPE, preexec_fn=heeds_interrupts)
     blobs = f'{c.folder}/controller/blobs'
     until(20, 'the upload has begun', lambda: any('.part' in f for _, _, files in os.walk(blobs) for f in files) or
           client.poll() is not None)
