@@ -354,7 +354,7 @@ def test_export_dtypes(folder, model):
             assert f.read() == g.read()
         away = difference(before, logits_of(folder, out, ids, '--dtype', 'f32'))
         assert away <= bound and (away > 0) == (dtype != 'f32'), (dtype, away)
-        assert generate(out, '--prompt', PROMPT, '--max-tokens', '4')['tokens'] == 4
+        assert 1 <= generate(out, '--prompt', PROMPT, '--max-tokens', '4')['tokens'] <= 4  # an end may be drawn
 
 
 def test_export_shards(folder, model):
