@@ -87,7 +87,7 @@ def test_exec():
         # A daemon that was killed and started again reaches what the one before it started.
         c.kill_node('n1')
         c.node('n1', [])
-        assert c.run('job', 'exec', two, '--', 'exit 6').returncode == 6
+        until(10, 'the new daemon is reached', lambda: c.run('job', 'exec', two, '--', 'exit 6').returncode == 6)
         # A viewer looks, and another team does neither.
         c.call('PUT', '/teams/other', {})
         for role, team in (('viewer', 'default'), ('member', 'other')):
