@@ -48,6 +48,10 @@ seeds() {  # NAME FOLDER: good inputs for a fuzz target to begin with
   case $1 in
     tokenizer_fuzz) cp text/testdata/{digits,gpt2,llama2,llama3,qwen2}.json "$2" ;;
     safetensors_fuzz) for body in models/decoder/testdata/*/golden.safetensors; do cp "$body" "$2/$((++i))"; done ;;
+    job_file_fuzz) sed -n '/^```yaml/,/^```/{/^```/d;p}' docs/job-file.md | csplit -sz -f "$2/job-" - '/^name:/' '{*}' ;;
+    spec_fuzz) printf '%s' '{"name": "a", "team": "t", "command": "true", "accepted": [{"chip": "a100", "count": 2}], "array": "0-9,12"}' >"$2/spec" ;;
+    frames_fuzz) printf '\0\0\0\2M\0\0\0\0{}\0\0\0\1D\0\0\0\1x' >"$2/frames" ;;
+    launch_spec_fuzz | slurm_fuzz) head -c 300 README.md >"$2/any" ;;
     config_fuzz) cp train/presets/*.yaml ops/schema/*.yaml "$2" ;;
     html_fuzz)  # the first byte is the format
       { printf '\0'; printf '<html><head><title>A &amp; B</title></head><body><p>x<br>y<pre> z </pre><!-- c --></body></html>'; } >"$2/html"
