@@ -40,6 +40,7 @@ struct SlurmExecutor::Impl {
     std::string stop_reason;
 
     bool running = false, told_running = false;
+    double running_at = 0;  // monotonic: when its tasks were first seen to have begun
     SlurmStatus status;
     double status_at = 0;
     std::string told;  // as `outside`

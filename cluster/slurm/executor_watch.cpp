@@ -110,6 +110,7 @@ void SlurmExecutor::Impl::read_files(Tracked& item) {
     }
     if (!claim.second.empty()) item.nodes = claim.second;
   }
+  if (begun && !item.running) item.running_at = monotonic_seconds();
   item.running |= begun;
   if (status.whole && !item.status.whole) {
     item.status = status;
@@ -179,7 +180,9 @@ bool SlurmExecutor::Impl::decide(Tracked& item, Report& end) {
       if (requeued) leftovers_.emplace_back(item.id, item.launch.system_user);
       return true;
     }
-    requeued = item.running && item.seen && slurm_phase(state) == SlurmPhase::waits;
+    // By a look of after it had begun, as an earlier one says the same of a job that has just begun.
+    requeued = item.running && item.seen && item.seen_at > item.running_at &&
+               slurm_phase(state) == SlurmPhase::waits;
     if (requeued && !item.ended_at) item.ended_at = item.seen_at;
     if (!known_ended && !requeued && item.missed < 2) return false;
     settle_from = item.ended_at;

@@ -133,7 +133,7 @@ function attempts(job, ctx) {
     columns: [
       {title: 'No.', class: 'num', width: '8%', header: true, cell: (a) => number(a.number)},
       {title: 'State', width: '17%', cell: (a) => badge(a.state === 'ended' ? (a.exit_status === 0 && !a.cause ? 'succeeded' : 'ended') : a.state)},
-      {title: 'On', width: '22%', cell: (a) => [a.parts.slice(0, 3).map((p) => p.node).join(', ') + (a.parts.length > 3 ? ` +${a.parts.length - 3}` : '') || (a.outside ? `Slurm ${a.outside}` : '–'), h('span', {class: 'sub'}, a.chip)]},
+      {title: 'On', width: '22%', cell: (a) => [a.parts.slice(0, 3).map((p) => p.node).join(', ') + (a.parts.length > 3 ? ` +${a.parts.length - 3}` : '') || (a.outside ? `Slurm ${a.outside}` : '–'), h('span', {class: 'sub'}, a.chip + (a.parts.length && a.outside ? `, Slurm ${a.outside}` : ''))]},
       {title: 'What became of it', class: 'mid', cell: (a) => [[kStopped[a.cause] || '', a.reason].filter(Boolean).join(': ') || (a.state === 'ended' ? 'it ended by itself' : ''),
         a.checkpoint ? h('span', {class: 'sub'}, `checkpoint of step ${number(a.checkpoint)}`) : null]},
       {title: 'Exit', class: 'num', width: '9%', cell: (a) => (a.exit_status === undefined || a.exit_status < 0 ? '–' : String(a.exit_status))},
