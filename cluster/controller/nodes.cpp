@@ -172,7 +172,7 @@ void Nodes::serve(const std::string& name, std::shared_ptr<HttpDuplex> duplex) {
     live.ready = false;
     live.contact = monotonic_seconds();
   }
-  link->run(leases_.lost_after);
+  link->run([this] { return leases_.lost_after; });
   log_info("cluster", "node ", name, ": link closed: ", link->reason());
   {
     std::lock_guard lock(mutex_);

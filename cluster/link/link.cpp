@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/time.h"
 
 namespace wellspring::cluster {
 namespace {
@@ -187,7 +188,9 @@ std::shared_ptr<Channel> Link::open(const Json& what) {
 
 void Link::take(Frame frame) {
   if (frame.type == kMessage) {
-    if (handlers_.message) handlers_.message(parse_json(frame.payload, "a message"));
+    const Json message = parse_json(frame.payload, "a message");
+    if (!message.is_object()) throw Error(Fault::data, "a message that is no object");
+    if (handlers_.message) handlers_.message(message);
     return;
   }
   if (frame.type == kOpen) {
@@ -203,6 +206,7 @@ void Link::take(Frame frame) {
     }
     std::shared_ptr<Channel> channel(new Channel(std::move(inside)));
     const Json what = parse_json(frame.payload, "a channel's purpose");
+    if (!what.is_object()) throw Error(Fault::data, "a channel's purpose that is no object");
     if (handlers_.opened)
       handlers_.opened(std::move(channel), what);
     else
@@ -241,10 +245,13 @@ void Link::take(Frame frame) {
   inside->changed.notify_all();
 }
 
-void Link::run(double silence) {
+void Link::run(const std::function<double()>& silence) {
+  double heard = monotonic_seconds();
   while (!closed()) {
-    auto frame = frames_.receive(silence);
+    auto frame = frames_.receive(std::min(1.0, silence()));
+    if (!frame && !frames_.closed() && monotonic_seconds() - heard < silence()) continue;
     if (!frame) break;
+    heard = monotonic_seconds();
     try {
       take(std::move(*frame));
     } catch (const std::exception& e) {  // also a message with a field of another type

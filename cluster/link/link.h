@@ -70,8 +70,9 @@ class Link {
   /// Queues a message; never waits. Messages of a link that is closed go nowhere.
   void send(const Json& message);
   std::shared_ptr<Channel> open(const Json& what);
-  /// Reads until the link is closed (or silent for `silence` seconds).
-  void run(double silence);
+  /// Reads until the link is closed, or silent for so many seconds (asked for again and again: they may
+  /// be agreed on over the link itself).
+  void run(const std::function<double()>& silence);
   void close();
   bool closed() const;
   std::string reason() const { return frames_.reason(); }

@@ -77,6 +77,7 @@ struct NodeDaemon::Attempt {
   std::string ready_path;
   double ready_by = 0;  // monotonic; 0: known
   bool ready = false;
+  bool alone = false;     // its tasks wait for no other node
   bool asked = false;     // somebody asks it whether it is ready
   bool fetching = false;  // its archive is on the way
   std::string stopped;    // meanwhile, and why
@@ -201,7 +202,7 @@ void NodeDaemon::dial() {
       log_info("node", options_.name, " is connected to ", options_.controller);
       pause = 0.05, said.clear();
       link->send({{"hello", hello()}, {"at", monotonic_seconds()}});
-      link->run(std::max(5.0, fence_after_));
+      link->run([this] { return std::max(5.0, fence_after_ > 0 ? fence_after_.load() : 60.0); });
       log_info("node", "the link to the controller is closed: ", link->reason());
       std::lock_guard lock(mutex_);
       link_ = nullptr;
@@ -325,6 +326,7 @@ void NodeDaemon::begin(const Json& m, const std::string& archive) {
   if (!spec.prepare.empty()) own_folder(join_path(options_.folder, "prepared/" + team), user);
   auto attempt = std::make_unique<Attempt>();
   attempt->run_folder = m.at("run_folder"), attempt->user = user;
+  attempt->alone = !spec.barrier;
   const Json service = m["spec"].value("service", Json::object());
   if (const int port = service.value("port", 0)) {
     attempt->service_port = port;
@@ -433,6 +435,8 @@ void NodeDaemon::send_events() {
     if (e.kind == Event::task_ended) continue;
     std::lock_guard lock(mutex_);
     const auto it = attempts_.find(e.token);
+    // It runs a moment later, which says the same; only other nodes wait for this.
+    if (e.kind == Event::prepared && it != attempts_.end() && it->second->alone) continue;
     Json json = it == attempts_.end() ? event_json(e, "", "") : event_json(e, it->second->run_folder, it->second->user);
     if (e.kind == Event::ended) {
       running_.erase(e.token);
@@ -492,7 +496,7 @@ void NodeDaemon::run(const std::function<bool()>& stop) {
           send_attempts();
         }
         if (m.contains("beat")) {
-          fence_after_ = m.value("fence_after", fence_after_), lost_after_ = m.value("lost_after", lost_after_);
+          fence_after_ = m.value("fence_after", fence_after_.load()), lost_after_ = m.value("lost_after", lost_after_);
           if (m["beat"].get<double>() < seen_) continue;  // of an earlier link
           seen_ = m["beat"];
           lease_until_ = seen_ + fence_after_;

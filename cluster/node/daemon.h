@@ -85,7 +85,8 @@ class NodeDaemon {
   std::map<std::string, int> busy_;  // helpers by token
   std::atomic<int> helpers_{0};      // threads that serve channels, fetch archives, ask services
 
-  double fence_after_ = 0, lost_after_ = 0, lease_until_ = 0;  // seconds; the last monotonic
+  std::atomic<double> fence_after_{0};  // seconds; 0: the controller has not said it yet
+  double lost_after_ = 0, lease_until_ = 0;  // seconds; the last monotonic
   double seen_ = 0;  // when we sent what the last lease answers
   double next_beat_ = 0;
 };
