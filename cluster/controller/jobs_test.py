@@ -359,11 +359,25 @@ http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 '''
 
 
+def free_pair():
+    """Two free ports in a row, not among those that the system gives to clients."""
+    import random
+    while True:
+        port = random.randrange(12000, 31000)
+        try:
+            for one in (port, port + 1):
+                with socket.socket() as s:
+                    s.bind(('127.0.0.1', one))
+            return port
+        except OSError:
+            pass
+
+
 def test_service():
     """Copies on ports of their own, ready when they answer, started again when they end, reached through `forward`."""
     c = cluster()
     program = write(f'{c.folder}/files/server.py', SERVER)
-    port = free_port()
+    port = free_pair()
     service, = submitted(c, f'''
 name: web
 resources: {{chip: a100}}
