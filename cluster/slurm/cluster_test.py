@@ -4,6 +4,7 @@
 cluster_test.py [NAME...]: those whose names hold one of these.
 """
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -177,6 +178,7 @@ if __name__ == '__main__':
     if missing():
         print('Slurm is not installed, or this is not root')
         sys.exit(77)
+    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))  # with all that is to be tidied up
     try:
         status = harness.main(globals())
     finally:
