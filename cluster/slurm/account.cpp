@@ -9,8 +9,7 @@
 namespace wellspring::cluster {
 
 std::string slurm_account_name(const std::string& user, const SlurmOptions& options) {
-  if (options.single_trust) return "";
-  return user.empty() ? options.user : user;
+  return options.single_trust ? "" : user;
 }
 
 SlurmAccount slurm_account(const std::string& user, const SlurmOptions& options) {

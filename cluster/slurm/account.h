@@ -14,10 +14,9 @@ struct SlurmAccount {
   launch::Identity identity;  // uid < 0: ourselves, nothing is switched
 };
 
-/// Whom jobs of a team with that system user run as: that one, or for a team without one the
-/// options' `user` (mode cli), and without that ourselves. With single_trust always ourselves.
-/// Error(Fault::config) when there is no such user, when it is root (ourselves being root counts,
-/// unless single_trust), or when we cannot switch to it.
+/// Whom jobs of a team with that system user run as: that one; for a team without one, or with
+/// single_trust, ourselves. Error(Fault::config) when there is no such user, when it is root
+/// (ourselves being root counts, unless single_trust), or when we cannot switch to it.
 SlurmAccount slurm_account(const std::string& user, const SlurmOptions& options);
 /// The same as a name for read_log_in: "" for ourselves.
 std::string slurm_account_name(const std::string& user, const SlurmOptions& options);

@@ -219,7 +219,14 @@ void SlurmExecutor::Impl::submit_due() {
             {wanted.begin() + static_cast<std::ptrdiff_t>(from),
              wanted.begin() + static_cast<std::ptrdiff_t>(std::min(wanted.size(), from + most))});
     } catch (const Error& e) {
-      not_reached(e.what());
+      if (e.fault() == Fault::try_again) {
+        not_reached(e.what());
+        continue;
+      }
+      // Of an attempt from before whose user is gone, or whose folder cannot be read now.
+      log_warning("slurm", options_.name, ": ", e.what());
+      std::lock_guard lock(mutex_);
+      for (const Item& item : items) item->next_try = monotonic_seconds() + 5;
     }
   }
 }

@@ -180,7 +180,8 @@ bool SlurmExecutor::Impl::decide(Tracked& item, Report& end) {
       if (requeued) leftovers_.emplace_back(item.id, item.launch.system_user);
       return true;
     }
-    // By a look of after it had begun, as an earlier one says the same of a job that has just begun.
+    // By a look of after it had begun, as an earlier one says the same of a job that has just
+    // begun.
     requeued = item.running && item.seen && item.seen_at > item.running_at &&
                slurm_phase(state) == SlurmPhase::waits;
     if (requeued && !item.ended_at) item.ended_at = item.seen_at;

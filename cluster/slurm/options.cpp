@@ -82,9 +82,12 @@ SlurmOptions read_one(const Config& c, const std::string& runs, const ChipTable&
     if (!o.conf.empty() || !o.bin.empty())
       refuse_slurm(c, o.conf.empty() ? "bin" : "conf",
                    "is of mode cli: mode rest calls no program");
-  } else if (!o.url.empty() || !o.token.empty() || !o.tokens.empty()) {
-    refuse_slurm(c, o.url.empty() ? o.token.empty() ? "tokens" : "token" : "url",
-                 "is of mode rest");
+  } else if (!o.url.empty() || !o.token.empty() || !o.tokens.empty() || !o.user.empty()) {
+    const char* key = !o.url.empty()      ? "url"
+                      : !o.token.empty()  ? "token"
+                      : !o.tokens.empty() ? "tokens"
+                                          : "user";
+    refuse_slurm(c, key, "is of mode rest");
   }
   for (const std::string& option : o.options)
     if (!starts_with(option, "-") || option.find('\n') != option.npos)

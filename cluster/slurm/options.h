@@ -14,13 +14,13 @@ namespace wellspring::cluster {
 struct SlurmOptions {
   std::string name = "slurm";  // of the executor, its pool, and in front of its nodes' names
   enum class Mode { command_line, rest } mode = Mode::command_line;
-  std::string conf;    // slurm.conf for the commands; empty: Slurm's own default
-  std::string bin;     // folder of sbatch, squeue, ...; empty: found in PATH
-  std::string url;     // of slurmrestd
-  std::string token;   // file with the token of `user` for slurmrestd, read at each call
-  std::string tokens;  // folder with one such file per system user, named after it; empty: the
-                       // token of `user` speaks for all (Slurm allows that to root and SlurmUser)
-  std::string user;     // system user who lists jobs and nodes, and for teams that have none
+  std::string conf;     // slurm.conf for the commands; empty: Slurm's own default
+  std::string bin;      // folder of sbatch, squeue, ...; empty: found in PATH
+  std::string url;      // of slurmrestd
+  std::string token;    // file with the token of `user` for slurmrestd, read at each call
+  std::string tokens;   // folder with one such file per system user, named after it; empty: the
+                        // token of `user` speaks for all (Slurm allows that to root and SlurmUser)
+  std::string user;     // of mode rest: whose token `token` is; lists jobs and nodes
   std::string account;  // Slurm's account of the jobs; empty: the user's default
   std::string runs;     // root of the run folders, the same path here and on Slurm's nodes
   std::string program;  // wellspring on Slurm's nodes, for training jobs; empty: this one

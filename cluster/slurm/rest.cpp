@@ -53,7 +53,7 @@ class Rest : public SlurmTransport {
       body["job"] = std::move(jobs[0]);
     else
       body["jobs"] = std::move(jobs);
-    const Json answer = call("POST", "/job/submit", s.user, to_text(body));
+    const Json answer = call("POST", "/job/submit", account.name, to_text(body));
     const auto id = answer.find("job_id");
     if (id == answer.end() || !id->is_number_integer() || id->get<int64_t>() <= 0)
       throw Error(Fault::try_again, "slurmrestd did not say the number of the new job");
@@ -72,7 +72,7 @@ class Rest : public SlurmTransport {
   void signal(const std::string&, const std::string&, bool) override {}
   void cancel(const std::string& id, const std::string& user, bool) override {
     try {
-      call("DELETE", str("/job/", url_encode(id)), user, "");
+      call("DELETE", str("/job/", url_encode(id)), slurm_account(user, options_).name, "");
     } catch (const Error& e) {
       if (e.fault() != Fault::usage) throw;  // it has ended
     }
