@@ -26,7 +26,9 @@ Spec whole_spec() {
   s.prepare = "tar xf a";
   s.prepare_env = {"A=1"};
   s.tasks = {{0, {"RANK=0", "EMPTY="}, {0, 1}}, {5, {}, {}}};
-  s.binds = {{"/a", "/b", true}, {"/c", "/d", false}};
+  s.binds = {{"/a", "/b", true}, {"/c", "/d", false}, {"/e", "/e", false, true}};
+  s.within = {{"/a", "/c"}, {}, {"/"}};
+  s.shielded = {"/proc", "/var/lib/wellspring"};
   s.grace = 1.5;
   s.time_limit = 3600;
   s.log_limit = 1 << 20;
@@ -46,7 +48,22 @@ TEST(LaunchSpec, RoundTrip) {
   EXPECT_EQ(back.tasks[1].rank, 5);
   EXPECT_EQ(back.identity.groups, s.identity.groups);
   EXPECT_TRUE(back.binds[0].read_only);
+  EXPECT_TRUE(back.binds[2].in_place && !back.binds[1].in_place);
+  EXPECT_EQ(back.within, s.within);
+  EXPECT_EQ(back.shielded, s.shielded);
   EXPECT_DOUBLE_EQ(back.grace, 1.5);
+}
+
+TEST(LaunchSpec, CommandsBesideATask) {
+  const Beside given{3, true, "echo 'a\nb'"};
+  Beside back;
+  ASSERT_TRUE(parse_beside(format_beside(given), &back));
+  EXPECT_EQ(back.rank, 3);
+  EXPECT_TRUE(back.terminal);
+  EXPECT_EQ(back.command, given.command);
+  using namespace std::string_view_literals;
+  for (std::string_view bad : {""sv, "3"sv, "3\0"sv, "x\0001\0a"sv, "-1\0001\0a"sv, "3\0002\0a"sv, "3\0001\0a\0b"sv})
+    EXPECT_FALSE(parse_beside(bad, &back));
 }
 
 TEST(LaunchSpec, EveryCutIsRefused) {
@@ -82,6 +99,9 @@ TEST(LaunchSpec, WrongFieldsAreRefused) {
   refused([](Spec& s) { s.tasks[0].env = {"=x"}; });
   refused([](Spec& s) { s.tasks[0].env = {"NOTHING"}; });
   refused([](Spec& s) { s.binds[0].source = "x"; });
+  refused([](Spec& s) { s.within[0][0] = "a"; });
+  refused([](Spec& s) { s.within[0][0] = "/a/../b"; });
+  refused([](Spec& s) { s.shielded[0] = "proc"; });
   refused([](Spec& s) { s.log_limit = 1; });
   refused([](Spec& s) { s.grace = -1; });
 }

@@ -87,13 +87,15 @@ class Frames:
             return None
 
     def message(self, key):
-        """The next message with that key."""
+        """The next message with that key; a node that asks for its lease gets it."""
         while True:
             frame = self.receive()
             if frame is None:
                 return None
             if frame[0] == 'M':
                 found = json.loads(frame[2])
+                if 'beat' in found and key != 'beat':
+                    self.send('M', {'beat': found['beat'], 'fence_after': 60, 'lost_after': 100})
                 if key in found:
                     return found[key]
 
@@ -101,11 +103,13 @@ class Frames:
         """Whether the other side closes the link."""
         self.raw.socket.settimeout(seconds)
         try:
-            while self.receive() is not None:
+            while self.raw.socket.recv(65536):
                 pass
             return True
         except socket.timeout:
             return False
+        except OSError:
+            return True
 
 
 def join_as(c, name, token=None):
@@ -125,7 +129,7 @@ def link_as(c, name, key):
 
 def hello_of(folder, **changes):
     return {'name': 'fake', 'runs': f'{folder}/fake-runs', 'address': '127.0.0.1', 'version': '1', 'containment': 'none',
-            'devices': [{'chip': 'a100'}, {'chip': 'a100'}], 'memory_mb': 4000, 'single_trust': True, **changes}
+            'devices': [{'chip': 'a100-40'}, {'chip': 'a100-40'}], 'memory_mb': 4000, 'single_trust': True, **changes}
 
 
 class FakeController:
@@ -174,7 +178,7 @@ class FakeController:
             link = self.links.pop(0)
         link.raw.socket.settimeout(20)
         assert link.message('hello') is not None
-        link.send('M', {'welcome': {'fence_after': 60, 'lost_after': 100, 'proof_file': ''}})
+        link.send('M', {'welcome': {'fence_after': 60, 'lost_after': 100, 'at': time.monotonic()}})
         return link
 
     def close(self):
