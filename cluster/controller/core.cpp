@@ -54,26 +54,33 @@ void Core::stop() {
 void Core::call(const Command& command) {
   std::promise<void> promise;
   auto done = promise.get_future();
-  post(command, [&](std::exception_ptr error) {
+  const auto tell = [&](std::exception_ptr error) {
     if (error)
       promise.set_exception(error);
     else
       promise.set_value();
-  });
+  };
+  add({command, tell, nullptr, true});
   done.get();
 }
 
 void Core::post(Command command, std::function<void(std::exception_ptr)> done) {
+  add({std::move(command), std::move(done), nullptr, false});
+}
+
+void Core::add(Job job) {
   {
     std::lock_guard lock(mutex_);
     if (!stopping_) {
-      queue_.push_back({std::move(command), std::move(done), nullptr});
-      work_.notify_one();
+      // One more of those that nobody waits for changes nothing for the thread.
+      if (job.waited_for || queue_.empty()) work_.notify_one();
+      waited_for_ += job.waited_for;
+      queue_.push_back(std::move(job));
       return;
     }
   }
-  if (done)
-    done(std::make_exception_ptr(Error(Fault::try_again, "the controller is stopping: try again")));
+  if (job.done)
+    job.done(std::make_exception_ptr(Error(Fault::try_again, "the controller is stopping: try again")));
 }
 
 void Core::wake() {
@@ -95,6 +102,7 @@ std::string Core::trouble() const {
 
 void Core::loop() {
   constexpr size_t kMostAtOnce = 512;
+  constexpr double kGather = 0.001;  // seconds in which what nobody waits for comes together
   double next_tick = 0, next_second = 0;
   std::unique_lock lock(mutex_);
   while (true) {
@@ -103,23 +111,31 @@ void Core::loop() {
     const double next_round = last_round_ + round_cost_;
     double wake = std::min(next_tick, next_second);
     if (wanted_) wake = std::min(wake, next_round);
-    if (queue_.empty() && !stopping_ && wake > at)
-      work_.wait_for(lock, std::chrono::duration<double>(wake - at));
+    const auto ready = [&](double now) {
+      return stopping_ || waited_for_ || (!queue_.empty() && now >= last_batch_ + kGather);
+    };
+    if (!queue_.empty()) wake = std::min(wake, last_batch_ + kGather);
+    if (!ready(at) && wake > at) work_.wait_for(lock, std::chrono::duration<double>(wake - at));
     if (stopping_ && queue_.empty()) return;
     std::deque<Job> jobs;
-    while (!queue_.empty() && jobs.size() < kMostAtOnce) {
+    const bool take = ready(monotonic_seconds());
+    while (take && !queue_.empty() && jobs.size() < kMostAtOnce) {
+      waited_for_ -= queue_.front().waited_for;
       jobs.push_back(std::move(queue_.front()));
       queue_.pop_front();
     }
     at = monotonic_seconds();
     const bool second = at >= next_second;
     if (second) next_second = at + 1;
+    if (second && !trouble_.empty())  // whether it can be written again: nobody else may ask
+      jobs.push_back({[](Change& c) { c.state.numbers(); }, {}, nullptr, false});
     if (!jobs.empty() || second) wanted_ = true;
     const bool round = wanted_ && at >= last_round_ + round_cost_;
     if (round) wanted_ = false;
     lock.unlock();
     if (!jobs.empty() || round) batch(jobs, round, second);
     at = monotonic_seconds();
+    if (!jobs.empty()) last_batch_ = at;
     if (at >= next_tick) {
       next_tick = at + options_.tick;
       hooks_.tick(state_);
@@ -153,6 +169,7 @@ bool Core::find_out(const std::string& why) {
     {
       std::lock_guard lock(mutex_);
       refused.swap(queue_);
+      waited_for_ = 0;
       last = stopping_;
     }
     for (Job& job : refused)
@@ -222,7 +239,8 @@ void Core::batch(std::deque<Job>& jobs, bool round, bool second) {
       state_.undo_batch();
     }
     counters_.write_seconds = counters_.write_seconds + (monotonic_seconds() - begin);
-    set_trouble(trouble);
+    // A batch without a change writes nothing and shows nothing.
+    if (changed || !trouble.empty()) set_trouble(trouble);
     std::lock_guard lock(mutex_);
     if (changed) ++version_;
     changed_.notify_all();

@@ -85,7 +85,9 @@ class Core {
     Command command;
     std::function<void(std::exception_ptr)> done;
     std::exception_ptr error;
+    bool waited_for = false;  // somebody waits for it in call()
   };
+  void add(Job job);
   void loop();
   void batch(std::deque<Job>& jobs, bool round, bool second);
   bool find_out(const std::string& why);
@@ -104,7 +106,8 @@ class Core {
   bool stopping_ = false, wanted_ = true;
   std::string trouble_;
   std::atomic<uint64_t> version_{1};
-  double round_cost_ = 0, last_round_ = 0;
+  int waited_for_ = 0;  // of those in the queue
+  double round_cost_ = 0, last_round_ = 0, last_batch_ = 0;
   Counters counters_;
 };
 

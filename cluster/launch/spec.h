@@ -82,7 +82,7 @@ enum class Record : uint8_t {
   go,          // the daemon's
   stop,        // the daemon's: grace, reason
   init,        // the launcher's from here on: init and init_start of the container
-  prepared,    //
+  prepared,    // with a barrier alone
   running,     // started, then "rank:pid" each
   task_ended,  // rank, status, signal
   ended,       // format_end; the launcher's last

@@ -91,8 +91,10 @@ std::string write_file(const std::string& path, std::string_view content) {
   std::string error = slash == 0 ? "" : make_folders(path.substr(0, slash));
   if (!error.empty()) return error;
   std::string temporary = path + ".tmp." + std::to_string(getpid());
-  unlink(temporary.c_str());
-  int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+  constexpr int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+  int fd = open(temporary.c_str(), flags, 0644);
+  if (fd < 0 && errno == EEXIST && unlink(temporary.c_str()) == 0)  // of one that was killed
+    fd = open(temporary.c_str(), flags, 0644);
   if (fd < 0) return because(temporary);
   error = write_all(fd, temporary, content);
   close(fd);

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "base/crypto.h"
 #include "base/error.h"
@@ -36,6 +37,8 @@ HttpClientOptions client_options(const std::string& ca) {
   o.read_timeout = 600;
   return o;
 }
+
+constexpr double kTellPause = 0.001;  // seconds between messages of events
 
 std::string phase_text(Phase phase) { return std::string(phase_name(phase)); }
 
@@ -77,7 +80,6 @@ struct NodeDaemon::Attempt {
   std::string ready_path;
   double ready_by = 0;  // monotonic; 0: known
   bool ready = false;
-  bool alone = false;     // its tasks wait for no other node
   bool asked = false;     // somebody asks it whether it is ready
   bool fetching = false;  // its archive is on the way
   std::string stopped;    // meanwhile, and why
@@ -326,7 +328,6 @@ void NodeDaemon::begin(const Json& m, const std::string& archive) {
   if (!spec.prepare.empty()) own_folder(join_path(options_.folder, "prepared/" + team), user);
   auto attempt = std::make_unique<Attempt>();
   attempt->run_folder = m.at("run_folder"), attempt->user = user;
-  attempt->alone = !spec.barrier;
   const Json service = m["spec"].value("service", Json::object());
   if (const int port = service.value("port", 0)) {
     attempt->service_port = port;
@@ -429,22 +430,22 @@ bool NodeDaemon::stop_fetching(const std::string& token, const std::string& reas
   return true;
 }
 
+// What comes one after the other is told together: a job that is short begins and ends in one message.
 void NodeDaemon::send_events() {
-  Json list = Json::array();
   for (const Event& e : executions_->poll()) {
     if (e.kind == Event::task_ended) continue;
     std::lock_guard lock(mutex_);
     const auto it = attempts_.find(e.token);
-    // It runs a moment later, which says the same; only other nodes wait for this.
-    if (e.kind == Event::prepared && it != attempts_.end() && it->second->alone) continue;
     Json json = it == attempts_.end() ? event_json(e, "", "") : event_json(e, it->second->run_folder, it->second->user);
     if (e.kind == Event::ended) {
       running_.erase(e.token);
       if (it != attempts_.end()) it->second->ended = json;
     }
-    list.push_back(std::move(json));
+    untold_.push_back(std::move(json));
   }
-  if (!list.empty()) send({{"events", list}});
+  if (untold_.empty() || monotonic_seconds() < told_ + kTellPause) return;
+  send({{"events", std::exchange(untold_, {})}});
+  told_ = monotonic_seconds();
 }
 
 void NodeDaemon::run(const std::function<bool()>& stop) {
@@ -452,7 +453,7 @@ void NodeDaemon::run(const std::function<bool()>& stop) {
   watcher_ = std::thread([this] { watch_services(); });
   while (!stop()) {
     pollfd waits[2] = {{executions_->descriptor(), POLLIN, 0}, {wake_, POLLIN, 0}};
-    ::poll(waits, 2, 100);
+    ::poll(waits, 2, untold_.empty() ? 100 : static_cast<int>(1000 * kTellPause));
     uint64_t count;
     if (::read(wake_, &count, sizeof count) < 0) count = 0;
     std::vector<Json> inbox;

@@ -87,6 +87,8 @@ class NodeDaemon {
 
   std::atomic<double> fence_after_{0};  // seconds; 0: the controller has not said it yet
   double lost_after_ = 0, lease_until_ = 0;  // seconds; the last monotonic
+  std::vector<Json> untold_;  // events
+  double told_ = 0;           // when the last ones were, monotonic
   double seen_ = 0;  // when we sent what the last lease answers
   double next_beat_ = 0;
 };

@@ -86,7 +86,7 @@ struct ProcessUsage {
 
 struct Event {
   enum Kind {
-    prepared,    // files, secrets and `prepare` are done; with a barrier: waits for go()
+    prepared,    // with a barrier alone: files, secrets and `prepare` are done, it waits for go()
     running,     // the tasks have been started (`started`)
     task_ended,  // `rank`, `status`, `signal`
     ended        // no process of the attempt is left

@@ -92,7 +92,7 @@ void Attempt::run() {
   if (!error.empty()) {
     end_ = {.outcome = not_started, .status = 126, .reason = error};
   } else if (prepare()) {
-    record(Record::prepared, "");
+    if (spec_.barrier) record(Record::prepared, "");
     while (spec_.barrier && !go_ && cause_ == Cause::none) wait_some(3600);
     if (cause_ != Cause::none) {
       end_ = {
