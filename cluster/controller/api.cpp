@@ -180,6 +180,11 @@ void check_name(const std::string& what, const std::string& name) {
                             ": up to 64 letters, digits, '.', '_' and '-', a letter or digit first"));
 }
 
+void check_turn(const Turns::Turn& turn, const Turns& turns) {
+  if (!turn)
+    throw ApiError(503, str("this token has ", turns.each(), " logs, terminals and the like open: close some"));
+}
+
 bool is_archive_name(const std::string& hash) {
   return hash.size() == 64 && hash.find_first_not_of("0123456789abcdef") == std::string::npos;
 }

@@ -51,6 +51,8 @@ void check_team(const Caller& caller, const std::string& team);
 /// ApiError 400 unless it is a name (spec.h).
 void check_name(const std::string& what, const std::string& name);
 
+/// ApiError 503 unless the turn was given.
+void check_turn(const Turns::Turn& turn, const Turns& turns);
 /// 64 lower-case hexadecimal digits.
 bool is_archive_name(const std::string& hash);
 

@@ -363,8 +363,14 @@ void events(Call& call) {
     });
   };
   Json rows = read();
+  const Turns::Turn turn(call.controller.turns(), call.caller.token);
   if (rows.empty() && wait > 0) {
-    call.controller.core().wait_change(seen, wait);
+    check_turn(turn, call.controller.turns());
+    Core& core = call.controller.core();
+    const double until = monotonic_seconds() + wait;
+    for (double left = wait; left > 0 && core.version() == seen && !call.response.client_gone();
+         left = until - monotonic_seconds())
+      core.wait_change(seen, std::min(left, 1.0));
     rows = read();
   }
   call.answer({{"events", rows}, {"version", call.controller.core().version()}});

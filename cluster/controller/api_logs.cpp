@@ -67,6 +67,8 @@ void piece_of_log(Call& call, double wait) {
   const int rank = static_cast<int>(call.number("rank", 0, -1, 1 << 22));
   int64_t offset = call.number("offset", 0, 0, INT64_MAX), tail = call.number("tail", 0, 0, INT64_MAX);
   const double until = monotonic_seconds() + wait;
+  const Turns::Turn turn(call.controller.turns(), call.caller.token);
+  if (wait > 0) check_turn(turn, call.controller.turns());
   ShownLog shown;
   LogText part;
   bool over = false;
@@ -102,6 +104,8 @@ void log_of_job(Call& call) {
   const int64_t wanted = call.number("attempt", 0, 0, INT_MAX);
   const int rank = static_cast<int>(call.number("rank", 0, -1, 1 << 22));
   const bool follow = call.number("follow", 0, 0, 1);
+  const Turns::Turn turn(call.controller.turns(), call.caller.token);
+  if (follow) check_turn(turn, call.controller.turns());
   int64_t offset = call.number("offset", 0, 0, INT64_MAX), tail = call.number("tail", 0, 0, INT64_MAX);
   int64_t last = -1;  // serial of the attempt whose log was shown to its end
   const auto begin = [&] {

@@ -90,6 +90,8 @@ void relay(const Call& call, const std::shared_ptr<HttpDuplex>& duplex, const st
 // A terminal or port of the running attempt of a job.
 void tunnel(Call& call, const char* kind) {
   if (call.caller.cookie) throw ApiError(403, "a page opens no terminals and ports: use `wellspring job`");
+  const Turns::Turn turn(call.controller.turns(), call.caller.token);
+  check_turn(turn, call.controller.turns());
   std::string node;
   Json what;
   JobId id = 0;

@@ -18,6 +18,7 @@
 #include "cluster/controller/nodes.h"
 #include "cluster/controller/notify.h"
 #include "cluster/controller/options.h"
+#include "cluster/controller/turns.h"
 #include "perf/records.h"
 
 namespace wellspring::cluster {
@@ -58,6 +59,7 @@ class Controller {
   /// PEM of the CA; "" without TLS.
   const std::string& ca() const { return ca_; }
   Archives& archives() { return *archives_; }
+  Turns& turns() { return turns_; }
   /// Prometheus' text form; of one team's figures beside those of all together.
   std::string metrics(const std::optional<std::string>& team);
 
@@ -82,6 +84,7 @@ class Controller {
   std::map<std::string, std::unique_ptr<Executor>> others_;
   std::unique_ptr<Access> access_;
   std::unique_ptr<Archives> archives_;
+  Turns turns_{256};
   std::unique_ptr<HttpServer> server_;
   std::unique_ptr<Notifier> notifier_;
   std::thread keeper_;

@@ -458,6 +458,39 @@ def test_slow_clients():
         quickly(1, c.call, 'GET', '/jobs')
 
 
+def test_streams_of_one_user():
+    """Who opens as many logs as may be keeps nobody else from them."""
+    with Cluster() as c:
+        c.up()
+        c.node('n1', A100)
+        greedy, other = new_token(c, 'viewer')['token'], new_token(c, 'viewer', user='bob')['token']
+        job = c.submit('echo here; sleep 300')
+        c.wait(job, 'running')
+        held, refused = [], 0
+        try:
+            for i in range(300):
+                raw = Raw(c.port)
+                held.append(raw)
+                path = f'/jobs/{job}/log?follow=1' if i % 10 == 0 else '/events?wait=60&after=999999'
+                raw.send(f'GET /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {greedy}\r\n\r\n')
+            time.sleep(0.3)
+            for raw in held:
+                raw.socket.settimeout(0.01)
+                try:
+                    refused += raw.head()[0] == 503
+                except TimeoutError:
+                    pass  # it waits for an event
+            assert 30 <= refused <= 60, refused
+            expect(503, c.call, 'GET', f'/jobs/{job}/log?follow=1', token=greedy)
+            quickly(1, c.call, 'GET', f'/jobs/{job}/log', token=greedy, raw=True)
+            quickly(2, c.call, 'GET', '/events?wait=1&after=999999', token=other)
+        finally:
+            for raw in held:
+                raw.socket.close()
+        time.sleep(1.5)  # they are given back
+        c.call('GET', '/events?wait=1&after=999999', token=greedy)
+
+
 BOMB = 'a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n' + ''.join(
     f'a{i}: &a{i} [{", ".join([f"*a{i - 1}"] * 10)}]\n' for i in range(1, 12))
 

@@ -248,7 +248,7 @@ def test_a_node_without_root():
         until(20, 'the node is up: ' + log(), lambda: c.node_state('n') == 'up')
         node = c.call('GET', '/nodes')['nodes'][0]
         assert not node['switches_users'] and node['only_team'] == 'mine' and not node.get('single_trust'), node
-        assert 'team mine' in c.run('cluster', 'nodes').stdout
+        assert 'team mine' in c.run('cluster', 'nodes').stdout and 'jobs of team mine alone' in log()
         job = c.submit('id -un; sleep 0.2', token=token_of(c, 'mine'))
         ends(c, job, 'succeeded')
         assert c.logs(job) == f'{users[0]}\n', c.logs(job)
@@ -383,6 +383,10 @@ def test_secrets_without_users():
         until(5, 'the files are gone', lambda: not os.path.exists(folder))
         # A job that names a secret which is none waits for nothing.
         expect(400, c.submit, 'true', secrets=[{'name': 'third'}], says='third')
+        # One that is gone when the job starts: it does not run without it.
+        late = c.submit('true', secrets=[{'name': 'second'}], accepted=[{'chip': 'a100', 'count': 4}], not_before=time.time() + 1)
+        c.call('DELETE', '/secrets/second')
+        assert 'secret second' in ends(c, late)['reason']
         c.call('DELETE', '/secrets/first')
         expect(404, c.call, 'DELETE', '/secrets/first')
         # Without the key that sealed them the controller does not start, or says what is missing.

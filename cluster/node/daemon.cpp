@@ -24,6 +24,7 @@
 #include "base/version.h"
 #include "cluster/client/client.h"
 #include "cluster/launch/spec.h"
+#include "cluster/node/executions_impl.h"
 #include "cluster/node/run_files.h"
 #include "cluster/state/fields.h"
 
@@ -129,6 +130,12 @@ NodeDaemon::NodeDaemon(NodeOptions options) : options_(std::move(options)) {
   e.spool = join_path(options_.folder, "spool");
   e.means = options_.containment;
   executions_ = std::make_unique<Executions>(e);
+  const std::string who = find_account("").name;
+  if (options_.single_trust)
+    log_warning("node", "single trust: jobs of all teams run with the rights of ", who);
+  else if (!executions_->switches_users())
+    log_warning("node", who, " cannot switch users: this node takes jobs of team ",
+                options_.team.empty() ? "default" : options_.team, " alone");
   wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   make_directories(join_path(options_.folder, "services"));
   // Names in there are tokens: nobody else's business.

@@ -162,6 +162,9 @@ LaunchSpec launch_spec(const Json& m, const NodeOptions& o, const std::string& a
   for (const Mount& mount : job.mounts)  // an image has its own view; what it shows is checked all the same
     s.mounts.push_back({mount.source, job.image.empty() ? mount.target : mount.source, job.image.empty() && mount.read_only});
   if (!job.mounts.empty()) s.mounts_within = {m.value("roots", std::vector<std::string>()), o.mounts};
+  for (const SecretUse& use : job.secrets)
+    if (!m.value("secrets", Json::object()).contains(use.name))
+      throw Error(Fault::config, str("secret ", use.name, " is not there any more, or was sealed with another key: set it again"));
   if (const auto it = m.find("secrets"); it != m.end())
     for (const auto& [name, content] : it->items()) {
       const std::string text = unhex(content.get<std::string>()).value_or("");
