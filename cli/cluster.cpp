@@ -528,7 +528,7 @@ int run_reserve(int argc, char** argv) {
 int run_usage(int argc, char** argv) {
   std::string month;
   bool json = false;
-  Args args("wellspring cluster usage", "Device-hours by team, user, chip and month.");
+  Args args("wellspring cluster usage", "Device-hours by team, user, project, chip and month.");
   args.option("--month", &month, "YYYY-MM", "only this month");
   args.flag("--json", &json, "print as JSON");
   args.example("wellspring cluster usage");
@@ -536,11 +536,11 @@ int run_usage(int argc, char** argv) {
   Client client;
   const Json answer = client.get("/usage?month=" + url_encode(month));
   if (json) return print_json_of(answer), 0;
-  Table table({"month", "team", "user", "chip", "device-hours", "attempts"});
+  Table table({"month", "team", "user", "project", "chip", "device-hours", "attempts"});
   for (const Json& u : answer["usage"]) {
     char hours[32];
     std::snprintf(hours, sizeof hours, "%.3f", u.value("device_hours", 0.0));
-    table.row({cell(u, "month"), cell(u, "team"), cell(u, "user"), cell(u, "chip"), hours, cell(u, "attempts")});
+    table.row({cell(u, "month"), cell(u, "team"), cell(u, "user"), cell(u, "project"), cell(u, "chip"), hours, cell(u, "attempts")});
   }
   std::printf("%s", table.text().c_str());
   return 0;
@@ -629,7 +629,7 @@ int command_cluster(int argc, char** argv) {
                     {"token", "tokens of people and programs, invitations of nodes", run_token},
                     {"secret", "secrets of a team", run_secret},
                     {"reserve", "a node for one team for a while", run_reserve},
-                    {"usage", "device-hours by team, user, chip and month", run_usage},
+                    {"usage", "device-hours by team, user, project, chip and month", run_usage},
                     {"events", "what happened; the audit log", run_events},
                     {"pause", "longer leases, for an upgrade", run_pause},
                     {"backup", "write a backup now", run_backup},

@@ -273,12 +273,14 @@ int run_plan(int argc, char** argv) {
 
 int run_list(int argc, char** argv) {
   bool all = false, json = false;
-  std::string state, team, name;
+  std::string state, team, project, user, name;
   int64_t limit = 50;
   Args args("wellspring job list", "List jobs, the newest first: those that have not ended, or all of them.");
   args.flag("--all", &all, "also those that have ended");
   args.option("--state", &state, "STATE", "only these, e.g. failed");
   args.option("--team", &team, "TEAM", "only this team's");
+  args.option("--project", &project, "PROJECT", "only this project's");
+  args.option("--user", &user, "USER", "only this user's");
   args.option("--name", &name, "PART", "only names with this part");
   args.option("--limit", &limit, "N", "at most so many (50)");
   args.flag("--json", &json, "print as JSON");
@@ -286,7 +288,8 @@ int run_list(int argc, char** argv) {
   if (!args.parse(argc, argv)) return 0;
   Client client;
   const Json answer = client.get(str("/jobs?limit=", limit, "&state=", state.empty() ? all ? "all" : "active" : url_encode(state),
-                                     "&team=", url_encode(team), "&name=", url_encode(name)));
+                                     "&team=", url_encode(team), "&project=", url_encode(project),
+                                     "&user=", url_encode(user), "&name=", url_encode(name)));
   if (json) return print_json(answer), 0;
   Table table({"job", "name", "team", "user", "state", "on", "since", "reason"});
   for (const Json& j : answer["jobs"]) {

@@ -327,8 +327,8 @@ void usage(Call& call) {
     for (const int64_t serial : s.active()) {  // with what runs
       const Attempt& a = s.attempts.at(serial);
       const Job& job = s.jobs.at(a.job);
-      Usage& u = rows[str(job.team, "/", job.user, "/", a.chip, "/", month_of(now))];
-      u.team = job.team, u.user = job.user, u.chip = a.chip, u.month = month_of(now);
+      const Usage row = {.team = job.team, .user = job.user, .project = job.spec->project, .chip = a.chip, .month = month_of(now)};
+      Usage& u = rows.try_emplace(usage_key(row), row).first->second;
       for (const auto& part : a.parts)
         u.device_seconds += static_cast<double>(part.devices.size()) * (now - a.created);
     }
@@ -336,7 +336,7 @@ void usage(Call& call) {
     for (auto& [key, u] : rows) {
       if (!month.empty() && u.month != month) continue;
       if (!call.caller.admin() && u.team != call.caller.team) continue;
-      out.push_back({{"team", u.team}, {"user", u.user}, {"chip", u.chip}, {"month", u.month},
+      out.push_back({{"team", u.team}, {"user", u.user}, {"project", u.project}, {"chip", u.chip}, {"month", u.month},
                      {"device_hours", u.device_seconds / 3600}, {"attempts", u.attempts}});
     }
     return Json{{"usage", out}};
@@ -485,7 +485,7 @@ void add_admin_routes(std::vector<Route>& r) {
                  });
                  call.answer({{"id", id}});
                }, true});
-  r.push_back({"GET", "/usage", "viewer", "device-hours by team, user, chip and month", {{"month", "2026-11"}}, usage});
+  r.push_back({"GET", "/usage", "viewer", "device-hours by team, user, project, chip and month", {{"month", "2026-11"}}, usage});
   r.push_back({"GET", "/events", "viewer", "what happened, the newest first",
                {{"after", "numbers above this"}, {"before", "numbers below this"}, {"limit", "at most so many (200)"},
                 {"wait", "seconds to wait for one, or for a change of any kind"},

@@ -251,7 +251,7 @@ bool in_state(JobState state, const std::string& wanted) {
 
 void list_jobs(Call& call) {
   const std::string state = call.parameter("state"), team = call.parameter("team");
-  const std::string user = call.parameter("user"), name = call.parameter("name");
+  const std::string user = call.parameter("user"), name = call.parameter("name"), project = call.parameter("project");
   const std::string order = call.parameter("order", "newest");
   if (order != "newest" && order != "oldest") throw ApiError(400, "order: newest or oldest");
   const int64_t limit = call.number("limit", 50, 1, 1000);
@@ -264,6 +264,7 @@ void list_jobs(Call& call) {
     const auto take = [&](const Job& job) {
       if (!call.caller.admin() && job.team != call.caller.team) return true;
       if ((!team.empty() && job.team != team) || (!user.empty() && job.user != user) ||
+          (!project.empty() && job.spec->project != project) ||
           (!name.empty() && job.spec->name.find(name) == std::string::npos) ||
           !in_state(shown_state(s, job), state))
         return true;

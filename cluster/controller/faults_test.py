@@ -37,7 +37,8 @@ note() {{ echo "$1 $WELLSPRING_ATTEMPT $(cut -d' ' -f1 /proc/uptime)" >> {path};
 trap 'note stop; exit 143' TERM
 note start
 end=$(($(date +%s%N) / 1000000 + {int(seconds * 1000)}))
-while [ $(($(date +%s%N) / 1000000)) -lt $end ]; do sleep 0.05; done
+# A signal to all of us ends date as well: what it then did not say is no number.
+while now=$(date +%s%N); [ -z "$now" ] || [ $((now / 1000000)) -lt $end ]; do sleep 0.05; done
 note result
 '''
 

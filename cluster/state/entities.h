@@ -175,9 +175,9 @@ struct Reservation {
   double from = 0, until = 0;
 };
 
-/// Device-seconds by team, user, chip and month ("2026-11").
+/// Device-seconds by team, user, project ("": none), chip and month ("2026-11").
 struct Usage {
-  std::string team = {}, user = {}, chip = {}, month = {};
+  std::string team = {}, user = {}, project = {}, chip = {}, month = {};
   double device_seconds = 0;
   int64_t attempts = 0;
 };

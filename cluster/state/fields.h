@@ -86,7 +86,7 @@ void fields(V& v, Reservation& r) {
 
 template <class V>
 void fields(V& v, Usage& u) {
-  v("team", u.team), v("user", u.user), v("chip", u.chip), v("month", u.month);
+  v("team", u.team), v("user", u.user), v("project", u.project), v("chip", u.chip), v("month", u.month);
   v("device_seconds", u.device_seconds), v("attempts", u.attempts);
 }
 

@@ -107,9 +107,9 @@ void charge(Change& c, const Attempt& a) {
   size_t devices = 0;
   for (const auto& part : a.parts) devices += part.devices.size();
   const auto add = [&](const std::string& month, double seconds, int attempts) {
-    const std::string key = str(job.team, "/", job.user, "/", a.chip, "/", month);
-    if (!c.state.usage.find(key))
-      c.state.usage.put(key, {.team = job.team, .user = job.user, .chip = a.chip, .month = month});
+    const Usage row = {.team = job.team, .user = job.user, .project = job.spec->project, .chip = a.chip, .month = month};
+    const std::string key = usage_key(row);
+    if (!c.state.usage.find(key)) c.state.usage.put(key, row);
     Usage& u = c.state.usage.edit(key);
     u.device_seconds += seconds * static_cast<double>(devices);
     u.attempts += attempts;
@@ -442,6 +442,8 @@ void pass_time(Change& c, double keep) {
 void give_up(Change& c, JobId id, const std::string& reason) {
   finish(c, c.state.jobs.edit(id), JobState::cancelled, reason);
 }
+
+std::string usage_key(const Usage& u) { return wellspring::join({u.team, u.user, u.project, u.chip, u.month}, "/"); }
 
 std::string month_of(double unix_time) { return format_utc(unix_time).substr(0, 7); }
 

@@ -30,7 +30,7 @@ class State {
   RowTable<std::string, Token> tokens;
   RowTable<std::string, Secret> secrets;  // "team/name"
   RowTable<std::string, Reservation> reservations;
-  RowTable<std::string, Usage> usage;  // "team/user/chip/month"
+  RowTable<std::string, Usage> usage;  // usage_key()
   RowTable<int64_t, ClusterEvent> events;
   RowTable<int64_t, AuditEntry> audit;
 

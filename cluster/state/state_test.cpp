@@ -49,7 +49,7 @@ TEST(Transitions, AJobRunsAndSucceeds) {
   c.ends(id, 0);
   EXPECT_EQ(c.state_of(id), "succeeded");
   EXPECT_EQ(c.effects.finished, std::vector<JobId>{id});
-  EXPECT_NEAR(c.state.usage.at("red/ada/a100/2023-11").device_seconds, 3600, 1);
+  EXPECT_NEAR(c.state.usage.at("red/ada//a100/2023-11").device_seconds, 3600, 1);
   EXPECT_NEAR(c.state.teams.at("red").usage, 1, 0.01);
   c.check();
 }
@@ -340,8 +340,8 @@ TEST(Transitions, UsageIsSplitAtTheTurnOfTheMonth) {
   c.round(), c.begins(id);
   c.now += 5400;
   c.ends(id, 0);
-  EXPECT_NEAR(c.state.usage.at("red/ada/a100/2023-11").device_seconds, 3600, 4);
-  EXPECT_NEAR(c.state.usage.at("red/ada/a100/2023-12").device_seconds, 7200, 4);
+  EXPECT_NEAR(c.state.usage.at("red/ada//a100/2023-11").device_seconds, 3600, 4);
+  EXPECT_NEAR(c.state.usage.at("red/ada//a100/2023-12").device_seconds, 7200, 4);
 }
 
 // A day of a busy cluster in accelerated time: jobs of two teams, nodes that go and come, drains,

@@ -122,6 +122,8 @@ int schedule(Change& c, const policy::PolicyOptions& options);
 
 /// "2026-11" of a time.
 std::string month_of(double unix_time);
+/// The key of a row of State::usage.
+std::string usage_key(const Usage& usage);
 /// Device-seconds that a team used of a chip in the month of `now`, with what runs.
 double used_this_month(const State& state, const std::string& team, const std::string& chip,
                        double now);
