@@ -89,6 +89,8 @@ void serve_route(Controller& controller, const Route& route, const HttpRequest& 
     }
     route.run(call);
   });
+  // Who is nobody leaves no row: such rows could drive out all others. They are counted.
+  if (!failure.empty() && call.caller.user.empty()) ++controller.strangers;
   if (route.audited && !call.caller.user.empty())
     audit(controller, call, failure.empty() ? call.outcome.empty() ? "done" : call.outcome
                                             : "refused: " + failure);

@@ -93,7 +93,8 @@ void status(Call& call) {
       pool.push_back({{"chip", chip}, {"all", n[0]}, {"held", n[1]}, {"usable", n[2]}});
     std::map<std::string, int> counts;
     for (const auto& [id, job] : s.jobs.rows())
-      if (job.array || !element_count(*job.spec)) ++counts[name_of(job.state)];
+      if ((job.array || !element_count(*job.spec)) && (call.caller.admin() || job.team == call.caller.team))
+        ++counts[name_of(job.state)];
     const Cluster& cluster = s.cluster.at("cluster");
     bool single = false;
     for (const auto& [name, node] : s.nodes.rows()) single |= node.single_trust;
@@ -492,13 +493,16 @@ void add_admin_routes(std::vector<Route>& r) {
                 {"seen", "the version of an earlier answer: no wait when it is another one now"}}, events});
   r.push_back({"GET", "/audit", "admin", "who asked for what", {{"limit", "at most so many (200)"}, {"before", "numbers below this"}}, audit_log});
   r.push_back({"POST", "/session", "open", "the console: trade a token for a cookie", {}, [](Call& call) {
-                 call.response.header("Set-Cookie", call.controller.access().open_session(call.body().value("token", "")));
+                 const std::string token = call.body().value("token", "");
+                 call.response.header("Set-Cookie", call.controller.access().open_session(token));
+                 const Token who = call.controller.access().token(token);  // for the audit log
+                 call.caller = {.token = who.id, .role = who.role, .team = who.team, .user = who.user};
                  call.answer({{"status", "ok"}});
-               }});
+               }, true});
   r.push_back({"DELETE", "/session", "viewer", "the console: log out", {}, [](Call& call) {
                  call.response.header("Set-Cookie", call.controller.access().close_session(call.request));
                  call.answer({{"status", "ok"}});
-               }});
+               }, true});
 }
 
 }  // namespace wellspring::cluster
