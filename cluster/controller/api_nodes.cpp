@@ -129,7 +129,8 @@ void add_node_routes(std::vector<Route>& r) {
                  if (call.controller.ca().empty()) throw ApiError(404, "this controller is not served by TLS");
                  call.response.send(200, "application/x-pem-file", call.controller.ca());
                }});
-  r.push_back({"POST", "/join", "open", "a node joins with an invitation: token, name", {}, join_node, true});
+  r.push_back({"POST", "/join", "open", "a node joins with an invitation", {}, join_node, true,
+               {{"token", "string", "the invitation"}, {"name", "string", "of the node"}}});
   r.push_back({"GET", "/link", "node", "the link of a node (Upgrade: wellspring-link)", {}, link});
   r.push_back({"GET", "/archives/{team}/{hash}", "node", "the archive of a working folder", {}, get_archive});
   r.push_back({"GET", "/jobs/{id}/exec", "member", "run a command beside a running job (Upgrade: wellspring-tunnel)",

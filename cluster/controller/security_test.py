@@ -60,6 +60,18 @@ def test_tokens():
             for method, what in methods.items():
                 if what['x-role'] != 'open':
                     expect(401, c.call, method.upper(), path[len('/api/v1'):].replace('{', '').replace('}', ''), token='')
+        # What it says of bodies holds: an unknown field is refused with the near one named, another type with the field.
+        for path, methods in document['paths'].items():
+            for method, what in methods.items():
+                fields = next(iter(what.get('requestBody', {}).get('content', {}).values()), {}).get('schema', {}).get('properties')
+                if not fields or what['x-role'] == 'node':
+                    continue
+                name = next(iter(fields))
+                where = path[len('/api/v1'):].replace('{name}', 'n1').replace('{id}', 'x')
+                expect(400, c.call, method.upper(), where, {name + 'x': 1}, says=f"did you mean '{name}'?")
+                expect(400, c.call, method.upper(), where, {name: [] if fields[name]['type'] != 'array' else 1}, says=f'{name}: expected')
+        schema = document['components']['schemas']['Job']['properties']
+        assert schema['kind']['enum'] == ['batch', 'service', 'interactive'] and schema['accepted']['items']['properties']['chip'], schema
         # A node's key and an invitation are no tokens of users, and the other way round.
         key = join_as(c, 'n2')
         expect(401, c.call, 'GET', '/jobs', token=key)
