@@ -1,0 +1,221 @@
+// linear_quantized: out {y}, in {x, values, scales, levels, bias}. y[M, N] = x[M, K] W^T + bias, packed, f32
+// or bf16 each. values u8 [blocks, groups, 512 or 256] (quantized.h), scales f32 [N] or f16 [blocks, groups,
+// 16]; levels i8 [16] for 4 bits, else undefined; bias f32 [N] or undefined.
+// embedding_quantized: out {y}, in {values, scales, levels, ids}: rows of such a weight, f32.
+
+#include "chips/cpu/kernels/quantized.h"
+
+#include "chips/cpu/kernels/rows.h"
+
+WS_KERNELS_BEGIN
+
+struct Quantized {
+  int64_t groups = 0, block_bytes = 0;
+  const uint8_t* values = nullptr;
+  const float* row_scales = nullptr;       // by row
+  const uint16_t* group_scales = nullptr;  // by group
+  const int8_t* levels = nullptr;
+
+  static Quantized of(const char* kernel, const View& values, const View& scales, const View& levels) {
+    Quantized q;
+    q.groups = values.shape[1], q.block_bytes = values.shape[2];
+    q.values = static_cast<const uint8_t*>(values.data);
+    if (scales.dtype == DType::f32)
+      q.row_scales = static_cast<const float*>(scales.data);
+    else if (scales.dtype == DType::f16)
+      q.group_scales = static_cast<const uint16_t*>(scales.data);
+    else
+      cpu::kernel_refuses(kernel, "scales are neither f32 nor f16");
+    q.levels = levels.defined() ? static_cast<const int8_t*>(levels.data) : nullptr;
+    if (q.block_bytes != (q.levels ? 256 : 512)) cpu::kernel_refuses(kernel, "a block has another size");
+    return q;
+  }
+};
+
+// A row of x to bytes: each group's greatest magnitude becomes 127.
+template <class T>
+void quantize_row(const T* x, int64_t k, int64_t groups, int8_t* values, float* scales, int32_t* offsets) {
+  for (int64_t g = 0; g < groups; ++g, x += kGroup, values += kGroup) {
+    const int64_t n = k - g * kGroup < kGroup ? k - g * kGroup : kGroup;
+    const vf a = load_n(x, static_cast<int>(n < kLanes ? n : kLanes));
+    const vf b = n > kLanes ? load_n(x + kLanes, static_cast<int>(n - kLanes)) : vf{};
+    const float top = max_lanes(vmax(vmax(a, -a), vmax(b, -b)));
+    const float scale = group_scale(top);
+    // Not finite: the products are to show it.
+    const bool usable = top > 0 && scale < __builtin_inff();
+    const vf inverse = splat(usable ? 127.0f / top : 0.0f);
+    alignas(64) float scaled[kGroup];
+    store(scaled, a * inverse), store(scaled + kLanes, b * inverse);
+    int32_t sum = 0;
+    for (int i = 0; i < kGroup; ++i) {
+      const int32_t v = static_cast<int32_t>(__builtin_rintf(scaled[i]));
+      values[i] = static_cast<int8_t>(v < -127 ? -127 : v > 127 ? 127 : v);
+      sum += values[i];
+    }
+    bool finite = true;
+    for (int i = 0; i < kLanes; ++i) finite &= a[i] - a[i] == 0 && b[i] - b[i] == 0;
+    scales[g] = finite ? usable ? scale : 0.0f : __builtin_nanf("");
+    offsets[g] = -128 * sum;
+  }
+}
+
+template <int T, Scales S, bool kHalfBytes>
+WS_INLINE void multiply(const Quantized& w, int64_t block, const QuantizedRow* a, vf* out) {
+  const uint8_t* p = w.values + block * w.groups * w.block_bytes;
+  const uint16_t* scales = S == Scales::by_group ? w.group_scales + block * w.groups * kBlockRows : nullptr;
+  const Levels levels(kHalfBytes ? w.levels : reinterpret_cast<const int8_t*>(p));
+  vf acc[T] = {};
+  for (int64_t g = 0; g < w.groups; ++g) {
+    BlockSum d[T];
+#pragma GCC unroll 12
+    for (int t = 0; t < T; ++t) d[t].begin(a[t], g);
+    if constexpr (kHalfBytes) {
+#pragma GCC unroll 4
+      for (int c = 0; c < 4; ++c, p += 64) {
+        BlockBytes low, high;
+        levels.load(p, low, high);
+#pragma GCC unroll 12
+        for (int t = 0; t < T; ++t) {
+          add_products(d[t], low, a[t].values + g * kGroup + 4 * c);
+          add_products(d[t], high, a[t].values + g * kGroup + 16 + 4 * c);
+        }
+      }
+    } else {
+#pragma GCC unroll 8
+      for (int c = 0; c < 8; ++c, p += 64) {
+        const BlockBytes v = load_block(p);
+#pragma GCC unroll 12
+        for (int t = 0; t < T; ++t) add_products(d[t], v, a[t].values + g * kGroup + 4 * c);
+      }
+    }
+    vf s;
+    if constexpr (S == Scales::by_group) s = load_halves(scales + g * kBlockRows);
+#pragma GCC unroll 12
+    for (int t = 0; t < T; ++t) {
+      const vf x = S == Scales::by_group ? to_floats(d[t]) * s : to_floats(d[t]);
+      acc[t] = fma(x, splat(a[t].scales[g]), acc[t]);
+    }
+  }
+  if constexpr (S == Scales::by_row) {
+    const vf s = load(w.row_scales + block * kBlockRows);
+    for (int t = 0; t < T; ++t) acc[t] = acc[t] * s;
+  }
+  for (int t = 0; t < T; ++t) out[t] = acc[t];
+}
+
+struct Output {
+  void* data;
+  int64_t n;
+  bool half;
+  const float* bias;
+  WS_INLINE void put(int64_t row, int64_t block, vf v) const {
+    const int64_t column = block * kBlockRows;
+    const int count = static_cast<int>(n - column < kLanes ? n - column : kLanes);
+    if (bias) v += load_n(bias + column, count);
+    if (half)
+      store_n(static_cast<bf16_t*>(data) + row * n + column, v, count);
+    else
+      store_n(static_cast<float*>(data) + row * n + column, v, count);
+  }
+};
+
+template <int T, Scales S, bool kHalfBytes>
+__attribute__((noinline)) void rows_of_block(const Quantized& w, int64_t block, const QuantizedRow* a,
+                                             int64_t row, const Output& y) {
+  vf out[T];
+  multiply<T, S, kHalfBytes>(w, block, a, out);
+  for (int t = 0; t < T; ++t) y.put(row + t, block, out[t]);
+}
+
+template <Scales S, bool kHalfBytes>
+void block_times_rows(const Quantized& w, int64_t block, const QuantizedRow* a, int64_t begin, int64_t end,
+                      const Output& y) {
+  int64_t row = begin;
+  for (; row + 12 <= end; row += 12) rows_of_block<12, S, kHalfBytes>(w, block, a + row, row, y);
+  for (; row + 6 <= end; row += 6) rows_of_block<6, S, kHalfBytes>(w, block, a + row, row, y);
+  for (; row + 3 <= end; row += 3) rows_of_block<3, S, kHalfBytes>(w, block, a + row, row, y);
+  for (; row < end; ++row) rows_of_block<1, S, kHalfBytes>(w, block, a + row, row, y);
+}
+
+void linear_quantized(const Call& call) {
+  const View &y = call.out[0], &x = call.in[0], &bias = call.in[4];
+  const Quantized w = Quantized::of("linear_quantized", call.in[1], call.in[2], call.in[3]);
+  const Rows rows = packed_rows("linear_quantized", x);
+  const int64_t K = rows.width, N = y.shape[y.dims - 1];
+  int64_t M = 1;
+  for (int d = 0; d + 1 < y.dims; ++d) M *= y.shape[d];
+  const int64_t blocks = call.in[1].shape[0], groups = w.groups, width = groups * kGroup;
+  const Output out{y.data, N, y.dtype == DType::bf16, bias.defined() ? static_cast<const float*>(bias.data) : nullptr};
+  if (M == 0 || N == 0) return;
+  const size_t values_bytes = static_cast<size_t>((M * width + 63) / 64 * 64);
+  const size_t group_bytes = static_cast<size_t>((M * groups * 4 + 63) / 64 * 64);
+  char* memory = static_cast<char*>(
+      cpu::scratch(3, values_bytes + 2 * group_bytes + static_cast<size_t>(M) * sizeof(QuantizedRow)));
+  int8_t* values = reinterpret_cast<int8_t*>(memory);
+  float* scales = reinterpret_cast<float*>(memory + values_bytes);
+  int32_t* offsets = reinterpret_cast<int32_t*>(memory + values_bytes + group_bytes);
+  QuantizedRow* a = reinterpret_cast<QuantizedRow*>(memory + values_bytes + 2 * group_bytes);
+  const auto prepare = [&](int64_t row) {
+    a[row] = {values + row * width, scales + row * groups, offsets + row * groups};
+    if (rows.half)
+      quantize_row(rows.halves(row), K, groups, values + row * width, scales + row * groups, offsets + row * groups);
+    else
+      quantize_row(rows.floats(row), K, groups, values + row * width, scales + row * groups, offsets + row * groups);
+  };
+  constexpr int64_t kRowsEach = 8;
+  if (M <= kRowsEach)
+    for (int64_t row = 0; row < M; ++row) prepare(row);
+  else
+    parallel_for((M + kRowsEach - 1) / kRowsEach, [&](int64_t tile) {
+      for (int64_t row = tile * kRowsEach; row < M && row < (tile + 1) * kRowsEach; ++row) prepare(row);
+    });
+  // Weights of a tile stay in the second cache while the rows pass by in pieces that do, too.
+  const int64_t block_bytes = groups * w.block_bytes;
+  const int64_t most = block_bytes ? (128 << 10) / block_bytes : 1;
+  const int64_t each = most < 1 ? 1 : most > 16 ? 16 : most;
+  const int64_t piece = 96;
+  parallel_for((blocks + each - 1) / each, [&](int64_t tile) {
+    const int64_t first = tile * each, last = first + each < blocks ? first + each : blocks;
+    for (int64_t row = 0; row < M; row += piece) {
+      const int64_t end = row + piece < M ? row + piece : M;
+      for (int64_t block = first; block < last; ++block) {
+        if (w.levels)
+          block_times_rows<Scales::by_group, true>(w, block, a, row, end, out);
+        else if (w.group_scales)
+          block_times_rows<Scales::by_group, false>(w, block, a, row, end, out);
+        else
+          block_times_rows<Scales::by_row, false>(w, block, a, row, end, out);
+      }
+    }
+  });
+}
+WS_KERNEL("linear_quantized", linear_quantized)
+
+void embedding_quantized(const Call& call) {
+  const View &y = call.out[0], &ids = call.in[3];
+  const Quantized w = Quantized::of("embedding_quantized", call.in[0], call.in[1], call.in[2]);
+  const Rows rows = packed_rows("embedding_quantized", y);
+  const int32_t* id = static_cast<const int32_t*>(ids.data);
+  for (int64_t i = 0; i < rows.count; ++i) {
+    const int64_t block = id[i] / kBlockRows, lane = id[i] % kBlockRows;
+    const uint8_t* p = w.values + block * w.groups * w.block_bytes;
+    float* to = rows.floats(i);
+    for (int64_t k = 0; k < rows.width; ++k) {
+      const int64_t g = k / kGroup, j = k % kGroup;
+      const uint8_t* group = p + g * w.block_bytes;
+      int32_t v;
+      if (w.levels) {
+        const uint8_t byte = group[64 * (j % 16 / 4) + 4 * lane + j % 4];
+        v = w.levels[j < 16 ? byte & 15 : byte >> 4];
+      } else {
+        v = group[64 * (j / 4) + 4 * lane + j % 4] - 128;
+      }
+      const float s = w.row_scales ? w.row_scales[id[i]]
+                                   : to_float(f16_t{w.group_scales[(block * w.groups + g) * kBlockRows + lane]});
+      to[k] = static_cast<float>(v) * s;
+    }
+  }
+}
+WS_KERNEL("embedding_quantized", embedding_quantized)
+
+WS_KERNELS_END
