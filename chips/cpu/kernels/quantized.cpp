@@ -63,7 +63,8 @@ template <int T, Scales S, bool kHalfBytes>
 WS_INLINE void multiply(const Quantized& w, int64_t block, const QuantizedRow* a, vf* out) {
   const uint8_t* p = w.values + block * w.groups * w.block_bytes;
   const uint16_t* scales = S == Scales::by_group ? w.group_scales + block * w.groups * kBlockRows : nullptr;
-  const Levels levels(kHalfBytes ? w.levels : reinterpret_cast<const int8_t*>(p));
+  static constexpr int8_t kNone[16] = {};
+  const Levels levels(kHalfBytes ? w.levels : kNone);
   vf acc[T] = {};
   for (int64_t g = 0; g < w.groups; ++g) {
     BlockSum d[T];
