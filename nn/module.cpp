@@ -14,7 +14,8 @@
 namespace wellspring {
 
 Tensor Linear::operator()(const Tensor& x) const {
-  return linear(x, weight.compute, has_bias ? bias.compute : Tensor());
+  const Tensor b = has_bias ? bias.compute : Tensor();
+  return packed.defined() ? linear(x, packed, b) : linear(x, weight.compute, b);
 }
 
 Tensor Norm::operator()(const Tensor& x, DType dtype) const {
@@ -30,7 +31,7 @@ Tensor Norm::add(Tensor& residual, const Tensor& x, DType dtype) const {
 }
 
 Tensor Embedding::operator()(const Tensor& ids) const {
-  return embedding(weight.compute, ids, DType::f32);
+  return packed.defined() ? embedding(packed, ids) : embedding(weight.compute, ids, DType::f32);
 }
 
 RotaryTable rotary_table(int64_t positions, int64_t head_width, double theta,
@@ -90,6 +91,10 @@ Tensor linear_f32(const Tensor& x, const Tensor& weight) {
   Shape shape = x.shape();
   shape[shape.size() - 1] = n;
   return out.as_strided(shape, contiguous_strides(shape), 0);
+}
+
+Tensor linear_f32(const Tensor& x, const Embedding& table) {
+  return table.packed.defined() ? linear(x, table.packed, {}, DType::f32) : linear_f32(x, table.weight.compute);
 }
 
 }  // namespace wellspring

@@ -7,12 +7,14 @@
 #include <vector>
 
 #include "nn/parameter.h"
+#include "nn/weight.h"
 
 namespace wellspring {
 
 /// y = x weight^T + bias. weight [N, K]; bias [N] may be absent.
 struct Linear {
   Parameter weight, bias;
+  Weight packed;  // in a model for inference: instead of the weight
   bool has_bias = false;
   Tensor operator()(const Tensor& x) const;
 };
@@ -31,6 +33,7 @@ struct Norm {
 /// Rows of a table, as f32.
 struct Embedding {
   Parameter weight;  // [V, D]
+  Weight packed;     // instead of it
   /// ids i32 [B, T] -> f32 [B, T, D].
   Tensor operator()(const Tensor& ids) const;
 };
@@ -67,5 +70,7 @@ class Dropout {
 
 /// x [..., K] times weight [N, K], in f32 whatever the dtype of x; no gradient. For logits.
 Tensor linear_f32(const Tensor& x, const Tensor& weight);
+/// The same with what an embedding holds.
+Tensor linear_f32(const Tensor& x, const Embedding& table);
 
 }  // namespace wellspring

@@ -13,7 +13,8 @@ namespace {
 
 constexpr int64_t kBlockRows = 16, kGroup = 32, kPage = 64;  // as the kernels have them
 
-KernelRef kLinear("linear_quantized"), kEmbedding("embedding_quantized"), kPut("kv_put"), kAttention("attention_paged");
+KernelRef kLinear("linear_quantized"), kEmbedding("embedding_quantized"), kPut("kv_put"), kAttention("attention_paged"),
+    kQuantize("quantize_weight");
 
 std::string text_of(const Tensor& t) { return t.defined() ? t.text() : "undefined"; }
 
@@ -121,6 +122,27 @@ Tensor embedding_quantized(const Tensor& values, const Tensor& scales, const Ten
   const Tensor y = Tensor::empty(shape, DType::f32, values.device());
   launch(kEmbedding, {y}, {values, scales, levels, packed(ids)});
   return y;
+}
+
+std::tuple<Tensor, Tensor> quantize_weight(const Tensor& w, const Tensor& levels, bool by_row, const Tensor& importance) {
+  constexpr const char* op = "quantize_weight";
+  check_f32_or_bf16(op, "w", w);
+  if (w.dims() != 2) throw Error(Fault::usage, str(op, ": w must be [rows, columns], but is ", w.text()));
+  need(!levels.defined() || is(levels, DType::i8, {16}), op, "levels", "i8[16]", levels);
+  if (levels.defined()) {
+    if (by_row) throw Error(Fault::usage, str(op, ": 4 bits have a scale for each group"));
+    const int8_t* l = levels.data_as<int8_t>();
+    for (int i = 0; i < 16; ++i)
+      if (l[i] == -128 || (i && l[i] <= l[i - 1])) throw Error(Fault::usage, str(op, ": levels must rise, from -127"));
+  }
+  need(!importance.defined() || is(importance, DType::f32, {w.size(1)}), op, "importance", str("f32[", w.size(1), "]"),
+       importance);
+  const int64_t blocks = (w.size(0) + kBlockRows - 1) / kBlockRows, groups = (w.size(1) + kGroup - 1) / kGroup;
+  const Tensor values = Tensor::empty({blocks, groups, levels.defined() ? 256 : 512}, DType::u8, w.device());
+  const Tensor scales = by_row ? Tensor::empty({blocks, kBlockRows}, DType::f32, w.device())
+                               : Tensor::empty({blocks, groups, kBlockRows}, DType::f16, w.device());
+  launch(kQuantize, {values, scales}, {packed(w), levels, importance});
+  return {values, scales};
 }
 
 void kv_put_(const Tensor& keys, const Tensor& values, const Tensor& key_scales, const Tensor& value_scales,

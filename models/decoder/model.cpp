@@ -51,11 +51,39 @@ Tensor Decoder::feed(const Block& block, Tensor normed) const {
   return block.down(active);
 }
 
+Tensor Decoder::embedded(const Tensor& ids, const Tensor& positions) const {
+  Tensor residual = embed_(ids);
+  if (config_.input_mult != 1) residual = mul(residual, config_.input_mult);
+  if (config_.learned_positions) residual = add(residual, positions_(positions));
+  return residual;
+}
+
+Tensor Decoder::through_blocks(Tensor residual, Dropout& drop,
+                               const std::function<Tensor(int64_t, Tensor)>& attend) const {
+  if (drop.active()) residual = drop(residual);
+  see("embedding", residual);
+  Tensor normed = blocks_[0].norm1(residual, dtype_);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const Block& block = blocks_[i];
+    const Norm& next = i + 1 < blocks_.size() ? blocks_[i + 1].norm1 : final_;
+    Tensor branch = attend(static_cast<int64_t>(i), std::move(normed));
+    see(str("layers.", i, ".attention"), branch);
+    if (drop.active()) branch = drop(branch);
+    normed = block.norm2.add(residual, branch, dtype_);
+    branch = {};
+    branch = feed(block, std::move(normed));
+    see(str("layers.", i, ".mlp"), branch);
+    if (drop.active()) branch = drop(branch);
+    normed = next.add(residual, branch, dtype_);
+  }
+  see("final", normed);
+  return normed;
+}
+
 Tensor Decoder::forward(const Tensor& given_ids, KvCache* cache, Dropout* dropout) const {
   const Tensor ids = given_ids.to_device(device());
   const int64_t B = ids.size(0), T = ids.size(1), before = cache ? cache->length() : 0;
   Dropout none;
-  Dropout& drop = dropout ? *dropout : none;
   Tensor positions, lengths;
   if (cache || config_.learned_positions) {
     positions = Tensor::empty({B, T}, DType::i32);
@@ -67,27 +95,9 @@ Tensor Decoder::forward(const Tensor& given_ids, KvCache* cache, Dropout* dropou
     std::vector<int32_t> valid(B, static_cast<int32_t>(before + T));
     lengths = Tensor::from(std::span<const int32_t>(valid), {B}, device());
   }
-  Tensor residual = embed_(ids);
-  if (config_.input_mult != 1) residual = mul(residual, config_.input_mult);
-  if (config_.learned_positions) residual = add(residual, positions_(positions));
-  if (drop.active()) residual = drop(residual);
-  see("embedding", residual);
-  Tensor normed = blocks_[0].norm1(residual, dtype_);
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    const Block& block = blocks_[i];
-    const Norm& next = i + 1 < blocks_.size() ? blocks_[i + 1].norm1 : final_;
-    Tensor branch =
-        attend(block, std::move(normed), static_cast<int64_t>(i), cache, positions, lengths);
-    see(str("layers.", i, ".attention"), branch);
-    if (drop.active()) branch = drop(branch);
-    normed = block.norm2.add(residual, branch, dtype_);
-    branch = {};
-    branch = feed(block, std::move(normed));
-    see(str("layers.", i, ".mlp"), branch);
-    if (drop.active()) branch = drop(branch);
-    normed = next.add(residual, branch, dtype_);
-  }
-  see("final", normed);
+  const Tensor normed = through_blocks(embedded(ids, positions), dropout ? *dropout : none, [&](int64_t i, Tensor x) {
+    return attend(blocks_[static_cast<size_t>(i)], std::move(x), i, cache, positions, lengths);
+  });
   if (cache) cache->advance(T);
   return normed;
 }
@@ -98,7 +108,12 @@ Tensor Decoder::loss(const Tensor& ids, const Tensor& targets, double loss_scale
   if (!(targets.shape() == ids.shape()) || targets.dtype() != DType::i32)
     throw Error(Fault::usage, str("targets must be i32 of the shape of ids, not ", targets.text()));
   Tensor x = view(forward(ids, nullptr, dropout), {ids.numel(), config_.width});
-  return linear_cross_entropy(x, head(), view(targets, {ids.numel()}).to_device(device()),
+  if (head().packed.defined()) {  // no gradient, so no need to save memory
+    Tensor out = linear_f32(x, head());
+    if (config_.logit_scale() != 1) out = mul(out, config_.logit_scale());
+    return mul(cross_entropy(out, view(targets, {ids.numel()}).to_device(device())), loss_scale);
+  }
+  return linear_cross_entropy(x, head().weight.compute, view(targets, {ids.numel()}).to_device(device()),
                               config_.logit_scale(), loss_scale);
 }
 

@@ -17,6 +17,17 @@ namespace wellspring {
 /// Sees activations as they are made: ("layers.3.attention", f32 or bf16 [B, T, D]). For checks.
 using ActivationHook = std::function<void(const std::string& name, const Tensor& value)>;
 
+class PagedCache;
+
+/// The rows of one pass, of several sequences, N in all (ops/inference.h, attention_paged). Each row's keys and
+/// values go to its slot.
+struct DecodeBatch {
+  std::vector<int32_t> ids, positions, slots;  // [N]
+  std::vector<int32_t> tables, segments;       // [sequences, table_width], [sequences, 3]
+  int64_t table_width = 0;
+  std::vector<int32_t> wanted;  // rows whose logits are wanted, rising
+};
+
 class Decoder {
  public:
   enum class Use { training, inference };
@@ -31,7 +42,7 @@ class Decoder {
   const DecoderConfig& config() const { return config_; }
   DType dtype() const { return dtype_; }
   /// Where it computes; ids and targets may come from the host.
-  Device device() const { return embed_.weight.compute.device(); }
+  Device device() const { return final_.weight.compute.device(); }
   /// Moves all of it to a device, gradients excepted. Caches that were made before stay behind.
   void move_to(Device device);
   /// All parameters in a fixed order; the pointers live as long as the model.
@@ -48,6 +59,17 @@ class Decoder {
   /// position. No gradient. Error(Fault::usage) when the context is exceeded.
   Tensor step(const Tensor& ids, KvCache& cache) const;
   std::unique_ptr<KvCache> make_cache(int64_t batch = 1) const;
+  /// One pass over rows of several sequences: logits f32 [wanted, V] (undefined when none is wanted). A row's bits
+  /// depend on its own sequence alone, whatever else is in the batch and however a prompt is cut into passes.
+  Tensor step(const DecodeBatch& batch, PagedCache& cache) const;
+
+  /// Weights in 8 or 4 bits from here on: hidden matrices in `format`, embedding and head in `tables`. Inference only;
+  /// the plain values go. `importance` gives a matrix's f32 [columns] by its name, or an undefined tensor.
+  void quantize(WeightFormat format, WeightFormat tables,
+                const std::function<Tensor(const std::string& name)>& importance = {});
+  /// Whether it holds such weights; their names ("layers.0.qkv.weight") in the order of parameters().
+  bool quantized() const { return !packed_.empty(); }
+  const std::vector<std::pair<std::string, Weight*>>& packed() const { return packed_; }
 
   void set_hook(ActivationHook hook) { hook_ = std::move(hook); }
 
@@ -61,7 +83,12 @@ class Decoder {
   Parameter make_parameter(const std::string& name, const Shape& shape,
                            std::vector<ParameterPart> parts) const;
   void enlist(Parameter& p) { parameters_.push_back(&p); }
-  const Tensor& head() const { return config_.tied ? embed_.weight.compute : head_.weight.compute; }
+  const Embedding& head() const { return config_.tied ? embed_ : head_; }
+  // A matrix and the place of its form for inference, by the order of parameters().
+  std::vector<std::pair<Parameter*, Weight*>> matrices();
+  // The blocks from the embedded rows on: normed activations; `attend(i, normed)` is block i's attention.
+  Tensor through_blocks(Tensor residual, Dropout& drop, const std::function<Tensor(int64_t, Tensor)>& attend) const;
+  Tensor embedded(const Tensor& ids, const Tensor& positions) const;
   // Final normed activations [B, T, D]; with a cache the new tokens attend to what it holds.
   Tensor forward(const Tensor& ids, KvCache* cache, Dropout* dropout) const;
   Tensor attend(const Block& block, Tensor normed, int64_t layer, KvCache* cache,
@@ -78,9 +105,10 @@ class Decoder {
   Embedding embed_, positions_;
   std::vector<Block> blocks_;  // sized once: parameters_ points into it
   Norm final_;
-  Linear head_;
+  Embedding head_;
   RotaryTable table_;
   std::vector<Parameter*> parameters_;
+  std::vector<std::pair<std::string, Weight*>> packed_;
   ActivationHook hook_;
 };
 

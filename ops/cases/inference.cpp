@@ -66,6 +66,19 @@ WS_CASES(embedding_quantized) {
   }
 }
 
+WS_CASES(quantize_weight) {
+  for (DType t : {DType::f32, DType::bf16})
+    for (bool by_row : {false, true})
+      for (int64_t k : {32, 70, 128})
+        cases
+            .add(str("q8 ", name_of(t), by_row ? " by row " : " by group ", k), {random_input({37, k}, t)},
+                 [by_row](const Tensors& i) -> Tensors {
+                   const auto [values, scales] = quantize_weight(i[0], {}, by_row);
+                   return {values, scales};
+                 })
+            .no_gradient();
+}
+
 // Pages as inputs: keys, values, scales of both.
 std::vector<CaseInput> pages(DType t, int64_t count, int64_t heads, int64_t width) {
   const bool bytes = t == DType::i8;

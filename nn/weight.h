@@ -1,0 +1,50 @@
+#pragma once
+// A matrix of a model in the form that a server computes with: 8 or 4 bits instead of its plain values.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace wellspring {
+
+/// q8: 8 bits, a scale for each row. q8_groups: a scale (f16) for each 32 columns of a row. q4: 4 bits that
+/// choose among 16 levels, a scale (f16) for each 32 columns; 4.5 bits a value.
+enum class WeightFormat { q8, q8_groups, q4 };
+
+/// "q8", "q8_groups", "q4".
+std::string name_of(WeightFormat format);
+/// Error(Fault::usage) naming the formats that there are.
+WeightFormat parse_weight_format(const std::string& name);
+/// Bits that a value takes, scales included.
+double bits_of(WeightFormat format);
+
+/// [rows, columns]; immutable once made. The tensors are those of linear_quantized (ops/inference.h).
+struct Weight {
+  WeightFormat format = WeightFormat::q8;
+  int64_t rows = 0, columns = 0;
+  Tensor values, scales, levels;
+  bool defined() const { return values.defined(); }
+  int64_t bytes() const;
+};
+
+/// From plain values [rows, columns], f32 or bf16. `importance` f32 [columns] says how much a column's error
+/// counts (4 bits): the mean square of what is multiplied with it. Error(Fault::data) with `name` for values
+/// that are not finite.
+Weight quantize(const Tensor& plain, WeightFormat format, const std::string& name, const Tensor& importance = {});
+/// The plain values that it stands for, f32.
+Tensor dequantize(const Weight& weight);
+
+/// x weight^T + bias; `dtype` of the result: that of x by default. A row's bits do not depend on the others.
+Tensor linear(const Tensor& x, const Weight& weight, const Tensor& bias = {}, std::optional<DType> dtype = {});
+/// Rows of it, f32.
+Tensor embedding(const Weight& weight, const Tensor& ids);
+
+/// As tensors of a file: NAME.q8 or the like, NAME.scales, NAME.levels, and back. from_tensors gives an
+/// undefined weight when none of them is there, and Error(Fault::data) naming `where` when they do not fit.
+std::vector<std::pair<std::string, Tensor>> to_tensors(const std::string& name, const Weight& weight);
+
+}  // namespace wellspring
