@@ -45,7 +45,7 @@ int main(int argc, char** argv) try {
       std::printf("%d ", token);
     return true;  // false would end it
   };
-  std::unique_ptr<Engine> engine = make_simple_engine(model);  // works on a thread of its own
+  std::unique_ptr<Engine> engine = make_engine(model);  // works on a thread of its own
   GenerateResult result = engine->generate(std::move(request));
   std::printf("%s\n%lld tokens\n", stream ? stream->finish().c_str() : "",
               (long long)result.tokens);

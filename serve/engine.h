@@ -1,16 +1,16 @@
 #pragma once
-// What a server asks of an engine. The simple engine answers requests one after another; a batching
-// engine may take its place behind the same interface. Engines know tokens only: text is the
-// caller's.
+// What a server asks of an engine: tokens for tokens. Text is the caller's.
 
 #include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "nn/sampler.h"
+#include "tensor/dtype.h"
 
 namespace wellspring {
 
@@ -24,6 +24,7 @@ struct GenerateRequest {
   int64_t max_tokens = 256;  // also ended by the model's context
   std::vector<int32_t> stop_tokens;
   int64_t vocab = 0;  // only ids below are drawn (tables are often padded); 0: all
+  std::string owner;  // whose beginnings of prompts it may share: those of the same owner alone
   std::function<bool(int32_t token)> on_token;
 };
 
@@ -31,28 +32,46 @@ struct GenerateResult {
   enum class Finish { stop, length, cancelled };
   Finish finish = Finish::length;
   int64_t prompt_tokens = 0, tokens = 0;
-  double prompt_seconds = 0, seconds = 0;  // reading the prompt; making tokens
+  int64_t cached_tokens = 0;  // of the prompt, found computed
+  double prompt_seconds = 0, seconds = 0;  // from submission to the first token; making the others
 };
 
-/// Thread-safe. Requests wait in order of submission.
+struct EngineOptions {
+  std::optional<DType> cache;  // of keys and values: f32, bf16 or i8; none: the model's
+  int64_t cache_bytes = 0;     // for them; 0: a quarter of the machine's memory, at most 64 full contexts
+  int64_t rows = 512;          // tokens of one pass: prompts are cut to fit beside those that go on
+  int64_t sequences = 64;      // running together
+  int64_t waiting = 1 << 20;   // more are refused
+};
+
+/// What an engine has done since its start.
+struct EngineFigures {
+  int64_t running = 0, waiting = 0, pages = 0, free_pages = 0, kept_pages = 0;
+  int64_t requests = 0, prompt_tokens = 0, cached_tokens = 0, tokens = 0, passes = 0, preemptions = 0;
+};
+
+/// Thread-safe. Requests begin in order of submission.
 class Engine {
  public:
   virtual ~Engine() = default;
   /// Checks the request at once (Error(Fault::usage): empty or too long prompt, token or option out
-  /// of range), then returns its ticket. `on_end` is called once on the engine's thread: with a
-  /// result, or with the exception that ended the request.
+  /// of range; Fault::try_again: too many wait), then returns its ticket. `on_end` is called once on the engine's
+  /// thread: with a result, or with the exception that ended the request.
   using OnEnd = std::function<void(const GenerateResult&, std::exception_ptr)>;
   virtual int64_t submit(GenerateRequest request, OnEnd on_end) = 0;
   /// Ends a waiting or running request soon (Finish::cancelled); nothing when it has ended.
   virtual void cancel(int64_t ticket) = 0;
   /// Requests waiting and running.
   virtual int64_t load() const = 0;
+  virtual EngineFigures figures() const = 0;
   /// submit() and wait for the end; rethrows.
   GenerateResult generate(GenerateRequest request);
 };
 
-/// One request at a time on a thread of its own, which owns the team of threads. What a prompt has
-/// in common with the sequence before is not computed again. The destructor cancels what is left.
-std::unique_ptr<Engine> make_simple_engine(std::shared_ptr<const Decoder> model);
+/// Requests run together on a thread of its own, which owns the team of threads: each pass takes the next token of
+/// those that go on and pieces of the prompts that have come. Keys and values lie in pages that prompts with the same
+/// beginning share; when pages run out, what was kept goes first, then the youngest request waits again. A request's
+/// tokens and their bits are the same alone and in any company. The destructor cancels what is left.
+std::unique_ptr<Engine> make_engine(std::shared_ptr<const Decoder> model, const EngineOptions& options = {});
 
 }  // namespace wellspring

@@ -1,6 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <mutex>
 #include <thread>
 
@@ -8,14 +11,16 @@
 #include "base/file.h"
 #include "base/http.h"
 #include "base/json.h"
+#include "base/random.h"
 #include "base/text.h"
+#include "base/threads.h"
 #include "models/decoder/model.h"
+#include "nn/paged_cache.h"
 #include "nn/sampler.h"
 #include "serve/api.h"
 #include "serve/api_request.h"
 #include "serve/engine.h"
 #include "serve/model_text.h"
-#include "serve/session.h"
 #include "serve/stop_filter.h"
 #include "text/tokenizer.h"
 
@@ -71,7 +76,7 @@ DecoderConfig small() {
 
 TEST(Engine, AnswersInOrderAndLikeTheWholeSequence) {
   auto model = std::make_shared<const Decoder>(small(), DType::f32, 1);
-  auto engine = make_simple_engine(model);
+  auto engine = make_engine(model);
   auto answer = [&](std::vector<int32_t> prompt, int64_t n) {
     std::vector<int32_t> out;
     GenerateRequest r;
@@ -87,14 +92,13 @@ TEST(Engine, AnswersInOrderAndLikeTheWholeSequence) {
   EXPECT_EQ(answer({1, 2, 3}, 10), first) << "with the prompt already in the cache";
   answer({1, 9}, 4);
   EXPECT_EQ(answer({1, 2, 3}, 10), first);
-  Session session(model);
   std::vector<int32_t> all = {1, 2, 3};
   for (int32_t expected : first) {
-    session.truncate(0);
     SamplingOptions greedy;
     greedy.temperature = 0;
-    Tensor logits = session.prefill(all);
-    EXPECT_EQ(sample({logits.data_as<float>(), 300}, greedy, 0), expected);
+    const auto n = static_cast<int64_t>(all.size());
+    const Tensor logits = model->logits(Tensor::from(std::span<const int32_t>(all), {1, n}));
+    EXPECT_EQ(sample({logits.data_as<float>() + (n - 1) * 300, 300}, greedy, 0), expected);
     all.push_back(expected);
   }
   EXPECT_EQ(answer(std::vector<int32_t>(60, 1), 100).size(), 4u) << "ends with the context";
@@ -110,8 +114,87 @@ TEST(Engine, AnswersInOrderAndLikeTheWholeSequence) {
   refused(std::vector<int32_t>(64, 1), 1);
 }
 
+// Requests that have much in common, many at a time, with so few pages that some have to wait again.
+struct Schedule {
+  std::vector<GenerateRequest> requests;
+  explicit Schedule(uint64_t seed, int n, int64_t context) {
+    Random random(seed, 0);
+    const auto below = [&](int64_t k) { return static_cast<int64_t>(random.uniform() * static_cast<double>(k)); };
+    std::vector<int32_t> base(static_cast<size_t>(context));
+    for (int32_t& t : base) t = static_cast<int32_t>(below(300));
+    for (int i = 0; i < n; ++i) {
+      GenerateRequest r;
+      r.prompt.assign(base.begin(), base.begin() + below(context - 20));
+      for (int64_t own = 1 + below(10); own > 0; --own) r.prompt.push_back(static_cast<int32_t>(below(300)));
+      r.max_tokens = 1 + below(12);
+      r.sampling.temperature = i % 3 ? 0.9 : 0;
+      r.sampling.seed = static_cast<uint64_t>(i), r.sampling.top_p = i % 2 ? 0.9 : 1;
+      r.owner = i % 4 ? "" : "another";
+      requests.push_back(std::move(r));
+    }
+  }
+  std::vector<std::vector<int32_t>> run(Engine& engine, bool together) const {
+    std::vector<std::vector<int32_t>> out(requests.size());
+    std::atomic<size_t> ended{0};
+    for (size_t i = 0; i < requests.size(); ++i) {
+      GenerateRequest r = requests[i];
+      r.on_token = [&out, i](int32_t t) { return out[i].push_back(t), true; };
+      engine.submit(std::move(r), [&](const GenerateResult&, std::exception_ptr error) {
+        EXPECT_FALSE(error);
+        ++ended;
+      });
+      while (!together && ended <= i) std::this_thread::yield();
+      if (together && i % 7 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    while (ended < requests.size()) std::this_thread::yield();
+    return out;
+  }
+};
+
+TEST(Engine, TheSameAnswerAloneAndInAnyCompany) {
+  DecoderConfig c = small();
+  c.context = 256, c.kv_heads = 1;
+  const char* asked = std::getenv("WELLSPRING_SCHEDULES");
+  const int n = asked ? std::atoi(asked) : 60;
+  struct Kind {
+    DType dtype, cache;
+    std::optional<WeightFormat> weights;
+  };
+  for (const Kind& kind : {Kind{DType::f32, DType::f32, {}}, Kind{DType::bf16, DType::bf16, {}},
+                           Kind{DType::f32, DType::i8, WeightFormat::q8}, Kind{DType::bf16, DType::bf16, WeightFormat::q4}}) {
+    Decoder trained(c, kind.dtype, 1);
+    auto model = std::make_shared<Decoder>(c, kind.dtype, Decoder::Use::inference);
+    for (size_t i = 0; i < model->parameters().size(); ++i)
+      model->parameters()[i]->compute.copy_from(trained.parameters()[i]->compute.detach());
+    if (kind.weights) model->quantize(*kind.weights, WeightFormat::q8);
+    const Schedule schedule(7, n, c.context);
+    EngineOptions alone;
+    alone.cache = kind.cache;
+    std::vector<std::vector<int32_t>> expected(schedule.requests.size());
+    for (size_t i = 0; i < expected.size(); ++i) {  // an engine of its own each, on one thread or two
+      set_threads(1 + static_cast<int>(i % 2));
+      GenerateRequest r = schedule.requests[i];
+      r.on_token = [&](int32_t t) { return expected[i].push_back(t), true; };
+      make_engine(model, alone)->generate(std::move(r));
+    }
+    set_threads(2);
+    for (const int64_t rows : {5, 64}) {
+      EngineOptions o = alone;
+      o.rows = rows, o.sequences = 6;
+      o.cache_bytes = 7 * PagedCache(c.layers, c.kv_heads, c.head_width, 1, kind.cache).page_bytes();
+      const auto engine = make_engine(model, o);
+      EXPECT_EQ(schedule.run(*engine, true), expected);
+      EXPECT_EQ(schedule.run(*engine, false), expected) << "one after the other, with what is kept";
+      const EngineFigures f = engine->figures();
+      EXPECT_GT(f.preemptions, 0);
+      EXPECT_GT(f.cached_tokens, 0);
+      EXPECT_EQ(f.free_pages + f.kept_pages, f.pages) << "a page is lost";
+    }
+  }
+}
+
 TEST(Engine, CancelsWaitingAndRunning) {
-  auto engine = make_simple_engine(std::make_shared<const Decoder>(small(), DType::f32, 1));
+  auto engine = make_engine(std::make_shared<const Decoder>(small(), DType::f32, 1));
   std::mutex mutex;
   std::vector<GenerateResult::Finish> ends;
   std::vector<int64_t> tickets;
@@ -197,7 +280,7 @@ class Served : public testing::Test {
     write_file_atomic(folder_.path() + "/tokenizer.json", to_text(json));
     model_ = std::make_shared<const Decoder>(small(), DType::f32, 1);
     text_ = std::make_unique<ModelText>(folder_.path(), model_->config());
-    engine_ = make_simple_engine(model_);
+    engine_ = make_engine(model_);
     served_ = {"tiny", engine_.get(), text_.get(), model_->config().context};
     add_api_routes(server_, served_);
     server_.start();

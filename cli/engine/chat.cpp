@@ -36,7 +36,7 @@ class Chat {
         sampling_(sampling),
         max_tokens_(max_tokens),
         stops_(std::move(stops)),
-        engine_(make_simple_engine(std::move(model))) {
+        engine_(make_engine(std::move(model))) {
     stops_.insert(stops_.end(), text_.chat_stops().begin(), text_.chat_stops().end());
   }
 

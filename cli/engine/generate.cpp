@@ -83,7 +83,7 @@ int generate(const GenerateOptions& o) {
     return !filter.stopped();
   };
   if (!o.json && text && o.ids.empty()) std::fwrite(o.prompt.data(), 1, o.prompt.size(), stdout);
-  std::unique_ptr<Engine> engine = make_simple_engine(model);
+  std::unique_ptr<Engine> engine = make_engine(model);
   GenerateResult result = engine->generate(std::move(request));
   engine.reset();
   if (stream && !filter.stopped()) {

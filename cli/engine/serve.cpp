@@ -44,7 +44,7 @@ extern "C" int wellspring_command_serve(int argc, char** argv) {
   const std::string folder = find_model_folder(model);
   std::shared_ptr<const Decoder> decoder = load_decoder(folder, *parse_dtype(dtype));
   ModelText text(folder, decoder->config());
-  std::unique_ptr<Engine> engine = make_simple_engine(decoder);
+  std::unique_ptr<Engine> engine = make_engine(decoder);
   std::string given = model;
   while (given.size() > 1 && given.back() == '/') given.pop_back();
   ServedModel served{name.empty() ? base_name(given) : name, engine.get(), &text,

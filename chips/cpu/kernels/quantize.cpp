@@ -31,11 +31,6 @@ void read_columns(const Rows& w, int64_t block, int64_t group, const float* impo
   }
 }
 
-WS_INLINE vf rounded(vf x) {  // to whole numbers, ties to even; |x| < 2^22
-  const vf magic = splat(12582912.0f);
-  return (x + magic) - magic;
-}
-
 WS_INLINE vf as_halves(vf x, uint16_t* to) {
   alignas(64) float f[kLanes];
   store(f, x);
@@ -100,10 +95,11 @@ void group_of_four(const Columns& c, const LevelTable& t, uint8_t* values, uint1
 void group_of_eight(const Columns& c, vf inverse, uint8_t* values) {
   alignas(64) float f[kLanes];
   for (int64_t k = 0; k < kGroup; ++k) {
-    const vf most = splat(127.0f);
-    store(f, vmax(vmin(rounded(c.x[k] * inverse), most), -most));
-    for (int64_t r = 0; r < kBlockRows; ++r)
-      values[64 * (k / 4) + 4 * r + k % 4] = static_cast<uint8_t>(static_cast<int>(f[r]) + 128);
+    store(f, c.x[k] * inverse);
+    for (int64_t r = 0; r < kBlockRows; ++r) {
+      const int v = static_cast<int>(__builtin_rintf(f[r]));
+      values[64 * (k / 4) + 4 * r + k % 4] = static_cast<uint8_t>((v < -127 ? -127 : v > 127 ? 127 : v) + 128);
+    }
   }
 }
 
