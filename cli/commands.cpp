@@ -22,6 +22,7 @@ const std::vector<Command>& commands() {
       {"eval", "measure a model: bits per byte", kEngine},
       {"generate", "continue a prompt", kEngine},
       {"export", "write a model for other programs", kEngine},
+      {"quantize", "write a model with weights of 8 or 4 bits", kEngine},
       {"chat", "talk with a model", kEngine},
       {"serve", "serve a model over HTTP (OpenAI's API)", kEngine},
       {"cluster", "run a cluster, and look after it", command_cluster},

@@ -2,66 +2,219 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "base/error.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "ops/pointwise.h"
+#include "ops/softmax.h"
+#include "tensor/autograd.h"
 
 namespace wellspring {
+namespace {
 
-void SamplingOptions::check() const {
-  if (!(temperature >= 0 && temperature <= 100))
-    throw Error(Fault::usage, str("temperature is ", temperature, "; expected 0 to 100"));
-  if (!(top_p > 0 && top_p <= 1))
-    throw Error(Fault::usage, str("top_p is ", top_p, "; expected above 0, up to 1"));
-  if (top_k < 0) throw Error(Fault::usage, str("top_k is ", top_k, "; expected 0 or more"));
+void need(bool right, const char* name, double value, const char* range) {
+  if (!right) throw Error(Fault::usage, str(name, " is ", value, "; expected ", range));
 }
 
-int32_t sample(std::span<const float> logits, const SamplingOptions& o, uint64_t position) {
+int64_t highest(std::span<const float> logits) {
   int64_t best = -1;
   for (size_t i = 0; i < logits.size(); ++i) {
     if (std::isnan(logits[i]))
-      throw Error(Fault::data,
-                  str("the model gave NaN for token ", i, ": its weights are damaged"));
-    if (best < 0 || logits[i] > logits[best]) best = static_cast<int64_t>(i);
+      throw Error(Fault::data, str("the model gave NaN for token ", i, ": its weights are damaged"));
+    if (best < 0 || logits[i] > logits[static_cast<size_t>(best)]) best = static_cast<int64_t>(i);
   }
-  if (best < 0 || std::isinf(logits[best]))
+  if (best < 0 || std::isinf(logits[static_cast<size_t>(best)]))
     throw Error(Fault::data, "the model gave no finite logit: its weights are damaged");
-  if (o.temperature == 0) return static_cast<int32_t>(best);
+  return best;
+}
 
-  const float top = logits[best];
-  auto weight = [&](int32_t i) {
-    return std::exp((static_cast<double>(logits[i]) - top) / o.temperature);
+// Tokens that may be drawn, with their weights: whole distributions or the most likely in falling order.
+struct Candidates {
+  std::vector<int32_t> ids;
+  std::vector<double> weights;
+  bool sorted = false;
+  double total() const { return std::accumulate(weights.begin(), weights.end(), 0.0); }
+  void keep(size_t n) { ids.resize(n), weights.resize(n); }
+};
+
+// The most likely `n`, in falling order; ties by id, so that there is one order.
+Candidates most_likely(std::span<const float> p, size_t n) {
+  Candidates c;
+  c.ids.resize(p.size());
+  std::iota(c.ids.begin(), c.ids.end(), 0);
+  const auto before = [&](int32_t a, int32_t b) {
+    const float x = p[static_cast<size_t>(a)], y = p[static_cast<size_t>(b)];
+    return x != y ? x > y : a < b;
   };
-  // Ties are broken by id, so that there is one order.
-  auto before = [&](int32_t a, int32_t b) {
-    return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
-  };
-  std::vector<int32_t> ids(logits.size());
-  std::iota(ids.begin(), ids.end(), 0);
-  if (o.top_k > 0 && o.top_k < static_cast<int64_t>(ids.size())) {
-    std::nth_element(ids.begin(), ids.begin() + o.top_k, ids.end(), before);
-    ids.resize(o.top_k);
+  if (n < c.ids.size()) {
+    std::nth_element(c.ids.begin(), c.ids.begin() + static_cast<int64_t>(n), c.ids.end(), before);
+    c.ids.resize(n);
+  }
+  std::sort(c.ids.begin(), c.ids.end(), before);
+  for (const int32_t i : c.ids) c.weights.push_back(p[static_cast<size_t>(i)]);
+  c.sorted = true;
+  return c;
+}
+
+// So many of the first that their weights reach `share` of `total`.
+size_t reaching(const Candidates& c, double share, double total) {
+  double sum = 0;
+  size_t n = 0;
+  while (n < c.weights.size() && (n == 0 || sum < share * total)) sum += c.weights[n++];
+  return n;
+}
+
+// Those whose surprise is nearest to the mean surprise.
+void keep_typical(Candidates& c, double share) {
+  const double total = c.total();
+  double entropy = 0;
+  for (const double w : c.weights)
+    if (w > 0) entropy -= w / total * std::log(w / total);
+  std::vector<size_t> order(c.ids.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::vector<double> distance;
+  for (const double w : c.weights)
+    distance.push_back(w > 0 ? std::fabs(-std::log(w / total) - entropy) : std::numeric_limits<double>::infinity());
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return distance[a] != distance[b] ? distance[a] < distance[b] : a < b; });
+  double sum = 0;
+  std::vector<size_t> kept;
+  for (const size_t i : order) {
+    if (!kept.empty() && sum >= share * total) break;
+    sum += c.weights[i], kept.push_back(i);
+  }
+  std::sort(kept.begin(), kept.end());
+  Candidates out;
+  out.sorted = c.sorted;
+  for (const size_t i : kept) out.ids.push_back(c.ids[i]), out.weights.push_back(c.weights[i]);
+  c = std::move(out);
+}
+
+Candidates candidates(std::span<const float> p, const SamplingOptions& o) {
+  constexpr size_t kFirst = 512;  // of which the most likely nearly always are
+  const bool typical = o.typical_p < 1;
+  if (o.top_k > 0 && o.top_k < static_cast<int64_t>(p.size())) {
+    Candidates c = most_likely(p, static_cast<size_t>(o.top_k));
+    if (typical) keep_typical(c, o.typical_p);
+    if (o.top_p < 1) c.keep(reaching(c, o.top_p, c.total()));
+    return c;
+  }
+  if (typical) {
+    Candidates c = most_likely(p, p.size());
+    keep_typical(c, o.typical_p);
+    if (o.top_p < 1) c.keep(reaching(c, o.top_p, c.total()));
+    return c;
   }
   if (o.top_p < 1) {
-    std::sort(ids.begin(), ids.end(), before);
-    double all = 0, kept = 0;
-    for (int32_t i : ids) all += weight(i);
-    size_t n = 0;
-    while (n < ids.size() && (n == 0 || kept < o.top_p * all)) kept += weight(ids[n++]);
-    ids.resize(n);
-  } else {
-    std::sort(ids.begin(), ids.end());
+    double total = 0;
+    for (const float x : p) total += x;
+    for (size_t n = kFirst;; n *= 8) {
+      Candidates c = most_likely(p, std::min(n, p.size()));
+      const size_t reach = reaching(c, o.top_p, total);
+      if (reach == c.ids.size() && n < p.size()) continue;
+      c.keep(reach);
+      return c;
+    }
   }
-  double total = 0;
-  for (int32_t i : ids) total += weight(i);
-  double at = Random(o.seed, 0x73616d70, position * 2).uniform() * total;
-  for (int32_t i : ids) {
-    at -= weight(i);
-    if (at < 0) return i;
+  Candidates c;
+  c.ids.resize(p.size());
+  std::iota(c.ids.begin(), c.ids.end(), 0);
+  c.weights.assign(p.begin(), p.end());
+  return c;
+}
+
+}  // namespace
+
+void SamplingOptions::check() const {
+  need(temperature >= 0 && temperature <= 100, "temperature", temperature, "0 to 100");
+  need(top_p > 0 && top_p <= 1, "top_p", top_p, "above 0, up to 1");
+  need(top_k >= 0, "top_k", static_cast<double>(top_k), "0 or more");
+  need(min_p >= 0 && min_p <= 1, "min_p", min_p, "0 to 1");
+  need(typical_p > 0 && typical_p <= 1, "typical_p", typical_p, "above 0, up to 1");
+  need(repetition_penalty > 0 && repetition_penalty <= 100, "repetition_penalty", repetition_penalty, "above 0, up to 100");
+  need(frequency_penalty >= -2 && frequency_penalty <= 2, "frequency_penalty", frequency_penalty, "-2 to 2");
+  need(presence_penalty >= -2 && presence_penalty <= 2, "presence_penalty", presence_penalty, "-2 to 2");
+}
+
+int32_t sample(std::span<const float> logits, const SamplingOptions& o, uint64_t position) {
+  const int64_t best = highest(logits);
+  if (o.temperature == 0) return static_cast<int32_t>(best);
+  NoGrad no_grad;
+  const auto n = static_cast<int64_t>(logits.size());
+  Tensor scaled = Tensor::empty({1, n});
+  const float top = logits[static_cast<size_t>(best)];
+  const double inverse = 1 / o.temperature;
+  float* s = scaled.data_as<float>();
+  for (int64_t i = 0; i < n; ++i) s[i] = static_cast<float>((static_cast<double>(logits[static_cast<size_t>(i)]) - top) * inverse);
+  const Tensor probabilities = softmax(scaled, -1);
+  Candidates c = candidates({probabilities.data_as<float>(), static_cast<size_t>(n)}, o);
+  if (o.min_p > 0) {
+    const double least = o.min_p * *std::max_element(c.weights.begin(), c.weights.end());
+    size_t kept = 0;
+    for (size_t i = 0; i < c.ids.size(); ++i)
+      if (c.weights[i] >= least) c.ids[kept] = c.ids[i], c.weights[kept++] = c.weights[i];
+    c.keep(kept);
   }
-  return ids.back();
+  double at = Random(o.seed, 0x73616d70, position * 2).uniform() * c.total();
+  for (size_t i = 0; i < c.ids.size(); ++i) {
+    at -= c.weights[i];
+    if (at < 0) return c.ids[i];
+  }
+  for (size_t i = c.ids.size(); i-- > 0;)  // rounding left a little: the last that can be drawn
+    if (c.weights[i] > 0) return c.ids[i];
+  return static_cast<int32_t>(best);
+}
+
+Sampler::Sampler(const SamplingOptions& options, std::span<const int32_t> prompt) : options_(options) {
+  if (options_.repetition_penalty == 1) return;
+  prompt_.assign(prompt.begin(), prompt.end());
+  std::sort(prompt_.begin(), prompt_.end());
+  prompt_.erase(std::unique(prompt_.begin(), prompt_.end()), prompt_.end());
+}
+
+int32_t Sampler::next(std::span<float> logits, uint64_t position, const uint64_t* allowed) const {
+  const auto at = [&](int32_t token) -> float* {
+    return token >= 0 && static_cast<size_t>(token) < logits.size() ? &logits[static_cast<size_t>(token)] : nullptr;
+  };
+  for (const auto& [token, bias] : options_.bias)
+    if (float* x = at(token)) *x += bias;
+  if (options_.repetition_penalty != 1) {
+    const auto divide = [&](int32_t token) {
+      if (float* x = at(token)) *x = static_cast<float>(*x > 0 ? *x / options_.repetition_penalty : *x * options_.repetition_penalty);
+    };
+    for (const int32_t token : prompt_) divide(token);
+    for (const auto& [token, count] : made_)
+      if (!std::binary_search(prompt_.begin(), prompt_.end(), token)) divide(token);
+  }
+  if (options_.frequency_penalty != 0 || options_.presence_penalty != 0)
+    for (const auto& [token, count] : made_)
+      if (float* x = at(token)) *x -= static_cast<float>(options_.frequency_penalty * count + options_.presence_penalty);
+  if (allowed) {
+    bool any = false;
+    for (size_t i = 0; i < logits.size(); ++i)
+      if (allowed[i / 64] >> (i % 64) & 1)
+        any |= !std::isinf(logits[i]);
+      else
+        logits[i] = -std::numeric_limits<float>::infinity();
+    if (!any) throw Error(Fault::data, "no token may stand here: the grammar does not fit the model's vocabulary");
+  }
+  return sample(logits, options_, position);
+}
+
+std::vector<TokenProbability> log_probabilities(std::span<const float> logits, int32_t token, int64_t most) {
+  NoGrad no_grad;
+  const auto n = static_cast<int64_t>(logits.size());
+  Tensor x = Tensor::from(logits, {1, n});
+  const Tensor all = log_softmax(x, -1);
+  const std::span<const float> p{all.data_as<float>(), logits.size()};
+  std::vector<TokenProbability> out = {{token, p[static_cast<size_t>(token)]}};
+  if (most > 0) {
+    const Candidates c = most_likely(p, static_cast<size_t>(std::min(most, n)));
+    for (const int32_t id : c.ids) out.push_back({id, p[static_cast<size_t>(id)]});
+  }
+  return out;
 }
 
 }  // namespace wellspring

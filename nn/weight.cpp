@@ -88,4 +88,27 @@ std::vector<std::pair<std::string, Tensor>> to_tensors(const std::string& name, 
   return out;
 }
 
+Weight from_tensors(const std::string& name, int64_t rows, int64_t columns,
+                    const std::function<Tensor(const std::string&)>& find, const std::string& where) {
+  const int64_t blocks = (rows + 15) / 16, groups = (columns + 31) / 32;
+  const auto get = [&](const std::string& part, DType dtype, const Shape& shape) {
+    const Tensor t = find(name + part);
+    if (!t.defined()) throw Error(Fault::data, str(where, ": no tensor '", name, part, "'"));
+    if (t.dtype() != dtype || !(t.shape() == shape))
+      throw Error(Fault::data, str(where, ": tensor '", name, part, "' is ", t.text(), "; expected ", name_of(dtype), shape.text(),
+                                   " for a matrix [", rows, ", ", columns, "]"));
+    return t;
+  };
+  for (WeightFormat f : {WeightFormat::q8, WeightFormat::q8_groups, WeightFormat::q4}) {
+    const std::string part = str(".", name_of(f));
+    if (!find(name + part).defined()) continue;
+    Weight w{.format = f, .rows = rows, .columns = columns, .values = {}, .scales = {}, .levels = {}};
+    w.values = get(part, DType::u8, {blocks, groups, f == WeightFormat::q4 ? 256 : 512});
+    w.scales = f == WeightFormat::q8 ? get(".scales", DType::f32, {blocks, 16}) : get(".scales", DType::f16, {blocks, groups, 16});
+    if (f == WeightFormat::q4) w.levels = get(".levels", DType::i8, {16});
+    return w;
+  }
+  throw Error(Fault::data, str(where, ": no tensor '", name, "' in 8 or 4 bits"));
+}
+
 }  // namespace wellspring

@@ -2,6 +2,7 @@
 // A matrix of a model in the form that a server computes with: 8 or 4 bits instead of its plain values.
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -43,8 +44,11 @@ Tensor linear(const Tensor& x, const Weight& weight, const Tensor& bias = {}, st
 /// Rows of it, f32.
 Tensor embedding(const Weight& weight, const Tensor& ids);
 
-/// As tensors of a file: NAME.q8 or the like, NAME.scales, NAME.levels, and back. from_tensors gives an
-/// undefined weight when none of them is there, and Error(Fault::data) naming `where` when they do not fit.
+/// As tensors of a file: NAME.q8 or the like, NAME.scales, NAME.levels.
 std::vector<std::pair<std::string, Tensor>> to_tensors(const std::string& name, const Weight& weight);
+/// And back: `find` gives a tensor of the file, or an undefined one. Error(Fault::data) naming `where` when one is
+/// missing or has another shape than a weight [rows, columns] needs.
+Weight from_tensors(const std::string& name, int64_t rows, int64_t columns,
+                    const std::function<Tensor(const std::string&)>& find, const std::string& where);
 
 }  // namespace wellspring

@@ -18,26 +18,36 @@
 namespace wellspring {
 namespace {
 
-// Text from the engine's thread to a connection's thread.
+// What the engine's thread has made for a connection's thread: text, and the log-probabilities of its tokens.
+struct Piece {
+  std::string text;
+  std::vector<std::vector<TokenProbability>> logprobs;
+  bool empty() const { return text.empty() && logprobs.empty(); }
+};
+
 class Mailbox {
  public:
   void put(std::string text) {
     std::lock_guard lock(mutex_);
-    text_ += text;
+    piece_.text += text;
     changed_.notify_one();
+  }
+  void put(const std::vector<TokenProbability>& logprobs) {
+    std::lock_guard lock(mutex_);
+    piece_.logprobs.push_back(logprobs);
   }
   void end(const GenerateResult& result, std::exception_ptr error) {
     std::lock_guard lock(mutex_);
     result_ = result, error_ = error, ended_ = true;
     changed_.notify_one();
   }
-  // Waits a moment for text; true when there will be no more.
-  bool take(std::string& text) {
+  // Waits a moment for more; true when there will be no more.
+  bool take(Piece& piece) {
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, std::chrono::milliseconds(100),
-                      [&] { return ended_ || !text_.empty(); });
-    text.clear();
-    std::swap(text, text_);
+                      [&] { return ended_ || !piece_.text.empty(); });
+    piece = {};
+    std::swap(piece, piece_);
     return ended_;
   }
   const GenerateResult& result() const {
@@ -48,7 +58,7 @@ class Mailbox {
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::string text_;
+  Piece piece_;
   GenerateResult result_;
   std::exception_ptr error_;
   bool ended_ = false;
@@ -82,12 +92,13 @@ class Exchange {
     g.prompt = !api_.ids.empty() ? api_.ids
                : chat_           ? model_.text->chat(api_.messages)
                                  : model_.text->prompt(api_.prompt);
-    g.stop_tokens = model_.text->stop_tokens();
+    if (!api_.ignore_eos) g.stop_tokens = model_.text->stop_tokens();
     g.vocab = model_.text->vocab();
     g.on_token = [this](int32_t token) {
       mailbox_.put(filter_.push(stream_.push(token)));
       return !filter_.stopped();
     };
+    g.on_logprobs = [this](const std::vector<TokenProbability>& p) { mailbox_.put(p); };
     int64_t ticket =
         model_.engine->submit(std::move(g), [this](const GenerateResult& r, std::exception_ptr e) {
           if (!e && !filter_.stopped()) {
@@ -114,26 +125,28 @@ class Exchange {
 
   void wait_for_end(int64_t ticket) {
     model_.engine->cancel(ticket);
-    std::string dropped;
+    Piece dropped;
     while (!mailbox_.take(dropped)) {
     }
   }
 
   void whole(int64_t ticket) {
-    std::string all, piece;
-    while (!mailbox_.take(piece)) {
-      all += piece;
-      if (response_.client_gone()) return wait_for_end(ticket);
+    Piece all, piece;
+    bool ended = false;
+    while (!ended) {
+      ended = mailbox_.take(piece);
+      all.text += piece.text;
+      all.logprobs.insert(all.logprobs.end(), piece.logprobs.begin(), piece.logprobs.end());
+      if (!ended && response_.client_gone()) return wait_for_end(ticket);
     }
-    all += piece;
     const GenerateResult& r = mailbox_.result();
     Json choice = {{"index", 0}};
     if (chat_)
-      choice["message"] = {{"role", "assistant"}, {"content", all}};
+      choice["message"] = {{"role", "assistant"}, {"content", all.text}};
     else
-      choice["text"] = all;
+      choice["text"] = all.text;
     choice["finish_reason"] = finish(r);
-    choice["logprobs"] = nullptr;
+    choice["logprobs"] = logprobs(all.logprobs);
     Json body = head(chat_ ? "chat.completion" : "text_completion");
     body["choices"] = Json::array({choice});
     body["usage"] = usage(r);
@@ -143,7 +156,7 @@ class Exchange {
   void stream(int64_t ticket) {
     response_.header("Cache-Control", "no-cache");
     bool open = false, gone = false, ended = false;
-    std::string piece;
+    Piece piece;
     while (!ended && !gone) {
       ended = mailbox_.take(piece);
       if (ended) mailbox_.result();  // an error before the first piece is answered as an error
@@ -153,7 +166,7 @@ class Exchange {
     }
     if (gone) return wait_for_end_if(!ended, ticket);
     if (!open) begin();
-    event(delta("", finish(mailbox_.result())));
+    event(delta({}, finish(mailbox_.result())));
     if (api_.include_usage) {
       Json last = head(chat_ ? "chat.completion.chunk" : "text_completion");
       last["choices"] = Json::array();
@@ -178,16 +191,45 @@ class Exchange {
     event(first);
   }
 
-  Json delta(const std::string& text, const Json& reason) const {
+  Json delta(const Piece& piece, const Json& reason) const {
     Json choice = {{"index", 0}};
     if (chat_)
-      choice["delta"] = text.empty() ? Json::object() : Json{{"content", text}};
+      choice["delta"] = piece.text.empty() ? Json::object() : Json{{"content", piece.text}};
     else
-      choice["text"] = text;
+      choice["text"] = piece.text;
+    choice["logprobs"] = logprobs(piece.logprobs);
     choice["finish_reason"] = reason;
     Json body = head(chat_ ? "chat.completion.chunk" : "text_completion");
     body["choices"] = Json::array({choice});
     return body;
+  }
+
+  // A token's text; its bytes say what is no character by itself.
+  std::string text_of(int32_t token) const { return model_.text->tokenizer().decode({&token, 1}); }
+
+  Json logprobs(const std::vector<std::vector<TokenProbability>>& list) const {
+    if (list.empty()) return nullptr;
+    Json content = Json::array(), tokens = Json::array(), values = Json::array(), tops = Json::array();
+    for (const auto& token : list) {
+      Json top = Json::array(), by_text = Json::object();
+      for (size_t i = 1; i < token.size(); ++i) {
+        top.push_back(entry(token[i]));
+        by_text.emplace(utf8_repair(text_of(token[i].token)), token[i].log_probability);  // of one text the likeliest
+      }
+      Json one = entry(token[0]);
+      tokens.push_back(one["token"]), values.push_back(token[0].log_probability), tops.push_back(by_text);
+      one["top_logprobs"] = std::move(top);
+      content.push_back(std::move(one));
+    }
+    if (chat_) return {{"content", std::move(content)}};
+    return {{"tokens", std::move(tokens)}, {"token_logprobs", std::move(values)}, {"top_logprobs", std::move(tops)}};
+  }
+
+  Json entry(const TokenProbability& p) const {
+    const std::string text = text_of(p.token);
+    Json bytes = Json::array();
+    for (const char c : text) bytes.push_back(static_cast<uint8_t>(c));
+    return {{"token", utf8_repair(text)}, {"logprob", p.log_probability}, {"bytes", std::move(bytes)}};
   }
 
   bool event(const Json& body) { return response_.write(str("data: ", to_text(body), "\n\n")); }
@@ -201,7 +243,8 @@ class Exchange {
   static Json usage(const GenerateResult& r) {
     return {{"prompt_tokens", r.prompt_tokens},
             {"completion_tokens", r.tokens},
-            {"total_tokens", r.prompt_tokens + r.tokens}};
+            {"total_tokens", r.prompt_tokens + r.tokens},
+            {"prompt_tokens_details", {{"cached_tokens", r.cached_tokens}}}};
   }
 
   const ServedModel& model_;
@@ -214,6 +257,27 @@ class Exchange {
   std::string id_;
   int64_t created_ = 0;
 };
+
+// Prometheus' text form.
+std::string metrics(const ServedModel& model) {
+  const EngineFigures f = model.engine->figures();
+  std::string out;
+  const auto row = [&](const char* name, const char* type, const char* help, int64_t value) {
+    out += str("# HELP wellspring_", name, " ", help, "\n# TYPE wellspring_", name, " ", type, "\nwellspring_", name, " ", value, "\n");
+  };
+  row("requests_running", "gauge", "requests in the engine", f.running);
+  row("requests_waiting", "gauge", "requests that wait for it", f.waiting);
+  row("requests_total", "counter", "requests taken", f.requests);
+  row("prompt_tokens_total", "counter", "tokens of prompts", f.prompt_tokens);
+  row("cached_tokens_total", "counter", "of them, found computed", f.cached_tokens);
+  row("generated_tokens_total", "counter", "tokens made", f.tokens);
+  row("passes_total", "counter", "passes through the model", f.passes);
+  row("preemptions_total", "counter", "requests that had to wait again for pages", f.preemptions);
+  row("cache_pages", "gauge", "pages of keys and values", f.pages);
+  row("cache_pages_free", "gauge", "of them free", f.free_pages);
+  row("cache_pages_kept", "gauge", "of them kept for prompts that begin alike", f.kept_pages);
+  return out;
+}
 
 }  // namespace
 
@@ -239,9 +303,33 @@ void add_api_routes(HttpServer& server, const ServedModel& model) {
     if (!refuse_name(std::string(q.part("id")), model, a))
       a.send(200, "application/json", to_text(one()));
   });
-  server.route("GET", "/health", [&model](const HttpRequest&, HttpResponse& a) {
-    a.send(200, "application/json",
-           to_text({{"status", "ok"}, {"model", model.name}, {"requests", model.engine->load()}}));
+  for (const char* path : {"/health", "/health/live", "/health/ready"})
+    server.route("GET", path, [&model](const HttpRequest&, HttpResponse& a) {
+      a.send(200, "application/json",
+             to_text({{"status", "ok"}, {"model", model.name}, {"requests", model.engine->load()}}));
+    });
+  server.route("GET", "/metrics", [&model](const HttpRequest&, HttpResponse& a) {
+    a.send(200, "text/plain; version=0.0.4", metrics(model));
+  });
+  server.route("POST", "/tokenize", [&model](const HttpRequest& q, HttpResponse& a) {
+    const Json body = parse_json(q.body, "request body");
+    const auto it = body.is_object() ? body.find(body.contains("prompt") ? "prompt" : "content") : body.end();
+    if (!body.is_object() || it == body.end() || !it->is_string())
+      throw Error(Fault::data, "'prompt' must be a text");
+    const std::vector<int32_t> ids = model.text->prompt(it->get<std::string>());
+    a.send(200, "application/json", to_text({{"tokens", ids}, {"count", ids.size()}, {"max_model_len", model.context}}));
+  });
+  server.route("POST", "/detokenize", [&model](const HttpRequest& q, HttpResponse& a) {
+    const Json body = parse_json(q.body, "request body");
+    const auto it = body.is_object() ? body.find("tokens") : body.end();
+    if (!body.is_object() || it == body.end() || !it->is_array()) throw Error(Fault::data, "'tokens' must be a list of token ids");
+    std::vector<int32_t> ids;
+    for (const Json& id : *it) {
+      if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= model.text->vocab())
+        throw Error(Fault::data, str("'tokens' must be token ids below ", model.text->vocab()));
+      ids.push_back(id.get<int32_t>());
+    }
+    a.send(200, "application/json", to_text({{"prompt", utf8_repair(model.text->tokenizer().decode(ids))}}));
   });
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 // OpenAI's HTTP API over an Engine: /v1/completions, /v1/chat/completions (both also as server-sent
-// events), /v1/models, /health.
+// events), /v1/models, /health; /tokenize, /detokenize, and /metrics for Prometheus.
 
 #include <string>
 

@@ -44,8 +44,7 @@ void refuse(const Json& body) {
   if (integer(body, "n", 1) != 1) throw Error(Fault::data, "'n' other than 1 is not offered");
   if (integer(body, "best_of", 1) != 1)
     throw Error(Fault::data, "'best_of' other than 1 is not offered");
-  for (const char* key : {"logprobs", "top_logprobs", "tools", "functions", "response_format",
-                          "logit_bias", "suffix", "echo"}) {
+  for (const char* key : {"tools", "functions", "response_format", "suffix", "echo"}) {
     const Json* v = find(body, key);
     if (!v || *v == false || (v->is_object() && v->empty()) || (v->is_array() && v->empty()) ||
         *v == 0)
@@ -55,9 +54,49 @@ void refuse(const Json& body) {
       continue;
     throw Error(Fault::data, str("'", key, "' is not offered"));
   }
-  for (const char* key : {"presence_penalty", "frequency_penalty"})
-    if (number(body, key, 0) != 0)
-      throw Error(Fault::data, str("'", key, "' other than 0 is not offered"));
+}
+
+void read_bias(const Json& body, SamplingOptions& o) {
+  const Json* bias = find(body, "logit_bias");
+  if (!bias) return;
+  if (!bias->is_object()) wrong("logit_bias", "an object from token ids to numbers");
+  if (bias->size() > 4096) wrong("logit_bias", "at most 4096 tokens");
+  for (const auto& [key, value] : bias->items()) {
+    const auto id = parse_int(key);
+    if (!id || *id < 0 || *id > INT32_MAX || !value.is_number())
+      wrong(str("logit_bias.", key.substr(0, 40)), "a number, by a token's id");
+    const double v = value.get<double>();
+    if (!(v >= -100 && v <= 100)) wrong(str("logit_bias.", key), "-100 to 100");
+    o.bias.emplace_back(static_cast<int32_t>(*id), static_cast<float>(v));
+  }
+}
+
+// A number for completions; for chats whether, and how many in a field of its own.
+int64_t wanted_logprobs(const Json& body, bool chat) {
+  constexpr int64_t kMost = 20;
+  const Json* v = find(body, "logprobs");
+  int64_t most = -1;
+  if (chat) {
+    if (boolean(body, "logprobs")) most = integer(body, "top_logprobs", 0);
+    if (most < 0 && find(body, "top_logprobs")) wrong("top_logprobs", "given with 'logprobs': true");
+  } else if (v) {
+    most = integer(body, "logprobs", -1);
+  }
+  if (most > kMost || (v && !chat && most < 0)) wrong(chat ? "top_logprobs" : "logprobs", "0 to 20");
+  return most;
+}
+
+void read_sampling(const Json& body, SamplingOptions& o) {
+  o.temperature = number(body, "temperature", 1);
+  o.top_p = number(body, "top_p", 1);
+  o.top_k = integer(body, "top_k", 0);
+  if (o.top_k == -1) o.top_k = 0;  // as some clients say all
+  o.min_p = number(body, "min_p", 0);
+  o.typical_p = number(body, "typical_p", 1);
+  o.repetition_penalty = number(body, "repetition_penalty", 1);
+  o.frequency_penalty = number(body, "frequency_penalty", 0);
+  o.presence_penalty = number(body, "presence_penalty", 0);
+  read_bias(body, o);
 }
 
 void read_prompt(const Json& body, ApiRequest& r) {
@@ -147,13 +186,15 @@ ApiRequest read_api_request(std::string_view text, bool chat) {
   GenerateRequest& g = r.generate;
   g.max_tokens =
       integer(body, "max_completion_tokens", integer(body, "max_tokens", chat ? 1024 : 16));
-  g.sampling.temperature = number(body, "temperature", 1);
-  g.sampling.top_p = number(body, "top_p", 1);
-  g.sampling.top_k = integer(body, "top_k", 0);
+  g.min_tokens = integer(body, "min_tokens", 0);
+  if (g.min_tokens < 0) wrong("min_tokens", "0 or more");
+  g.top_logprobs = wanted_logprobs(body, chat);
+  read_sampling(body, g.sampling);
   g.sampling.seed =
       find(body, "seed") ? static_cast<uint64_t>(integer(body, "seed", 0)) : random_seed();
   read_stops(body, r);
   r.stream = boolean(body, "stream");
+  r.ignore_eos = boolean(body, "ignore_eos");
   if (const Json* o = find(body, "stream_options")) {
     if (!o->is_object()) wrong("stream_options", "an object");
     r.include_usage = boolean(*o, "include_usage");

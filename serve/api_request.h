@@ -17,11 +17,11 @@ struct ApiRequest {
   std::vector<ChatMessage> messages;  // of a chat
   GenerateRequest generate;           // sampling and max_tokens
   std::vector<std::string> stops;
-  bool stream = false, include_usage = false;
+  bool stream = false, include_usage = false, ignore_eos = false;
 };
 
 /// Error(Fault::data) naming the field for broken JSON, a wrong type or range, or a feature that is
-/// not offered (n > 1, logprobs, tools, ...).
+/// not offered (n > 1, tools, ...).
 ApiRequest read_api_request(std::string_view body, bool chat);
 
 }  // namespace wellspring

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <deque>
 #include <future>
+#include <limits>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -46,6 +47,7 @@ struct Sequence {
   // What follows is the engine thread's.
   std::vector<int32_t> tokens;  // the prompt and what was made
   std::vector<int32_t> pages;
+  std::unique_ptr<Sampler> sampler;
   int64_t computed = 0;  // tokens whose keys and values are there
   int64_t wanted() const { return static_cast<int64_t>(tokens.size()) - computed; }
 };
@@ -293,7 +295,7 @@ class BatchEngine : public Engine {
       ++figures_.passes;
     }
     for (size_t i = 0; i < asked.size(); ++i) {
-      const float* row = logits.data_as<float>() + static_cast<int64_t>(i) * logits.size(1);
+      float* row = logits.data_as<float>() + static_cast<int64_t>(i) * logits.size(1);
       try {
         next_token(asked[i], row, logits.size(1));
       } catch (...) {
@@ -302,15 +304,23 @@ class BatchEngine : public Engine {
     }
   }
 
-  void next_token(const Ptr& s, const float* logits, int64_t width) {
+  void next_token(const Ptr& s, float* logits, int64_t width) {
     GenerateRequest& r = s->request;
     const double now = monotonic_seconds();
     if (!s->first) s->first = now, s->result.prompt_seconds = now - s->submitted;
     const auto vocab = static_cast<size_t>(r.vocab > 0 ? std::min(r.vocab, width) : width);
-    const int32_t token = sample({logits, vocab}, r.sampling, s->tokens.size());
+    if (!s->sampler) s->sampler = std::make_unique<Sampler>(r.sampling, r.prompt);
+    std::vector<float> plain;  // as the model gave them
+    if (r.top_logprobs >= 0) plain.assign(logits, logits + vocab);
+    if (s->result.tokens < r.min_tokens)
+      for (const int32_t t : r.stop_tokens)
+        if (t >= 0 && static_cast<size_t>(t) < vocab) logits[t] = -std::numeric_limits<float>::infinity();
+    const int32_t token = s->sampler->next({logits, vocab}, s->tokens.size());
+    s->sampler->accept(token);
     bool stop = std::find(r.stop_tokens.begin(), r.stop_tokens.end(), token) != r.stop_tokens.end();
     if (!stop) {
       ++s->result.tokens;
+      if (r.top_logprobs >= 0 && r.on_logprobs) r.on_logprobs(log_probabilities(plain, token, r.top_logprobs));
       stop = r.on_token && !r.on_token(token);
     }
     s->result.seconds = monotonic_seconds() - s->first;

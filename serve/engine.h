@@ -24,8 +24,12 @@ struct GenerateRequest {
   int64_t max_tokens = 256;  // also ended by the model's context
   std::vector<int32_t> stop_tokens;
   int64_t vocab = 0;  // only ids below are drawn (tables are often padded); 0: all
+  int64_t min_tokens = 0;  // no stop token before so many
+  int64_t top_logprobs = -1;  // with each token its log-probability, and of so many most likely ones; below 0: none
   std::string owner;  // whose beginnings of prompts it may share: those of the same owner alone
   std::function<bool(int32_t token)> on_token;
+  /// Before on_token, when they are asked for: of the token itself first.
+  std::function<void(const std::vector<TokenProbability>&)> on_logprobs;
 };
 
 struct GenerateResult {

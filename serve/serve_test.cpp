@@ -368,6 +368,54 @@ TEST_F(Served, StopStringsAndErrors) {
   EXPECT_EQ(parse_json(http_request("GET", base + "/health").body, "a")["status"], "ok");
 }
 
+TEST_F(Served, LogProbabilitiesBiasAndLengths) {
+  const auto json_of = [&](const std::string& path, const std::string& body) {
+    const HttpResult r = post(path, body);
+    EXPECT_EQ(r.status, 200) << r.body;
+    return parse_json(r.body, "answer");
+  };
+  const Json one = json_of("/v1/completions", R"({"prompt": "ab", "max_tokens": 5, "temperature": 0, "logprobs": 3})");
+  const Json& l = one["choices"][0]["logprobs"];
+  ASSERT_EQ(l["tokens"].size(), 5u);
+  for (size_t i = 0; i < 5; ++i) {
+    ASSERT_LE(l["top_logprobs"][i].size(), 3u);  // two tokens may have one text
+    double most = -1e9;
+    for (const auto& [text, p] : l["top_logprobs"][i].items()) most = std::max(most, p.get<double>());
+    EXPECT_EQ(l["token_logprobs"][i].get<double>(), most) << "greedy takes the most likely";
+    EXPECT_LT(most, 0);
+  }
+  const Json chat = json_of("/v1/chat/completions",
+                            R"({"messages": [{"role": "user", "content": "x"}], "max_tokens": 3, "logprobs": true, "top_logprobs": 2})");
+  EXPECT_EQ(chat["choices"][0]["logprobs"]["content"].size(), 3u);
+  EXPECT_EQ(chat["choices"][0]["logprobs"]["content"][0]["top_logprobs"].size(), 2u);
+  // A token that is barred, and one that alone may stand.
+  const std::string forced = json_of("/v1/completions", R"({"prompt": "ab", "max_tokens": 4, "logit_bias": {"97": 100}})")["choices"][0]["text"];
+  const int32_t id = 97;
+  std::string four;
+  for (int i = 0; i < 4; ++i) four += text_->tokenizer().decode({&id, 1});
+  EXPECT_EQ(forced, four);
+  for (const char* bad : {R"("logprobs": 21)", R"("logit_bias": {"x": 1})", R"("logit_bias": {"1": 1000})", R"("min_p": 2)",
+                          R"("repetition_penalty": 0)", R"("min_tokens": -1)"})
+    EXPECT_EQ(post("/v1/completions", str(R"({"prompt": "ab", )", bad, "}")).status, 400) << bad;
+  const Json again = json_of("/v1/completions", R"({"prompt": "abcdefgh", "max_tokens": 2})");
+  const Json cached = json_of("/v1/completions", R"({"prompt": "abcdefgh", "max_tokens": 2})");
+  EXPECT_EQ(cached["usage"]["prompt_tokens_details"]["cached_tokens"], 7);
+}
+
+TEST_F(Served, TokensAndFigures) {
+  const Json there = parse_json(post("/tokenize", R"({"prompt": "hello"})").body, "a");
+  EXPECT_EQ(there["count"], there["tokens"].size());
+  const Json back = parse_json(post("/detokenize", to_text({{"tokens", there["tokens"]}})).body, "a");
+  EXPECT_EQ(back["prompt"], "hello");
+  EXPECT_EQ(post("/detokenize", R"({"tokens": [-1]})").status, 400);
+  EXPECT_EQ(post("/tokenize", "[]").status, 400);
+  post("/v1/completions", R"({"prompt": "ab", "max_tokens": 3, "ignore_eos": true})");
+  const std::string base = str("http://127.0.0.1:", server_.port());
+  const std::string figures = http_request("GET", base + "/metrics").body;
+  EXPECT_NE(figures.find("\nwellspring_generated_tokens_total 3\n"), std::string::npos) << figures;
+  EXPECT_EQ(http_request("GET", base + "/health/ready").status, 200);
+}
+
 TEST_F(Served, ManyClientsAtOnce) {
   std::vector<std::thread> clients;
   std::atomic<int> good{0};

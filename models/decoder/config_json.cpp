@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "models/decoder/config.h"
+#include "models/decoder/folder_parts.h"
 
 namespace wellspring {
 namespace {
@@ -154,7 +155,7 @@ DecoderConfig DecoderConfig::from_json(const Json& json, const std::string& wher
              : type == "qwen2" ? Family::qwen2
              : type == "gpt2"  ? Family::gpt2
                                : Family::teleflm;
-  f.refuse("quantization_config", f.has("quantization_config"));
+  f.refuse("quantization_config", f.has("quantization_config") && !is_quantized_config(json));
   if (c.family == Family::gpt2)
     read_gpt2(c, f);
   else

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "models/decoder/folder_parts.h"
 #include "models/decoder/model.h"
 #include "tensor/host_copy.h"
 #include "tensor/safetensors.h"
@@ -46,6 +47,8 @@ Tensor converted(const Tensor& t, DType dtype, double factor) {
   return out;
 }
 
+}  // namespace
+
 void copy_companions(const std::string& from, const std::string& to) {
   if (from.empty()) return;
   for (const char* name :
@@ -56,8 +59,6 @@ void copy_companions(const std::string& from, const std::string& to) {
       write_file_atomic(join_path(to, name), read_file(path));
   }
 }
-
-}  // namespace
 
 std::string find_model_folder(const std::string& path) {
   if (exists(join_path(path, "config.json"))) return path;
@@ -86,7 +87,13 @@ std::unique_ptr<Decoder> load_decoder(const std::string& folder, DType dtype, bo
   auto model =
       std::make_unique<Decoder>(read_decoder_config(folder), dtype,
                                 training ? Decoder::Use::training : Decoder::Use::inference);
-  load_weights(*model, folder);
+  if (is_quantized_config(read_json(join_path(folder, "config.json")))) {
+    if (training)
+      throw Error(Fault::usage, str(folder, " holds weights of few bits: training goes on from the plain ones"));
+    load_quantized(*model, folder);
+  } else {
+    load_weights(*model, folder);
+  }
   return model;
 }
 

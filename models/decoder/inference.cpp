@@ -67,4 +67,13 @@ void Decoder::quantize(WeightFormat format, WeightFormat tables,
   }
 }
 
+void Decoder::take_packed(const std::function<Weight(const std::string&, int64_t, int64_t)>& get) {
+  WS_CHECK(use_ == Use::inference && !quantized(), "weights of fewer bits belong to a fresh model for inference");
+  for (auto& [p, w] : matrices()) {
+    *w = get(p->name, p->shape()[0], p->shape()[1]);
+    p->master = p->compute = {};
+    packed_.emplace_back(p->name, w);
+  }
+}
+
 }  // namespace wellspring

@@ -15,6 +15,10 @@
 
 namespace wellspring {
 
+void Decoder::see_input(int64_t layer, const char* matrix, const Tensor& value) const {
+  if (hook_) hook_(str("layers.", layer, ".", matrix, ".input"), value);
+}
+
 void Decoder::check_ids(const Tensor& ids, int64_t before) const {
   if (ids.dims() != 2 || ids.dtype() != DType::i32)
     throw Error(Fault::usage, str("token ids must be i32 [batch, time], not ", ids.text()));
@@ -27,6 +31,7 @@ Tensor Decoder::attend(const Block& block, Tensor normed, int64_t layer, KvCache
                        const Tensor& positions, const Tensor& lengths) const {
   const int64_t B = normed.size(0), T = normed.size(1);
   const int64_t H = config_.heads, Hk = config_.kv_heads, W = config_.head_width;
+  see_input(layer, "qkv", normed);
   // Only the view stays, so that it may be rotated in place.
   Tensor qkv = view(block.qkv(normed), {B, T, H + 2 * Hk, W});
   normed = {};
@@ -40,14 +45,18 @@ Tensor Decoder::attend(const Block& block, Tensor normed, int64_t layer, KvCache
     mixed = attention_qkv(qkv, H, Hk, true, config_.attention_scale);
   }
   qkv = {};
-  return block.out(view(mixed, {B, T, H * W}));
+  mixed = view(mixed, {B, T, H * W});
+  see_input(layer, "out", mixed);
+  return block.out(mixed);
 }
 
-Tensor Decoder::feed(const Block& block, Tensor normed) const {
+Tensor Decoder::feed(const Block& block, Tensor normed, int64_t layer) const {
+  see_input(layer, "up", normed);
   Tensor up = block.up(normed);
   normed = {};
   Tensor active = config_.gelu ? gelu(up, "tanh") : swiglu(up);
   up = {};
+  see_input(layer, "down", active);
   return block.down(active);
 }
 
@@ -71,7 +80,7 @@ Tensor Decoder::through_blocks(Tensor residual, Dropout& drop,
     if (drop.active()) branch = drop(branch);
     normed = block.norm2.add(residual, branch, dtype_);
     branch = {};
-    branch = feed(block, std::move(normed));
+    branch = feed(block, std::move(normed), static_cast<int64_t>(i));
     see(str("layers.", i, ".mlp"), branch);
     if (drop.active()) branch = drop(branch);
     normed = next.add(residual, branch, dtype_);

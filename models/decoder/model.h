@@ -14,7 +14,8 @@
 
 namespace wellspring {
 
-/// Sees activations as they are made: ("layers.3.attention", f32 or bf16 [B, T, D]). For checks.
+/// Sees activations as they are made: ("layers.3.attention", f32 or bf16 [B, T, D]), and what matrices are multiplied
+/// with: ("layers.3.qkv.input", ...). For checks and calibration.
 using ActivationHook = std::function<void(const std::string& name, const Tensor& value)>;
 
 class PagedCache;
@@ -67,6 +68,8 @@ class Decoder {
   /// the plain values go. `importance` gives a matrix's f32 [columns] by its name, or an undefined tensor.
   void quantize(WeightFormat format, WeightFormat tables,
                 const std::function<Tensor(const std::string& name)>& importance = {});
+  /// Weights that were quantised before, by name and shape; from here on as after quantize().
+  void take_packed(const std::function<Weight(const std::string& name, int64_t rows, int64_t columns)>& get);
   /// Whether it holds such weights; their names ("layers.0.qkv.weight") in the order of parameters().
   bool quantized() const { return !packed_.empty(); }
   const std::vector<std::pair<std::string, Weight*>>& packed() const { return packed_; }
@@ -93,7 +96,8 @@ class Decoder {
   Tensor forward(const Tensor& ids, KvCache* cache, Dropout* dropout) const;
   Tensor attend(const Block& block, Tensor normed, int64_t layer, KvCache* cache,
                 const Tensor& positions, const Tensor& lengths) const;
-  Tensor feed(const Block& block, Tensor normed) const;
+  Tensor feed(const Block& block, Tensor normed, int64_t layer) const;
+  void see_input(int64_t layer, const char* matrix, const Tensor& value) const;
   void check_ids(const Tensor& ids, int64_t before) const;
   void see(const std::string& name, const Tensor& value) const {
     if (hook_) hook_(name, value);
@@ -117,6 +121,10 @@ class Decoder {
 /// is kept. Errors name the file and the tensor (Fault::data: missing, wrong shape, not known).
 std::unique_ptr<Decoder> load_decoder(const std::string& folder, DType dtype,
                                       bool training = false);
+
+/// Writes a quantised model: config.json with `quantization_config`, the weights in our own layouts and names, and
+/// the tokenizer's files. load_decoder reads it, mapped: nothing is copied.
+void save_quantized(const Decoder& model, const std::string& folder, const std::string& tokenizer_from);
 
 /// The config.json of a model folder.
 DecoderConfig read_decoder_config(const std::string& folder);

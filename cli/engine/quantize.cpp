@@ -1,0 +1,180 @@
+// wellspring quantize: a model with weights of 8 or 4 bits.
+
+#include <cmath>
+#include <cstdio>
+#include <map>
+
+#include "base/args.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/progress.h"
+#include "base/text.h"
+#include "base/time.h"
+#include "models/decoder/model.h"
+#include "text/tokenizer.h"
+
+namespace wellspring {
+namespace {
+
+struct QuantizeOptions {
+  std::string model, out, to = "q4", tables = "q8";
+  std::vector<std::string> calibrate, quality;
+  int64_t window = 512, tokens = 16384;
+  bool json = false;
+};
+
+// Windows of the texts' tokens, all of one length; at most so many tokens together.
+std::vector<Tensor> windows(const Tokenizer& tokenizer, const std::vector<std::string>& files, int64_t length, int64_t most,
+                            int64_t vocab) {
+  std::vector<int32_t> ids;
+  for (const std::string& file : files)
+    for (const int32_t id : tokenizer.encode(read_file(file)))
+      if (id < vocab) ids.push_back(id);
+  std::vector<Tensor> out;
+  const int64_t n = static_cast<int64_t>(ids.size());
+  for (int64_t at = 0; at + length <= n && at + length <= most; at += length)
+    out.push_back(Tensor::from(std::span<const int32_t>(ids).subspan(static_cast<size_t>(at), static_cast<size_t>(length)), {1, length}));
+  if (out.empty()) throw Error(Fault::data, str(files[0], ": a text of ", n, " tokens does not fill a window of ", length));
+  return out;
+}
+
+// The mean square of each column that a matrix is multiplied with.
+std::map<std::string, Tensor> importances(Decoder& model, const std::vector<Tensor>& texts) {
+  std::map<std::string, std::vector<double>> sums;
+  model.set_hook([&](const std::string& name, const Tensor& value) {
+    if (!ends_with(name, ".input")) return;
+    const int64_t width = value.size(-1);
+    std::vector<double>& sum = sums[name.substr(0, name.size() - 6) + ".weight"];
+    sum.resize(static_cast<size_t>(width));
+    const std::vector<float> x = value.to_vector<float>();
+    for (size_t i = 0; i < x.size(); ++i) sum[i % static_cast<size_t>(width)] += static_cast<double>(x[i]) * x[i];
+  });
+  Progress progress("calibrating", static_cast<int64_t>(texts.size()), "windows");
+  for (size_t i = 0; i < texts.size(); ++i) model.logits(texts[i]), progress.update(static_cast<int64_t>(i + 1));
+  progress.finish();
+  model.set_hook(nullptr);
+  std::map<std::string, Tensor> out;
+  for (const auto& [name, sum] : sums) {
+    double mean = 0;
+    for (const double s : sum) mean += s / static_cast<double>(sum.size());
+    std::vector<float> column;  // a column that was never used still counts a little
+    for (const double s : sum) column.push_back(static_cast<float>(mean > 0 ? s / mean + 1e-3 : 1));
+    out[name] = Tensor::from(std::span<const float>(column), {static_cast<int64_t>(column.size())});
+  }
+  return out;
+}
+
+struct Quality {
+  int64_t tokens = 0;
+  double nats_before = 0, nats_after = 0, kl = 0;
+  int64_t same_top = 0;
+  void add(const float* p, const float* q, int64_t vocab, int32_t target) {
+    const auto log_sum = [&](const float* x, int64_t& best) {
+      best = 0;
+      for (int64_t i = 1; i < vocab; ++i)
+        if (x[i] > x[best]) best = i;
+      double sum = 0;
+      for (int64_t i = 0; i < vocab; ++i) sum += std::exp(static_cast<double>(x[i]) - x[best]);
+      return x[best] + std::log(sum);
+    };
+    int64_t top_p, top_q;
+    const double zp = log_sum(p, top_p), zq = log_sum(q, top_q);
+    for (int64_t i = 0; i < vocab; ++i) {
+      const double lp = p[i] - zp;
+      kl += std::exp(lp) * (lp - (q[i] - zq));
+    }
+    nats_before += zp - p[target], nats_after += zq - q[target];
+    same_top += top_p == top_q, ++tokens;
+  }
+};
+
+Quality compare(const Decoder& before, const Decoder& after, const std::vector<Tensor>& texts) {
+  Quality quality;
+  Progress progress("comparing", static_cast<int64_t>(texts.size()), "windows");
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const Tensor p = before.logits(texts[i]), q = after.logits(texts[i]);
+    const int32_t* ids = texts[i].data_as<int32_t>();
+    const int64_t length = texts[i].size(1), vocab = p.size(2);
+    for (int64_t t = 0; t + 1 < length; ++t)
+      quality.add(p.data_as<float>() + t * vocab, q.data_as<float>() + t * vocab, vocab, ids[t + 1]);
+    progress.update(static_cast<int64_t>(i + 1));
+  }
+  progress.finish();
+  return quality;
+}
+
+int quantize(const QuantizeOptions& o) {
+  const WeightFormat format = parse_weight_format(o.to), tables = parse_weight_format(o.tables);
+  if (exists(join_path(o.out, "config.json")))
+    throw Error(Fault::usage, str(o.out, " already holds a model; give another --out"));
+  const std::string folder = find_model_folder(o.model);
+  const double begin = monotonic_seconds();
+  auto model = load_decoder(folder, DType::bf16);
+  const int64_t length = std::min(o.window, model->config().context);
+  std::map<std::string, Tensor> weights;
+  if (!o.calibrate.empty()) {
+    const Tokenizer tokenizer = Tokenizer::load(folder);
+    weights = importances(*model, windows(tokenizer, o.calibrate, length, o.tokens, model->config().vocab));
+  }
+  model->quantize(format, tables, [&](const std::string& name) {
+    const auto it = weights.find(name);
+    return it == weights.end() ? Tensor() : it->second;
+  });
+  save_quantized(*model, o.out, folder);
+  int64_t bytes = 0, values = 0;
+  for (const auto& [name, w] : model->packed()) bytes += w->bytes(), values += w->rows * w->columns;
+  Json out = {{"out", o.out}, {"format", o.to}, {"tables", o.tables}, {"bytes", bytes},
+              {"bits_per_weight", 8.0 * static_cast<double>(bytes) / static_cast<double>(values)},
+              {"seconds", monotonic_seconds() - begin}};
+  if (!o.quality.empty()) {
+    const Tokenizer tokenizer = Tokenizer::load(folder);
+    const auto before = load_decoder(folder, DType::bf16);
+    const Quality q = compare(*before, *model, windows(tokenizer, o.quality, length, o.tokens, model->config().vocab));
+    const auto n = static_cast<double>(q.tokens);
+    out["quality"] = {{"tokens", q.tokens}, {"perplexity_bf16", std::exp(q.nats_before / n)},
+                      {"perplexity", std::exp(q.nats_after / n)}, {"kl", q.kl / n},
+                      {"same_top", static_cast<double>(q.same_top) / n}};
+  }
+  if (o.json) return std::printf("%s\n", to_text(out, 2).c_str()), 0;
+  std::printf("%s: %s of weights, %.2f bits each, in %.1f s\n", o.out.c_str(), human_bytes(static_cast<double>(bytes)).c_str(),
+              out["bits_per_weight"].get<double>(), out["seconds"].get<double>());
+  if (out.contains("quality")) {
+    const Json& q = out["quality"];
+    Table table({"weights", "perplexity", "KL from bf16", "same first choice"});
+    char a[32], b[32], c[32], d[32];
+    std::snprintf(a, sizeof a, "%.4f", q["perplexity_bf16"].get<double>());
+    std::snprintf(b, sizeof b, "%.4f", q["perplexity"].get<double>());
+    std::snprintf(c, sizeof c, "%.2e", q["kl"].get<double>());
+    std::snprintf(d, sizeof d, "%.2f %%", 100 * q["same_top"].get<double>());
+    table.row({"bf16", a, "", ""});
+    table.row({o.to, b, c, d});
+    std::printf("%s", table.text().c_str());
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace wellspring
+
+extern "C" int wellspring_command_quantize(int argc, char** argv) {
+  using namespace wellspring;
+  QuantizeOptions o;
+  Args args("wellspring quantize",
+            "Write a model with weights of 8 or 4 bits, which `serve`, `chat`, `generate` and `eval` read, mapped as they lie.");
+  args.positional("MODEL", &o.model, "model folder, or run folder (its newest checkpoint)");
+  args.option("--to", &o.to, "q4|q8|q8_groups", "the hidden matrices (q4: 4.5 bits a weight)");
+  args.option("--tables", &o.tables, "q4|q8|q8_groups", "the embedding and the head (q8)");
+  args.option("--out", &o.out, "DIR", "folder to write (it must not hold a model yet)");
+  args.option("--calibrate", &o.calibrate, "FILE", "text by which columns that matter more are kept better (q4); may be repeated");
+  args.option("--quality", &o.quality, "FILE", "text by which the result is compared with bf16: perplexity, KL; may be repeated");
+  args.option("--window", &o.window, "N", "tokens seen at once in these texts (512)");
+  args.option("--tokens", &o.tokens, "N", "at most so many of them (16384)");
+  args.flag("--json", &o.json, "print JSON");
+  args.example("wellspring quantize runs/demo/run --to q4 --out q4 --calibrate corpus.txt --quality held-out.txt");
+  if (!args.parse(argc, argv)) return 0;
+  if (o.out.empty()) throw Error(Fault::usage, "--out DIR is missing");
+  if (o.window < 2 || o.tokens < o.window)
+    throw Error(Fault::usage, str("--window ", o.window, ", --tokens ", o.tokens, ": a window has 2 tokens at least, and fits"));
+  return quantize(o);
+}
