@@ -337,6 +337,34 @@ def difference(a, b):
     return sum((x - y) ** 2 for r, s in zip(a, b) for x, y in zip(r, s)) ** 0.5 / norm
 
 
+def test_quantize(folder, model):
+    text = f'{folder}/quality.txt'
+    with open(text, 'w') as f:
+        f.write((PROMPT + ' is clear and cold. ') * 60)
+    said = {}
+    for kind, bits, most in (('q8', 9.5, 0.1), ('q4', 8, 5)):
+        out = f'{folder}/{kind}'
+        said = json.loads(run('quantize', model, '--to', kind, '--out', out, '--calibrate', text, '--quality', text, '--window', '64',
+                              '--json'))
+        assert said['quality']['kl'] < most and said['quality']['perplexity'] > 1 and said['bits_per_weight'] < bits, said
+        there = json.loads(run('generate', out, '--prompt', PROMPT, '--max-tokens', '12', '--greedy', '--json'))
+        again = json.loads(run('generate', out, '--prompt', PROMPT, '--max-tokens', '12', '--greedy', '--json'))
+        assert there['ids'] == again['ids'] and len(there['ids']) == 12
+    assert 'perplexity' in run('quantize', model, '--to', 'q8', '--out', f'{folder}/q8b', '--quality', text, '--window', '64')
+    # What the file says has to be there.
+    less = f'{folder}/q4-less'
+    shutil.copytree(f'{folder}/q4', less)
+    with open(f'{less}/model.safetensors', 'rb+') as f:
+        data = f.read().replace(b'layers.0.qkv.weight.q4', b'layers.0.qkv.weight.q5')
+        f.seek(0)
+        f.write(data)
+    error = run('generate', less, '--prompt', 'x', status=65)
+    assert 'layers.0.qkv.weight' in error and 'model.safetensors' in error, error
+    for words, said in ((('--to', 'q5', '--out', f'{folder}/q5'), 'q8_groups'), (('--out', f'{folder}/q4'), 'already holds'), ((), '--out')):
+        assert said in run('quantize', model, *words, status=64), words
+    assert 'already' in run('quantize', f'{folder}/q4', '--out', f'{folder}/twice', status=64)
+
+
 def test_export_dtypes(folder, model):
     ids = list(range(20, 40))
     before = logits_of(folder, model, ids, '--dtype', 'f32')
