@@ -15,6 +15,8 @@ namespace {
 // iteration over 20,000 such groups. They are 0.81 of the square error of 16 equal steps.
 constexpr int8_t kLevels[16] = {-127, -101, -79, -62, -47, -33, -21, -9, 2, 13, 25, 36, 49, 64, 83, 109};
 
+constexpr WeightFormat kFormats[] = {WeightFormat::bf16, WeightFormat::q8, WeightFormat::q8_groups, WeightFormat::q4};
+
 // The first value whose exponent is all ones; -1: none.
 template <class Bits>
 int64_t first_not_finite(const Bits* p, int64_t n, Bits exponent) {
@@ -36,17 +38,19 @@ void check_finite(const Tensor& t, const std::string& name) {
 }  // namespace
 
 std::string name_of(WeightFormat format) {
-  return format == WeightFormat::q8 ? "q8" : format == WeightFormat::q8_groups ? "q8_groups" : "q4";
+  static constexpr const char* kNames[] = {"bf16", "q8", "q8_groups", "q4"};
+  return kNames[static_cast<int>(format)];
 }
 
 WeightFormat parse_weight_format(const std::string& name) {
-  for (WeightFormat f : {WeightFormat::q8, WeightFormat::q8_groups, WeightFormat::q4})
+  for (WeightFormat f : kFormats)
     if (name == name_of(f)) return f;
   throw Error(Fault::usage, str("'", name, "' is no format of weights: q8, q8_groups or q4"));
 }
 
 double bits_of(WeightFormat format) {
-  return format == WeightFormat::q8 ? 8 : format == WeightFormat::q8_groups ? 8.5 : 4.5;
+  static constexpr double kBits[] = {16, 8, 8.5, 4.5};
+  return kBits[static_cast<int>(format)];
 }
 
 int64_t Weight::bytes() const {
@@ -59,6 +63,10 @@ int64_t Weight::bytes() const {
 Weight quantize(const Tensor& plain, WeightFormat format, const std::string& name, const Tensor& importance) {
   check_finite(plain, name);
   Weight w{.format = format, .rows = plain.size(0), .columns = plain.size(1), .values = {}, .scales = {}, .levels = {}};
+  if (format == WeightFormat::bf16) {
+    w.values = interleave_weight(plain);
+    return w;
+  }
   if (format == WeightFormat::q4) {
     w.levels = Tensor::empty({16}, DType::i8);
     std::memcpy(w.levels.data(), kLevels, sizeof kLevels);
@@ -83,7 +91,8 @@ Tensor embedding(const Weight& w, const Tensor& ids) {
 }
 
 std::vector<std::pair<std::string, Tensor>> to_tensors(const std::string& name, const Weight& w) {
-  std::vector<std::pair<std::string, Tensor>> out = {{str(name, ".", name_of(w.format)), w.values}, {name + ".scales", w.scales}};
+  std::vector<std::pair<std::string, Tensor>> out = {{str(name, ".", name_of(w.format)), w.values}};
+  if (w.scales.defined()) out.emplace_back(name + ".scales", w.scales);
   if (w.levels.defined()) out.emplace_back(name + ".levels", w.levels);
   return out;
 }
@@ -99,10 +108,14 @@ Weight from_tensors(const std::string& name, int64_t rows, int64_t columns,
                                    " for a matrix [", rows, ", ", columns, "]"));
     return t;
   };
-  for (WeightFormat f : {WeightFormat::q8, WeightFormat::q8_groups, WeightFormat::q4}) {
+  for (WeightFormat f : kFormats) {
     const std::string part = str(".", name_of(f));
     if (!find(name + part).defined()) continue;
     Weight w{.format = f, .rows = rows, .columns = columns, .values = {}, .scales = {}, .levels = {}};
+    if (f == WeightFormat::bf16) {
+      w.values = get(part, DType::bf16, {blocks, (columns + 3) / 4 * 2, 32});
+      return w;
+    }
     w.values = get(part, DType::u8, {blocks, groups, f == WeightFormat::q4 ? 256 : 512});
     w.scales = f == WeightFormat::q8 ? get(".scales", DType::f32, {blocks, 16}) : get(".scales", DType::f16, {blocks, groups, 16});
     if (f == WeightFormat::q4) w.levels = get(".levels", DType::i8, {16});

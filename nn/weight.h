@@ -1,5 +1,5 @@
 #pragma once
-// A matrix of a model in the form that a server computes with: 8 or 4 bits instead of its plain values.
+// A matrix of a model in the form that a server computes with, instead of its plain values.
 
 #include <cstdint>
 #include <functional>
@@ -13,10 +13,11 @@
 namespace wellspring {
 
 /// q8: 8 bits, a scale for each row. q8_groups: a scale (f16) for each 32 columns of a row. q4: 4 bits that
-/// choose among 16 levels, a scale (f16) for each 32 columns; 4.5 bits a value.
-enum class WeightFormat { q8, q8_groups, q4 };
+/// choose among 16 levels, a scale (f16) for each 32 columns; 4.5 bits a value. bf16: 16 bits, rows side by side, so
+/// that one token is multiplied as fast as memory is read.
+enum class WeightFormat { bf16, q8, q8_groups, q4 };
 
-/// "q8", "q8_groups", "q4".
+/// "bf16", "q8", "q8_groups", "q4".
 std::string name_of(WeightFormat format);
 /// Error(Fault::usage) naming the formats that there are.
 WeightFormat parse_weight_format(const std::string& name);
@@ -44,7 +45,7 @@ Tensor linear(const Tensor& x, const Weight& weight, const Tensor& bias = {}, st
 /// Rows of it, f32.
 Tensor embedding(const Weight& weight, const Tensor& ids);
 
-/// As tensors of a file: NAME.q8 or the like, NAME.scales, NAME.levels.
+/// As tensors of a file: NAME.q8 or the like, NAME.scales, NAME.levels; those that there are.
 std::vector<std::pair<std::string, Tensor>> to_tensors(const std::string& name, const Weight& weight);
 /// And back: `find` gives a tensor of the file, or an undefined one. Error(Fault::data) naming `where` when one is
 /// missing or has another shape than a weight [rows, columns] needs.

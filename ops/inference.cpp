@@ -30,6 +30,12 @@ void check_weight(const char* op, const Tensor& values, const Tensor& scales, co
                   int64_t width) {
   const int64_t blocks = (rows + kBlockRows - 1) / kBlockRows, groups = (width + kGroup - 1) / kGroup;
   if (rows < 0) throw Error(Fault::usage, str(op, ": a weight of ", rows, " rows"));
+  if (values.defined() && values.dtype() == DType::bf16) {
+    const Shape words{blocks, (width + 3) / 4 * 2, 32};
+    need(is(values, DType::bf16, words), op, "values", str("bf16", words.text(), " for a weight [", rows, ", ", width, "]"), values);
+    if (scales.defined() || levels.defined()) throw Error(Fault::usage, str(op, ": values of 16 bits have no scales and levels"));
+    return;
+  }
   const Shape wanted{blocks, groups, levels.defined() ? 256 : 512};
   need(is(values, DType::u8, wanted), op, "values", str("u8", wanted.text(), " for a weight [", rows, ", ", width, "]"), values);
   const bool by_row = !levels.defined() && is(scales, DType::f32, {blocks, kBlockRows});
@@ -143,6 +149,15 @@ std::tuple<Tensor, Tensor> quantize_weight(const Tensor& w, const Tensor& levels
                                : Tensor::empty({blocks, groups, kBlockRows}, DType::f16, w.device());
   launch(kQuantize, {values, scales}, {packed(w), levels, importance});
   return {values, scales};
+}
+
+Tensor interleave_weight(const Tensor& w) {
+  constexpr const char* op = "interleave_weight";
+  check_f32_or_bf16(op, "w", w);
+  if (w.dims() != 2) throw Error(Fault::usage, str(op, ": w must be [rows, columns], but is ", w.text()));
+  const Tensor values = Tensor::empty({(w.size(0) + kBlockRows - 1) / kBlockRows, (w.size(1) + 3) / 4 * 2, 32}, DType::bf16, w.device());
+  launch(kQuantize, {values, Tensor()}, {packed(w), Tensor(), Tensor()});
+  return values;
 }
 
 void kv_put_(const Tensor& keys, const Tensor& values, const Tensor& key_scales, const Tensor& value_scales,

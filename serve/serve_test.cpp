@@ -161,12 +161,13 @@ TEST(Engine, TheSameAnswerAloneAndInAnyCompany) {
     std::optional<WeightFormat> weights;
   };
   for (const Kind& kind : {Kind{DType::f32, DType::f32, {}}, Kind{DType::bf16, DType::bf16, {}},
+                           Kind{DType::bf16, DType::bf16, WeightFormat::bf16},
                            Kind{DType::f32, DType::i8, WeightFormat::q8}, Kind{DType::bf16, DType::bf16, WeightFormat::q4}}) {
     Decoder trained(c, kind.dtype, 1);
     auto model = std::make_shared<Decoder>(c, kind.dtype, Decoder::Use::inference);
     for (size_t i = 0; i < model->parameters().size(); ++i)
       model->parameters()[i]->compute.copy_from(trained.parameters()[i]->compute.detach());
-    if (kind.weights) model->quantize(*kind.weights, WeightFormat::q8);
+    if (kind.weights) model->quantize(*kind.weights, *kind.weights == WeightFormat::bf16 ? WeightFormat::bf16 : WeightFormat::q8);
     const Schedule schedule(7, n, c.context);
     EngineOptions alone;
     alone.cache = kind.cache;

@@ -18,7 +18,7 @@ namespace wellspring {
 namespace {
 
 struct QuantizeOptions {
-  std::string model, out, to = "q4", tables = "q8";
+  std::string model, out, to = "q4", tables;
   std::vector<std::string> calibrate, quality;
   int64_t window = 512, tokens = 16384;
   bool json = false;
@@ -105,7 +105,8 @@ Quality compare(const Decoder& before, const Decoder& after, const std::vector<T
 }
 
 int quantize(const QuantizeOptions& o) {
-  const WeightFormat format = parse_weight_format(o.to), tables = parse_weight_format(o.tables);
+  const WeightFormat format = parse_weight_format(o.to);
+  const WeightFormat tables = parse_weight_format(!o.tables.empty() ? o.tables : o.to == "bf16" ? "bf16" : "q8");
   if (exists(join_path(o.out, "config.json")))
     throw Error(Fault::usage, str(o.out, " already holds a model; give another --out"));
   const std::string folder = find_model_folder(o.model);
@@ -124,7 +125,7 @@ int quantize(const QuantizeOptions& o) {
   save_quantized(*model, o.out, folder);
   int64_t bytes = 0, values = 0;
   for (const auto& [name, w] : model->packed()) bytes += w->bytes(), values += w->rows * w->columns;
-  Json out = {{"out", o.out}, {"format", o.to}, {"tables", o.tables}, {"bytes", bytes},
+  Json out = {{"out", o.out}, {"format", o.to}, {"tables", name_of(tables)}, {"bytes", bytes},
               {"bits_per_weight", 8.0 * static_cast<double>(bytes) / static_cast<double>(values)},
               {"seconds", monotonic_seconds() - begin}};
   if (!o.quality.empty()) {
@@ -163,8 +164,8 @@ extern "C" int wellspring_command_quantize(int argc, char** argv) {
   Args args("wellspring quantize",
             "Write a model with weights of 8 or 4 bits, which `serve`, `chat`, `generate` and `eval` read, mapped as they lie.");
   args.positional("MODEL", &o.model, "model folder, or run folder (its newest checkpoint)");
-  args.option("--to", &o.to, "q4|q8|q8_groups", "the hidden matrices (q4: 4.5 bits a weight)");
-  args.option("--tables", &o.tables, "q4|q8|q8_groups", "the embedding and the head (q8)");
+  args.option("--to", &o.to, "q4|q8|q8_groups|bf16", "the hidden matrices (q4: 4.5 bits a weight)");
+  args.option("--tables", &o.tables, "q4|q8|q8_groups|bf16", "the embedding and the head (q8; bf16 beside bf16)");
   args.option("--out", &o.out, "DIR", "folder to write (it must not hold a model yet)");
   args.option("--calibrate", &o.calibrate, "FILE", "text by which columns that matter more are kept better (q4); may be repeated");
   args.option("--quality", &o.quality, "FILE", "text by which the result is compared with bf16: perplexity, KL; may be repeated");

@@ -60,7 +60,11 @@ extern "C" int wellspring_command_serve(int argc, char** argv) {
 
   const std::string folder = find_model_folder(model);
   std::unique_ptr<Decoder> loaded = load_decoder(folder, *parse_dtype(dtype));
-  if (!weights.empty() && !loaded->quantized()) loaded->quantize(parse_weight_format(weights), WeightFormat::q8);
+  if (!loaded->quantized()) {  // by itself the rows of bf16 side by side, which is faster
+    const bool plain = weights.empty();
+    if (!plain || *parse_dtype(dtype) == DType::bf16)
+      loaded->quantize(plain ? WeightFormat::bf16 : parse_weight_format(weights), plain ? WeightFormat::bf16 : WeightFormat::q8);
+  }
   std::shared_ptr<const Decoder> decoder = std::move(loaded);
   ModelText text(folder, decoder->config());
   std::unique_ptr<Engine> engine = make_engine(decoder, engine_options);

@@ -6,11 +6,12 @@
 namespace wellspring {
 namespace {
 
-enum class Format { q8, q8_groups, q4 };
+enum class Format { q8, q8_groups, q4, pairs };
 
 // Inputs of a weight [rows, width]: values, scales, levels.
 std::vector<CaseInput> weight(Format f, int64_t rows, int64_t width) {
   const int64_t blocks = (rows + 15) / 16, groups = (width + 31) / 32;
+  if (f == Format::pairs) return {random_input({blocks, (width + 3) / 4 * 2, 32}, DType::bf16), no_input(), no_input()};
   // 1 ... 255: -128 is no value of 8 bits.
   return {ids_input({blocks, groups, f == Format::q4 ? 256 : 512}, f == Format::q4 ? 0 : 1, 256, DType::u8),
           f == Format::q8 ? random_input({blocks, 16}, DType::f32, Fill::fraction)
@@ -18,8 +19,8 @@ std::vector<CaseInput> weight(Format f, int64_t rows, int64_t width) {
           f == Format::q4 ? ids_input({16}, -127, 128, DType::i8) : no_input()};
 }
 
-constexpr Format kFormats[] = {Format::q8, Format::q8_groups, Format::q4};
-constexpr const char* kNames[] = {"q8", "q8 groups", "q4"};
+constexpr Format kFormats[] = {Format::q8, Format::q8_groups, Format::q4, Format::pairs};
+constexpr const char* kNames[] = {"q8", "q8 groups", "q4", "bf16"};
 
 WS_CASES(linear_quantized) {
   const auto add = [&](Format f, DType t, int64_t m, int64_t n, int64_t k, bool bias, Fill fill, const char* what) {
@@ -30,7 +31,7 @@ WS_CASES(linear_quantized) {
     cases
         .add(str(kNames[static_cast<int>(f)], " ", name_of(t), " [", m, ", ", k, "] x ", n, what), in,
              [n](const Tensors& i) -> Tensors { return {linear_quantized(i[0], i[1], i[2], i[3], n, i[4])}; })
-        .sums(127 * (k + 1))
+        .sums(f == Format::pairs ? k + 1 : 127 * (k + 1))
         .no_gradient();
   };
   for (Format f : kFormats) {
@@ -48,7 +49,7 @@ WS_CASES(linear_quantized) {
     cases
         .time(str(kNames[static_cast<int>(f)], " [", m, ", ", k, "] x ", n), in,
               [n](const Tensors& i) -> Tensors { return {linear_quantized(i[0], i[1], i[2], i[3], n)}; })
-        .moves(static_cast<double>(n * k) * (f == Format::q4 ? 4.5 / 8 : f == Format::q8 ? 1 : 8.5 / 8))
+        .moves(static_cast<double>(n * k) * (f == Format::q4 ? 4.5 / 8 : f == Format::q8 ? 1 : f == Format::pairs ? 2 : 8.5 / 8))
         .computes(2.0 * static_cast<double>(m * n * k));
   };
   for (Format f : kFormats)
@@ -64,6 +65,15 @@ WS_CASES(embedding_quantized) {
              [](const Tensors& i) -> Tensors { return {embedding_quantized(i[0], i[1], i[2], 50, 70, i[3])}; })
         .no_gradient();
   }
+}
+
+WS_CASES(interleave_weight) {
+  for (DType t : {DType::f32, DType::bf16})
+    for (int64_t k : {32, 35, 70})
+      cases
+          .add(str(name_of(t), " ", k), {random_input({37, k}, t)},
+               [](const Tensors& i) -> Tensors { return {interleave_weight(i[0])}; })
+          .no_gradient();
 }
 
 WS_CASES(quantize_weight) {

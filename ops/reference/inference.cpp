@@ -15,8 +15,11 @@ constexpr int64_t kBlockRows = 16, kGroup = 32, kPage = 64;
 struct Weight {
   Values values, scales, levels;
   int64_t groups;
-  Weight(const View& v, const View& s, const View& l) : values(v), scales(s), levels(l), groups(v.shape[1]) {}
+  bool pairs;
+  Weight(const View& v, const View& s, const View& l)
+      : values(v), scales(s), levels(l), groups(v.shape[1]), pairs(v.dtype == DType::bf16) {}
   double at(int64_t row, int64_t column) const {
+    if (pairs) return values[((row / kBlockRows * groups + column / 2) * kBlockRows + row % kBlockRows) * 2 + column % 2];
     const int64_t block = row / kBlockRows, r = row % kBlockRows, g = column / kGroup, j = column % kGroup;
     const int64_t base = (block * groups + g) * values.extent(2);
     const double scale = scales.shape.size() == 2 ? scales[row] : scales[(block * groups + g) * kBlockRows + r];
@@ -52,7 +55,10 @@ void linear_quantized(const Call& call) {
   const Values bias(call.in[4]);
   Values y(Shape(std::vector<int64_t>(call.out[0].shape, call.out[0].shape + call.out[0].dims)));
   const int64_t K = x.extent(-1), N = y.extent(-1);
-  quantize(x, K);
+  if (w.pairs)
+    for (double& v : x.data) v = to_float(to_bf16(static_cast<float>(v)));
+  else
+    quantize(x, K);
   for (int64_t row = 0; N && row < y.size() / N; ++row)
     for (int64_t n = 0; n < N; ++n) {
       double sum = 0;
@@ -79,6 +85,14 @@ WS_REFERENCE("embedding_quantized", embedding_quantized);
 void quantize_weight(const Call& call) {
   const Values w(call.in[0]);
   Values values(call.out[0]), scales(call.out[1]);
+  if (!call.out[1].defined()) {
+    const int64_t pairs = call.out[0].shape[1];
+    for (int64_t row = 0; row < call.out[0].shape[0] * kBlockRows; ++row)
+      for (int64_t k = 0; k < 2 * pairs; ++k)
+        values[((row / kBlockRows * pairs + k / 2) * kBlockRows + row % kBlockRows) * 2 + k % 2] =
+            row < w.extent(0) && k < w.extent(1) ? w[row * w.extent(1) + k] : 0;
+    return values.write(call.out[0]);
+  }
   const int64_t N = w.extent(0), K = w.extent(1), groups = call.out[0].shape[1];
   const bool by_row = scales.shape.size() == 2;
   for (int64_t row = 0; row < call.out[0].shape[0] * kBlockRows; ++row)

@@ -103,9 +103,27 @@ void group_of_eight(const Columns& c, vf inverse, uint8_t* values) {
   }
 }
 
+// Rows side by side, in pairs of columns (quantized.cpp).
+void interleave(const Rows& w, const View& values) {
+  bf16_t* to = static_cast<bf16_t*>(values.data);
+  const int64_t pairs = values.shape[1];
+  parallel_for(values.shape[0], [&](int64_t block) {
+    bf16_t* p = to + block * pairs * 2 * kBlockRows;
+    for (int64_t r = 0; r < kBlockRows; ++r) {
+      const int64_t row = block * kBlockRows + r;
+      for (int64_t k = 0; k < 2 * pairs; ++k) {
+        bf16_t v = to_bf16(0);
+        if (row < w.count && k < w.width) v = w.half ? w.halves(row)[k] : to_bf16(w.floats(row)[k]);
+        p[(k / 2 * kBlockRows + r) * 2 + k % 2] = v;
+      }
+    }
+  });
+}
+
 void quantize_weight(const Call& call) {
   const View &values = call.out[0], &scales = call.out[1];
   const Rows w = packed_rows("quantize_weight", call.in[0]);
+  if (values.dtype == DType::bf16) return interleave(w, values);
   const int8_t* levels = call.in[1].defined() ? static_cast<const int8_t*>(call.in[1].data) : nullptr;
   const float* importance = call.in[2].defined() ? static_cast<const float*>(call.in[2].data) : nullptr;
   const int64_t blocks = values.shape[0], groups = values.shape[1], bytes = values.shape[2];

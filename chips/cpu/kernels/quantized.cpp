@@ -5,12 +5,15 @@
 
 #include "chips/cpu/kernels/quantized.h"
 
+#include <bit>
+
 #include "chips/cpu/kernels/rows.h"
 
 WS_KERNELS_BEGIN
 
 struct Quantized {
   int64_t groups = 0, block_bytes = 0;
+  bool by_row = false;
   const uint8_t* values = nullptr;
   const float* row_scales = nullptr;       // by row
   const uint16_t* group_scales = nullptr;  // by group
@@ -20,7 +23,8 @@ struct Quantized {
     Quantized q;
     q.groups = values.shape[1], q.block_bytes = values.shape[2];
     q.values = static_cast<const uint8_t*>(values.data);
-    if (scales.dtype == DType::f32)
+    q.by_row = scales.dtype == DType::f32;
+    if (q.by_row)
       q.row_scales = static_cast<const float*>(scales.data);
     else if (scales.dtype == DType::f16)
       q.group_scales = static_cast<const uint16_t*>(scales.data);
@@ -138,16 +142,85 @@ void block_times_rows(const Quantized& w, int64_t block, const QuantizedRow* a, 
   for (; row < end; ++row) rows_of_block<1, S, kHalfBytes>(w, block, a + row, row, y);
 }
 
+// Weights of 16 bits: values bf16 [blocks, pairs, 32], a word for each row holds columns 2 p and 2 p + 1. Two sums of
+// each element, of even and odd pairs, from the first to the last.
+#if WS_ISA_LEVEL == 3
+WS_INLINE vf add_pairs(vf sum, vu w, uint32_t x) {
+  return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)(__m512i)w, (__m512bh)_mm512_set1_epi32(static_cast<int>(x)));
+}
+#else
+WS_INLINE vf add_pairs(vf sum, vu w, uint32_t x) {
+  const vf low = splat(std::bit_cast<float>(x << 16)), high = splat(std::bit_cast<float>(x & 0xffff0000u));
+  return fma((vf)(w & 0xffff0000u), high, fma((vf)(w << 16), low, sum));
+}
+#endif
+
+WS_INLINE vu load_words(const uint32_t* p) { return (vu)load(reinterpret_cast<const float*>(p)); }
+
+template <int T>
+__attribute__((noinline)) void rows_of_pairs(const uint32_t* w, int64_t pairs, int64_t block, const uint32_t* a, int64_t row,
+                                             const Output& y) {
+  const uint32_t* p = w + block * pairs * kBlockRows;
+  const uint32_t* x = a + row * pairs;
+  vf acc[T][2] = {};
+  for (int64_t i = 0; i < pairs; i += 2, p += 2 * kBlockRows) {
+    const vu even = load_words(p), odd = load_words(p + kBlockRows);
+#pragma GCC unroll 12
+    for (int t = 0; t < T; ++t) {
+      acc[t][0] = add_pairs(acc[t][0], even, x[t * pairs + i]);
+      acc[t][1] = add_pairs(acc[t][1], odd, x[t * pairs + i + 1]);
+    }
+  }
+  for (int t = 0; t < T; ++t) y.put(row + t, block, acc[t][0] + acc[t][1]);
+}
+
+void linear_pairs(const Call& call, int64_t M, int64_t K, const Rows& rows, const Output& out) {
+  const View& values = call.in[1];
+  const int64_t blocks = values.shape[0], pairs = values.shape[1];
+  const uint32_t* w = static_cast<const uint32_t*>(values.data);
+  uint32_t* a = static_cast<uint32_t*>(cpu::scratch(3, static_cast<size_t>(M * pairs) * 4 + 64));
+  const auto prepare = [&](int64_t row) {
+    bf16_t* to = reinterpret_cast<bf16_t*>(a + row * pairs);
+    std::memset(to + K, 0, static_cast<size_t>(2 * pairs - K) * 2);
+    if (rows.half)
+      std::memcpy(to, rows.halves(row), static_cast<size_t>(K) * 2);
+    else
+      each_vector(K, [&](int64_t i, int n) { store_n(to + i, load_n(rows.floats(row) + i, n), n); });
+  };
+  if (M <= 8)
+    for (int64_t row = 0; row < M; ++row) prepare(row);
+  else
+    parallel_for((M + 7) / 8, [&](int64_t tile) {
+      for (int64_t row = tile * 8; row < M && row < tile * 8 + 8; ++row) prepare(row);
+    });
+  // A block's weights stay in the second cache while pieces of rows pass by.
+  const int64_t fit = (256 << 10) / (pairs ? pairs * 4 : 4), piece = fit < 12 ? 12 : fit > 96 ? 96 : fit / 12 * 12;
+  const int64_t each = pairs * 64 > (64 << 10) ? 1 : (64 << 10) / (pairs * 64 + 1) + 1;
+  parallel_for((blocks + each - 1) / each, [&](int64_t tile) {
+    const int64_t last = (tile + 1) * each < blocks ? (tile + 1) * each : blocks;
+    for (int64_t begin = 0; begin < M; begin += piece) {
+      const int64_t end = begin + piece < M ? begin + piece : M;
+      for (int64_t block = tile * each; block < last; ++block) {
+        int64_t row = begin;
+        for (; row + 12 <= end; row += 12) rows_of_pairs<12>(w, pairs, block, a, row, out);
+        for (; row + 4 <= end; row += 4) rows_of_pairs<4>(w, pairs, block, a, row, out);
+        for (; row < end; ++row) rows_of_pairs<1>(w, pairs, block, a, row, out);
+      }
+    }
+  });
+}
+
 void linear_quantized(const Call& call) {
   const View &y = call.out[0], &x = call.in[0], &bias = call.in[4];
-  const Quantized w = Quantized::of("linear_quantized", call.in[1], call.in[2], call.in[3]);
   const Rows rows = packed_rows("linear_quantized", x);
   const int64_t K = rows.width, N = y.shape[y.dims - 1];
   int64_t M = 1;
   for (int d = 0; d + 1 < y.dims; ++d) M *= y.shape[d];
-  const int64_t blocks = call.in[1].shape[0], groups = w.groups, width = groups * kGroup;
   const Output out{y.data, N, y.dtype == DType::bf16, bias.defined() ? static_cast<const float*>(bias.data) : nullptr};
   if (M == 0 || N == 0) return;
+  if (call.in[1].dtype == DType::bf16) return linear_pairs(call, M, K, rows, out);
+  const Quantized w = Quantized::of("linear_quantized", call.in[1], call.in[2], call.in[3]);
+  const int64_t blocks = call.in[1].shape[0], groups = w.groups, width = groups * kGroup;
   const size_t values_bytes = static_cast<size_t>((M * width + 63) / 64 * 64);
   const size_t group_bytes = static_cast<size_t>((M * groups * 4 + 63) / 64 * 64);
   char* memory = static_cast<char*>(
@@ -182,7 +255,7 @@ void linear_quantized(const Call& call) {
       for (int64_t block = first; block < last; ++block) {
         if (w.levels)
           block_times_rows<Scales::by_group, true>(w, block, a, row, end, out);
-        else if (w.group_scales)
+        else if (!w.by_row)
           block_times_rows<Scales::by_group, false>(w, block, a, row, end, out);
         else
           block_times_rows<Scales::by_row, false>(w, block, a, row, end, out);
@@ -194,9 +267,16 @@ WS_KERNEL("linear_quantized", linear_quantized)
 
 void embedding_quantized(const Call& call) {
   const View &y = call.out[0], &ids = call.in[3];
-  const Quantized w = Quantized::of("embedding_quantized", call.in[0], call.in[1], call.in[2]);
   const Rows rows = packed_rows("embedding_quantized", y);
   const int32_t* id = static_cast<const int32_t*>(ids.data);
+  if (const View& v = call.in[0]; v.dtype == DType::bf16) {
+    const bf16_t* p = static_cast<const bf16_t*>(v.data);
+    for (int64_t i = 0; i < rows.count; ++i)
+      for (int64_t k = 0; k < rows.width; ++k)
+        rows.floats(i)[k] = to_float(p[((id[i] / kBlockRows * v.shape[1] + k / 2) * kBlockRows + id[i] % kBlockRows) * 2 + k % 2]);
+    return;
+  }
+  const Quantized w = Quantized::of("embedding_quantized", call.in[0], call.in[1], call.in[2]);
   for (int64_t i = 0; i < rows.count; ++i) {
     const int64_t block = id[i] / kBlockRows, lane = id[i] % kBlockRows;
     const uint8_t* p = w.values + block * w.groups * w.block_bytes;
@@ -211,7 +291,7 @@ void embedding_quantized(const Call& call) {
       } else {
         v = group[64 * (j / 4) + 4 * lane + j % 4] - 128;
       }
-      const float s = w.row_scales ? w.row_scales[id[i]]
+      const float s = w.by_row ? w.row_scales[id[i]]
                                    : to_float(f16_t{w.group_scales[(block * w.groups + g) * kBlockRows + lane]});
       to[k] = static_cast<float>(v) * s;
     }
