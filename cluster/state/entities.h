@@ -146,9 +146,6 @@ struct Team {
   double usage_at = 0;
 };
 
-/// A job's priority lies between this and its negative (check_spec).
-inline constexpr int kMostPriority = 1000;
-
 struct Queue {
   std::string name = {};
   int priority = 0;
