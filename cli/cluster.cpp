@@ -397,8 +397,9 @@ int run_teams(int argc, char** argv) {
 
 // Sets what was given of one quota; all of it is shown then, as without options.
 void change_quota(Client& client, const std::string& team, const std::string& chip, const Json& limits) {
+  const Json answer = client.get("/teams");
   bool known = false;
-  for (const Json& t : client.get("/teams")["teams"]) known |= cell(t, "name") == team;
+  for (const Json& t : answer["teams"]) known |= cell(t, "name") == team;
   if (!known)  // PUT would make it
     throw Error(Fault::usage, str("there is no team ", team, " (wellspring cluster teams set ", team, " makes it)"));
   client.put("/teams/" + url_encode(team), {{"quotas", {{chip, limits}}}});
