@@ -171,6 +171,8 @@ void put_queue(Call& call) {
     Queue& q = c.state.queues.edit(name);
     q.priority = body.value("priority", q.priority);
     q.max_priority = body.value("max_priority", q.max_priority);
+    if (q.max_priority < -kMostPriority || q.max_priority > kMostPriority)
+      throw ApiError(400, str("max_priority: from -", kMostPriority, " to ", kMostPriority));
     q.open = body.value("open", q.open);
     q.teams = body.value("teams", q.teams);
   });
