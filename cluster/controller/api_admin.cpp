@@ -171,6 +171,9 @@ void put_queue(Call& call) {
     if (!c.state.queues.find(name)) c.state.queues.put(name, {.name = name});
     Queue& q = c.state.queues.edit(name);
     q.priority = body.value("priority", q.priority);
+    q.max_priority = body.value("max_priority", q.max_priority);
+    if (q.max_priority < -kMostPriority || q.max_priority > kMostPriority)
+      throw ApiError(400, str("max_priority: from -", kMostPriority, " to ", kMostPriority));
     q.open = body.value("open", q.open);
     q.teams = body.value("teams", q.teams);
   });
@@ -203,6 +206,17 @@ void teams(Call& call) {
   }));
 }
 
+// A limit that is not named stays; below 0: none.
+Quota changed_quota(Quota quota, const std::string& chip, const Json& change) {
+  if (!change.is_object()) throw ApiError(400, str("quotas.", chip, ": {devices: N, hours: H}"));
+  for (const auto& [key, value] : change.items())
+    if (key != "devices" && key != "hours")
+      throw ApiError(400, str("quotas.", chip, ": unknown field '", key, "': a quota has devices and hours"));
+  quota.devices = change.value("devices", quota.devices);
+  quota.hours = change.value("hours", quota.hours);
+  return quota;
+}
+
 void put_team(Call& call) {
   const std::string name = call.part("name");
   check_name("team", name);
@@ -225,8 +239,8 @@ void put_team(Call& call) {
         throw ApiError(400, str("roots: '", root, "' is not an absolute path without '..'"));
     if (const auto it = body.find("quotas"); it != body.end())
       for (const auto& [chip, q] : it->items()) {
-        Quota quota{.devices = q.value("devices", -1), .hours = q.value("hours", -1.0)};
         const std::string known = call.controller.options().chips.get(chip).name;
+        const Quota quota = changed_quota(t.quotas.contains(known) ? t.quotas[known] : Quota{}, chip, q);
         if (quota.devices < 0 && quota.hours < 0)
           t.quotas.erase(known);
         else
@@ -321,6 +335,7 @@ void usage(Call& call) {
   const std::string month = call.parameter("month");
   const double now = call.controller.core().now();
   call.answer(call.controller.core().read([&](const State& s) {
+    const double began = month_began(now);
     std::map<std::string, Usage> rows = {s.usage.rows().begin(), s.usage.rows().end()};
     for (const int64_t serial : s.active()) {  // with what runs
       const Attempt& a = s.attempts.at(serial);
@@ -328,7 +343,7 @@ void usage(Call& call) {
       const Usage row = {.team = job.team, .user = job.user, .project = job.spec->project, .chip = a.chip, .month = month_of(now)};
       Usage& u = rows.try_emplace(usage_key(row), row).first->second;
       for (const auto& part : a.parts)
-        u.device_seconds += static_cast<double>(part.devices.size()) * (now - a.created);
+        u.device_seconds += static_cast<double>(part.devices.size()) * (now - std::max(a.created, began));
     }
     Json out = Json::array();
     for (auto& [key, u] : rows) {
@@ -455,7 +470,8 @@ void add_admin_routes(std::vector<Route>& r) {
                }), true});
   r.push_back({"GET", "/queues", "viewer", "queues", {}, queues});
   r.push_back({"PUT", "/queues/{name}", "admin", "make or change a queue", {}, put_queue, true,
-               {{"priority", "integer", "added to those of its jobs"}, {"open", "boolean", "whether it takes jobs"},
+               {{"priority", "integer", "added to those of its jobs"}, {"max_priority", "integer", "of its jobs' own"},
+                {"open", "boolean", "whether it takes jobs"},
                 {"teams", "array", "that may use it; empty: all"}}});
   r.push_back({"GET", "/teams", "viewer", "teams, their quotas and what they hold", {}, teams});
   r.push_back({"PUT", "/teams/{name}", "admin", "make or change a team", {}, put_team, true,
