@@ -1,4 +1,4 @@
-// Routes of the cluster: status, nodes, queues, teams, quotas, tokens, secrets, usage, events.
+// Routes of the cluster: status, nodes, queues, teams, quotas, tokens, secrets, usage.
 
 #include <algorithm>
 #include <cmath>
@@ -343,52 +343,6 @@ void usage(Call& call) {
   }));
 }
 
-void events(Call& call) {
-  const int64_t after = call.number("after", 0, 0, INT64_MAX);
-  const int64_t limit = call.number("limit", 200, 1, 5000);
-  const int64_t before = call.number("before", INT64_MAX, 0, INT64_MAX);
-  const double wait = static_cast<double>(call.number("wait", 0, 0, 60));
-  const uint64_t version = call.controller.core().version();
-  const auto seen = static_cast<uint64_t>(call.number("seen", static_cast<int64_t>(version), 0, INT64_MAX));
-  const auto read = [&] {
-    return call.controller.core().read([&](const State& s) {
-      Json rows = Json::array();
-      for (auto it = s.events.rows().lower_bound(before); it != s.events.rows().begin();) {
-        const ClusterEvent& e = (--it)->second;
-        if (e.number <= after || static_cast<int64_t>(rows.size()) == limit) break;
-        if (!call.caller.admin() && !e.team.empty() && e.team != call.caller.team) continue;
-        rows.push_back(entity_json(e));
-      }
-      return rows;
-    });
-  };
-  Json rows = read();
-  const Turns::Turn turn(call.controller.turns(), call.caller.token);
-  if (rows.empty() && wait > 0) {
-    check_turn(turn, call.controller.turns());
-    Core& core = call.controller.core();
-    const double until = monotonic_seconds() + wait;
-    for (double left = wait; left > 0 && core.version() == seen && !call.response.client_gone();
-         left = until - monotonic_seconds())
-      core.wait_change(seen, std::min(left, 1.0));
-    rows = read();
-  }
-  call.answer({{"events", rows}, {"version", call.controller.core().version()}});
-}
-
-void audit_log(Call& call) {
-  const int64_t limit = call.number("limit", 200, 1, 5000);
-  const int64_t before = call.number("before", INT64_MAX, 0, INT64_MAX);
-  call.answer(call.controller.core().read([&](const State& s) {
-    Json rows = Json::array();
-    for (auto it = s.audit.rows().lower_bound(before); it != s.audit.rows().begin();) {
-      if (static_cast<int64_t>(rows.size()) == limit) break;
-      rows.push_back(entity_json((--it)->second));
-    }
-    return Json{{"audit", rows}};
-  }));
-}
-
 void pause(Call& call) {
   const double seconds = call.body().value("seconds", 600.0);
   if (!(seconds >= 0 && seconds <= 86400)) throw ApiError(400, "seconds: 0 to 86400");
@@ -486,13 +440,8 @@ void add_admin_routes(std::vector<Route>& r) {
                  call.answer({{"id", id}});
                }, true});
   r.push_back({"GET", "/usage", "viewer", "device-hours by team, user, project, chip and month", {{"month", "2026-11"}}, usage});
-  r.push_back({"GET", "/events", "viewer", "what happened, the newest first",
-               {{"after", "numbers above this"}, {"before", "numbers below this"}, {"limit", "at most so many (200)"},
-                {"wait", "seconds to wait for one, or for a change of any kind"},
-                {"seen", "the version of an earlier answer: no wait when it is another one now"}}, events});
-  r.push_back({"GET", "/audit", "admin", "who asked for what", {{"limit", "at most so many (200)"}, {"before", "numbers below this"}}, audit_log});
   r.push_back({"POST", "/session", "open", "the console: trade a token for a cookie", {}, [](Call& call) {
-                 call.response.header("Set-Cookie", call.controller.access().open_session(call.body().value("token", "")));
+                 call.response.header("Set-Cookie", call.controller.access().open_session(call.request, call.body().value("token", "")));
                  call.answer({{"status", "ok"}});
                }});
   r.push_back({"DELETE", "/session", "viewer", "the console: log out", {}, [](Call& call) {
