@@ -20,6 +20,13 @@ bool holds(std::string_view part, std::initializer_list<std::string_view> texts)
   });
 }
 
+// "POST /jobs" of "POST /api/v1/jobs", as the console shows it.
+std::string shortened(std::string what) {
+  constexpr std::string_view kPrefix = "/api/v1";
+  const size_t at = what.find(kPrefix);
+  return at == what.npos ? what : what.erase(at, kPrefix.size());
+}
+
 void events(Call& call) {
   const int64_t after = call.number("after", 0, 0, INT64_MAX);
   const int64_t limit = call.number("limit", 200, 1, 5000);
@@ -65,7 +72,7 @@ void audit_log(Call& call) {
     for (auto it = s.audit.rows().lower_bound(before); it != s.audit.rows().begin();) {
       const AuditEntry& e = (--it)->second;
       if (static_cast<int64_t>(rows.size()) == limit) break;
-      if (holds(part, {e.who, e.address, e.what, e.outcome})) rows.push_back(entity_json(e));
+      if (holds(part, {e.who, e.address, e.what, shortened(e.what), e.outcome})) rows.push_back(entity_json(e));
     }
     return Json{{"audit", rows}};
   }));

@@ -21,7 +21,7 @@ export default {
     const last = rows.length === kPage ? rows[kPage - 1].number : null;
     return [
       h('h1', {key: 'h', tabindex: '-1'}, 'Audit'),
-      h('form', {key: 'tools', class: 'tools', role: 'search', on: {submit: (event) => event.preventDefault()}}, filter('Text', 'text', text, ctx, 'who, what, outcome')),
+      h('form', {key: 'tools', class: 'tools', role: 'search', on: {submit: (event) => event.preventDefault()}}, filter('Text', 'text', text, ctx, 'who or what')),
       h('section', {key: 'list', class: 'panel', 'aria-label': 'Audit'}, table({name: 'audit', ctx, caption: 'Audit log, the newest first', rows, key: (e) => String(e.number), empty: 'No entry fits.',
         columns: [
           {title: 'When', class: 'when', width: '9.5rem', sorted: 'descending', cell: (e) => at(e.at)},

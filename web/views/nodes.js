@@ -43,8 +43,8 @@ function containment(node) {
 
 // Folders that jobs may ask for.
 function mounts({mounts: all = []}) {
-  if (all.length <= kMounts) return all.length ? h('span', {key: 'mounts', class: 'sub'}, `may be mounted: ${all.join(', ')}`) : null;
-  return h('details', {key: 'mounts', class: 'sub'}, h('summary', {}, `${number(all.length)} folders may be mounted`), all.join(', '));
+  if (all.length <= kMounts) return all.length ? h('span', {key: 'mounts', class: 'sub'}, `mounts: ${all.join(', ')}`) : null;
+  return h('details', {key: 'mounts', class: 'sub'}, h('summary', {}, `${number(all.length)} mounts`), all.join(', '));
 }
 
 export default {

@@ -45,7 +45,7 @@ export default {
           ...more.map((key) => ({...titled(key), class: 'mid', cell: (u) => u[key] || '–'})),
           
           {title: 'Share', class: 'mid', width: '24%', cell: (u) => bar([['held', u.device_hours, 'device-hours']], most, `${hours(u.device_hours)} device-hours`)},
-          {title: 'Device-hours', class: 'num hours', sort: (u) => u.device_hours, cell: (u) => hours(u.device_hours)},
+          {title: 'Device-hours', class: 'num hours', width: '9.5rem', sort: (u) => u.device_hours, cell: (u) => hours(u.device_hours)},
           {title: 'Attempts', class: 'num mid', sort: (u) => u.attempts, cell: (u) => number(u.attempts)}]}))];
   },
 };
