@@ -164,6 +164,7 @@ int run_up(int argc, char** argv) {
   args.flag("--no-node", &no_node, "no node on this machine");
   args.example("wellspring cluster up");
   if (!args.parse(argc, argv)) return 0;
+  if (state.find("://") != std::string::npos) hide_argument(argc, argv, std::string(state));
   if (port >= 0) set.push_back(str("port=", port));
   if (!address.empty()) set.push_back("address=" + address);
   if (!folder.empty()) set.push_back("folder=" + folder);
@@ -176,8 +177,12 @@ int run_up(int argc, char** argv) {
   controller.start();
   first_login(controller);
   if (options.local) start_local_node(controller);
-  std::printf("cluster at %s\nstate %s\nfirst job:  wellspring job run -- echo hello\n", controller.url().c_str(),
-              controller.core().store_name().c_str());
+  std::printf("cluster at %s\nstate %s\n", controller.url().c_str(), controller.core().store_name().c_str());
+  if (!controller.ca().empty()) std::printf("CA fingerprint %s\n", fingerprint(controller.ca()).c_str());
+  if (::geteuid() == 0 && !options.single_trust)
+    std::printf("first job:  wellspring cluster teams set default --system-user USER, then as USER: wellspring job run -- echo hello\n");
+  else
+    std::printf("first job:  wellspring job run -- echo hello\n");
   std::fflush(stdout);
   while (!stop_requested()) sleep_seconds(0.1);
   std::printf("stopping; jobs go on until their leases end\n");
@@ -226,17 +231,29 @@ int run_node(int argc, char** argv) {
   return 0;
 }
 
+// The CA of a controller, whose fingerprint somebody told us.
+std::string fetch_ca(const std::string& url, const std::string& ca_fingerprint) {
+  HttpClientOptions client;
+  client.ca_fingerprint = ca_fingerprint;
+  const HttpResult r = http_request("GET", url + "/api/v1/ca", {}, {}, {}, client);
+  if (r.status != 200) throw Error(Fault::io, str(url, " does not tell its CA: status ", r.status));
+  return r.body;
+}
+
 int run_login(int argc, char** argv) {
-  std::string url, ca;
+  std::string url, ca, ca_fingerprint;
   Args args("wellspring cluster login", "Keep a cluster's address and your token for the other commands. Reads the token from standard input.");
   args.positional("URL", &url, "of the controller");
   args.option("--ca", &ca, "FILE", "its CA certificate (https)");
+  args.option("--ca-fingerprint", &ca_fingerprint, "HEX", "or the fingerprint of that, as `cluster up` and `token new` print it");
   args.example("wellspring cluster login http://127.0.0.1:8930 < token.txt");
   if (!args.parse(argc, argv)) return 0;
   if (::isatty(0)) std::fprintf(stderr, "token: ");
   char line[512] = "";
   if (!std::fgets(line, sizeof line, stdin)) throw Error(Fault::usage, "no token on standard input");
+  while (ends_with(url, "/")) url.pop_back();
   Login login{url, std::string(trim(line)), ca.empty() ? "" : read_file(ca)};
+  if (!ca_fingerprint.empty()) login.ca = fetch_ca(url, ca_fingerprint);
   Client client(login);
   const Json you = client.get("/cluster")["you"];
   keep_login(login);
@@ -449,6 +466,10 @@ int run_token(int argc, char** argv) {
     if (json) return print_json_of(made), 0;
     if (verb == "new") {
       std::printf("%s\n", cell(made, "token").c_str());
+      std::fflush(stdout);
+      const std::string& ca = client.login().ca;
+      std::fprintf(stderr, "log in with it: wellspring cluster login %s%s < TOKEN_FILE\n", client.login().url.c_str(),
+                   ca.empty() ? "" : str(" --ca-fingerprint ", fingerprint(ca)).c_str());
     } else {
       const std::string ca = cell(made, "ca");
       std::printf("wellspring cluster node --controller %s --join %s%s\n", client.login().url.c_str(), cell(made, "token").c_str(),

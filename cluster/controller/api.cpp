@@ -71,7 +71,7 @@ void audit(Controller& controller, const Call& call, const std::string& outcome)
 
 void serve_route(Controller& controller, const Route& route, const HttpRequest& request,
                  HttpResponse& response) {
-  Call call{controller, request, response, {}, ""};
+  Call call{controller, request, response, {}, "", route};
   response.header("X-Content-Type-Options", "nosniff");
   const std::string failure = guarded(response, [&] {
     // Whatever comes is data: no browser may take it for a page, or for a part of another one's.
@@ -89,6 +89,8 @@ void serve_route(Controller& controller, const Route& route, const HttpRequest& 
     }
     route.run(call);
   });
+  // Who is nobody leaves no row: such rows could drive out all others. They are counted.
+  if (!failure.empty() && call.caller.user.empty()) ++controller.strangers;
   if (route.audited && !call.caller.user.empty())
     audit(controller, call, failure.empty() ? call.outcome.empty() ? "done" : call.outcome
                                             : "refused: " + failure);
@@ -142,11 +144,32 @@ void serve_file(Controller& controller, const std::string& folder, const HttpReq
 }  // namespace
 
 Json Call::body() const {
+  if (request.body.empty()) return Json::object();
+  Json json;
   try {
-    return parse_json(request.body, "request body");
+    json = parse_json(request.body, "request body");
   } catch (const Error& e) {
     throw ApiError(400, e.what());
   }
+  if (!json.is_object()) throw ApiError(400, "request body: expected a JSON object");
+  std::vector<std::string> names;
+  for (const Route::Field& f : route.body) names.emplace_back(f.name);
+  if (!names.empty() && names[0].empty()) return json;  // a job has rules of its own
+  for (const auto& [key, value] : json.items()) {
+    const auto it = std::ranges::find(names, key);
+    if (it == names.end()) {
+      const auto near = nearest(key, names);
+      throw ApiError(400, str("unknown field '", cut_to_width(utf8_repair(key), 60), "'",
+                              near ? str(": did you mean '", *near, "'?")
+                                   : names.empty() ? ": there are none here" : str("; there are ", join(names, ", "))));
+    }
+    const std::string_view type = route.body[static_cast<size_t>(it - names.begin())].type;
+    if ((type == "string" && !value.is_string()) || (type == "number" && !value.is_number()) ||
+        (type == "integer" && !value.is_number_integer()) || (type == "boolean" && !value.is_boolean()) ||
+        (type == "array" && !value.is_array()) || (type == "object" && !value.is_object()))
+      throw ApiError(400, str(key, ": expected ", type == "integer" || type == "array" || type == "object" ? "an " : "a ", type));
+  }
+  return json;
 }
 
 std::string Call::parameter(const char* name, const std::string& otherwise) const {
@@ -187,40 +210,6 @@ void check_turn(const Turns::Turn& turn, const Turns& turns) {
 
 bool is_archive_name(const std::string& hash) {
   return hash.size() == 64 && hash.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
-
-Json openapi(const std::vector<Route>& routes) {
-  Json paths = Json::object();
-  for (const Route& r : routes) {
-    Json op = {{"summary", r.summary},
-               {"x-role", r.role},
-               {"responses",
-                {{"200", {{"description", "done"}}},
-                 {"400", {{"description", "the request is wrong: error.message says how"}}},
-                 {"401", {{"description", "no token, or one that is not valid"}}},
-                 {"403", {{"description", "the role or team does not allow it"}}},
-                 {"404", {{"description", "no such thing"}}},
-                 {"409", {{"description", "the state does not allow it"}}},
-                 {"503", {{"description", "the state cannot be written now: try again"}}}}}};
-    Json parameters = Json::array();
-    for (size_t at = 0; (at = r.path.find('{', at)) != std::string::npos; ++at) {
-      std::string name = r.path.substr(at + 1, r.path.find('}', at) - at - 1);
-      parameters.push_back({{"name", name}, {"in", "path"}, {"required", true},
-                            {"schema", {{"type", "string"}}}});
-    }
-    for (const auto& [name, what] : r.parameters)
-      parameters.push_back({{"name", name}, {"in", "query"}, {"description", what},
-                            {"schema", {{"type", "string"}}}});
-    if (!parameters.empty()) op["parameters"] = std::move(parameters);
-    if (r.role == "open") op["security"] = Json::array();
-    paths["/api/v1" + r.path][to_lower(r.method)] = std::move(op);
-  }
-  return {{"openapi", "3.1.0"},
-          {"info", {{"title", "Wellspring cluster"}, {"version", "1"}}},
-          {"security", Json::array({{{"token", Json::array()}}})},
-          {"components",
-           {{"securitySchemes", {{"token", {{"type", "http"}, {"scheme", "bearer"}}}}}}},
-          {"paths", std::move(paths)}};
 }
 
 void add_routes(Controller& controller, HttpServer& server) {

@@ -12,14 +12,19 @@
 namespace wellspring::cluster {
 
 /// One request on its way.
+struct Route;
+
 struct Call {
   Controller& controller;
   const HttpRequest& request;
   HttpResponse& response;
   Caller caller;
   std::string outcome;  // for the audit log: what was made
+  const Route& route;
 
-  Json body() const;  // parsed; ApiError 400
+  /// The request's, parsed; {} when it has none. ApiError 400, also for a field that the route does not
+  /// have, or one of another type.
+  Json body() const;
   std::string part(const char* name) const { return std::string(request.part(name)); }
   std::string parameter(const char* name, const std::string& otherwise = "") const;
   /// A whole number from `least` to `most`; ApiError 400.
@@ -34,7 +39,15 @@ struct Route {
   std::vector<std::pair<std::string, std::string>> parameters;  // of the query: name, what it is
   std::function<void(Call&)> run;
   bool audited = false;      // what changes something
+  /// Fields of the body. One without a name is all of it: a job, or bytes.
+  struct Field {
+    const char *name, *type, *what;  // string, number, integer, boolean, array, object; job; bytes
+  };
+  std::vector<Field> body = {};
 };
+
+/// The OpenAPI document of the routes.
+Json openapi(const std::vector<Route>& routes);
 
 void add_job_routes(std::vector<Route>& routes);
 void add_log_routes(std::vector<Route>& routes);

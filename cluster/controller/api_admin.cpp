@@ -93,7 +93,8 @@ void status(Call& call) {
       pool.push_back({{"chip", chip}, {"all", n[0]}, {"held", n[1]}, {"usable", n[2]}});
     std::map<std::string, int> counts;
     for (const auto& [id, job] : s.jobs.rows())
-      if (job.array || !element_count(*job.spec)) ++counts[name_of(job.state)];
+      if ((job.array || !element_count(*job.spec)) && (call.caller.admin() || job.team == call.caller.team))
+        ++counts[name_of(job.state)];
     const Cluster& cluster = s.cluster.at("cluster");
     bool single = false;
     for (const auto& [name, node] : s.nodes.rows()) single |= node.single_trust;
@@ -206,9 +207,6 @@ void put_team(Call& call) {
   const std::string name = call.part("name");
   check_name("team", name);
   const Json body = call.body();
-  for (const auto& [key, value] : body.items())
-    if (key != "system_user" && key != "weight" && key != "roots" && key != "quotas")
-      throw ApiError(400, str("unknown field '", key, "': a team has system_user, weight, roots and quotas"));
   call.controller.core().call([&](Change& c) {
     if (!c.state.teams.find(name)) c.state.teams.put(name, {.name = name});
     Team& t = c.state.teams.edit(name);
@@ -251,11 +249,11 @@ void make_a_token(Call& call) {
   const std::string role = body.value("role", "member"), team = body.value("team", "default");
   const std::string user = body.value("user", "");
   const double seconds = body.value("seconds", 0.0);
+  const std::string &ca = call.controller.ca(), ca_fingerprint = ca.empty() ? "" : fingerprint(ca);
   if (role == "join") {
     const double valid = seconds > 0 ? seconds : 3600;
-    const std::string& ca = call.controller.ca();
     return call.answer({{"token", call.controller.invite(valid, body.value("note", ""))}, {"ca", ca},
-                        {"fingerprint", ca.empty() ? "" : fingerprint(ca)}}, 201);
+                        {"fingerprint", ca_fingerprint}}, 201);
   }
   if (!rank_of_role(role)) throw ApiError(400, "role: admin, member, viewer or join");
   check_name("user", user);
@@ -268,7 +266,7 @@ void make_a_token(Call& call) {
   });
   call.outcome = str("token ", made.row.id, " of ", user);
   Json out = token_row(made.row);
-  out["token"] = made.text;
+  out["token"] = made.text, out["fingerprint"] = ca_fingerprint;
   call.answer(out, 201);
 }
 
@@ -383,7 +381,8 @@ void add_admin_routes(std::vector<Route>& r) {
                                     call.controller.metrics(call.caller.admin() ? std::nullopt : std::optional(call.caller.team)));
                }});
   r.push_back({"GET", "/cluster", "viewer", "the pool and its jobs in numbers; who you are", {}, status});
-  r.push_back({"POST", "/cluster/pause", "admin", "leases are longer for {seconds}: for an upgrade", {}, pause, true});
+  r.push_back({"POST", "/cluster/pause", "admin", "leases are longer for {seconds}: for an upgrade", {}, pause, true,
+               {{"seconds", "number", "from now on (600); 0 ends it"}}});
   r.push_back({"POST", "/cluster/backup", "admin", "write a backup now", {}, [](Call& call) {
                  const std::string path = call.controller.backup();
                  call.answer({{"path", path}}, 201);
@@ -391,8 +390,8 @@ void add_admin_routes(std::vector<Route>& r) {
   r.push_back({"GET", "/nodes", "viewer", "nodes, their devices and what runs there", {}, nodes});
   r.push_back({"POST", "/nodes/{name}/drain", "admin", "end its jobs (they run elsewhere) and give it no more", {},
                on_node([](Change& c, const std::string& name, Call& call) {
-                 drain(c, name, cut_to_width(call.request.body.empty() ? "" : call.body().value("note", ""), 200));
-               }), true});
+                 drain(c, name, cut_to_width(call.body().value("note", ""), 200));
+               }), true, {{"note", "string", "why"}}});
   r.push_back({"POST", "/nodes/{name}/resume", "admin", "it takes jobs again", {},
                on_node([](Change& c, const std::string& name, Call&) { resume(c, name); }), true});
   r.push_back({"POST", "/nodes/{name}/lost", "admin", "it will not come back: its jobs run elsewhere", {},
@@ -409,14 +408,23 @@ void add_admin_routes(std::vector<Route>& r) {
                  call.controller.nodes().drop(name);
                }), true});
   r.push_back({"GET", "/queues", "viewer", "queues", {}, queues});
-  r.push_back({"PUT", "/queues/{name}", "admin", "make or change a queue: priority, open, teams", {}, put_queue, true});
+  r.push_back({"PUT", "/queues/{name}", "admin", "make or change a queue", {}, put_queue, true,
+               {{"priority", "integer", "added to those of its jobs"}, {"open", "boolean", "whether it takes jobs"},
+                {"teams", "array", "that may use it; empty: all"}}});
   r.push_back({"GET", "/teams", "viewer", "teams, their quotas and what they hold", {}, teams});
-  r.push_back({"PUT", "/teams/{name}", "admin", "make or change a team: system_user, weight, roots, quotas", {}, put_team, true});
+  r.push_back({"PUT", "/teams/{name}", "admin", "make or change a team", {}, put_team, true,
+               {{"system_user", "string", "whose rights its attempts have"}, {"weight", "number", "of its fair share"},
+                {"roots", "array", "folders below which it may mount"},
+                {"quotas", "object", "by chip: {devices, hours}, below 0: no limit"}}});
   r.push_back({"GET", "/tokens", "admin", "tokens, without their secrets", {}, tokens});
-  r.push_back({"POST", "/tokens", "admin", "a new token: role, team, user, seconds; or role join, for a node", {}, make_a_token, true});
+  r.push_back({"POST", "/tokens", "admin", "a new token; with role join an invitation of a node", {}, make_a_token, true,
+               {{"role", "string", "admin, member, viewer or join"}, {"team", "string", "of its owner (default)"},
+                {"user", "string", "its owner"}, {"seconds", "number", "how long it is valid; 0: for ever"},
+                {"note", "string", "for people"}}});
   r.push_back({"DELETE", "/tokens/{id}", "admin", "revoke a token", {}, revoke_token, true});
   r.push_back({"GET", "/secrets", "member", "names of a team's secrets", {{"team", "for an admin"}}, secrets});
-  r.push_back({"PUT", "/secrets/{name}", "member", "set a secret: its content as the body", {{"team", "for an admin"}}, put_secret, true});
+  r.push_back({"PUT", "/secrets/{name}", "member", "set a secret: its content as the body", {{"team", "for an admin"}}, put_secret, true,
+               {{"", "bytes", ""}}});
   r.push_back({"DELETE", "/secrets/{name}", "member", "remove a secret", {{"team", "for an admin"}}, remove_secret, true});
   r.push_back({"GET", "/reservations", "viewer", "reservations", {}, [](Call& call) {
                  call.answer(call.controller.core().read([&](const State& s) {
@@ -430,7 +438,9 @@ void add_admin_routes(std::vector<Route>& r) {
                    return Json{{"reservations", rows}};
                  }));
                }});
-  r.push_back({"PUT", "/reservations/{id}", "admin", "keep a node for a team: node, team, from, until", {}, put_reservation, true});
+  r.push_back({"PUT", "/reservations/{id}", "admin", "keep a node for a team", {}, put_reservation, true,
+               {{"node", "string", ""}, {"team", "string", ""}, {"from", "number", "unix time (now)"}, {"until", "number", "unix time"},
+                {"note", "string", "for people"}}});
   r.push_back({"DELETE", "/reservations/{id}", "admin", "give a reservation up", {}, [](Call& call) {
                  const std::string id = call.part("id");
                  call.controller.core().call([&](Change& c) {
@@ -441,13 +451,16 @@ void add_admin_routes(std::vector<Route>& r) {
                }, true});
   r.push_back({"GET", "/usage", "viewer", "device-hours by team, user, project, chip and month", {{"month", "2026-11"}}, usage});
   r.push_back({"POST", "/session", "open", "the console: trade a token for a cookie", {}, [](Call& call) {
-                 call.response.header("Set-Cookie", call.controller.access().open_session(call.request, call.body().value("token", "")));
+                 const std::string token = call.body().value("token", "");
+                 call.response.header("Set-Cookie", call.controller.access().open_session(call.request, token));
+                 const Token who = call.controller.access().token(token);  // for the audit log
+                 call.caller = {.token = who.id, .role = who.role, .team = who.team, .user = who.user};
                  call.answer({{"status", "ok"}});
-               }});
+               }, true, {{"token", "string", ""}}});
   r.push_back({"DELETE", "/session", "viewer", "the console: log out", {}, [](Call& call) {
                  call.response.header("Set-Cookie", call.controller.access().close_session(call.request));
                  call.answer({{"status", "ok"}});
-               }});
+               }, true});
 }
 
 }  // namespace wellspring::cluster

@@ -445,8 +445,8 @@ JobSpec Controller::checked(JobSpec spec, const Caller& caller) {
 }
 
 void add_job_routes(std::vector<Route>& r) {
-  r.push_back({"POST", "/jobs", "member", "submit a job: the JSON form of a job file", {}, submit_job, true});
-  r.push_back({"POST", "/plan", "viewer", "where and when a job would run, without submitting it", {}, plan_job});
+  r.push_back({"POST", "/jobs", "member", "submit a job: the JSON form of a job file", {}, submit_job, true, {{"", "job", ""}}});
+  r.push_back({"POST", "/plan", "viewer", "where and when a job would run, without submitting it", {}, plan_job, false, {{"", "job", ""}}});
   r.push_back({"GET", "/jobs", "viewer", "jobs, page by page",
                {{"state", "active, all or states with commas between"}, {"team", "of this team"}, {"user", "of this user"},
                 {"name", "part of the name"}, {"limit", "at most so many (50)"}, {"before", "older than this id"},
@@ -469,7 +469,7 @@ void add_job_routes(std::vector<Route>& r) {
   r.push_back({"PUT", "/blobs/{hash}", "member", "upload the archive of a working folder",
                {{"offset", "where this part begins (0)"}, {"total", "bytes of the whole (of this part)"},
                 {"team", "for an admin: of which team"}},
-               put_blob});
+               put_blob, false, {{"", "bytes", ""}}});
   r.push_back({"GET", "/blobs/{hash}", "member", "whether an archive is there", {{"team", "for an admin"}},
                [](Call& call) {
                  const auto [team, hash] = archive_of(call);

@@ -19,6 +19,7 @@ void join_node(Call& call) {
   check_name("node", name);
   if (name == kSharedPool) throw ApiError(400, "name: that is the name of a pool");
   const std::string key = call.controller.join(body.value("token", ""), name);
+  call.caller = {.role = "node", .user = name};  // for the audit log
   call.answer({{"name", name}, {"key", key}, {"ca", call.controller.ca()}}, 201);
 }
 
@@ -124,7 +125,12 @@ void tunnel(Call& call, const char* kind) {
 }  // namespace
 
 void add_node_routes(std::vector<Route>& r) {
-  r.push_back({"POST", "/join", "open", "a node joins with an invitation: token, name", {}, join_node});
+  r.push_back({"GET", "/ca", "open", "the certificate of the cluster's CA (PEM), to compare its fingerprint", {}, [](Call& call) {
+                 if (call.controller.ca().empty()) throw ApiError(404, "this controller is not served by TLS");
+                 call.response.send(200, "application/x-pem-file", call.controller.ca());
+               }});
+  r.push_back({"POST", "/join", "open", "a node joins with an invitation", {}, join_node, true,
+               {{"token", "string", "the invitation"}, {"name", "string", "of the node"}}});
   r.push_back({"GET", "/link", "node", "the link of a node (Upgrade: wellspring-link)", {}, link});
   r.push_back({"GET", "/archives/{team}/{hash}", "node", "the archive of a working folder", {}, get_archive});
   r.push_back({"GET", "/jobs/{id}/exec", "member", "run a command beside a running job (Upgrade: wellspring-tunnel)",

@@ -67,7 +67,7 @@ Controller::Controller(ControllerOptions options) : options_(std::move(options))
                                Database::shown(options_.state)));
   }
   nodes_ = std::make_unique<Nodes>(
-      *core_, options_.leases, options_.runs,
+      *core_, options_.leases, options_.runs, options_.keep_runs,
       [this](const State& state, int64_t attempt) { return launch_of(state, attempt); });
   std::vector<std::string> hosts = options_.names;
   hosts.push_back(options_.address);

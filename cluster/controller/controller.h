@@ -60,6 +60,8 @@ class Controller {
   const std::string& ca() const { return ca_; }
   Archives& archives() { return *archives_; }
   Turns& turns() { return turns_; }
+  /// Requests refused without a valid token.
+  std::atomic<int64_t> strangers{0};
   /// Prometheus' text form; of one team's figures beside those of all together.
   std::string metrics(const std::optional<std::string>& team);
 

@@ -18,7 +18,7 @@ std::string Controller::metrics(const std::optional<std::string>& team) {
     std::map<std::string, int> states;
     for (int i = 0; i < 8; ++i) states[name_of(static_cast<JobState>(i))] = 0;
     for (const auto& [id, job] : s.jobs.rows())
-      if (job.array || !element_count(*job.spec)) ++states[name_of(job.state)];
+      if ((job.array || !element_count(*job.spec)) && (!team || job.team == *team)) ++states[name_of(job.state)];
     head("jobs", "gauge", "jobs by state, elements of arrays counted one by one");
     for (const auto& [state, n] : states) row("jobs", str("state=\"", state, "\""), n);
     std::map<std::pair<std::string, std::string>, int> held;
@@ -30,7 +30,7 @@ std::string Controller::metrics(const std::optional<std::string>& team) {
     head("devices_held", "gauge", "devices that attempts hold, by team and chip");
     for (const auto& [key, n] : held)
       if (!team || key.first == *team)
-      row("devices_held", str("team=\"", key.first, "\",chip=\"", key.second, "\""), n);
+        row("devices_held", str("team=\"", key.first, "\",chip=\"", key.second, "\""), n);
     std::map<std::string, int> all;
     head("node_up", "gauge", "1: connected and not drained");
     for (const auto& [name, node] : s.nodes.rows()) {
@@ -44,7 +44,7 @@ std::string Controller::metrics(const std::optional<std::string>& team) {
     for (const auto& [key, u] : s.usage.rows()) used[{u.team, u.chip}] += u.device_seconds;
     for (const auto& [key, n] : used)
       if (!team || key.first == *team)
-      row("device_seconds_total", str("team=\"", key.first, "\",chip=\"", key.second, "\""), n);
+        row("device_seconds_total", str("team=\"", key.first, "\",chip=\"", key.second, "\""), n);
   });
   const auto& n = core_->counters();
   const auto counter = [&](const char* name, const char* help, double value) {
@@ -56,6 +56,7 @@ std::string Controller::metrics(const std::optional<std::string>& team) {
   counter("write_seconds_total", "time spent in transactions", n.write_seconds);
   counter("rounds_total", "rounds of scheduling", static_cast<double>(n.rounds));
   counter("round_seconds_total", "time spent in rounds", n.round_seconds);
+  counter("refused_strangers_total", "requests refused without a valid token", static_cast<double>(strangers));
   head("state_writable", "gauge", "0: the state cannot be written");
   row("state_writable", "", core_->trouble().empty());
   head("last_backup_seconds", "gauge", "unix time of the last backup by this process; 0: none");

@@ -119,11 +119,12 @@ Json launch_message(const Launch& launch, const std::string& node) {
   return {{"start", std::move(m)}};
 }
 
-Nodes::Nodes(Core& core, Leases leases, std::string runs,
+Nodes::Nodes(Core& core, Leases leases, std::string runs, double keep_runs,
              std::function<Launch(const State&, int64_t)> launch_of)
     : core_(core),
       leases_(leases),
       runs_(std::move(runs)),
+      keep_runs_(keep_runs),
       launch_of_(std::move(launch_of)) {}
 
 Nodes::~Nodes() { stop(); }
@@ -201,7 +202,24 @@ void Nodes::take(const std::string& name, const std::shared_ptr<Link>& link, con
     take_attempts(name, link, m);
   } else if (m.contains("events")) {
     take_events(name, link, m["events"]);
+  } else if (m.contains("old_runs")) {
+    take_old_runs(link, m["old_runs"]);
   }
+}
+
+// Of jobs that were ours and are forgotten. A folder that another made, and one of a later number than
+// we gave (the state is an older one), stays.
+void Nodes::take_old_runs(const std::shared_ptr<Link>& link, const Json& names) {
+  Json gone = Json::array();
+  if (keep_runs_ > 0)
+    core_.read([&](const State& s) {
+      for (const Json& item : names) {
+        const std::string name = item.get<std::string>(), id = name.substr(name.find('/') + 1);
+        const auto number = parse_int(id.substr(0, id.find('_')));
+        if (number && *number > 0 && *number < s.cluster.at("cluster").next_job && !find_job(s, id)) gone.push_back(name);
+      }
+    });
+  if (!gone.empty()) link->send({{"remove_runs", gone}});
 }
 
 // A lease from the moment on when the node asked (it counts from there, we from now: later). Returns
@@ -243,7 +261,8 @@ void Nodes::take_hello(const std::string& name, const std::shared_ptr<Link>& lin
   link->send({{"welcome",
                {{"at", at},
                 {"fence_after", leases_.fence_after + longer},
-                {"lost_after", leases_.lost_after + longer}}}});
+                {"lost_after", leases_.lost_after + longer},
+                {"keep_runs", keep_runs_}}}});
 }
 
 void Nodes::take_attempts(const std::string& name, const std::shared_ptr<Link>& link,

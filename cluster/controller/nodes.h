@@ -28,7 +28,8 @@ class Nodes : public Executor {
  public:
   /// `runs`: the controller's own root of run folders; nodes that see it are of one pool.
   /// `launch_of` gives what an attempt needs, on the core's thread or under Core::read.
-  Nodes(Core& core, Leases leases, std::string runs,
+  /// `keep_runs`: seconds that a run folder stays when its job is forgotten; 0: for ever.
+  Nodes(Core& core, Leases leases, std::string runs, double keep_runs,
         std::function<Launch(const State&, int64_t)> launch_of);
   ~Nodes() override;
 
@@ -78,10 +79,12 @@ class Nodes : public Executor {
   void take_hello(const std::string& name, const std::shared_ptr<Link>& link, const Json& hello);
   void take_attempts(const std::string& name, const std::shared_ptr<Link>& link, const Json& list);
   void take_events(const std::string& name, const std::shared_ptr<Link>& link, const Json& events);
+  void take_old_runs(const std::shared_ptr<Link>& link, const Json& names);
 
   Core& core_;
   const Leases leases_;
   const std::string runs_;
+  const double keep_runs_;
   const std::function<Launch(const State&, int64_t)> launch_of_;
   // Monotonic; set by check_leases.
   double born_until_ = 0;                // leases that an earlier controller gave end by then

@@ -45,6 +45,7 @@ ControllerOptions read_controller_options(const std::string& path,
                     o.leases.fence_after, " s, at least 0.5) and is given up after lost_after (",
                     o.leases.lost_after, " s), which has to be 1.2 times as long at least"));
   o.keep = c.number("keep_days", o.keep / 86400) * 86400;
+  o.keep_runs = c.number("keep_runs_days", 0) * 86400;
   const Config backup = c["backup"];
   o.backup_every = backup.number("every_hours", o.backup_every / 3600) * 3600;
   o.backups = static_cast<int>(backup.integer("keep", o.backups));

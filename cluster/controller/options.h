@@ -22,6 +22,7 @@ struct ControllerOptions {
   std::string web;                 // files of the console; empty: beside the program
   Leases leases;
   double keep = 90 * 86400.0;         // seconds that ended jobs stay
+  double keep_runs = 0;               // seconds that their run folders stay after that; 0: for ever
   double backup_every = 6 * 3600.0;   // seconds; 0: never
   int backups = 12;                   // kept
   Archives::Limits archives;          // of uploaded working folders

@@ -388,6 +388,13 @@ def test_tls():
         r = log_in(login['url'], '--ca', ca)
         assert r.returncode == 0 and 'admin' in r.stdout, r
         assert os.stat(f'{c.folder}/other.json').st_mode & 0o077 == 0
+        # By the fingerprint, which `token new` prints with the token: another one's is refused, and nothing is kept of it.
+        made = subprocess.run([PROGRAM, 'cluster', 'token', 'new', '--user', 'ada'], env=environment, capture_output=True, text=True)
+        pin = made.stderr.split('--ca-fingerprint')[1].split()[0]
+        r = log_in(login['url'], '--ca-fingerprint', '0' * 64)
+        assert r.returncode and 'certificate' in r.stderr, r
+        r = log_in(login['url'] + '/', '--ca-fingerprint', pin)
+        assert r.returncode == 0 and 'admin' in r.stdout, r
         # Nodes: by the fingerprint that stands in the invitation's line.
         line = c.run('cluster', 'token', 'join').stdout.split()
         fingerprint = line[line.index('--ca-fingerprint') + 1]

@@ -60,6 +60,18 @@ def test_tokens():
             for method, what in methods.items():
                 if what['x-role'] != 'open':
                     expect(401, c.call, method.upper(), path[len('/api/v1'):].replace('{', '').replace('}', ''), token='')
+        # What it says of bodies holds: an unknown field is refused with the near one named, another type with the field.
+        for path, methods in document['paths'].items():
+            for method, what in methods.items():
+                fields = next(iter(what.get('requestBody', {}).get('content', {}).values()), {}).get('schema', {}).get('properties')
+                if not fields or what['x-role'] == 'node':
+                    continue
+                name = next(iter(fields))
+                where = path[len('/api/v1'):].replace('{name}', 'n1').replace('{id}', 'x')
+                expect(400, c.call, method.upper(), where, {name + 'x': 1}, says=f"did you mean '{name}'?")
+                expect(400, c.call, method.upper(), where, {name: [] if fields[name]['type'] != 'array' else 1}, says=f'{name}: expected')
+        schema = document['components']['schemas']['Job']['properties']
+        assert schema['kind']['enum'] == ['batch', 'service', 'interactive'] and schema['accepted']['items']['properties']['chip'], schema
         # A node's key and an invitation are no tokens of users, and the other way round.
         key = join_as(c, 'n2')
         expect(401, c.call, 'GET', '/jobs', token=key)
@@ -426,13 +438,13 @@ def test_bodies():
 
 
 def test_slow_clients():
-    """Three hundred that send a byte now and then: whoever behaves is answered meanwhile."""
+    """Some hundred (WELLSPRING_SLOW_CLIENTS: a thousand) that send a byte now and then: whoever behaves is answered meanwhile."""
     with Cluster() as c:
         c.up()
         slow = []
         stop = threading.Event()
         try:
-            for i in range(300):
+            for i in range(int(os.environ.get('WELLSPRING_SLOW_CLIENTS', 300))):
                 s = socket.create_connection(('127.0.0.1', c.port), timeout=5)
                 s.setblocking(False)
                 s.send(b'POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\n' +

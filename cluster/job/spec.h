@@ -114,6 +114,8 @@ Json to_json(const JobSpec& spec);
 /// Error(Fault::data) naming `where`, the field, and the nearest known name when it is unknown;
 /// values out of range are refused (check_spec).
 JobSpec spec_from_json(const Json& json, const std::string& where);
+/// What spec_from_json() takes, as a JSON schema.
+Json spec_schema();
 
 /// The rules that every job keeps, wherever it comes from: names, ranges, texts without control
 /// characters, what excludes what. Throws an Error of `fault` that starts with what `place` says of

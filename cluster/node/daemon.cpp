@@ -25,6 +25,7 @@
 #include "cluster/client/client.h"
 #include "cluster/launch/spec.h"
 #include "cluster/node/executions_impl.h"
+#include "cluster/node/retention.h"
 #include "cluster/node/run_files.h"
 #include "cluster/state/fields.h"
 
@@ -496,6 +497,7 @@ void NodeDaemon::run(const std::function<bool()>& stop) {
         if (m.contains("welcome")) {
           fence_after_ = m["welcome"].value("fence_after", 240.0);
           lost_after_ = m["welcome"].value("lost_after", 300.0);
+          keep_runs_ = m["welcome"].value("keep_runs", 0.0);
           // The controller has heard from us after we sent this: counted from there we end first.
           seen_ = m["welcome"].at("at");
           lease_until_ = seen_ + fence_after_;
@@ -510,6 +512,14 @@ void NodeDaemon::run(const std::function<bool()>& stop) {
           lease_until_ = seen_ + fence_after_;
           write_lease();
         }
+        if (m.contains("remove_runs"))
+          help("", [this, names = m["remove_runs"].get<std::vector<std::string>>()] {
+            for (const std::string& name : names) try {
+                remove_run(options_.runs, name);
+              } catch (const Error& e) {
+                log_warning("node", e.what());
+              }
+          });
         if (m.contains("service")) service_known(m["service"].at("token"), m["service"].at("ready"));
       } catch (const std::exception& e) {
         log_error("node", "a message of the controller: ", e.what());
@@ -517,6 +527,7 @@ void NodeDaemon::run(const std::function<bool()>& stop) {
     }
     send_events();
     beat();
+    clean();
   }
   {
     std::lock_guard lock(mutex_);
@@ -524,6 +535,19 @@ void NodeDaemon::run(const std::function<bool()>& stop) {
     if (link_) link_->close();
   }
   run_calls();  // none comes after that
+}
+
+// What nobody has used for long. Which run folders may go the controller knows: it is asked.
+void NodeDaemon::clean() {
+  if (monotonic_seconds() < next_clean_) return;
+  const double keep = keep_runs_, caches = options_.cache_age;
+  next_clean_ = monotonic_seconds() + std::clamp((keep > 0 ? std::min(keep, caches) : caches) / 4, 1.0, 3600.0);
+  help("", [this, keep, caches] {
+    constexpr size_t kMost = 1000;  // at a time
+    clean_caches(options_.folder, caches);
+    if (keep <= 0) return;
+    if (const auto old = old_runs(options_.runs, keep, kMost); !old.empty()) send({{"old_runs", old}});
+  });
 }
 
 // On a thread of its own, and each service is asked on another one: it may take its time on purpose.

@@ -64,6 +64,7 @@ class NodeDaemon {
   void service_known(const std::string& token, bool ready);
   void help(const std::string& token, std::function<void()> f);
   void write_lease();
+  void clean();
   double beat_pause() const;
   std::string service_note(const std::string& token) const;
   Json hello() const;
@@ -89,6 +90,8 @@ class NodeDaemon {
   double lost_after_ = 0, lease_until_ = 0;  // seconds; the last monotonic
   std::vector<Json> untold_;  // events
   double told_ = 0;           // when the last ones were, monotonic
+  std::atomic<double> keep_runs_{0};  // seconds; 0: run folders stay
+  double next_clean_ = 0;
   double seen_ = 0;  // when we sent what the last lease answers
   double next_beat_ = 0;
 };

@@ -43,7 +43,7 @@ std::string prepare_text(const JobSpec& spec, const std::string& archive, const 
   const std::string kept = join_path(cache, key);
   return str("set -e\nwork=", quoted(work), " kept=", quoted(kept), "\n",
              "[ -e \"$work/.wellspring-unpacked\" ] && exit 0\n",
-             "mkdir -p \"$kept\"\nexec 9>\"$kept.lock\"\nflock 9\n",
+             "exec 9>\"$kept.lock\"\nflock 9\nmkdir -p \"$kept\"\n",
              "if [ ! -e \"$kept/.wellspring-unpacked\" ]; then\n",
              "  echo 'setup: begins'\n  set -- \"$kept\"\n  ", unpack, "  cd \"$kept\"\n  (\n", spec.setup,
              "\n  )\n  : > \"$kept/.wellspring-unpacked\"\n  echo 'setup: done'\nelse\n",

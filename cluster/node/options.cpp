@@ -72,6 +72,7 @@ NodeOptions read_node_options(const Config& c, const std::string& default_folder
       throw Error(Fault::config, str(c.place("mounts"), ": '", m, "' is not an absolute path"));
   o.team = c.text("team", "");
   o.single_trust = c.boolean("single_trust", false);
+  o.cache_age = c.number("cache_days", o.cache_age / 86400) * 86400;
   o.containment = parse_means(c.text("containment", "best"));
   o.ca = c.text("ca", "");
   return o;

@@ -23,6 +23,7 @@ struct NodeOptions {
   std::string team;        // of a node that cannot switch users: whose jobs it takes
   bool single_trust = false;    // jobs of all teams run with the node's own rights
   Means containment = Means::best;
+  double cache_age = 14 * 86400.0;  // seconds that archives and what a setup made stay unused
   std::string ca;          // PEM file of the controller's CA; written at joining
 };
 

@@ -233,7 +233,9 @@ std::string cached_archive(const NodeOptions& options, const std::string& team, 
                            const std::string& user) {
   const std::string path = join_path(join_path(options.folder, "archives"), hash + "." + team);
   struct stat s{};
-  return ::lstat(path.c_str(), &s) == 0 && S_ISREG(s.st_mode) && s.st_uid == user_id(user) ? path : "";
+  if (::lstat(path.c_str(), &s) != 0 || !S_ISREG(s.st_mode) || s.st_uid != user_id(user)) return "";
+  ::utimensat(AT_FDCWD, path.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);  // clean_caches() looks at it
+  return path;
 }
 
 std::string fetch_archive(const NodeOptions& options, const std::string& key, const std::string& ca,

@@ -147,6 +147,7 @@ View view_of(const State& state, double now) {
     size_t most = devices + kBehind;
     for (const JobId id : ids) {
       const Job& job = state.jobs.at(id);
+      if (job.spec->deadline && now > job.spec->deadline && !job.started) continue;  // pass_time() ends it
       if (job.not_before <= now) {  // one whose time has not come stands in nobody's way
         if (!most) break;
         --most;

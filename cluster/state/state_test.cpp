@@ -317,6 +317,18 @@ TEST(Transitions, CopiesOfAService) {
   EXPECT_EQ(c.state_of(id), "cancelled");
 }
 
+TEST(Transitions, NothingBeginsAfterItsDeadline) {  // rounds come oftener than pass_time()
+  TestCluster c;
+  c.node("n1", 1);
+  JobSpec s = c.spec();
+  s.deadline = c.now + 10;
+  const JobId id = c.submit(s);
+  c.now += 11;
+  c.run([&](Change& change) { EXPECT_EQ(schedule(change, {}), 0); });
+  EXPECT_EQ(c.round(), 0);
+  EXPECT_EQ(c.job(id).state, JobState::cancelled);
+}
+
 TEST(Transitions, DeadlinesPassAndOldJobsGo) {
   TestCluster c;
   JobSpec s = c.spec();
