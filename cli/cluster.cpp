@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <map>
 
 #include "base/args.h"
 #include "base/crypto.h"
@@ -305,6 +306,7 @@ int run_nodes(int argc, char** argv) {
   const Json answer = client.get("/nodes");
   if (json) return print_json_of(answer), 0;
   Table table({"node", "state", "devices", "jobs", "pool", "contained by", "users", "note"});
+  std::map<std::string, std::vector<std::string>> mounts;  // by what is the same
   for (const Json& n : answer["nodes"]) {
     std::string devices, jobs;
     for (const Json& d : n["devices"])
@@ -314,8 +316,11 @@ int run_nodes(int argc, char** argv) {
                               : n.value("switches_users", false) ? "by team"
                                                                  : str("team ", n.value("only_team", ""));
     table.row({cell(n, "name"), cell(n, "state"), devices, jobs, cell(n, "pool"), cell(n, "containment"), users, cell(n, "note")});
+    if (n.contains("mounts")) mounts[join(n["mounts"].get<std::vector<std::string>>(), ", ")].push_back(cell(n, "name"));
   }
   std::printf("%s", table.text().c_str());
+  for (const auto& [folders, nodes] : mounts)
+    std::printf("jobs on %s may mount %s\n", join(nodes, ", ").c_str(), folders.c_str());
   return 0;
 }
 
