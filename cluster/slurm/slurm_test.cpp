@@ -348,6 +348,31 @@ TEST_F(OnSlurm, SecretsAreFilesInMemoryAndGoWithTheJob) {
   EXPECT_FALSE(exists(join_path(attempt_folder(attempt(id)), "secrets.env")));
 }
 
+TEST_F(OnSlurm, SecretsLeaveTheDiskWhenAllTasksHaveThemAndAreGoneAfterAKill) {
+  begin();
+  secrets = {{"key", "s3cret\n"}};
+  JobSpec s = spec(
+      "trap '' TERM; echo $WELLSPRING_SECRETS; sleep 1; cat $WELLSPRING_SECRETS/key; echo $KEY; "
+      "while :; do sleep 0.1; done",
+      1, 2, 2);
+  s.secrets = {{.name = "key", .variable = "KEY"}};
+  s.checkpoint.grace = 0.5;
+  const JobId id = submit(s);
+  expect(id, JobState::running);
+  std::vector<std::string> folders;
+  for (int rank = 0; rank < 4; ++rank) {
+    EXPECT_TRUE(wait_for([&] { return log(id, rank).ends_with("s3cret\ns3cret\n"); })) << log(id, rank);
+    folders.push_back(split(log(id, rank), '\n')[0]);
+    EXPECT_TRUE(exists(folders.back() + "/key"));
+  }
+  for (const std::string& name : list_directory(attempt_folder(attempt(id))))
+    EXPECT_FALSE(starts_with(name, "secrets")) << name;
+  cancel(id);
+  expect(id, JobState::cancelled, 40);
+  for (const std::string& folder : folders)
+    EXPECT_TRUE(wait_for([&] { return !exists(folder); }, 30)) << folder;
+}
+
 TEST_F(OnSlurm, CancelGivesTheTasksTimeAndThenNone) {
   begin();
   const JobId polite = submit(
