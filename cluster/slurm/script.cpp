@@ -218,6 +218,7 @@ SlurmPlan plan_slurm(const std::vector<const Launch*>& launches,
                             {"hosts", shape.hosts},
                             {"setup", has_setup ? shape.setup : ""},
                             {"srun", shape.srun},
+                            {"sweep", shape.sweep},
                             {"step", has_setup ? "1" : "0"},
                             {"watch", options.mode == SlurmOptions::Mode::rest ? "yes" : ""}});
   sub.path = join_path(scripts, "slurm.sh");
