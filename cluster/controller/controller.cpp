@@ -141,26 +141,29 @@ std::string Controller::url() const {
   return str(secure_ ? "https://" : "http://", host, ":", port());
 }
 
-// Attempts whose record a crash has prevented. Before anything moves: what ends from then on is in the effects.
-void Controller::find_unwritten() {
-  std::set<std::string> recorded;
+// Of attempts that had ended before this start: those whose record a crash has prevented.
+void Controller::find_unwritten(const std::map<int64_t, double>& ended) {
   double oldest = core_->now();
-  core_->read([&](const State& s) {
-    for (const auto& [serial, a] : s.attempts.rows())
-      if (a.state == AttemptState::ended) oldest = std::min(oldest, a.ended);
-  });
-  oldest = std::max(oldest, core_->now() - 7 * 86400);
+  for (const auto& [serial, at] : ended) oldest = std::min(oldest, at);
+  std::set<std::string> recorded;
   records_->each(oldest - 60, [&](const Record& r) { return recorded.insert(r.id), true; });
+  std::vector<Record> missing;
   core_->read([&](const State& s) {
-    for (const auto& [serial, a] : s.attempts.rows())
-      if (a.state == AttemptState::ended && a.ended >= oldest && !recorded.contains(str(serial)))
-        unwritten_.push_back(record_of(s, a));
+    for (const auto& [serial, at] : ended)
+      if (const Attempt* a = s.attempts.find(serial); a && !recorded.contains(str(serial)))
+        missing.push_back(record_of(s, *a));
   });
+  std::lock_guard lock(mutex_);
+  unwritten_.insert(unwritten_.end(), missing.begin(), missing.end());
 }
 
 void Controller::start() {
   started_ = monotonic_seconds();
-  find_unwritten();
+  std::map<int64_t, double> ended;  // what ends from now on is in the effects
+  core_->read([&](const State& s) {
+    for (const auto& [serial, a] : s.attempts.rows())
+      if (a.state == AttemptState::ended && a.ended >= core_->now() - 7 * 86400) ended[serial] = a.ended;
+  });
   for (const SlurmOptions& slurm : options_.slurm) add_slurm(slurm);  // they wait for the core
   core_->start({.effects = [this](const State& s, const Effects& e) { effects(s, e); },
                 .tick = [this](const State& s) { tick(s); }});
@@ -170,6 +173,7 @@ void Controller::start() {
     note(c, "cluster", 0, "", "the controller has started");
   });
   server_->start();
+  find_unwritten(ended);
   core_->read([&](const State& s) {  // whose notification a stop has prevented
     std::vector<JobId> late;
     for (const auto& [id, job] : s.jobs.rows())

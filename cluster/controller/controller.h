@@ -74,7 +74,7 @@ class Controller {
   void tick(const State& state);
   void add_slurm(const SlurmOptions& options);
   void housekeeping();
-  void find_unwritten();
+  void find_unwritten(const std::map<int64_t, double>& ended);
   Record record_of(const State& state, const Attempt& attempt) const;
   void write_records();
   void keys();

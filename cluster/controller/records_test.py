@@ -3,6 +3,7 @@
 
 records_test.py [NAME...]: those whose names hold one of these.
 """
+import json
 import os
 import sys
 import time
@@ -83,6 +84,29 @@ def test_a_record_that_could_not_be_written_comes_later_and_once():
         time.sleep(1.5)  # the writer has looked again
         ids = [r['id'] for r in c.records()]
         assert len(ids) == len(set(ids)) == 3, c.records()
+
+
+def test_what_ends_while_the_controller_comes_back_is_recorded_once():
+    with new_cluster() as c:
+        jobs = [c.submit('while [ ! -e ../go ]; do sleep 0.05; done', accepted=[{'chip': 'a100', 'count': 1}])
+                for _ in range(2)]
+        for job in jobs:
+            c.wait(job, 'running')
+        c.kill_controller()
+        # So many records that the new controller reads them for a while.
+        other = json.dumps({'at': time.time(), 'kind': 'attempt', 'id': 'other', 'chip': 'a100', 'nodes': 1, 'devices': 1})
+        month = time.strftime('%Y-%m', time.gmtime())
+        with open(f'{c.folder}/controller/records/records-{month}.jsonl', 'a') as f:
+            f.write(f'{other}\n' * 300_000)
+        for job in jobs:
+            open(f'{c.folder}/runs/default/{job}/go', 'w').close()
+        c.up()
+        for job in jobs:
+            c.wait(job)
+        until(20, 'both are recorded', lambda: len([r for r in c.records() if r['id'] != 'other']) >= 2)
+        time.sleep(2)
+        ids = [r['id'] for r in c.records() if r['id'] != 'other']
+        assert len(ids) == len(set(ids)) == 2, ids
 
 
 if __name__ == '__main__':
