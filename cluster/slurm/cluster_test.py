@@ -131,6 +131,8 @@ def test_cancel():
     job = c.submit("trap 'echo saved; exit 75' TERM; echo up; for i in $(seq 300); do sleep 0.1; done",
                    accepted=resources(), checkpoint={'grace': 5})
     until(20, 'it runs', lambda: 'up' in c.logs(job))
+    said = c.run('job', 'exec', str(job), '--', 'true')
+    assert said.returncode and 'no such way in' in said.stderr, said
     said = c.run('job', 'cancel', str(job))
     assert said.returncode == 0, said
     c.wait(job, 'cancelled')
