@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <optional>
 #include <set>
 
 #include "base/error.h"
@@ -246,7 +247,8 @@ void list_jobs(Call& call) {
 }
 
 void show_job(Call& call) {
-  std::string node, folder;
+  std::optional<Attempt> newest;
+  std::string user;
   Json out = call.controller.core().read([&](const State& s) {
     const Job& job = job_for(s, call, false);
     Json row = job_row(s, job);
@@ -256,7 +258,8 @@ void show_job(Call& call) {
     for (const Attempt* a : s.attempts_of(job.id)) attempts.push_back(attempt_row(*a));
     if (const Attempt* a = s.attempts.find(job.attempt)) {
       row["run_folder"] = a->run_folder;
-      if (a->executor == "nodes") node = a->parts[0].node, folder = a->run_folder;
+      newest = *a;
+      if (const Team* t = s.teams.find(job.team)) user = t->system_user;
     }
     if (!job.array && element_count(spec)) {
       const int64_t limit = call.number("elements", 100, 0, 100000);
@@ -277,14 +280,9 @@ void show_job(Call& call) {
     }
     return row;
   });
-  if (!node.empty()) {
-    std::string user = call.controller.core().read([&](const State& s) {
-      const Team* t = s.teams.find(out["team"].get<std::string>());
-      return t ? t->system_user : "";
-    });
+  if (newest) {
     try {
-      const Json progress = call.controller.nodes().ask(
-          node, {{"progress", {{"folder", folder}, {"user", user}, {"attempt", out.value("attempts", 1)}}}}, 2);
+      const Json progress = call.controller.ask_run(*newest, user, "progress", {{"attempt", newest->number}}, 2);
       if (!progress.empty()) out["progress"] = progress;
     } catch (const Error&) {
       // Its node is away: the state alone is shown.
@@ -294,15 +292,15 @@ void show_job(Call& call) {
 }
 
 void metrics_of_job(Call& call) {
-  std::string node, folder, user;
+  std::optional<Attempt> newest;
+  std::string user;
   call.controller.core().read([&](const State& s) {
     const Job& job = job_for(s, call, false);
-    if (const Attempt* a = s.attempts.find(job.attempt)) node = a->parts[0].node, folder = a->run_folder;
+    if (const Attempt* a = s.attempts.find(job.attempt)) newest = *a;
     if (const Team* t = s.teams.find(job.team)) user = t->system_user;
   });
-  if (node.empty()) throw ApiError(404, "the job has not run yet");
-  call.answer(call.controller.nodes().ask(
-      node, {{"curve", {{"folder", folder}, {"user", user}, {"points", call.number("points", 500, 2, 5000)}}}}, 10));
+  if (!newest) throw ApiError(404, "the job has not run yet");
+  call.answer(call.controller.ask_run(*newest, user, "curve", {{"points", call.number("points", 500, 2, 5000)}}, 10));
 }
 
 template <class F>

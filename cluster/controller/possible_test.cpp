@@ -84,7 +84,9 @@ TEST(Possible, NodesThatTakeOneTeamAlone) {
 
 TEST(Possible, AnyChipIsTheFirstThatCould) {
   Pool c;
-  EXPECT_NE(c.refusal({.team = "red"}).find("has no nodes yet"), std::string::npos);
+  JobSpec any;
+  any.team = "red";
+  EXPECT_NE(c.refusal(any).find("has no nodes yet"), std::string::npos);
   c.add("n1", 1, "a100-40"), c.add("n2", 4, "mlu370-x8");
   JobSpec s = c.spec("red", 4, "");
   EXPECT_EQ(c.refusal(s), "");
