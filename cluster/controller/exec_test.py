@@ -116,6 +116,7 @@ def interrupts(c, job):
     assert c.state(job) == 'running'
     pid, screen = pty.fork()
     if not pid:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # who started us may ignore it
         os.execve(PROGRAM, [PROGRAM, 'job', 'attach', job], c.environment)
     said = b''
 
