@@ -104,7 +104,8 @@ def test_shown_with_what_slurm_gave():
 
 def test_figures_of_a_training_while_it_runs_and_in_its_record():
     c = cluster()
-    job = c.submit('cd "$WELLSPRING_RUN_FOLDER"; mkdir -p checkpoints/step-2; echo \'[{"steps": 10}]\' > plan.json\n'
+    job = c.submit('cd "$WELLSPRING_RUN_FOLDER"; mkdir -p checkpoints/step-2\n'
+                   '[ $WELLSPRING_RANK = 1 ] || echo \'[{"steps": 10}]\' > plan.json\n'
                    '[ $WELLSPRING_RANK = 1 ] || for n in 1 2 3; do\n'
                    '  echo "{\\"step\\": $n, \\"loss\\": 1.$n, \\"tokens_per_second\\": 99, \\"seconds\\": 2}" >> metrics.jsonl\n'
                    'done\nwhile [ ! -e go ]; do sleep 0.1; done\n'
