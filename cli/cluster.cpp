@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <map>
 
 #include "base/args.h"
 #include "base/crypto.h"
@@ -305,6 +306,7 @@ int run_nodes(int argc, char** argv) {
   const Json answer = client.get("/nodes");
   if (json) return print_json_of(answer), 0;
   Table table({"node", "state", "devices", "jobs", "pool", "contained by", "users", "note"});
+  std::map<std::string, std::vector<std::string>> mounts;  // by what is the same
   for (const Json& n : answer["nodes"]) {
     std::string devices, jobs;
     for (const Json& d : n["devices"])
@@ -314,8 +316,11 @@ int run_nodes(int argc, char** argv) {
                               : n.value("switches_users", false) ? "by team"
                                                                  : str("team ", n.value("only_team", ""));
     table.row({cell(n, "name"), cell(n, "state"), devices, jobs, cell(n, "pool"), cell(n, "containment"), users, cell(n, "note")});
+    if (n.contains("mounts")) mounts[join(n["mounts"].get<std::vector<std::string>>(), ", ")].push_back(cell(n, "name"));
   }
   std::printf("%s", table.text().c_str());
+  for (const auto& [folders, nodes] : mounts)
+    std::printf("jobs on %s may mount %s\n", join(nodes, ", ").c_str(), folders.c_str());
   return 0;
 }
 
@@ -336,33 +341,38 @@ int run_drain(int argc, char** argv) {
 
 int run_queues(int argc, char** argv) {
   std::string name;
-  int64_t priority = 0;
-  bool open = false, close = false, json = false;
+  int64_t priority = 0, max_priority = kMostPriority;
+  bool open = false, close = false, all = false, json = false;
   std::vector<std::string> teams;
   Args args("wellspring cluster queues", "Queues; with a NAME: make or change one.");
   args.positional("NAME", &name, "a queue", false);
   args.option("--priority", &priority, "N", "added to its jobs'");
+  args.option("--max-priority", &max_priority, "N", "of its jobs' own priority at most (1000)");
   args.option("--team", &teams, "TEAM", "only these may use it (several)");
+  args.flag("--all-teams", &all, "all teams may use it");
   args.flag("--open", &open, "its jobs may start");
   args.flag("--close", &close, "its jobs wait");
   args.flag("--json", &json, "print as JSON");
   args.example("wellspring cluster queues urgent --priority 100");
   if (!args.parse(argc, argv)) return 0;
   Client client;
+  if (open && close) throw Error(Fault::usage, "--open and --close: one of them");
+  if (all && !teams.empty()) throw Error(Fault::usage, "--team and --all-teams: one of them");
   if (!name.empty()) {
     Json body = Json::object();
     if (args.given("--priority")) body["priority"] = priority;
+    if (args.given("--max-priority")) body["max_priority"] = max_priority;
     if (open || close) body["open"] = open;
-    if (args.given("--team")) body["teams"] = teams;
+    if (all || args.given("--team")) body["teams"] = teams;
     client.put("/queues/" + url_encode(name), body);
   }
   const Json answer = client.get("/queues");
   if (json) return print_json_of(answer), 0;
-  Table table({"queue", "priority", "open", "waiting", "running", "teams"});
+  Table table({"queue", "priority", "jobs' at most", "open", "waiting", "running", "teams"});
   for (const Json& q : answer["queues"]) {
     std::string list;
     for (const Json& t : q.value("teams", Json::array())) list += (list.empty() ? "" : ", ") + t.get<std::string>();
-    table.row({cell(q, "name"), str(q.value("priority", 0)), q.value("open", true) ? "yes" : "no", cell(q, "waiting"), cell(q, "running"),
+    table.row({cell(q, "name"), str(q.value("priority", 0)), str(q.value("max_priority", kMostPriority)), q.value("open", true) ? "yes" : "no", cell(q, "waiting"), cell(q, "running"),
                list.empty() ? "all" : list});
   }
   std::printf("%s", table.text().c_str());
@@ -407,27 +417,43 @@ int run_teams(int argc, char** argv) {
   return 0;
 }
 
+// Sets what was given of one quota; all of it is shown then, as without options.
+void change_quota(Client& client, const std::string& team, const std::string& chip, const Json& limits) {
+  const Json answer = client.get("/teams");
+  bool known = false;
+  for (const Json& t : answer["teams"]) known |= cell(t, "name") == team;
+  if (!known)  // PUT would make it
+    throw Error(Fault::usage, str("there is no team ", team, " (wellspring cluster teams set ", team, " makes it)"));
+  client.put("/teams/" + url_encode(team), {{"quotas", {{chip, limits}}}});
+}
+
 int run_quota(int argc, char** argv) {
   std::string team, chip;
   int64_t devices = -1;
   double hours = -1;
-  bool json = false;
-  Args args("wellspring cluster quota", "Quotas of teams by chip type; with TEAM and CHIP: set one (without limits: remove it).");
+  bool remove = false, json = false;
+  Args args("wellspring cluster quota", "Quotas of teams by chip type: all, or a TEAM's. With a limit: set it for TEAM and CHIP; the other one stays.");
   args.positional("TEAM", &team, "a team", false);
   args.positional("CHIP", &chip, "a chip type", false);
-  args.option("--devices", &devices, "N", "devices at once");
-  args.option("--hours", &hours, "H", "device-hours in a calendar month");
+  args.option("--devices", &devices, "N", "devices at once (-1: no limit)");
+  args.option("--hours", &hours, "H", "device-hours in a calendar month (-1: no limit)");
+  args.flag("--remove", &remove, "no limits for TEAM and CHIP");
   args.flag("--json", &json, "print as JSON");
   args.example("wellspring cluster quota default cpu-avx2 --devices 4 --hours 1000");
   if (!args.parse(argc, argv)) return 0;
+  Json limits = Json::object();
+  if (remove || args.given("--devices")) limits["devices"] = devices;
+  if (remove || args.given("--hours")) limits["hours"] = hours;
+  if (!limits.empty() && chip.empty()) throw Error(Fault::usage, "name a team and a chip: wellspring cluster quota TEAM CHIP --devices N");
+  if (remove && (args.given("--devices") || args.given("--hours"))) throw Error(Fault::usage, "--remove takes both limits away: it stands alone");
   Client client;
-  if (!chip.empty())
-    client.put("/teams/" + url_encode(team), {{"quotas", {{chip, {{"devices", devices}, {"hours", hours}}}}}});
-  const Json answer = client.get("/teams");
+  if (!limits.empty()) change_quota(client, team, chip, limits);
+  Json answer = client.get("/teams");
+  if (!team.empty()) std::erase_if(answer["teams"].get_ref<Json::array_t&>(), [&](const Json& t) { return cell(t, "name") != team; });
+  if (!team.empty() && answer["teams"].empty()) throw Error(Fault::usage, str("there is no team ", team));
   if (json) return print_json_of(answer), 0;
   Table table({"team", "chip", "devices", "holds", "hours a month", "used"});
   for (const Json& t : answer["teams"]) {
-    if (!team.empty() && cell(t, "name") != team) continue;
     const Json quotas = t.value("quotas", Json::object());
     for (const auto& [name, q] : quotas.items()) {
       const auto limit = [&](const char* key) { return q.value(key, -1.0) < 0 ? std::string("no limit") : cell(q, key); };
@@ -491,51 +517,71 @@ int run_token(int argc, char** argv) {
 
 int run_secret(int argc, char** argv) {
   std::string verb, name, team;
+  bool json = false;
   Args args("wellspring cluster secret", "Secrets of a team: 'set NAME' reads the content from standard input, 'remove NAME', or the names.");
   args.positional("VERB", &verb, "set, remove", false);
   args.positional("NAME", &name, "of a secret", false);
   args.option("--team", &team, "TEAM", "for an administrator: whose");
+  args.flag("--json", &json, "print as JSON");
   args.example("wellspring cluster secret set api-key < key.txt");
   if (!args.parse(argc, argv)) return 0;
+  if (!verb.empty() && verb != "set" && verb != "remove") throw Error(Fault::usage, str("'", verb, "': set or remove"));
+  if (!verb.empty() && name.empty()) throw Error(Fault::usage, str("which one? wellspring cluster secret ", verb, " NAME"));
   Client client;
   const std::string query = team.empty() ? "" : "?team=" + url_encode(team);
+  Json answer;
   if (verb == "set") {
     std::string content;
     char buffer[4096];
     for (size_t n; (n = std::fread(buffer, 1, sizeof buffer, stdin)) > 0;) content.append(buffer, n);
-    client.put_bytes(str("/secrets/", url_encode(name), query), content);
-    std::printf("%s is set\n", name.c_str());
+    answer = client.put_bytes(str("/secrets/", url_encode(name), query), content);
   } else if (verb == "remove") {
-    client.remove(str("/secrets/", url_encode(name), query));
-    std::printf("%s is removed\n", name.c_str());
-  } else if (verb.empty()) {
-    for (const Json& s : client.get("/secrets" + query)["secrets"]) std::printf("%s\n", cell(s, "name").c_str());
+    answer = client.remove(str("/secrets/", url_encode(name), query));
   } else {
-    throw Error(Fault::usage, str("'", verb, "': set or remove"));
+    answer = client.get("/secrets" + query);
   }
+  if (json) return print_json_of(answer), 0;
+  if (!verb.empty()) std::printf("%s is %s\n", name.c_str(), verb == "set" ? "set" : "removed");
+  if (verb.empty())
+    for (const Json& s : answer["secrets"]) std::printf("%s\n", cell(s, "name").c_str());
   return 0;
 }
 
+// "2026-03-14T15:09:26Z", or "+2h" from now.
+double moment(const std::string& option, const std::string& text) {
+  if (starts_with(text, "+"))
+    if (const auto later = parse_duration(std::string_view(text).substr(1))) return unix_seconds() + *later;
+  try {
+    return parse_utc(text);
+  } catch (const Error&) {
+    throw Error(Fault::usage, str(option, " is '", text, "': a time like 2026-03-14T15:09:26Z (UTC), or +2h from now"));
+  }
+}
+
 int run_reserve(int argc, char** argv) {
-  std::string name, node, team, text;
+  std::string name, node, team, text, from;
   double hours = 1;
   bool remove = false, json = false;
   Args args("wellspring cluster reserve", "Reservations: a node for one team alone for a while; with a NAME: make or remove one.");
   args.positional("NAME", &name, "of the reservation", false);
   args.option("--node", &node, "NODE", "which node");
   args.option("--team", &team, "TEAM", "for whom");
-  args.option("--hours", &hours, "H", "for how long from now (1)");
+  args.option("--from", &from, "TIME", "2026-03-14T15:09:26Z (UTC), or +2h: from now (now)");
+  args.option("--hours", &hours, "H", "for how long (1)");
   args.option("--note", &text, "TEXT", "why, for people");
   args.flag("--remove", &remove, "give it up");
   args.flag("--json", &json, "print as JSON");
-  args.example("wellspring cluster reserve demo-day --node head --team default --hours 8");
+  args.example("wellspring cluster reserve demo-day --node head --team default --from +12h --hours 8");
   if (!args.parse(argc, argv)) return 0;
+  if (name.empty() && (remove || !node.empty() || !team.empty())) throw Error(Fault::usage, "name the reservation: wellspring cluster reserve NAME ...");
+  if (!name.empty() && !remove && (node.empty() || team.empty())) throw Error(Fault::usage, "--node and --team say which node is whose");
+  const double begin = from.empty() ? unix_seconds() : moment("--from", from);
   Client client;
   if (remove)
     client.remove("/reservations/" + url_encode(name));
   else if (!name.empty())
     client.put("/reservations/" + url_encode(name),
-               {{"node", node}, {"team", team}, {"note", text}, {"until", unix_seconds() + hours * 3600}});
+               {{"node", node}, {"team", team}, {"note", text}, {"from", begin}, {"until", begin + hours * 3600}});
   const Json answer = client.get("/reservations");
   if (json) return print_json_of(answer), 0;
   Table table({"reservation", "node", "team", "from", "until", "note"});

@@ -126,7 +126,7 @@ def on_cluster(cluster, folder, words, line):
     if words == 'reserve':
         cluster.call('DELETE', '/reservations/demo-day')
     if words == 'quota':
-        cluster.call('PUT', '/teams/default', {'quotas': {'cpu-avx2': {}}})
+        cluster.call('PUT', '/teams/default', {'quotas': {'cpu-avx2': {'devices': -1, 'hours': -1}}})
 
 
 def main():

@@ -238,6 +238,39 @@ int run_run(int argc, char** argv) {
   return exit_status_of(job);
 }
 
+// When a job of a file has ended at the latest, as far as its plan says: 0: nobody knows.
+double planned_end(const FileJob& job, double start) {
+  return start && job.spec.time_limit ? start + job.spec.time_limit + job.spec.checkpoint.grace : 0;
+}
+
+// "10 elements, 3 at once"; "2 replicas".
+std::string plan_of_many(const Json& answer) {
+  if (answer.contains("replicas")) return str(": ", answer.value("replicas", 1), answer.value("replicas", 1) == 1 ? " replica" : " replicas");
+  if (!answer.contains("elements")) return "";
+  return str(": ", answer.value("elements", 0), " elements, ",
+             answer.contains("at_once") ? str(answer.value("at_once", 0)) : std::string("as many as fit"), " at once");
+}
+
+void print_plan(const std::string& name, const Json& answer) {
+  Table table({"chip", "nodes", "devices", "start", "where, or why not yet"});
+  std::string after;
+  for (const Json& a : answer.value("after", Json::array())) after += (after.empty() ? "after " : ", ") + a.get<std::string>();
+  for (const Json& row : answer["plan"]) {
+    const bool never = row.value("start", "") == "never";
+    const double expected = after.empty() ? row.value("expected", 0.0) : answer.value("expected", 0.0);
+    std::string start = after.empty() || never ? row.value("start", "") : after;
+    if (expected && !never) start = str(after, after.empty() ? "in " : ": in ", human_duration(std::max(0.0, expected - unix_seconds())), after.empty() ? "" : " at the latest");
+    std::string where;
+    if (start == "now" && row.contains("begin")) start = str("now (", row["begin"].get<int>(), " of ", answer.value("elements", answer.value("replicas", 1)), ")");
+    for (const Json& node : row.value("on", Json::array())) where += (where.empty() ? "" : ", ") + node.get<std::string>();
+    if (!after.empty() && !where.empty()) where = str("now it would be ", where);
+    if (where.empty()) where = row.value("reason", "");
+    if (row.contains("preempts")) where += str(" (preempts ", row["preempts"].get<int>(), ")");
+    table.row({row.value("chip", ""), text_of(row, "nodes"), text_of(row, "count"), start, where});
+  }
+  std::printf("%s%s\n%s", name.c_str(), plan_of_many(answer).c_str(), table.text().c_str());
+}
+
 int run_plan(int argc, char** argv) {
   Source source;
   argc = split_command(argc, argv, &source.rest);
@@ -249,47 +282,72 @@ int run_plan(int argc, char** argv) {
   if (!args.parse(argc, argv)) return 0;
   JobFile file = source.read();
   Client client;
+  std::vector<double> ends;  // of each job at the latest; 0: nobody knows
   for (FileJob& job : file.jobs) {
-    const Json answer = ask_about(client, "/plan", job);
-    if (source.json) {
-      print_json(answer);
-      continue;
+    Json answer = ask_about(client, "/plan", job);
+    double start = 0;
+    if (job.after.empty()) {
+      for (const Json& row : answer["plan"]) {  // it takes the first that it gets
+        const double at = row.value("start", "") == "now" ? unix_seconds() : row.value("expected", 0.0);
+        if (at && (!start || at < start)) start = at;
+      }
+    } else {
+      bool known = true;
+      for (const auto& after : job.after) {
+        const auto other = static_cast<size_t>(after.job);
+        answer["after"].push_back(file.jobs[other].spec.name);
+        known &= ends[other] > 0;
+        start = std::max(start, ends[other]);
+      }
+      if (known) answer["expected"] = start;
+      // Where there is room for it then, nobody knows.
+      start = 0;
     }
-    Table table({"chip", "nodes", "devices", "start", "where, or why not yet"});
-    for (const Json& row : answer["plan"]) {
-      std::string start = row.value("start", "");
-      if (row.contains("expected"))
-        start = str("in ", human_duration(std::max(0.0, row.value("expected", 0.0) - unix_seconds())));
-      std::string where;
-      for (const Json& node : row.value("on", Json::array())) where += (where.empty() ? "" : ", ") + node.get<std::string>();
-      if (where.empty()) where = row.value("reason", "");
-      if (row.contains("preempts")) where += str(" (preempts ", row["preempts"].get<int>(), ")");
-      table.row({row.value("chip", ""), text_of(row, "nodes"), text_of(row, "count"), start, where});
-    }
-    std::printf("%s\n%s", job.spec.name.c_str(), table.text().c_str());
+    ends.push_back(planned_end(job, job.spec.array.empty() ? start : 0));
+    source.json ? print_json(answer) : print_plan(job.spec.name, answer);
   }
   return 0;
 }
 
-int run_list(int argc, char** argv) {
-  bool all = false, json = false;
+// The command that was given, with what stands in it now; words are quoted as the shell needs.
+struct ListQuery {
+  bool all = false;
   std::string state, team, project, user, name;
-  int64_t limit = 50;
+  int64_t limit = 50, before = 0;
+
+  std::string address() const {
+    return str("/jobs?limit=", limit, "&state=", state.empty() ? all ? "all" : "active" : url_encode(state), "&team=", url_encode(team),
+               "&project=", url_encode(project), "&user=", url_encode(user), "&name=", url_encode(name), before ? str("&before=", before) : "");
+  }
+  std::string command() const {
+    std::vector<std::string> words = {"wellspring", "job", "list"};
+    if (all) words.emplace_back("--all");
+    const auto option = [&](const char* flag, const std::string& value) {
+      if (!value.empty()) words.emplace_back(flag), words.push_back(value);
+    };
+    option("--state", state), option("--team", team), option("--project", project), option("--user", user), option("--name", name);
+    option("--limit", limit == 50 ? "" : str(limit)), option("--before", before ? str(before) : "");
+    return cluster::shell_quoted(words);
+  }
+};
+
+int run_list(int argc, char** argv) {
+  ListQuery query;
+  bool json = false;
   Args args("wellspring job list", "List jobs, the newest first: those that have not ended, or all of them.");
-  args.flag("--all", &all, "also those that have ended");
-  args.option("--state", &state, "STATE", "only these, e.g. failed");
-  args.option("--team", &team, "TEAM", "only this team's");
-  args.option("--project", &project, "PROJECT", "only this project's");
-  args.option("--user", &user, "USER", "only this user's");
-  args.option("--name", &name, "PART", "only names with this part");
-  args.option("--limit", &limit, "N", "at most so many (50)");
+  args.flag("--all", &query.all, "also those that have ended");
+  args.option("--state", &query.state, "STATE", "only these, e.g. failed");
+  args.option("--team", &query.team, "TEAM", "only this team's");
+  args.option("--project", &query.project, "PROJECT", "only this project's");
+  args.option("--user", &query.user, "USER", "only this user's");
+  args.option("--name", &query.name, "PART", "only names with this part");
+  args.option("--limit", &query.limit, "N", "at most so many (50; up to 1000)");
+  args.option("--before", &query.before, "JOB", "only older ones than this number");
   args.flag("--json", &json, "print as JSON");
   args.example("wellspring job list --all --limit 10");
   if (!args.parse(argc, argv)) return 0;
   Client client;
-  const Json answer = client.get(str("/jobs?limit=", limit, "&state=", state.empty() ? all ? "all" : "active" : url_encode(state),
-                                     "&team=", url_encode(team), "&project=", url_encode(project),
-                                     "&user=", url_encode(user), "&name=", url_encode(name)));
+  const Json answer = client.get(query.address());
   if (json) return print_json(answer), 0;
   Table table({"job", "name", "team", "user", "state", "on", "since", "reason"});
   for (const Json& j : answer["jobs"]) {
@@ -303,7 +361,8 @@ int run_list(int argc, char** argv) {
                text_of(j, "reason")});
   }
   std::printf("%s", table.text().c_str());
-  if (answer.contains("before")) std::printf("(more: --limit %ld)\n", static_cast<long>(limit * 2));
+  query.before = answer.value("before", int64_t{0});
+  if (query.before) std::printf("(more: %s)\n", query.command().c_str());
   return 0;
 }
 
@@ -378,18 +437,27 @@ int run_logs(int argc, char** argv) {
 template <const char* kVerb>
 int run_verb(int argc, char** argv) {
   std::vector<std::string> ids;
+  bool json = false;
   Args args(str("wellspring job ", kVerb), std::string_view(kVerb) == "cancel"    ? "End jobs: SIGTERM, and SIGKILL after their grace."
                                            : std::string_view(kVerb) == "hold"    ? "Keep waiting jobs from starting."
                                            : std::string_view(kVerb) == "release" ? "Let held jobs go."
                                                                                   : "Let jobs that failed or were cancelled wait again.");
   args.positionals("JOB", &ids, "numbers");
+  args.flag("--json", &json, "print as JSON");
   args.example(str("wellspring job ", kVerb, " 12"));
   if (!args.parse(argc, argv)) return 0;
   Client client;
-  for (const std::string& id : ids) {
-    const Json j = client.post(str("/jobs/", url_encode(id), "/", kVerb), Json::object());
-    std::printf("job %s: %s\n", id.c_str(), j.value("state", "").c_str());
+  Json rows = Json::array();
+  try {
+    for (const std::string& id : ids) {
+      const Json& j = rows.emplace_back(client.post(str("/jobs/", url_encode(id), "/", kVerb), Json::object()));
+      if (!json) std::printf("job %s: %s\n", id.c_str(), j.value("state", "").c_str());
+    }
+  } catch (...) {  // what was done before is said all the same
+    if (json) print_json({{"jobs", rows}});
+    throw;
   }
+  if (json) print_json({{"jobs", rows}});
   return 0;
 }
 

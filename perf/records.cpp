@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "base/time.h"
 
@@ -91,8 +92,15 @@ void RecordStore::append(const std::vector<Record>& records) {
   for (const auto& [name, text] : files) {
     const std::string path = join_path(folder_, name);
     Lines lines(path);
-    lines.write(text, path);
-    if (::fsync(lines.fd) != 0) Lines::fail(path);
+    const off_t end = ::lseek(lines.fd, 0, SEEK_END);
+    try {
+      lines.write(text, path);
+      if (::fsync(lines.fd) != 0) Lines::fail(path);
+    } catch (const Error&) {
+      // All of it or nothing, so that who tries again leaves no record twice.
+      if (::ftruncate(lines.fd, end) != 0) log_warning("records", path, ": ", std::strerror(errno));
+      throw;
+    }
   }
 }
 

@@ -19,7 +19,7 @@ struct Record {
   std::string what;       // name of the job
   std::string chip;       // canonical name of the chip table
   int nodes = 1, devices = 1;                  // devices on each node
-  std::map<std::string, double> used;          // "seconds", "device_seconds", "cpu_seconds", "peak_memory"
+  std::map<std::string, double> used;          // "seconds", "device_seconds"; where known: "cpu_seconds", "peak_memory"
   std::map<std::string, double> reached;       // "step", "loss", "tokens_per_second", ...
   std::map<std::string, std::string> source;   // "job", "team", "state", "nodes", "version", ...
 };

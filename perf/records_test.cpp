@@ -1,8 +1,10 @@
 #include "perf/records.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <cmath>
+#include <csignal>
 #include <thread>
 
 #include "base/file.h"
@@ -64,6 +66,25 @@ TEST(Records, FiguresThatAreNoneAreRefused) {
   r = attempt("", 1);
   error_of([&] { store.append({r}); }, Fault::data);
   EXPECT_TRUE(ids(store).empty());
+}
+
+TEST(Records, AFullDiskLeavesNoneOfThemAndNoneTwice) {
+  TemporaryFolder folder;
+  RecordStore store(folder.path());
+  store.append({attempt("1", 1700000000)});
+  const std::vector<Record> more = {attempt("2", 1700000001), attempt("3", 1700000002)};
+  const auto size = read_file(join_path(folder.path(), "records-2023-11.jsonl")).size();
+  rlimit before{};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  ::signal(SIGXFSZ, SIG_IGN);
+  const rlimit full{size + size + size / 2, before.rlim_max};  // room for the first of the two
+  ::setrlimit(RLIMIT_FSIZE, &full);
+  error_of([&] { store.append(more); }, Fault::io);
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  ::signal(SIGXFSZ, SIG_DFL);
+  EXPECT_EQ(ids(store), std::vector<std::string>{"1"});
+  store.append(more);
+  EXPECT_EQ(ids(store), (std::vector<std::string>{"1", "2", "3"}));
 }
 
 TEST(Records, SeveralMayAppendAtOnce) {

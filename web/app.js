@@ -15,12 +15,14 @@ import {loginPage} from './views/login.js';
 import nodes from './views/nodes.js';
 import pool from './views/pool.js';
 import queues from './views/queues.js';
+import secrets from './views/secrets.js';
 import teams from './views/teams.js';
 import usage from './views/usage.js';
 
 // A view: label (in the navigation), load(ctx) => data, render(data, ctx) => what stands in <main>,
-// title(data, ctx); and: every (seconds between loads without a change), admin (for admins alone).
-const views = {pool, jobs, queues, nodes, teams, usage, events, audit};
+// title(data, ctx); and: every (seconds between loads without a change), admin (for admins alone),
+// member (not for viewers).
+const views = {pool, jobs, queues, nodes, teams, secrets, usage, events, audit};
 
 const app = {
   me: null,        // {user, team, role}; null: not logged in
@@ -53,6 +55,8 @@ function viewOf(route) {
   return route.name === 'jobs' && route.id ? job : Object.hasOwn(views, route.name) ? views[route.name] : null;
 }
 
+const mayOpen = (view) => (!view.admin || ctx.admin) && (!view.member || ctx.member);
+
 /** What views get: who asks, the cluster's figures, and what they can do. */
 const ctx = {
   get me() { return app.me; },
@@ -79,10 +83,11 @@ const ctx = {
       navigate(false);
     }
   },
-  /** Asks, does it, tells what came of it. question: as of ask(), with method, path (or pathOf(values)), body(values) and done (text). */
+  /** Asks, does it, tells what came of it. question: as of ask(), with method, path (or pathOf(values)),
+   *  body(values) or content(values) (a text as it is), and done (text). */
   async act(question) {
     const result = await ask({...question, run: (values) => api(question.pathOf ? question.pathOf(values) : question.path, {
-      method: question.method || 'POST', body: question.body ? question.body(values) : undefined})});
+      method: question.method || 'POST', body: question.body && question.body(values), content: question.content && question.content(values)})});
     if (result === undefined) return undefined;
     if (question.done) toast(question.done);
     live.again();
@@ -104,7 +109,7 @@ async function load() {
   const view = viewOf(route);
   let data = null, failure = null;
   if (!view) failure = new ApiError(404, 'There is no such page.');
-  else if (view.admin && !ctx.admin) failure = new ApiError(403, 'This is for administrators.');
+  else if (!mayOpen(view)) failure = new ApiError(403, view.admin ? 'This is for administrators.' : 'This is not for viewers.');
   else {
     try {
       data = await view.load(ctx);
@@ -181,7 +186,7 @@ function frame() {
     event.preventDefault();
     root.querySelector('main').focus();
   };
-  const links = Object.entries(views).filter(([, view]) => !view.admin || me.role === 'admin').map(([name, view]) =>
+  const links = Object.entries(views).filter(([, view]) => mayOpen(view)).map(([name, view]) =>
     h('li', {key: name}, h('a', {href: `#/${name}`, 'aria-current': route.name === name ? 'page' : null}, icon(name), h('span', {}, view.label))));
   const state = live.lost ? ['lost', 'not reachable'] : ['live', 'live'];
   return [

@@ -13,8 +13,8 @@ import browser  # noqa: E402
 import harness  # noqa: E402
 from harness import Refused, until  # noqa: E402
 
-VIEWS = {'pool': 'Pool', 'jobs': 'Jobs', 'queues': 'Queues and quotas', 'nodes': 'Nodes', 'teams': 'Teams and tokens', 'usage': 'Usage',
-         'events': 'Events', 'audit': 'Audit'}
+VIEWS = {'pool': 'Pool', 'jobs': 'Jobs', 'queues': 'Queues and quotas', 'nodes': 'Nodes', 'teams': 'Teams and tokens', 'secrets': 'Secrets',
+         'usage': 'Usage', 'events': 'Events', 'audit': 'Audit'}
 EVIL = '<img src=x onerror=window.hacked=1>'
 TRAIN = r'''
 cd $WELLSPRING_RUN_FOLDER
@@ -74,6 +74,14 @@ def sees(p, text, seconds=10):
     p.wait_for_function('text => document.querySelector("#app").innerText.includes(text)', arg=text, timeout=1000 * seconds)
 
 
+def accessible(p, *where):
+    """What axe-core, where there is one, says of the page as it stands."""
+    if browser.axe():
+        p.evaluate(browser.axe())
+        found = p.evaluate('axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.map(v => v.id + ": " + v.nodes.map(n => n.html + " " + n.failureSummary).join("; ")))')
+        assert not found, (*where, found)
+
+
 def confirm(p, label):
     p.click(f'dialog button:has-text("{label}")')
     p.wait_for_selector('dialog', state='detached')
@@ -104,8 +112,7 @@ def test_login():
 
 
 def test_views():
-    axe = browser.axe()
-    if not axe:
+    if not browser.axe():
         print('note: without axe-core: npm could not get it')
     p = page()
     for scheme in ('light', 'dark'):
@@ -117,10 +124,7 @@ def test_views():
             for table in p.query_selector_all('main table'):
                 assert table.query_selector('caption').inner_text().strip(), name
             assert p.evaluate('document.querySelectorAll("main, header, nav").length') == 3
-            if axe:
-                p.evaluate(axe)
-                found = p.evaluate('axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.map(v => v.id + ": " + v.nodes.map(n => n.html + " " + n.failureSummary).join("; ")))')
-                assert not found, (scheme, name, found)
+            accessible(p, scheme, name)
     assert p.title() == 'Not found – Wellspring'
     clean(p, 'status of 404')
 
@@ -518,11 +522,12 @@ def test_a_lost_controller_is_told_and_comes_back():
     clean(p, 'ERR_CONNECTION_REFUSED', 'ERR_INCOMPLETE_CHUNKED', 'ERR_EMPTY_RESPONSE', 'ERR_CONNECTION_RESET', 'status of 50')
 
 
-def main():
+def main(names):
+    """Runs the tests among a module's names."""
     global f
     browser.enter()
     f = Fixture()
-    tests = {name: wrapped(test) for name, test in list(globals().items()) if name.startswith('test_')}
+    tests = {name: wrapped(test) for name, test in list(names.items()) if name.startswith('test_')}
     try:
         return harness.main(tests)
     finally:
@@ -540,4 +545,4 @@ def wrapped(test):
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(globals()))

@@ -12,8 +12,6 @@ namespace {
 
 constexpr double kSessionSeconds = 12 * 3600;
 constexpr size_t kMostSessions = 10000, kMostSessionsEach = 20;  // each: of one token
-constexpr std::string_view kCookie = "wellspring_session";
-
 std::string bearer(const HttpRequest& request) {
   const std::string_view value = request.header("authorization");
   constexpr std::string_view kBearer = "Bearer ";
@@ -21,18 +19,26 @@ std::string bearer(const HttpRequest& request) {
                                                     : "";
 }
 
-std::string cookie_of(const HttpRequest& request) {
-  for (const std::string& part : split(request.header("cookie"), ';')) {
-    const std::string_view pair = trim(part);
-    const size_t eq = pair.find('=');
-    if (pair.substr(0, eq) == kCookie && eq != pair.npos) return std::string(pair.substr(eq + 1));
-  }
-  return "";
-}
-
 std::string host_without_port(std::string_view host) {
   if (!host.empty() && host[0] == '[') return std::string(host.substr(0, host.find(']') + 1));
   return std::string(host.substr(0, host.find(':')));
+}
+
+// A browser keeps cookies by host, whatever the port: theirs is in the name.
+std::string cookie_name(const HttpRequest& request) {
+  const std::string_view host = request.header("host"), port = host.substr(host_without_port(host).size());
+  const auto n = port.empty() ? std::nullopt : parse_int(port.substr(1));
+  return n && *n >= 0 ? str("wellspring_session_", *n) : "wellspring_session";
+}
+
+std::string cookie_of(const HttpRequest& request) {
+  const std::string name = cookie_name(request);
+  for (const std::string& part : split(request.header("cookie"), ';')) {
+    const std::string_view pair = trim(part);
+    const size_t eq = pair.find('=');
+    if (pair.substr(0, eq) == name && eq != pair.npos) return std::string(pair.substr(eq + 1));
+  }
+  return "";
 }
 
 }  // namespace
@@ -163,7 +169,7 @@ std::string Access::node(const HttpRequest& request) {
   });
 }
 
-std::string Access::open_session(const std::string& text) {
+std::string Access::open_session(const HttpRequest& request, const std::string& text) {
   const Token t = token(text);
   if (!rank_of_role(t.role)) throw ApiError(403, "an invitation of a node does not log in");
   const std::string secret = hex(random_bytes(24));
@@ -189,7 +195,7 @@ std::string Access::open_session(const std::string& text) {
     session.created = c.now, session.expires = c.now + kSessionSeconds;
     c.state.tokens.put(session.id, session);
   });
-  return str(kCookie, "=", session.id, "_", secret, "; Path=/; HttpOnly; SameSite=Strict; Max-Age=",
+  return str(cookie_name(request), "=", session.id, "_", secret, "; Path=/; HttpOnly; SameSite=Strict; Max-Age=",
              static_cast<int>(kSessionSeconds), secure_ ? "; Secure" : "");
 }
 
@@ -201,7 +207,7 @@ std::string Access::close_session(const HttpRequest& request) {
       const Token* t = c.state.tokens.find(parts[0]);
       if (t && t->role == "session" && equal_secret(t->hash, hash)) c.state.tokens.remove(parts[0]);
     });
-  return str(kCookie, "=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
+  return str(cookie_name(request), "=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
 }
 
 }  // namespace wellspring::cluster

@@ -55,8 +55,9 @@ class Access {
   /// The node whose key the request carries. ApiError 401 or 403.
   std::string node(const HttpRequest& request);
   /// Trades a token for a cookie ("name=value; HttpOnly; ..."), good for 12 hours, over restarts of
-  /// the controller too, and as long as the token is. ApiError 401.
-  std::string open_session(const std::string& token);
+  /// the controller too, and as long as the token is. ApiError 401. Its name has the port that the
+  /// browser sees: one host's consoles keep a session each.
+  std::string open_session(const HttpRequest& request, const std::string& token);
   std::string close_session(const HttpRequest& request);
   /// Checks a token's text. ApiError 401.
   Token token(const std::string& text) const;

@@ -216,6 +216,7 @@ void add_routes(Controller& controller, HttpServer& server) {
   auto routes = std::make_shared<std::vector<Route>>();
   add_job_routes(*routes);
   add_admin_routes(*routes);
+  add_event_routes(*routes);
   add_node_routes(*routes);
   routes->push_back({"GET", "/openapi.json", "open", "this document", {}, nullptr, false});
   routes->back().run = [document = openapi(*routes)](Call& call) { call.answer(document); };

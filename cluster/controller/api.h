@@ -52,6 +52,7 @@ Json openapi(const std::vector<Route>& routes);
 void add_job_routes(std::vector<Route>& routes);
 void add_log_routes(std::vector<Route>& routes);
 void add_admin_routes(std::vector<Route>& routes);
+void add_event_routes(std::vector<Route>& routes);
 void add_node_routes(std::vector<Route>& routes);
 /// The OpenAPI 3.1 document of these routes.
 Json openapi(const std::vector<Route>& routes);

@@ -1,4 +1,4 @@
-// Routes of the cluster: status, nodes, queues, teams, quotas, tokens, secrets, usage, events.
+// Routes of the cluster: status, nodes, queues, teams, quotas, tokens, secrets, usage.
 
 #include <algorithm>
 #include <cmath>
@@ -171,6 +171,9 @@ void put_queue(Call& call) {
     if (!c.state.queues.find(name)) c.state.queues.put(name, {.name = name});
     Queue& q = c.state.queues.edit(name);
     q.priority = body.value("priority", q.priority);
+    q.max_priority = body.value("max_priority", q.max_priority);
+    if (q.max_priority < -kMostPriority || q.max_priority > kMostPriority)
+      throw ApiError(400, str("max_priority: from -", kMostPriority, " to ", kMostPriority));
     q.open = body.value("open", q.open);
     q.teams = body.value("teams", q.teams);
   });
@@ -203,6 +206,17 @@ void teams(Call& call) {
   }));
 }
 
+// A limit that is not named stays; below 0: none.
+Quota changed_quota(Quota quota, const std::string& chip, const Json& change) {
+  if (!change.is_object()) throw ApiError(400, str("quotas.", chip, ": {devices: N, hours: H}"));
+  for (const auto& [key, value] : change.items())
+    if (key != "devices" && key != "hours")
+      throw ApiError(400, str("quotas.", chip, ": unknown field '", key, "': a quota has devices and hours"));
+  quota.devices = change.value("devices", quota.devices);
+  quota.hours = change.value("hours", quota.hours);
+  return quota;
+}
+
 void put_team(Call& call) {
   const std::string name = call.part("name");
   check_name("team", name);
@@ -225,8 +239,8 @@ void put_team(Call& call) {
         throw ApiError(400, str("roots: '", root, "' is not an absolute path without '..'"));
     if (const auto it = body.find("quotas"); it != body.end())
       for (const auto& [chip, q] : it->items()) {
-        Quota quota{.devices = q.value("devices", -1), .hours = q.value("hours", -1.0)};
         const std::string known = call.controller.options().chips.get(chip).name;
+        const Quota quota = changed_quota(t.quotas.contains(known) ? t.quotas[known] : Quota{}, chip, q);
         if (quota.devices < 0 && quota.hours < 0)
           t.quotas.erase(known);
         else
@@ -249,11 +263,11 @@ void make_a_token(Call& call) {
   const std::string role = body.value("role", "member"), team = body.value("team", "default");
   const std::string user = body.value("user", "");
   const double seconds = body.value("seconds", 0.0);
+  const std::string &ca = call.controller.ca(), ca_fingerprint = ca.empty() ? "" : fingerprint(ca);
   if (role == "join") {
     const double valid = seconds > 0 ? seconds : 3600;
-    const std::string& ca = call.controller.ca();
     return call.answer({{"token", call.controller.invite(valid, body.value("note", ""))}, {"ca", ca},
-                        {"fingerprint", ca.empty() ? "" : fingerprint(ca)}}, 201);
+                        {"fingerprint", ca_fingerprint}}, 201);
   }
   if (!rank_of_role(role)) throw ApiError(400, "role: admin, member, viewer or join");
   check_name("user", user);
@@ -266,7 +280,7 @@ void make_a_token(Call& call) {
   });
   call.outcome = str("token ", made.row.id, " of ", user);
   Json out = token_row(made.row);
-  out["token"] = made.text;
+  out["token"] = made.text, out["fingerprint"] = ca_fingerprint;
   call.answer(out, 201);
 }
 
@@ -321,6 +335,7 @@ void usage(Call& call) {
   const std::string month = call.parameter("month");
   const double now = call.controller.core().now();
   call.answer(call.controller.core().read([&](const State& s) {
+    const double began = month_began(now);
     std::map<std::string, Usage> rows = {s.usage.rows().begin(), s.usage.rows().end()};
     for (const int64_t serial : s.active()) {  // with what runs
       const Attempt& a = s.attempts.at(serial);
@@ -328,7 +343,7 @@ void usage(Call& call) {
       const Usage row = {.team = job.team, .user = job.user, .project = job.spec->project, .chip = a.chip, .month = month_of(now)};
       Usage& u = rows.try_emplace(usage_key(row), row).first->second;
       for (const auto& part : a.parts)
-        u.device_seconds += static_cast<double>(part.devices.size()) * (now - a.created);
+        u.device_seconds += static_cast<double>(part.devices.size()) * (now - std::max(a.created, began));
     }
     Json out = Json::array();
     for (auto& [key, u] : rows) {
@@ -338,52 +353,6 @@ void usage(Call& call) {
                      {"device_hours", u.device_seconds / 3600}, {"attempts", u.attempts}});
     }
     return Json{{"usage", out}};
-  }));
-}
-
-void events(Call& call) {
-  const int64_t after = call.number("after", 0, 0, INT64_MAX);
-  const int64_t limit = call.number("limit", 200, 1, 5000);
-  const int64_t before = call.number("before", INT64_MAX, 0, INT64_MAX);
-  const double wait = static_cast<double>(call.number("wait", 0, 0, 60));
-  const uint64_t version = call.controller.core().version();
-  const auto seen = static_cast<uint64_t>(call.number("seen", static_cast<int64_t>(version), 0, INT64_MAX));
-  const auto read = [&] {
-    return call.controller.core().read([&](const State& s) {
-      Json rows = Json::array();
-      for (auto it = s.events.rows().lower_bound(before); it != s.events.rows().begin();) {
-        const ClusterEvent& e = (--it)->second;
-        if (e.number <= after || static_cast<int64_t>(rows.size()) == limit) break;
-        if (!call.caller.admin() && !e.team.empty() && e.team != call.caller.team) continue;
-        rows.push_back(entity_json(e));
-      }
-      return rows;
-    });
-  };
-  Json rows = read();
-  const Turns::Turn turn(call.controller.turns(), call.caller.token);
-  if (rows.empty() && wait > 0) {
-    check_turn(turn, call.controller.turns());
-    Core& core = call.controller.core();
-    const double until = monotonic_seconds() + wait;
-    for (double left = wait; left > 0 && core.version() == seen && !call.response.client_gone();
-         left = until - monotonic_seconds())
-      core.wait_change(seen, std::min(left, 1.0));
-    rows = read();
-  }
-  call.answer({{"events", rows}, {"version", call.controller.core().version()}});
-}
-
-void audit_log(Call& call) {
-  const int64_t limit = call.number("limit", 200, 1, 5000);
-  const int64_t before = call.number("before", INT64_MAX, 0, INT64_MAX);
-  call.answer(call.controller.core().read([&](const State& s) {
-    Json rows = Json::array();
-    for (auto it = s.audit.rows().lower_bound(before); it != s.audit.rows().begin();) {
-      if (static_cast<int64_t>(rows.size()) == limit) break;
-      rows.push_back(entity_json((--it)->second));
-    }
-    return Json{{"audit", rows}};
   }));
 }
 
@@ -455,7 +424,8 @@ void add_admin_routes(std::vector<Route>& r) {
                }), true});
   r.push_back({"GET", "/queues", "viewer", "queues", {}, queues});
   r.push_back({"PUT", "/queues/{name}", "admin", "make or change a queue", {}, put_queue, true,
-               {{"priority", "integer", "added to those of its jobs"}, {"open", "boolean", "whether it takes jobs"},
+               {{"priority", "integer", "added to those of its jobs"}, {"max_priority", "integer", "of its jobs' own"},
+                {"open", "boolean", "whether it takes jobs"},
                 {"teams", "array", "that may use it; empty: all"}}});
   r.push_back({"GET", "/teams", "viewer", "teams, their quotas and what they hold", {}, teams});
   r.push_back({"PUT", "/teams/{name}", "admin", "make or change a team", {}, put_team, true,
@@ -496,14 +466,9 @@ void add_admin_routes(std::vector<Route>& r) {
                  call.answer({{"id", id}});
                }, true});
   r.push_back({"GET", "/usage", "viewer", "device-hours by team, user, project, chip and month", {{"month", "2026-11"}}, usage});
-  r.push_back({"GET", "/events", "viewer", "what happened, the newest first",
-               {{"after", "numbers above this"}, {"before", "numbers below this"}, {"limit", "at most so many (200)"},
-                {"wait", "seconds to wait for one, or for a change of any kind"},
-                {"seen", "the version of an earlier answer: no wait when it is another one now"}}, events});
-  r.push_back({"GET", "/audit", "admin", "who asked for what", {{"limit", "at most so many (200)"}, {"before", "numbers below this"}}, audit_log});
   r.push_back({"POST", "/session", "open", "the console: trade a token for a cookie", {}, [](Call& call) {
                  const std::string token = call.body().value("token", "");
-                 call.response.header("Set-Cookie", call.controller.access().open_session(token));
+                 call.response.header("Set-Cookie", call.controller.access().open_session(call.request, token));
                  const Token who = call.controller.access().token(token);  // for the audit log
                  call.caller = {.token = who.id, .role = who.role, .team = who.team, .user = who.user};
                  call.answer({{"status", "ok"}});

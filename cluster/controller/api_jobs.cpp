@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <climits>
+#include <optional>
+#include <set>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "base/time.h"
 #include "cluster/controller/api.h"
+#include "cluster/controller/possible.h"
 #include "cluster/state/fields.h"
 
 namespace wellspring::cluster {
@@ -46,7 +49,7 @@ Json job_row(const State& state, const Job& job) {
       if (const auto it = state.waiting().find(job.id); it != state.waiting().end())
         first = *it->second.begin();
     if (const auto it = state.waits.find(first); it != state.waits.end()) {
-      reason = reason.empty() ? it->second.reason : str(it->second.reason, " (", reason, ")");
+      reason = reason.empty() || reason == it->second.reason ? it->second.reason : str(it->second.reason, " (", reason, ")");
       expected = it->second.expected;
     } else if (reason.empty()) {
       reason = "waits behind others";
@@ -88,86 +91,12 @@ bool under(const std::string& root, const std::string& path) {
          (path.size() == root.size() || ends_with(root, "/") || path[root.size()] == '/');
 }
 
-void check_mounts(const State& state, const JobSpec& spec) {
-  const Team& team = state.teams.at(spec.team);
-  for (const Mount& m : spec.mounts) {
+void check_roots(const Team& team, const JobSpec& spec) {
+  for (const Mount& m : spec.mounts)
     if (std::ranges::none_of(team.roots, [&](const auto& r) { return under(r, m.source); }))
       throw ApiError(403, str("mounts: team ", spec.team, " may not use ", m.source,
                               team.roots.empty() ? "; it has no allowed roots"
                                                  : str("; its roots are ", wellspring::join(team.roots, ", "))));
-    bool offered = false;
-    for (const auto& [name, node] : state.nodes.rows())
-      for (const std::string& root : node.mounts) offered |= under(root, m.source);
-    if (!offered)
-      throw ApiError(400, str("mounts: no node offers ", m.source,
-                              " (its administrator lists what it offers under 'mounts:')"));
-  }
-}
-
-// What is asked for, with the chip names that the cluster knows; the first that could ever run is
-// enough, else the nearest possible is named.
-void complete_resources(const State& state, const ChipTable& chips, JobSpec& spec) {
-  if (spec.accepted.empty()) spec.accepted.emplace_back();
-  std::vector<Resources> meant;
-  std::string first;  // why the first alternative can never run
-  bool possible = false;
-  View machines = empty_view(state);
-  if (needs_own_node(spec))
-    std::erase_if(machines.snapshot.nodes, [](const policy::Node& n) {
-      return std::ranges::find(n.offers, kOwnNode) == n.offers.end();
-    });
-  for (size_t i = 0; i < spec.accepted.size(); ++i) {
-    const Resources& r = spec.accepted[i];
-    std::vector<std::string> names;
-    if (r.chip.empty()) {
-      for (const policy::Node& n : machines.snapshot.nodes)
-        if (std::ranges::find(names, n.chip) == names.end()) names.push_back(n.chip);
-    } else {
-      try {
-        names = chips.meant(r.chip);
-      } catch (const Error& e) {
-        throw ApiError(400, str("accepted[", i, "].chip: ", e.what()));
-      }
-      // Of several kinds that a name means, those that are here.
-      if (names.size() > 1)
-        std::erase_if(names, [&](const std::string& name) {
-          return std::ranges::none_of(machines.snapshot.nodes,
-                                      [&](const auto& n) { return n.chip == name; });
-        });
-      if (names.empty()) names.push_back(r.chip);
-    }
-    for (const std::string& name : names) {
-      meant.push_back(r);
-      meant.back().chip = name;
-      meant.back().count = std::max(1, r.count);
-      std::string part;
-      const std::string why = policy::impossible(
-          machines.snapshot.nodes,
-          {.chip = name, .nodes = r.nodes, .devices = std::max(1, r.count), .memory_mb = r.memory_mb}, &part);
-      possible |= why.empty();
-      if (first.empty()) first = str("accepted[", i, "].", part, ": this can never run: ", why);
-    }
-  }
-  if (meant.empty()) throw ApiError(400, "resources: the cluster has no nodes yet (wellspring cluster node)");
-  if (!possible) throw ApiError(400, first);
-  spec.accepted = std::move(meant);
-}
-
-void check_users(const State& state, const JobSpec& spec) {
-  const Team& team = state.teams.at(spec.team);
-  if (!team.system_user.empty()) return;
-  const auto wanted = [&](const Node& node) {
-    return std::ranges::any_of(node.devices, [&](const Device& d) {
-      return std::ranges::any_of(spec.accepted, [&](const Resources& r) { return r.chip == d.chip; });
-    });
-  };
-  bool any = false;
-  for (const auto& [name, node] : state.nodes.rows())
-    any |= runs_without_user(node) && (node.only_team.empty() || node.only_team == spec.team) && wanted(node);
-  if (!any)
-    throw ApiError(409, str("team ", spec.team, " has no system user, and no node runs jobs without one: an "
-                            "administrator sets it with `wellspring cluster teams set ", spec.team,
-                            " --system-user NAME` (or starts the node with --single-trust)"));
 }
 
 // What waits is kept in memory: no team may fill it.
@@ -194,10 +123,53 @@ void submit_job(Call& call) {
   call.answer({{"id", str(id)}}, 201);
 }
 
+// Of a job, or of the elements of an array that may run at once: where and when they would start with
+// one of the alternatives alone, so that all can be compared.
+Json plan_row(const State& state, View& v, const Job& job, size_t alternative, double now) {
+  const JobSpec& spec = *job.spec;
+  const Resources& r = spec.accepted[alternative];
+  Json row = {{"chip", r.chip}, {"nodes", r.nodes}, {"count", r.count}};
+  if (const auto never = never_runs(state, spec, alternative)) {
+    row["start"] = "never", row["reason"] = never->why;
+    return row;
+  }
+  size_t copies = std::max<size_t>(1, element_count(spec));
+  if (spec.array_at_once) copies = std::min(copies, static_cast<size_t>(spec.array_at_once));
+  size_t devices = 1;
+  for (const policy::Node& n : v.snapshot.nodes) devices += n.holders.size();
+  policy::Waiting one = waiting_job(state, job);
+  one.accepted = {one.accepted[alternative]};
+  const size_t others = v.snapshot.waiting.size();
+  for (size_t i = 0; i < std::min(copies, devices); ++i, ++one.id) v.snapshot.waiting.push_back(one);
+  size_t begin = 0, preempted = 0;
+  std::set<std::string> on;
+  for (const policy::Decision& d : policy::decide(v.snapshot, now)) {
+    if (d.kind == policy::Decision::Kind::preempt && d.sake >= job.id) ++preempted;
+    if (d.job < job.id) continue;
+    if (d.kind == policy::Decision::Kind::start) {
+      ++begin;
+      for (const auto& part : d.placement.parts) on.insert(v.places[part.node].node);
+    } else if (d.job == job.id) {
+      row["start"] = d.expected == policy::kNever ? "unknown" : "later";
+      if (d.expected != policy::kNever) row["expected"] = d.expected;
+      row["reason"] = d.reason;
+    }
+  }
+  v.snapshot.waiting.resize(others);
+  if (begin) row["start"] = "now", row["on"] = on;
+  if (element_count(spec)) row["begin"] = begin;
+  if (preempted) row["preempts"] = preempted;
+  return row;
+}
+
 void plan_job(Call& call) {
   const JobSpec spec = call.controller.checked(spec_from_json(call.body(), "job"), call.caller);
   const double now = call.controller.core().now();
-  const Json plan = call.controller.core().read([&](const State& state) {
+  Json out = {{"spec", to_json(spec)}};
+  if (!spec.array.empty()) out["elements"] = spec.array.size();
+  if (spec.array_at_once) out["at_once"] = spec.array_at_once;
+  if (spec.kind == "service") out["replicas"] = spec.service.replicas;
+  out["plan"] = call.controller.core().read([&](const State& state) {
     Json rows = Json::array();
     View v = view_of(state, now);
     Job job;
@@ -205,41 +177,10 @@ void plan_job(Call& call) {
     job.team = spec.team, job.submitted = now;
     job.not_before = spec.not_before;
     job.spec = std::make_shared<const JobSpec>(spec);
-    policy::Waiting waiting = waiting_job(state, job);
-    // Each alternative alone, so that all can be compared.
-    for (size_t a = 0; a < spec.accepted.size(); ++a) {
-      policy::Waiting alone = waiting;
-      alone.accepted = {waiting.accepted[a]};
-      const Resources& r = spec.accepted[a];
-      Json row = {{"chip", r.chip}, {"nodes", r.nodes}, {"count", r.count}};
-      const std::string never = policy::impossible(empty_view(state).snapshot.nodes, alone.accepted[0]);
-      if (!never.empty()) {
-        row["start"] = "never", row["reason"] = never;
-        rows.push_back(std::move(row));
-        continue;
-      }
-      v.snapshot.waiting.push_back(alone);
-      size_t preempted = 0;
-      for (const policy::Decision& d : policy::decide(v.snapshot, now)) {
-        if (d.kind == policy::Decision::Kind::preempt && d.sake == job.id) ++preempted;
-        if (d.job != job.id) continue;
-        if (d.kind == policy::Decision::Kind::start) {
-          row["start"] = "now";
-          Json& on = row["on"] = Json::array();
-          for (const auto& part : d.placement.parts) on.push_back(v.places[part.node].node);
-        } else {
-          row["start"] = d.expected == policy::kNever ? "unknown" : "later";
-          if (d.expected != policy::kNever) row["expected"] = d.expected;
-          row["reason"] = d.reason;
-        }
-      }
-      if (preempted) row["preempts"] = preempted;
-      v.snapshot.waiting.pop_back();
-      rows.push_back(std::move(row));
-    }
+    for (size_t a = 0; a < spec.accepted.size(); ++a) rows.push_back(plan_row(state, v, job, a, now));
     return rows;
   });
-  call.answer({{"plan", plan}, {"spec", to_json(spec)}});
+  call.answer(out);
 }
 
 bool in_state(JobState state, const std::string& wanted) {
@@ -306,7 +247,8 @@ void list_jobs(Call& call) {
 }
 
 void show_job(Call& call) {
-  std::string node, folder;
+  std::optional<Attempt> newest;
+  std::string user;
   Json out = call.controller.core().read([&](const State& s) {
     const Job& job = job_for(s, call, false);
     Json row = job_row(s, job);
@@ -316,7 +258,8 @@ void show_job(Call& call) {
     for (const Attempt* a : s.attempts_of(job.id)) attempts.push_back(attempt_row(*a));
     if (const Attempt* a = s.attempts.find(job.attempt)) {
       row["run_folder"] = a->run_folder;
-      if (a->executor == "nodes") node = a->parts[0].node, folder = a->run_folder;
+      newest = *a;
+      if (const Team* t = s.teams.find(job.team)) user = t->system_user;
     }
     if (!job.array && element_count(spec)) {
       const int64_t limit = call.number("elements", 100, 0, 100000);
@@ -337,14 +280,9 @@ void show_job(Call& call) {
     }
     return row;
   });
-  if (!node.empty()) {
-    std::string user = call.controller.core().read([&](const State& s) {
-      const Team* t = s.teams.find(out["team"].get<std::string>());
-      return t ? t->system_user : "";
-    });
+  if (newest) {
     try {
-      const Json progress = call.controller.nodes().ask(
-          node, {{"progress", {{"folder", folder}, {"user", user}, {"attempt", out.value("attempts", 1)}}}}, 2);
+      const Json progress = call.controller.ask_run(*newest, user, "progress", {{"attempt", newest->number}}, 2);
       if (!progress.empty()) out["progress"] = progress;
     } catch (const Error&) {
       // Its node is away: the state alone is shown.
@@ -354,15 +292,15 @@ void show_job(Call& call) {
 }
 
 void metrics_of_job(Call& call) {
-  std::string node, folder, user;
+  std::optional<Attempt> newest;
+  std::string user;
   call.controller.core().read([&](const State& s) {
     const Job& job = job_for(s, call, false);
-    if (const Attempt* a = s.attempts.find(job.attempt)) node = a->parts[0].node, folder = a->run_folder;
+    if (const Attempt* a = s.attempts.find(job.attempt)) newest = *a;
     if (const Team* t = s.teams.find(job.team)) user = t->system_user;
   });
-  if (node.empty()) throw ApiError(404, "the job has not run yet");
-  call.answer(call.controller.nodes().ask(
-      node, {{"curve", {{"folder", folder}, {"user", user}, {"points", call.number("points", 500, 2, 5000)}}}}, 10));
+  if (!newest) throw ApiError(404, "the job has not run yet");
+  call.answer(call.controller.ask_run(*newest, user, "curve", {{"points", call.number("points", 500, 2, 5000)}}, 10));
 }
 
 template <class F>
@@ -417,9 +355,10 @@ JobSpec Controller::checked(JobSpec spec, const Caller& caller) {
     }
     if (!queue->teams.empty() && std::ranges::find(queue->teams, spec.team) == queue->teams.end())
       throw ApiError(403, str("queue: team ", spec.team, " may not use queue ", spec.queue));
-    complete_resources(s, options_.chips, spec);
-    check_mounts(s, spec);
-    check_users(s, spec);
+    if (spec.priority > queue->max_priority)
+      throw ApiError(400, str("priority: queue ", spec.queue, " takes jobs of priority ", queue->max_priority, " at most"));
+    check_roots(s.teams.at(spec.team), spec);
+    settle_request(s, options_.chips, spec);
     for (const SecretUse& use : spec.secrets)
       if (!s.secrets.find(str(spec.team, "/", use.name)))
         throw ApiError(400, str("secrets: team ", spec.team, " has no secret ", use.name,
@@ -428,15 +367,6 @@ JobSpec Controller::checked(JobSpec spec, const Caller& caller) {
       const Job* job = s.jobs.find(d.job);
       if (!job || job->array) throw ApiError(400, str("after: there is no job ", d.job));
       check_team(caller, job->team);
-    }
-    const auto most = s.teams.at(spec.team).quotas;
-    for (const auto& [chip, quota] : most) {
-      bool fits = quota.devices < 0;
-      for (const Resources& r : spec.accepted)
-        fits |= r.chip != chip || r.nodes * r.count <= quota.devices;
-      if (!fits)
-        throw ApiError(400, str("resources: team ", spec.team, " may hold ", quota.devices, " ", chip,
-                                " at once: this can never run"));
     }
   });
   if (!spec.snapshot.empty() && !archives_->have(spec.team, spec.snapshot))

@@ -15,6 +15,7 @@
 #include "base/time.h"
 #include "base/version.h"
 #include "cluster/node/run_files.h"
+#include "cluster/slurm/account.h"
 #include "cluster/slurm/executor.h"
 
 namespace wellspring::cluster {
@@ -140,8 +141,29 @@ std::string Controller::url() const {
   return str(secure_ ? "https://" : "http://", host, ":", port());
 }
 
+// Of attempts that had ended before this start: those whose record a crash has prevented.
+void Controller::find_unwritten(const std::map<int64_t, double>& ended) {
+  double oldest = core_->now();
+  for (const auto& [serial, at] : ended) oldest = std::min(oldest, at);
+  std::set<std::string> recorded;
+  records_->each(oldest - 60, [&](const Record& r) { return recorded.insert(r.id), true; });
+  std::vector<Record> missing;
+  core_->read([&](const State& s) {
+    for (const auto& [serial, at] : ended)
+      if (const Attempt* a = s.attempts.find(serial); a && !recorded.contains(str(serial)))
+        missing.push_back(record_of(s, *a));
+  });
+  std::lock_guard lock(mutex_);
+  unwritten_.insert(unwritten_.end(), missing.begin(), missing.end());
+}
+
 void Controller::start() {
   started_ = monotonic_seconds();
+  std::map<int64_t, double> ended;  // what ends from now on is in the effects
+  core_->read([&](const State& s) {
+    for (const auto& [serial, a] : s.attempts.rows())
+      if (a.state == AttemptState::ended && a.ended >= core_->now() - 7 * 86400) ended[serial] = a.ended;
+  });
   for (const SlurmOptions& slurm : options_.slurm) add_slurm(slurm);  // they wait for the core
   core_->start({.effects = [this](const State& s, const Effects& e) { effects(s, e); },
                 .tick = [this](const State& s) { tick(s); }});
@@ -151,20 +173,7 @@ void Controller::start() {
     note(c, "cluster", 0, "", "the controller has started");
   });
   server_->start();
-  // Attempts whose record a crash has prevented.
-  std::set<std::string> recorded;
-  double oldest = core_->now();
-  core_->read([&](const State& s) {
-    for (const auto& [serial, a] : s.attempts.rows())
-      if (a.state == AttemptState::ended) oldest = std::min(oldest, a.ended);
-  });
-  oldest = std::max(oldest, core_->now() - 7 * 86400);
-  records_->each(oldest - 60, [&](const Record& r) { return recorded.insert(r.id), true; });
-  core_->read([&](const State& s) {
-    for (const auto& [serial, a] : s.attempts.rows())
-      if (a.state == AttemptState::ended && a.ended >= oldest && !recorded.contains(str(serial)))
-        unwritten_.push_back(record_of(s, a));
-  });
+  find_unwritten(ended);
   core_->read([&](const State& s) {  // whose notification a stop has prevented
     std::vector<JobId> late;
     for (const auto& [id, job] : s.jobs.rows())
@@ -202,15 +211,16 @@ void Controller::add_slurm(const SlurmOptions& options) {
         if (const Attempt* a = s.attempts.find(r.attempt); a && r.kind == Report::ended)
           folders[r.attempt] = {a->run_folder, switches ? launch_of(s, r.attempt).system_user : ""};
     });
-    std::map<int64_t, int64_t> checkpoints;
+    std::map<int64_t, RunFound> found;
     for (const auto& [attempt, folder] : folders) {
       try {
-        checkpoints[attempt] = newest_checkpoint(folder.first, folder.second);
+        found[attempt] = {newest_checkpoint(folder.first, folder.second),
+                          plain_figures(run_reached(folder.first, folder.second))};
       } catch (const Error& e) {  // its user is not known on this machine
         log_warning("cluster", folder.first, ": ", e.what());
       }
     }
-    core_->call([&](Change& c) { take_reports(c, name, list, checkpoints); });
+    core_->call([&](Change& c) { take_reports(c, name, list, found); });
   };
   reports.nodes = [this](const std::string& executor, const std::vector<Node>& nodes) {
     core_->call([&](Change& c) { take_nodes(c, executor, nodes); });
@@ -226,6 +236,23 @@ void Controller::add_slurm(const SlurmOptions& options) {
   others_[name] = std::make_unique<SlurmExecutor>(
       options, options_.chips, std::move(reports),
       [this](const std::string& team, const std::string& hash) { return archives_->path(team, hash); });
+}
+
+Json Controller::ask_run(const Attempt& a, const std::string& user, const char* what, Json question, double wait) {
+  question["folder"] = a.run_folder;
+  if (a.executor == "nodes") {
+    question["user"] = user;
+    return nodes_->ask(a.parts.at(0).node, {{what, question}}, wait);
+  }
+  // Another cluster's run folders can be seen here.
+  for (const SlurmOptions& o : options_.slurm)
+    if (o.name == a.executor) {
+      slurm_account(user, o);  // never with root's rights
+      const std::string owner = slurm_account_name(user, o);
+      return std::string_view(what) == "curve" ? run_curve(question, o.runs, owner)
+                                               : run_progress(question, o.runs, owner);
+    }
+  throw Error(Fault::io, str("the executor ", a.executor, " is not set up any more"));
 }
 
 Executor* Controller::executor(const std::string& name) {
@@ -311,9 +338,10 @@ Record Controller::record_of(const State& state, const Attempt& a) const {
   for (const auto& part : a.parts) devices += part.devices.size(), names.push_back(part.node);
   r.devices = a.parts.empty() ? 0 : static_cast<int>(a.parts[0].devices.size());
   r.used = {{"seconds", a.started ? a.ended - a.started : 0},
-            {"device_seconds", (a.ended - a.created) * static_cast<double>(devices)},
-            {"cpu_seconds", a.cpu_seconds},
-            {"peak_memory", static_cast<double>(a.peak_memory)}};
+            {"device_seconds", (a.ended - a.created) * static_cast<double>(devices)}};
+  // Of an attempt that was lost nobody has measured them.
+  if (a.cpu_seconds > 0) r.used["cpu_seconds"] = a.cpu_seconds;
+  if (a.peak_memory > 0) r.used["peak_memory"] = static_cast<double>(a.peak_memory);
   if (a.checkpoint) r.reached["checkpoint"] = static_cast<double>(a.checkpoint);
   r.source = {{"job", shown_id(job)}, {"attempt", str(a.number)}, {"team", job.team}, {"user", job.user},
               {"status", str(a.exit_status)}, {"cause", name_of(a.cause)}, {"nodes", wellspring::join(names, ",")},

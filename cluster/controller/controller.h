@@ -52,6 +52,9 @@ class Controller {
   std::string invite(double seconds, const std::string& note);
   /// A node joins: makes its row and gives its key. ApiError 401, 409.
   std::string join(const std::string& token, const std::string& name);
+  /// What an attempt's run folder says: `what` is "progress" or "curve", `question` as in
+  /// run_files.h; `user` its team's. Error when nobody who can see it can be asked.
+  Json ask_run(const Attempt& attempt, const std::string& user, const char* what, Json question, double wait);
   /// A verified backup now; its path.
   std::string backup();
   std::string seal_secret(const std::string& team, const std::string& name,
@@ -73,6 +76,7 @@ class Controller {
   void tick(const State& state);
   void add_slurm(const SlurmOptions& options);
   void housekeeping();
+  void find_unwritten(const std::map<int64_t, double>& ended);
   Record record_of(const State& state, const Attempt& attempt) const;
   void write_records();
   void keys();

@@ -1,8 +1,11 @@
 #!/usr/bin/python3
 """`wellspring job exec` and `attach` through controller, node and launcher."""
 import os
+import pty
+import signal
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '../testing'))
 from harness import PROGRAM, Cluster, Refused, main, until  # noqa: E402
@@ -73,6 +76,8 @@ def test_exec():
         until(10, 'the command is gone', lambda: not processes('sleep 1234.5'))
         assert c.state(job) == 'running'
 
+        interrupts(c, job)
+
         # It ends with the job, and does not keep it.
         client = subprocess.Popen([PROGRAM, 'job', 'exec', job, '--', 'exec sleep 1234.5'], env=c.environment,
                                   stdin=subprocess.DEVNULL)
@@ -98,6 +103,42 @@ def test_exec():
                 raise AssertionError(f'a {role} of {team} got in')
             except Refused as e:
                 assert e.status == 403, e
+
+
+def interrupts(c, job):
+    """Ctrl-C: without a terminal it ends exec; in one it goes to the command, as in any shell. The job goes on."""
+    client = subprocess.Popen([PROGRAM, 'job', 'exec', job, '--', 'exec sleep 1234.5'], env=c.environment, stdin=subprocess.DEVNULL,
+                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    until(10, 'the command runs', lambda: processes('sleep 1234.5'))
+    client.send_signal(signal.SIGINT)
+    assert client.wait(10) != 0
+    until(10, 'the command is gone', lambda: not processes('sleep 1234.5'))
+    assert c.state(job) == 'running'
+    pid, screen = pty.fork()
+    if not pid:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # who started us may ignore it
+        os.execve(PROGRAM, [PROGRAM, 'job', 'attach', job], c.environment)
+    said = b''
+
+    def type_and_see(text, expected):
+        nonlocal said
+        os.write(screen, text)
+        end = time.monotonic() + 10
+        while expected not in said and time.monotonic() < end:
+            said += os.read(screen, 65536)
+        assert expected in said, said
+        said = b''
+
+    type_and_see(b'echo ready $((1+1))\n', b'ready 2')
+    os.write(screen, b'sleep 1234.5\n')
+    until(10, 'the command runs', lambda: processes('sleep 1234.5'))
+    os.write(screen, b'\x03')
+    until(10, 'the command is gone', lambda: not processes('sleep 1234.5'))
+    type_and_see(b'echo still $((1+2))\n', b'still 3')
+    os.kill(pid, signal.SIGINT)  # to attach itself
+    os.waitpid(pid, 0)
+    os.close(screen)
+    assert c.state(job) == 'running'
 
 
 if __name__ == '__main__':

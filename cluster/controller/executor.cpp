@@ -3,15 +3,26 @@
 #include "cluster/controller/executor.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
+#include <utility>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
 
 namespace wellspring::cluster {
 
+std::map<std::string, double> plain_figures(const Json& figures) {
+  std::map<std::string, double> out;
+  for (const auto& [name, value] : figures.items())
+    if (out.size() < 64 && is_name(name) && value.is_number() && std::isfinite(value.get<double>()))
+      out[name] = value.get<double>();
+  return out;
+}
+
 void take_reports(Change& c, const std::string& executor, const std::vector<Report>& reports,
-                  const std::map<int64_t, int64_t>& checkpoints) {
+                  const std::map<int64_t, RunFound>& found) {
   for (const Report& r : reports) {
     const Attempt* known = c.state.attempts.find(r.attempt);
     if (!known || known->executor != executor || known->state == AttemptState::ended) continue;
@@ -22,7 +33,9 @@ void take_reports(Change& c, const std::string& executor, const std::vector<Repo
     std::vector<std::string> nodes;
     for (const auto& part : known->parts)
       if (r.node.empty() || part.node == r.node) nodes.push_back(part.node);
-    const auto checkpoint = checkpoints.find(r.attempt);
+    const auto left = found.find(r.attempt);
+    const RunFound run = left == found.end() ? RunFound() : left->second;
+    double cpu_seconds = r.cpu_seconds;  // of all parts: counted once
     for (const std::string& node : nodes) {
       if (r.kind == Report::running)
         part_running(c, r.attempt, node);
@@ -31,7 +44,9 @@ void take_reports(Change& c, const std::string& executor, const std::vector<Repo
                    {.status = r.status,
                     .outcome = r.outcome,
                     .reason = cut_to_width(utf8_repair(r.reason), 500),
-                    .checkpoint = checkpoint == checkpoints.end() ? 0 : checkpoint->second});
+                    .cpu_seconds = std::exchange(cpu_seconds, 0),
+                    .checkpoint = run.checkpoint,
+                    .reached = run.reached});
     }
   }
 }

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/json_fwd.h"
 #include "cluster/state/entities.h"
 #include "cluster/state/transitions.h"
 
@@ -42,6 +43,7 @@ struct Report {
   std::string node = {};  // the part's; empty: all parts of the attempt
   int status = 0;         // of `ended`, with the outcome as executions.h names them, and the reason
   std::string outcome = "exited", reason = {};
+  double cpu_seconds = 0;  // of `ended`: of all tasks together; 0: not known
   std::string shown = {};  // of `outside`: begins with the number
 };
 
@@ -56,10 +58,17 @@ struct Reports {
   std::function<std::vector<Launch>(const std::string& executor)> active;
 };
 
-/// Carries out what an executor says: transitions of its own attempts alone. `checkpoints`: newest
-/// steps in the run folders, by attempt.
+/// What an ended attempt has left in its run folder.
+struct RunFound {
+  int64_t checkpoint = 0;                 // the newest step; 0: none
+  std::map<std::string, double> reached;  // last figures
+};
+/// Figures of a run folder that can be kept: at most 64, finite, with plain names.
+std::map<std::string, double> plain_figures(const Json& figures);
+
+/// Carries out what an executor says: transitions of its own attempts alone. `found`: by attempt.
 void take_reports(Change& c, const std::string& executor, const std::vector<Report>& reports,
-                  const std::map<int64_t, int64_t>& checkpoints = {});
+                  const std::map<int64_t, RunFound>& found = {});
 /// Its nodes are these: their rows follow; what an administrator drained stays drained.
 void take_nodes(Change& c, const std::string& executor, const std::vector<Node>& nodes);
 

@@ -454,6 +454,15 @@ def test_interrupts_leave_jobs_alone():
     c = cluster()
     job = c.submit('for i in $(seq 600); do echo $i; sleep 0.1; done')
     c.wait(job, 'running')
+    before = {j['id'] for j in c.call('GET', '/jobs?state=all&limit=1000')['jobs']}
+    plan = ['job', 'plan', job_file(c, 'resources: {chip: a100}\ncommand: x\n')]
+    for wait in (0, 0.002, 0.01, 0.03):
+        client = subprocess.Popen([harness.PROGRAM, *plan], env=c.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                  preexec_fn=heeds_interrupts)
+        time.sleep(wait)
+        client.send_signal(signal.SIGINT)
+        client.wait(10)
+    assert {j['id'] for j in c.call('GET', '/jobs?state=all&limit=1000')['jobs']} == before and c.state(job) == 'running'
     clients = [['job', 'run', '--', 'sleep', '8'], ['job', 'logs', '-f', job], ['job', 'list'], ['job', 'show', job]]
     for arguments in clients:
         client = subprocess.Popen([harness.PROGRAM, *arguments], env=c.environment, stdout=subprocess.PIPE,
@@ -521,6 +530,34 @@ def test_bad_input():
     write(f'{c.folder}/files/broken.yaml', 'model: demo\n  steps: [1, 2\n')
     c.run('cluster', 'teams', 'set', 'default', '--root', '/usr/share', '--root', '/srv', check=True)
     before = c.call('GET', '/cluster')['jobs']
+    refused_all(c, table)
+    # What would wait for ever: nodes of two pools, a mount beside another chip, alternatives above their own quotas.
+    for name in ('apart1', 'apart2'):
+        os.makedirs(f'{c.folder}/runs-{name}')
+        c.node(name, [{'chip': 'mlu370-x8', 'count': 2}], runs=f'{c.folder}/runs-{name}')
+    refused_all(c, [
+        ('command: x\nresources: {chip: mlu370-x8, nodes: 2}\n', 2, ['never run', '2 nodes', 'in one pool', 'most in one is 1']),
+        ('command: x\nresources: {chip: mlu370-x8}\nmounts: ["/usr/share/doc"]\n', 3, ['mlu370-x8', 'offer /usr/share/doc', 'n1 (a100-40)']),
+    ])
+    c.run('cluster', 'quota', 'default', 'a100', '--devices', '1', check=True)
+    c.run('cluster', 'quota', 'default', 'mlu370-x8', '--hours', '0', check=True)
+    refused_all(c, [
+        ('command: x\nresources: {chip: a100, count: 2, any_of: [{chip: mlu370-x8}]}\n', 2, ['may hold 1 a100-40', 'never run']),
+        ('command: x\nresources: {chip: mlu370-x8}\n', 2, ['no device-hours of mlu370-x8']),
+    ])
+    c.run('cluster', 'quota', 'default', 'a100', '--remove', check=True)
+    c.run('cluster', 'quota', 'default', 'mlu370-x8', '--remove', check=True)
+    c.run('cluster', 'queues', 'default', '--max-priority', '5', check=True)
+    refused_all(c, [('command: x\npriority: 6\n', 2, ['queue default', 'priority 5 at most'])])
+    c.run('cluster', 'queues', 'default', '--max-priority', '1000', check=True)
+    for name in ('apart1', 'apart2'):
+        c.kill_node(name)
+        until(10, f'{name} is gone', lambda: c.node_state(name) != 'up')
+        c.run('cluster', 'nodes', 'remove', name, check=True)
+    assert c.call('GET', '/cluster')['jobs'] == before
+
+
+def refused_all(c, table):
     wrong = []
     for text, line, words in table:
         path = job_file(c, text)
@@ -530,7 +567,6 @@ def test_bad_input():
             if said.returncode not in (64, 65, 78) or place not in said.stderr or not all(w in said.stderr for w in words):
                 wrong.append((verb, text, place, words, said.returncode, said.stderr))
     assert not wrong, '\n'.join(map(str, wrong))
-    assert c.call('GET', '/cluster')['jobs'] == before
 
 
 def test_plan_spends_nothing():
@@ -538,6 +574,169 @@ def test_plan_spends_nothing():
     said = c.run('job', 'plan', job_file(c, 'resources: {chip: a100, count: 2, any_of: [{chip: a100, nodes: 2}]}\ncommand: x\n'))
     assert said.returncode == 0 and 'now' in said.stdout and 'n1' in said.stdout, said
     assert len(said.stdout.strip().splitlines()) == 5, said.stdout
+    said = c.run('job', 'plan', job_file(c, '''
+jobs:
+  - name: a
+    resources: {chip: a100}
+    time_limit: 2h
+    command: x
+  - name: endless
+    resources: {chip: a100}
+    command: x
+  - name: b
+    after: a
+    resources: {chip: a100, count: 2}
+    command: x
+  - name: c
+    after: [a, "afterany:endless"]
+    resources: {chip: a100}
+    command: x
+  - name: many
+    resources: {chip: a100, count: 3}
+    array: 0-9%3
+    command: x
+  - name: all
+    resources: {chip: a100}
+    array: 0-19
+    command: x
+  - name: web
+    resources: {chip: a100}
+    service: {port: 8000, replicas: 2}
+    command: x
+'''))
+    assert said.returncode == 0, said.stderr
+    plans = dict(zip(('a', 'endless', 'b', 'c', 'many', 'all', 'web'), re.split(r'\n(?=(?:endless|b|c|many|all|web)[:\n])', said.stdout)))
+    assert 'after a: in 2h 0m at the latest' in plans['b'] and 'now it would be n' in plans['b'], plans['b']
+    assert 'after a, endless' in plans['c'] and 'at the latest' not in plans['c'], plans['c']
+    assert plans['many'].startswith('many: 10 elements, 3 at once\n') and 'now (2 of 10)' in plans['many'], plans['many']
+    assert plans['all'].startswith('all: 20 elements, as many as fit at once\n') and 'now (8 of 20)' in plans['all'], plans['all']
+    assert plans['web'].startswith('web: 2 replicas\n') and 'now (2 of 2)' in plans['web'], plans['web']
+    said = json.loads(c.run('job', 'plan', '--json', job_file(c, 'array: 0-9%3\ncommand: x\n')).stdout)
+    assert said['elements'] == 10 and said['at_once'] == 3 and said['plan'][0]['begin'] == 3, said
+
+
+# Quotas, reservations, and how they are set
+
+def test_device_hours():
+    """What uses its team's hours up is stopped in time, waits with the reason, and goes on when there are more."""
+    c = cluster()
+    c.call('PUT', '/teams/metered', {})
+    hours = 0.0015  # 5.4 s
+    c.run('cluster', 'quota', 'metered', 'a100', '--hours', str(hours), check=True)
+    job, = submitted(c, '''
+team: metered
+resources: {chip: a100}
+checkpoint: {grace: 1}
+command: |
+  trap 'echo saved; exit 75' TERM
+  while :; do sleep 0.05; done
+''')
+    dear = c.submit('true', team='metered', accepted=[{'chip': 'a100-40'}], time_limit=3600)
+    c.wait(job, 'running')
+    assert 'this job may take 1.008' in c.show(dear)['reason'], c.show(dear)
+    until(10, 'it was stopped', lambda: c.state(job) == 'queued')
+    row = c.show(job)
+    assert row['reason'] == 'team metered: device-hours of a100-40 used up this month', row
+    assert row['history'][0]['cause'] == 'quota' and row['history'][0]['exit_status'] == 75 and 'saved' in c.logs(job), row
+    assert row.get('restarts', 0) == 0 and row['expected'] > time.time(), row
+    team = next(t for t in c.call('GET', '/teams')['teams'] if t['name'] == 'metered')
+    assert 0 < team['quotas']['a100-40']['hours_used'] <= hours, team
+    c.run('cluster', 'quota', 'metered', 'a100', '--hours', '10', check=True)
+    until(10, 'it goes on', lambda: c.state(job) == 'running' and c.show(job)['attempts'] == 2)
+    c.wait(dear)
+    c.call('POST', f'/jobs/{job}/cancel')
+    c.wait(job, 'cancelled')
+
+
+def test_quotas_and_queues_by_command():
+    """A limit that is not named stays; a command without one only shows."""
+    c = cluster()
+    c.call('PUT', '/teams/counted', {})
+
+    def quotas(*arguments):
+        said = c.run('cluster', 'quota', 'counted', *arguments, '--json', check=True)
+        team, = json.loads(said.stdout)['teams']
+        return {chip: {k: v for k, v in q.items() if k != 'hours_used'} for chip, q in team.get('quotas', {}).items()}
+
+    assert quotas('a100', '--devices', '3', '--hours', '50') == {'a100-40': {'devices': 3, 'hours': 50}}
+    assert quotas('a100', '--devices', '4') == {'a100-40': {'devices': 4, 'hours': 50}}
+    assert quotas('a100', '--hours', '60') == {'a100-40': {'devices': 4, 'hours': 60}}
+    assert quotas('a100') == quotas() == {'a100-40': {'devices': 4, 'hours': 60}}
+    assert quotas('a100', '--devices', '-1') == {'a100-40': {'hours': 60}}
+    assert quotas('a100', '--remove') == {}
+    for arguments in (['nobody', 'a100', '--devices', '1'], ['nobody'], ['counted', '--devices', '1'], ['counted', 'a100', '--remove', '--hours', '1']):
+        assert c.run('cluster', 'quota', *arguments).returncode == 64, arguments
+    assert 'nobody' not in c.run('cluster', 'teams').stdout
+
+    def queue(*arguments):
+        said = c.run('cluster', 'queues', 'night', *arguments, '--json', check=True)
+        return next(q for q in json.loads(said.stdout)['queues'] if q['name'] == 'night')
+
+    assert queue('--priority', '-5', '--team', 'counted')['teams'] == ['counted']
+    assert queue('--close')['teams'] == ['counted']
+    assert not queue('--all-teams', '--open').get('teams') and queue()['priority'] == -5
+    assert queue('--max-priority', '0')['max_priority'] == 0
+    for arguments in (['--open', '--close'], ['--team', 'counted', '--all-teams'], ['--max-priority', '1001']):
+        assert c.run('cluster', 'queues', 'night', *arguments).returncode in (64, 65), arguments
+
+
+def test_reservations():
+    """A reserved node is its team's: others wait with that reason, or end before it begins."""
+    c = cluster()
+    c.call('PUT', '/teams/guests', {})
+    whole = [{'chip': 'a100', 'count': 4}]
+    c.run('cluster', 'reserve', 'day', '--node', 'n1', '--team', 'guests', '--hours', '2', check=True)
+    first = c.submit('sleep 30', accepted=whole)
+    c.wait(first, 'running')
+    assert c.show(first)['on'] == ['n2']
+    second = c.submit('true', accepted=whole)
+    until(5, 'it waits for the reserved node', lambda: c.show(second).get('reason') == 'waits for 4 a100-40, 0 free, 4 reserved for others')
+    theirs = c.submit('sleep 0.3', team='guests', accepted=whole)
+    c.wait(theirs)
+    assert c.show(theirs)['history'][0]['parts'][0]['node'] == 'n1' and c.state(second) == 'queued'
+    # From later on: who ends before may use it.
+    begin = time.time() + 3600
+    said = c.run('cluster', 'reserve', 'day', '--node', 'n1', '--team', 'guests', '--from', '+1h', '--hours', '2', '--json', check=True)
+    row, = json.loads(said.stdout)['reservations']
+    assert abs(row['from'] - begin) < 30 and row['until'] == row['from'] + 7200, row
+    assert c.state(second) == 'queued'
+    c.wait(c.submit('true', accepted=whole, time_limit=60))
+    for arguments in (['day', '--node', 'n1', '--team', 'guests', '--from', 'soon'], ['day', '--node', 'n1'], ['--node', 'n1', '--team', 'guests']):
+        assert c.run('cluster', 'reserve', *arguments).returncode == 64, arguments
+    c.run('cluster', 'reserve', 'day', '--remove', check=True)
+    c.wait(second)
+    c.call('POST', f'/jobs/{first}/cancel')
+    c.wait(first, 'cancelled')
+
+
+def test_list_pages_and_json():
+    c = cluster()
+    ids = [c.submit('true', name='paged') for _ in range(5)]
+    for job in ids:
+        c.wait(job)
+    arguments = ['job', 'list', '--all', '--name', 'paged', '--limit', '2']
+    seen = []
+    while arguments:
+        said = c.run(*arguments)
+        assert said.returncode == 0, said
+        seen += re.findall(r'^ *(\d+) +paged', said.stdout, re.M)
+        more = re.search(r'\(more: wellspring (.*)\)', said.stdout)
+        arguments = more and more.group(1).split()
+    assert seen == ids[::-1], (seen, ids)
+    held = [c.submit('true', not_before=time.time() + 100) for _ in range(2)]
+    for verb, state in (('hold', 'held'), ('release', 'queued'), ('cancel', 'cancelled')):
+        rows = json.loads(c.run('job', verb, *held, '--json', check=True).stdout)['jobs']
+        assert [(r['id'], r['state']) for r in rows] == [(job, state) for job in held], (verb, rows)
+    said = c.run('job', 'retry', held[0], '99999999', '--json')
+    assert said.returncode != 0 and [r['id'] for r in json.loads(said.stdout)['jobs']] == held[:1], said
+    c.wait(held[0])
+    path = write(f'{c.folder}/files/secret.txt', 'hush')
+    with open(path) as f:
+        said = c.run('cluster', 'secret', 'set', 'listed', '--json', stdin=f, check=True)
+    assert json.loads(said.stdout) == {'team': 'default', 'name': 'listed'}, said
+    assert [s['name'] for s in json.loads(c.run('cluster', 'secret', '--json').stdout)['secrets']] == ['listed']
+    assert json.loads(c.run('cluster', 'secret', 'remove', 'listed', '--json').stdout) == {'removed': 'default/listed'}
+    assert c.run('cluster', 'secret', 'set').returncode == 64
 
 
 # What the processes are

@@ -65,10 +65,7 @@ PartEnd end_heard_of(const Json& e) {
               .peak_memory = std::max(e.value("peak_memory", int64_t{0}), int64_t{0}),
               .checkpoint = std::max(e.value("checkpoint", int64_t{0}), int64_t{0}),
               .reached = {}};
-  if (const auto it = e.find("reached"); it != e.end())
-    for (const auto& [name, value] : it->items())
-      if (end.reached.size() < 64 && is_name(name) && value.is_number() && std::isfinite(value.get<double>()))
-        end.reached[name] = value.get<double>();
+  if (const auto it = e.find("reached"); it != e.end()) end.reached = plain_figures(*it);
   return end;
 }
 

@@ -180,11 +180,14 @@ def test_browsers():
         c.wait(job)
         expect(403, with_cookie, c, 'GET', f'/jobs/{job}/exec?command=true', cookie)  # no way in by a page
         # One cookie is one session, and there are not endlessly many of them.
+        name, value = cookie.split('=')
+        assert name.endswith(f'_{c.port}'), name  # consoles on other ports of this host have another
+        for wrong in ('wellspring_session', f'wellspring_session_{c.port + 1}'):
+            expect(401, with_cookie, c, 'GET', '/jobs', f'{wrong}={value}')
         other = session(c, member, Origin=here)
         with_cookie(c, 'DELETE', '/session', other, Origin=here)
         expect(401, with_cookie, c, 'GET', '/jobs', other)
         with_cookie(c, 'GET', '/jobs', cookie)
-        name, value = cookie.split('=')
         expect(401, with_cookie, c, 'GET', '/jobs', f'{name}={value.split("_")[0]}_{"0" * 48}')
         # Somebody else's session does not end by its public part.
         c.call('DELETE', '/session', token=member, headers={'Cookie': f'{name}={value.split("_")[0]}_0'})

@@ -73,12 +73,15 @@ struct Service {
   bool operator==(const Service&) const = default;
 };
 
+/// A job's own priority lies between this and its negative.
+inline constexpr int kMostPriority = 1000;
+
 /// A job, as submitted.
 struct JobSpec {
   std::string name, team, project;  // team empty: that of the submitter's token
   std::string kind = "batch";       // batch, service, interactive
   std::string queue = "default";
-  int priority = 0;                 // -1000 to 1000
+  int priority = 0;                 // up to kMostPriority
   std::vector<Resources> accepted;  // what was asked for, then the accepted alternatives in order
 
   std::string command;   // for /bin/sh -c, in the working folder; interactive: may be empty

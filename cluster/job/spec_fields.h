@@ -125,7 +125,7 @@ struct FieldsOf<JobSpec> {
       field("project", &JobSpec::project, rules::text(rule_name, kNameBytes)),
       field("kind", &JobSpec::kind, rules::choice("batch, service, interactive")),
       field("queue", &JobSpec::queue, rules::text(rule_name, kNameBytes, true)),
-      field("priority", &JobSpec::priority, rules::number(-1000, 1000)),
+      field("priority", &JobSpec::priority, rules::number(-kMostPriority, kMostPriority)),
       field("accepted", &JobSpec::accepted, rules::list(64)),
       field("command", &JobSpec::command, rules::text(rule_script, kScriptBytes)),
       field("train", &JobSpec::train, rules::text(rule_script, 1 << 20)),

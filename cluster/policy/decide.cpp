@@ -1,6 +1,7 @@
 #include "cluster/policy/decide.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <optional>
 #include <set>
 
@@ -15,6 +16,11 @@ int devices_of(const Placement& p) {
   size_t n = 0;
   for (const auto& part : p.parts) n += part.devices.size();
   return static_cast<int>(n);
+}
+std::string hours_text(double device_seconds) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g", device_seconds / 3600);
+  return text;
 }
 std::string text_of(const Request& r) {
   return r.nodes == 1 ? str(r.devices, " ", r.chip)
@@ -34,6 +40,7 @@ class Decider {
       : s_(s), now_(now), options_(o), room_(s.nodes) {
     for (const Running& r : s.running) {
       held_[r.team][chip_of(r.placement)] += devices_of(r.placement);
+      aside_[r.team][chip_of(r.placement)] += set_aside(r);
       any_stopping_ |= r.stopping;
       if (r.preemptible) least_priority_ = std::min(least_priority_, r.priority);
       ends_.push_back({r.ends, r.placement, r.memory_mb});
@@ -42,6 +49,7 @@ class Decider {
   }
 
   std::vector<Decision> run() {
+    stop_what_uses_hours_up();
     for (const Waiting* job : in_order()) decide(*job);
     return std::move(decisions_);
   }
@@ -59,6 +67,41 @@ class Decider {
   int priority_of(const Waiting& job) const {
     const auto it = s_.queues.find(job.queue);
     return job.priority + (it == s_.queues.end() ? 0 : it->second.priority);
+  }
+
+  // Device-seconds that something uses in at most so long, until its team's hours are whole again.
+  double cost(const std::string& team, int devices, Seconds longest) const {
+    return devices * std::clamp(team_of(team).renews - now_, 0.0, std::max(0.0, longest));
+  }
+  Seconds time_to_stop(Seconds grace) const { return grace + options_.between_rounds; }
+  double cost_of_stopping(const Running& r) const {
+    return cost(r.team, devices_of(r.placement), std::min(r.ends - now_, time_to_stop(r.grace)));
+  }
+  double set_aside(const Running& r) const {
+    return r.stopping || r.ends == kNever ? cost_of_stopping(r)
+                                          : cost(r.team, devices_of(r.placement), r.ends - now_);
+  }
+
+  void stop_what_uses_hours_up() {
+    constexpr double kRounding = 1e-3;
+    for (const auto& [name, team] : s_.teams)
+      for (const auto& [chip, hours] : team.hours_left) {
+        const double left = hours * 3600 + kRounding;
+        if (left >= aside_[name][chip]) continue;
+        double stopping = 0;
+        for (const Running& r : s_.running)
+          if (r.team == name && chip_of(r.placement) == chip) stopping += cost_of_stopping(r);
+        for (const Running& r : s_.running) {
+          if (r.team != name || chip_of(r.placement) != chip || r.stopping) continue;
+          if (r.ends != kNever && left >= stopping) continue;
+          preempted_.insert(r.job);
+          decisions_.push_back({.kind = Decision::Kind::stop, .job = r.job, .reason = used_up(name, chip)});
+        }
+      }
+  }
+
+  static std::string used_up(const std::string& team, const std::string& chip) {
+    return str("team ", team, ": device-hours of ", chip, " used up this month");
   }
 
   // All waiting jobs, each team's share growing with what stands before.
@@ -128,8 +171,8 @@ class Decider {
     return true;
   }
 
-  // Why a team's quota forbids a request now; empty when it does not.
-  std::string over_quota(const Waiting& job, const Request& r) const {
+  // Why a team's quota forbids a request now, and until when at the latest; empty when it does not.
+  std::string over_quota(const Waiting& job, const Request& r, Seconds* expected) const {
     const Team& team = team_of(job.team);
     if (const auto most = team.most_devices.find(r.chip); most != team.most_devices.end()) {
       int holds = 0;
@@ -139,10 +182,25 @@ class Decider {
         return str("team ", job.team, " may hold ", most->second, " ", r.chip, " and holds ",
                    holds);
     }
-    if (const auto left = team.hours_left.find(r.chip);
-        left != team.hours_left.end() && left->second <= 0)
-      return str("team ", job.team, " has used up its device-hours of ", r.chip);
-    return "";
+    const auto left = team.hours_left.find(r.chip);
+    return left == team.hours_left.end() ? "" : over_hours(job, r, left->second * 3600, expected);
+  }
+
+  std::string over_hours(const Waiting& job, const Request& r, double left, Seconds* expected) const {
+    if (const auto it = aside_.find(job.team); it != aside_.end())
+      if (const auto c = it->second.find(r.chip); c != it->second.end()) left -= c->second;
+    const double wanted = cost(job.team, devices_of(r), longest(job));
+    if (left > 0 && left >= wanted) return "";
+    // Later in the month less of it falls into the month.
+    *expected = team_of(job.team).renews - std::max(0.0, left) / devices_of(r);
+    if (left <= 0 || job.limit == kNever) return used_up(job.team, r.chip);
+    return str("team ", job.team, " has ", hours_text(left), " device-hours of ", r.chip,
+               " left this month beside what runs, and this job may take ", hours_text(wanted));
+  }
+
+  // What of a run is paid for before it starts.
+  Seconds longest(const Waiting& job) const {
+    return job.limit == kNever ? time_to_stop(job.grace) : job.limit;
   }
 
   static bool suits(const Waiting& job, const Node& node) {
@@ -150,6 +208,11 @@ class Decider {
            std::ranges::all_of(job.needs, [&](const std::string& need) {
              return std::ranges::find(node.offers, need) != node.offers.end();
            });
+  }
+
+  // Whether it keeps a job of another team away that would start at a moment.
+  static bool against(const Reservation& r, const Waiting& job, Seconds at) {
+    return r.team != job.team && r.from < at + job.limit && at < r.until;
   }
 
   // Devices where there is room for the job at a moment: not what others have reserved or what is kept
@@ -160,16 +223,14 @@ class Decider {
   }
 
   Room usable_by(const Waiting& job, Room room, Seconds at) const {
-    const Seconds end = at + job.limit;
     const auto close = [&](size_t node) { room.free[node].assign(room.free[node].size(), false); };
     if (!job.pool.empty() || !job.needs.empty())
       for (size_t n = 0; n < s_.nodes.size(); ++n)
         if (!suits(job, s_.nodes[n])) close(n);
     for (const Reservation& r : s_.reservations)
-      if (r.team != job.team && r.from < end && at < r.until)
-        close(r.node);
+      if (against(r, job, at)) close(r.node);
     for (const Kept& k : kept_)
-      if (end > k.from) room.take(k.placement, k.memory_mb);
+      if (at + job.limit > k.from) room.take(k.placement, k.memory_mb);
     return room;
   }
 
@@ -177,6 +238,7 @@ class Decider {
     placement.alternative = alternative;
     room_.take(placement, job.accepted[alternative].memory_mb);
     held_[job.team][job.accepted[alternative].chip] += devices_of(placement);
+    aside_[job.team][job.accepted[alternative].chip] += cost(job.team, devices_of(placement), longest(job));
     const Taken taken{now_ + job.limit, placement, job.accepted[alternative].memory_mb};
     ends_.insert(std::ranges::upper_bound(ends_, taken.ends, {}, &Taken::ends), taken);
     decisions_.push_back(
@@ -186,27 +248,49 @@ class Decider {
   void decide(const Waiting& job) {
     if (!may_start(job)) return;
     std::string quota;
+    Seconds expected = kNever;
     std::vector<int> allowed;
     for (size_t a = 0; a < job.accepted.size(); ++a) {
-      std::string why = over_quota(job, job.accepted[a]);
+      Seconds until = kNever;
+      std::string why = over_quota(job, job.accepted[a], &until);
+      expected = std::min(expected, until);
       if (why.empty())
         allowed.push_back(static_cast<int>(a));
       else if (quota.empty())
         quota = std::move(why);
     }
-    if (allowed.empty()) return wait(job, quota.empty() ? "accepts nothing" : quota);
+    if (allowed.empty()) return wait(job, quota.empty() ? "accepts nothing" : quota, expected);
     for (const int a : allowed)
       if (auto p = place_at(job, room_, job.accepted[a], now_)) return start(job, std::move(*p), a);
     const Request& wanted = job.accepted[allowed[0]];
     if (static_cast<int>(kept_.size()) < options_.kept_jobs && make_room(job, allowed)) return;
-    wait(job, str("waits for ", text_of(wanted), ", ", count_free(usable_by(job, room_, now_), wanted.chip), " free"));
+    wait(job, shortage(job, wanted, usable_by(job, room_, now_)));
   }
 
-  int64_t count_free(const Room& room, const std::string& chip) const {
-    int64_t n = 0;
-    for (size_t i = 0; i < room.free.size(); ++i)
-      if (s_.nodes[i].chip == chip) n += std::ranges::count(room.free[i], true);
-    return n;
+  // "waits for 2 a100, 1 free, 4 reserved for others"; of several nodes those of one pool count.
+  std::string shortage(const Waiting& job, const Request& r, const Room& room) const {
+    int64_t free = 0, reserved = 0;
+    std::map<std::string_view, int64_t> nodes;
+    std::vector<bool> closed(s_.nodes.size());
+    for (const Reservation& other : s_.reservations)
+      if (against(other, job, now_)) closed[other.node] = true;
+    for (size_t n = 0; n < s_.nodes.size(); ++n) {
+      const Node& node = s_.nodes[n];
+      if (node.chip != r.chip || !suits(job, node)) continue;
+      if (closed[n]) {
+        reserved += std::ranges::count(room_.free[n], true);
+        continue;
+      }
+      const int64_t here = std::ranges::count(room.free[n], true);
+      nodes[node.pool] += here >= r.devices && room.memory_mb[n] >= r.memory_mb;
+      free += here;
+    }
+    if (r.nodes > 1) {
+      free = 0;
+      for (const auto& [pool, count] : nodes) free = std::max(free, count);
+    }
+    return str("waits for ", text_of(r), ", ", free, r.nodes > 1 ? " free in one pool" : " free",
+               reserved ? str(", ", reserved, " reserved for others") : "");
   }
 
   // Preempts for the job, or keeps what it will need; false when nothing can be said.
@@ -282,7 +366,7 @@ class Decider {
       if (auto p = place_at(job, room, r, std::max(e.ends, now_))) {
         // An end that nobody knows may come at any time.
         kept_.push_back({e.ends == kNever ? now_ : e.ends, std::move(*p), r.memory_mb});
-        wait(job, str("waits for ", text_of(r), ", ", count_free(room_, r.chip), " free"), e.ends);
+        wait(job, shortage(job, r, room_), e.ends);
         return true;
       }
     }
@@ -301,11 +385,12 @@ class Decider {
   const PolicyOptions& options_;
   Room room_;
   std::map<std::string, std::map<std::string, int>> held_;  // devices, by team and chip
+  std::map<std::string, std::map<std::string, double>> aside_;  // device-seconds, by team and chip
   std::vector<Kept> kept_;
   std::vector<Taken> ends_;  // of all that runs, the first to end first; among equals the older first
   bool any_stopping_ = false;
   int least_priority_ = std::numeric_limits<int>::max();  // of what may be preempted
-  std::set<JobId> preempted_;
+  std::set<JobId> preempted_;  // or stopped
   std::vector<Decision> decisions_;
 };
 
@@ -323,7 +408,8 @@ std::string impossible(const std::vector<Node>& nodes, const Request& request, s
     return str("a job wants 1 device on 1 node at least, not ", request.nodes, " nodes of ",
                request.devices);
   std::set<std::string> chips;
-  int most = 0, fitting = 0, all = 0;
+  int most = 0, fitting = 0, together = 0, all = 0;
+  std::map<std::string_view, int> pools;
   int64_t memory = 0;
   for (const Node& n : nodes) {
     chips.insert(n.chip);
@@ -331,9 +417,11 @@ std::string impossible(const std::vector<Node>& nodes, const Request& request, s
     ++all;
     const int count = static_cast<int>(n.holders.size());
     most = std::max(most, count), memory = std::max(memory, n.memory_mb);
-    fitting += count >= request.devices && n.memory_mb >= request.memory_mb;
+    if (count < request.devices || n.memory_mb < request.memory_mb) continue;
+    ++fitting;
+    together = std::max(together, ++pools[n.pool]);
   }
-  if (fitting >= request.nodes) return "";
+  if (together >= request.nodes) return "";
   if (!all) {
     std::string known;
     for (const std::string& c : chips) known += (known.empty() ? "" : ", ") + c;
@@ -348,8 +436,11 @@ std::string impossible(const std::vector<Node>& nodes, const Request& request, s
     return str("no node with ", request.chip, " has ", request.memory_mb, " MB; the most is ",
                memory);
   what = "nodes";
+  if (together == fitting)
+    return str(request.nodes, " nodes with ", request.devices, " ", request.chip,
+               " are wanted; there are ", fitting);
   return str(request.nodes, " nodes with ", request.devices, " ", request.chip,
-             " are wanted; there are ", fitting);
+             " are wanted in one pool (nodes that share the folder of runs); the most in one is ", together);
 }
 
 }  // namespace wellspring::cluster::policy

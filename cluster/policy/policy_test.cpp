@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 #include <set>
 
@@ -36,7 +37,7 @@ void apply(Snapshot* s, const std::vector<Decision>& decisions, Seconds now) {
     });
   };
   for (const Decision& d : decisions)
-    if (d.kind == Kind::preempt) end(d.job);
+    if (d.kind == Kind::preempt || d.kind == Kind::stop) end(d.job);
   for (const Decision& d : decisions) {
     if (d.kind != Kind::start) continue;
     const auto w = std::ranges::find(s->waiting, d.job, &Waiting::id);
@@ -50,7 +51,7 @@ void apply(Snapshot* s, const std::vector<Decision>& decisions, Seconds now) {
       ASSERT_GE(s->nodes[part.node].memory_mb, 0);
     }
     s->running.push_back(
-        {d.job, w->team, w->priority, now, now + w->limit, true, false, r.memory_mb, d.placement});
+        {d.job, w->team, w->priority, now, now + w->limit, true, false, r.memory_mb, d.placement, w->grace});
     s->waiting.erase(w);
   }
 }
@@ -116,7 +117,54 @@ TEST(Policy, HoldsQuotas) {
   EXPECT_EQ(of(all, 1).kind, Kind::start);
   EXPECT_EQ(of(all, 2).reason, "team x may hold 2 c and holds 1");
   EXPECT_EQ(of(all, 3).kind, Kind::start);
-  EXPECT_EQ(of(all, 4).reason, "team y has used up its device-hours of c");
+  EXPECT_EQ(of(all, 4).reason, "team y: device-hours of c used up this month");
+}
+
+TEST(Policy, AJobStartsWhenItsDeviceHoursAreThere) {
+  Snapshot s = pool({{"c", 8}});
+  s.teams["x"].hours_left["c"] = 4;
+  s.teams["x"].renews = 10 * 3600;
+  s.nodes[0].holders[0] = 9;
+  s.running = {{9, "x", 0, 0, 3600, false, false, 0, {{{0, {0}}}, 0}}};  // may use 1 of the 4
+  s.waiting = {job(1, "x", {"c", 1, 2}), job(2, "x", {"c", 1, 1}, 1), job(3, "x", {"c"}, 2)};
+  s.waiting[0].limit = 2 * 3600, s.waiting[1].limit = 3 * 3600, s.waiting[2].limit = kNever;
+  auto all = decide(s, 0);
+  EXPECT_EQ(of(all, 1).reason,
+            "team x has 3 device-hours of c left this month beside what runs, and this job may take 4");
+  EXPECT_EQ(of(all, 1).expected, 8.5 * 3600);  // only the last hour and a half falls into this month
+  EXPECT_EQ(of(all, 2).kind, Kind::start);
+  EXPECT_EQ(of(all, 3).reason, "team x: device-hours of c used up this month");
+  EXPECT_EQ(of(all, 3).expected, 10 * 3600);
+  all = decide(s, 8.5 * 3600);
+  EXPECT_EQ(of(all, 1).kind, Kind::start);
+}
+
+TEST(Policy, WhatRunsIsStoppedBeforeItsHoursAreUsedUp) {
+  Snapshot s = pool({{"c", 4}});
+  s.nodes[0].holders = {11, 12, 13, 0};
+  const auto runs = [&](JobId id, const char* team, Seconds ends) {
+    s.running.push_back({id, team, 9, 0, ends, false, false, 0, {{{0, {static_cast<int>(id) - 11}}}, 0}, 30});
+  };
+  runs(11, "x", kNever), runs(12, "x", 600), runs(13, "y", kNever);
+  s.waiting = {job(1, "x", {"c"})};
+  s.waiting[0].priority = 20;
+  const auto with = [&](double seconds) {
+    s.teams["x"].hours_left["c"] = seconds / 3600;
+    return decide(s, 0);
+  };
+  // 600 s are those of the job with a limit, and 32 the other's end.
+  auto all = with(633);
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_EQ(of(all, 1).reason, "team x: device-hours of c used up this month");
+  all = with(631);
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(of(all, 11).kind, Kind::stop);
+  EXPECT_EQ(of(all, 11).reason, "team x: device-hours of c used up this month");
+  s.running[0].stopping = true;
+  EXPECT_EQ(with(631).size(), 1u) << "once is enough";
+  all = with(63);  // the quota was made smaller
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(of(all, 12).kind, Kind::stop);
 }
 
 TEST(Policy, BackfillDoesNotDelayWhoWaitsInFront) {
@@ -195,8 +243,20 @@ TEST(Policy, ReservationsAreTheTeams) {
   s.waiting[0].limit = 150, s.waiting[1].limit = 50;
   const auto all = decide(s, 0);
   EXPECT_EQ(of(all, 1).kind, Kind::wait);
+  EXPECT_EQ(of(all, 1).reason, "waits for 1 c, 0 free, 2 reserved for others");
   EXPECT_EQ(of(all, 2).kind, Kind::start);
   EXPECT_EQ(of(all, 3).kind, Kind::start);
+}
+
+TEST(Policy, NodesOfOnePool) {
+  Snapshot s = pool({{"c", 2}, {"c", 2}, {"c", 2}, {"c", 2}});
+  s.nodes[0].pool = s.nodes[1].pool = "a", s.nodes[2].pool = "b", s.nodes[3].pool = "d";
+  EXPECT_EQ(impossible(s.nodes, {"c", 2, 2}), "");
+  EXPECT_EQ(impossible(s.nodes, {"c", 3, 1}),
+            "3 nodes with 1 c are wanted in one pool (nodes that share the folder of runs); the most in one is 2");
+  s.nodes[0].holders[0] = 9;
+  s.waiting = {job(1, "x", {"c", 2, 2})};
+  EXPECT_EQ(of(decide(s, 0), 1).reason, "waits for 2 nodes of 2 c, 1 free in one pool");
 }
 
 TEST(Policy, ImpossibleRequestsNameTheNearest) {
@@ -216,6 +276,7 @@ TEST(Policy, ImpossibleRequestsNameTheNearest) {
 
 // Random pools and jobs in random order of events: what must never happen does not.
 TEST(Policy, InvariantsHoldInRandomLives) {
+  int stopped = 0;
   for (uint64_t seed = 1; seed <= 60; ++seed) {
     std::mt19937 random(static_cast<uint32_t>(seed));
     const auto below = [&](int n) { return static_cast<int>(random() % static_cast<uint32_t>(n)); };
@@ -224,12 +285,25 @@ TEST(Policy, InvariantsHoldInRandomLives) {
       s.nodes.push_back(
           {"n", n % 2 ? "a" : "b", std::vector<JobId>(1 + static_cast<size_t>(below(4))), 100});
     s.teams["t0"].most_devices["a"] = 3;
+    constexpr double kMonth = 150, kHours = 400.0 / 3600;  // device-hours of t1 on "b"
+    double used = 0;                                       // device-seconds of this month
+    Seconds before = 0;
     JobId next = 1;
     for (Seconds now = 0; now < 400; now += 1 + below(5)) {
+      const Seconds began = std::floor(now / kMonth) * kMonth;
+      if (before < began) used = 0;
+      for (const Running& r : s.running)
+        if (r.team == "t1" && s.nodes[r.placement.parts[0].node].chip == "b")
+          for (const auto& part : r.placement.parts)
+            used += static_cast<double>(part.devices.size()) * std::max(0.0, std::min(now, r.ends) - std::max(before, began));
+      EXPECT_LE(used, kHours * 3600 + 1e-6) << "hours";
+      before = now;
+      s.teams["t1"].hours_left["b"] = kHours - used / 3600, s.teams["t1"].renews = began + kMonth;
       if (below(2)) {
         Waiting w = job(next++, below(2) ? "t0" : "t1",
                         {below(2) ? "a" : "b", 1 + below(2), 1 + below(3), below(60)}, now);
         w.priority = below(3);
+        w.grace = 5;
         if (below(3)) w.limit = 1 + below(80);
         if (impossible(s.nodes, w.accepted[0]).empty()) s.waiting.push_back(w);
       }
@@ -240,7 +314,8 @@ TEST(Policy, InvariantsHoldInRandomLives) {
       const auto all = decide(s, now);
       std::set<JobId> said;
       for (const Decision& d : all) {
-        if (d.kind != Kind::preempt) {
+        stopped += d.kind == Kind::stop;
+        if (d.kind != Kind::preempt && d.kind != Kind::stop) {
           EXPECT_TRUE(said.insert(d.job).second) << "two decisions";
         }
       }
@@ -264,7 +339,8 @@ TEST(Policy, InvariantsHoldInRandomLives) {
               held += r->team == "t0";
       EXPECT_LE(held, 3) << "quota";
     }
-    // Nothing starves once nobody new comes.
+    // Nothing starves once nobody new comes, and there are hours.
+    s.teams["t1"].hours_left.clear();
     for (Seconds now = 1000; !s.waiting.empty() && now < 100000; now += 1000) {
       while (!s.running.empty()) apply(&s, {{.kind = Kind::preempt, .job = s.running[0].job}}, now);
       apply(&s, decide(s, now), now);
@@ -277,6 +353,7 @@ TEST(Policy, InvariantsHoldInRandomLives) {
                                     }))
         << "seed " << seed;
   }
+  EXPECT_GT(stopped, 10);
 }
 
 }  // namespace

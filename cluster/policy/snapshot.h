@@ -63,7 +63,8 @@ struct Waiting {
   int priority = 0;  // greater goes first, and may preempt lesser
   Seconds submitted = 0;
   Seconds not_before = 0;  // back-off, or a start that the user asked for
-  Seconds limit = kNever;  // longest run
+  Seconds limit = kNever;  // longest run, its grace included
+  Seconds grace = 0;       // between being told to stop and its end
   bool held = false;
   std::vector<Dependency> after;
   std::vector<Request> accepted;  // in the user's order
@@ -81,6 +82,7 @@ struct Running {
   bool stopping = false;  // told to stop: its devices come free soon
   int64_t memory_mb = 0;  // on each of its nodes
   Placement placement;
+  Seconds grace = 0;  // between being told to stop and its end
 };
 
 /// Of one team. Absent from a map: no limit, weight 1.
@@ -89,6 +91,7 @@ struct Team {
   double usage = 0;                          // device-hours of late, decayed
   std::map<std::string, int> most_devices;   // at once, by chip
   std::map<std::string, double> hours_left;  // device-hours that may still be used, by chip
+  Seconds renews = kNever;                   // when these are whole again
 };
 
 struct Queue {
@@ -117,6 +120,7 @@ struct Decision {
   enum class Kind {
     start,    // by `placement`
     preempt,  // the running job `job`, for `sake`
+    stop,     // the running job `job`: its team has used up its device-hours
     wait,     // `reason` says for what
     cancel    // it can never start
   };

@@ -102,11 +102,38 @@ def test_shown_with_what_slurm_gave():
     assert 'slurm.n4' in nodes and 'slurm.m1' in nodes, nodes
 
 
+def test_figures_of_a_training_while_it_runs_and_in_its_record():
+    c = cluster()
+    job = c.submit('cd "$WELLSPRING_RUN_FOLDER"; mkdir -p checkpoints/step-2\n'
+                   '[ $WELLSPRING_RANK = 1 ] || echo \'[{"steps": 10}]\' > plan.json\n'
+                   '[ $WELLSPRING_RANK = 1 ] || for n in 1 2 3; do\n'
+                   '  echo "{\\"step\\": $n, \\"loss\\": 1.$n, \\"tokens_per_second\\": 99, \\"seconds\\": 2}" >> metrics.jsonl\n'
+                   'done\nwhile [ ! -e go ]; do sleep 0.1; done\n'
+                   'i=0; [ $WELLSPRING_RANK = 1 ] || while [ $i -lt 300000 ]; do i=$((i + 1)); done; echo "from rank $WELLSPRING_RANK"',
+                   accepted=resources(nodes=2))
+    until(20, 'it shows how far it is', lambda: c.show(job).get('progress', {}).get('step') == 3)
+    now = c.show(job)['progress']
+    assert (now['loss'], now['tokens_per_second'], now['steps'], now['eta_seconds']) == (1.3, 99, 10, 14), now
+    assert now['checkpoint'] == 2, now
+    assert '1.3' in c.run('job', 'show', str(job)).stdout
+    points = c.call('GET', f'/jobs/{job}/curve')['points']
+    assert [p['loss'] for p in points] == [1.1, 1.2, 1.3], points
+    open(f'{c.folder}/runs/default/{job}/go', 'w').close()
+    c.wait(job)
+    record, = until(10, 'its record is written', lambda: c.records_of(job))
+    assert record['reached']['loss'] == 1.3 and record['reached']['checkpoint'] == 2, record
+    used = record['used']
+    assert 0.02 < used['cpu_seconds'] < 20 and used['seconds'] > 0 and 'peak_memory' not in used, record
+    assert not [n for n in os.listdir(f'{c.folder}/runs/default/{job}/attempts/1') if n.startswith('slurm.used')]
+
+
 def test_cancel():
     c = cluster()
     job = c.submit("trap 'echo saved; exit 75' TERM; echo up; for i in $(seq 300); do sleep 0.1; done",
                    accepted=resources(), checkpoint={'grace': 5})
     until(20, 'it runs', lambda: 'up' in c.logs(job))
+    said = c.run('job', 'exec', str(job), '--', 'true')
+    assert said.returncode and 'no such way in' in said.stderr, said
     said = c.run('job', 'cancel', str(job))
     assert said.returncode == 0, said
     c.wait(job, 'cancelled')

@@ -166,6 +166,7 @@ bool SlurmExecutor::Impl::decide(Tracked& item, Report& end) {
     const bool known_ended = !state.empty() && slurm_phase(state) == SlurmPhase::ended;
     if (s.whole) {
       end.status = s.status, end.outcome = s.outcome, end.reason = s.reason;
+      end.cpu_seconds = s.cpu_seconds;
       if (s.outcome == "stopped" && end.reason.empty()) end.reason = item.stop_reason;
       if (s.outcome != "ask") return true;
       // Slurm's word, if it has one of this moment or a later one.

@@ -143,6 +143,12 @@ TEST(SlurmFiles, WhatTheJobsUserWroteIsTakenWithCare) {
   EXPECT_EQ(s.status, 3);
   EXPECT_EQ(s.rank, 2);
   EXPECT_EQ(s.reason, "rank 2  [31mended");
+  EXPECT_EQ(s.cpu_seconds, 0);
+  const auto cpu = [](const std::string& text) {
+    return parse_slurm_status("status 0\noutcome exited\ncpu " + text + "\n").cpu_seconds;
+  };
+  EXPECT_EQ(cpu("12.250"), 12.25);
+  for (const char* bad : {"", "-1", "nan", "inf", "1e300", "1 2", "x"}) EXPECT_EQ(cpu(bad), 0) << bad;
   for (const char* bad :
        {"", "status 3\n", "status 300\noutcome exited\n", "status -1\noutcome exited\n",
         "outcome exited\n", "status 0\noutcome lost\n", "status x\noutcome exited\n"})

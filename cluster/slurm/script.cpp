@@ -90,7 +90,7 @@ void refuse_kinds(const JobSpec& spec) {
 }
 
 struct TaskOptions {
-  std::string hosts, srun, setup;
+  std::string hosts, srun, setup, sweep;
 };
 
 // The parts of the script that say each component's shape.
@@ -106,6 +106,8 @@ TaskOptions task_options(const std::vector<SlurmComponent>& components) {
         str(n ? " : " : "", group, "--nodes=", c.nodes, " --ntasks=", c.nodes * c.tasks_per_node,
             " --ntasks-per-node=", c.tasks_per_node, " --cpus-per-task=", c.cpus_per_task,
             " sh \"$scripts/slurm.task\" \"$folder\" \"$scripts\" run");
+    o.sweep += str(n ? " : " : "", group, "--nodes=", c.nodes, " --ntasks=", c.nodes,
+                   " --ntasks-per-node=1 sh -c 'rm -rf /dev/shm/wellspring.\"$1\".*' sh \"$token\"");
     if (n == 0)
       o.setup =
           str(group, "--nodes=1 --ntasks=1 --ntasks-per-node=1 --cpus-per-task=", c.cpus_per_task);
@@ -178,7 +180,8 @@ SlurmPlan plan_slurm(const std::vector<const Launch*>& launches,
         str("# ", name, " ", array ? static_cast<int>(n) : -1, "\nrun=", quote(a.run_folder),
             " work=", quote(s.folder), "\ntoken=", quote(a.token), " serial=", a.serial,
             "\nworld=", world, " nodes=", nodes, "\ngrace=", s.grace,
-            " limit=", limit > 0 ? str(limit) : "", "\nplacement=",
+            " secret=", s.secrets.empty() ? "" : "yes", " limit=", limit > 0 ? str(limit) : "",
+            "\nplacement=",
             quote(to_text(
                 Json{{"job", shown_id(launch.job)},
                      {"attempt", a.number},
@@ -215,6 +218,7 @@ SlurmPlan plan_slurm(const std::vector<const Launch*>& launches,
                             {"hosts", shape.hosts},
                             {"setup", has_setup ? shape.setup : ""},
                             {"srun", shape.srun},
+                            {"sweep", shape.sweep},
                             {"step", has_setup ? "1" : "0"},
                             {"watch", options.mode == SlurmOptions::Mode::rest ? "yes" : ""}});
   sub.path = join_path(scripts, "slurm.sh");
@@ -274,6 +278,8 @@ SlurmStatus parse_slurm_status(std::string_view text) {
     if (key == "status") has_status = number(value, 0, 255, &s.status);
     if (key == "rank") number(value, -1, 1 << 30, &s.rank);
     if (key == "outcome") s.outcome = value;
+    if (key == "cpu")
+      if (const auto n = parse_double(value); n && *n > 0 && *n < 1e12) s.cpu_seconds = *n;
     if (key == "reason") s.reason = plain_line(std::string(value), 300);
   }
   for (const char* known : {"exited", "stopped", "time_limit", "setup_failed", "ask"})

@@ -6,12 +6,14 @@
 //   slurm.task    run by srun for each rank; it runs slurm.setup, and slurm.exec
 //   slurm.vars    of each attempt: its name and index in Slurm, then what the scripts need
 //   slurm.env     of each attempt: the tasks' environment
-//   secrets/      of each attempt, until it has ended; copied to memory by each task
+//   secrets/      of each attempt, until every task has copied them to its node's memory
 //   slurm.job     written by the job, once: its number and its nodes. Who comes second does not run
 //   slurm.begun   the setup is done, the tasks begin
 //   slurm.again   a second job came and did not run
 //   slurm.stop    written by the executor: seconds between SIGTERM and SIGKILL
 //   slurm.failed  status and rank of the task that failed first
+//   slurm.took.N  rank N has its copy of the secrets
+//   slurm.used.N  what the shell's `times` said at the end of rank N
 //   slurm.status  what became of it
 //   slurm.out     what the script and Slurm itself said
 
@@ -52,6 +54,7 @@ struct SlurmStatus {
   int status = 0, rank = -1;
   std::string outcome;  // as executions.h names them; "ask": Slurm's own state decides, if it knows
   std::string reason;
+  double cpu_seconds = 0;  // of the tasks; 0: not known
 };
 /// What slurm.status holds; the job's user may have written it.
 SlurmStatus parse_slurm_status(std::string_view text);

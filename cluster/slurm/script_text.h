@@ -32,9 +32,18 @@ if ! (set -C && echo "$shown $list" >slurm.job) 2>/dev/null; then
   exit 0
 fi
 
+cpu_seconds() {  # of all ranks, or nothing: a part of it would say too little
+  awk -v world="$world" '
+    FNR == 2 { ranks++; gsub(/,/, "."); for (i = 1; i <= NF; i++) { split($i, part, /[ms]/); sum += 60 * part[1] + part[2] } }
+    END { if (ranks == world) printf "%.3f", sum }' slurm.used.* 2>/dev/null
+}
 finish() {  # STATUS RANK OUTCOME REASON
-  rm -rf secrets secrets.env
-  printf 'status %s\nrank %s\noutcome %s\nreason %s\n' "$@" >slurm.status.part && mv slurm.status.part slurm.status
+  rm -rf secrets secrets.env slurm.took.*
+  printf 'status %s\nrank %s\noutcome %s\nreason %s\ncpu %s\n' "$@" "$(cpu_seconds)" >slurm.status.part &&
+    mv slurm.status.part slurm.status
+  rm -f slurm.used.*
+  # Tasks that were killed have left their secrets in the memory of their nodes.
+  [ -z "$secret" ] || [ "$1" = 0 ] || timeout 30 srun --input=none @{sweep} 2>/dev/null
   exit "$1"
 }
 by_slurm=
@@ -125,18 +134,25 @@ log=log.$SLURM_PROCID.txt
 [ "$what" = run ] || log=log.setup.txt
 exec >>"$log" 2>&1
 path=$PATH
-memory=
+memory= variables=
 if [ -d secrets ]; then
-  memory=$(mktemp -d /dev/shm/wellspring.XXXXXXXXXX) && cp secrets/* "$memory/" && chmod 0400 "$memory"/* || exit 78
+  memory=$(mktemp -d "/dev/shm/wellspring.$token.XXXXXXXXXX") && cp secrets/* "$memory/" && chmod 0400 "$memory"/* &&
+    variables=$(cat secrets.env) || { rm -rf "$memory"; exit 78; }
+  if [ "$what" = run ]; then  # whoever comes last takes them off the disk
+    touch "slurm.took.$SLURM_PROCID"
+    set -- slurm.took.*
+    [ "$#" -lt "$world" ] || rm -rf secrets secrets.env
+  fi
 fi
 ended() {  # STATUS
   PATH=$path
+  [ "$what" != run ] || command times >"$folder/slurm.used.$SLURM_PROCID"
   [ -z "$memory" ] || rm -rf "$memory"
   [ "$1" = 0 ] || [ "$what" != run ] || (set -C && echo "$1 $SLURM_PROCID" >"$folder/slurm.failed") 2>/dev/null
   exit "$1"
 }
 . ./slurm.env
-[ -z "$memory" ] || . ./secrets.env
+eval "$variables"
 PATH=${PATH:-$path}
 [ -z "$memory" ] || export WELLSPRING_SECRETS="$memory"
 export WELLSPRING_RANK="$SLURM_PROCID" RANK="$SLURM_PROCID"

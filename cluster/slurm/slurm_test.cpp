@@ -124,6 +124,21 @@ class OnSlurm : public ::testing::Test {
     round();
     return id;
   }
+  // Two nodes with two tasks each, and one of another chip.
+  JobId submit_two_shapes(JobSpec s) {
+    std::lock_guard lock(mutex);
+    const JobId made = cluster.submit(std::move(s));
+    cluster.round();
+    cluster.effects = {};
+    const Launch l = launch_of(cluster.attempt(made).serial);
+    executor->start(l, {{.nodes = 2, .tasks_per_node = 2, .gres = "gpu:a100:2", .chip = "a100"},
+                        {.nodes = 1,
+                         .tasks_per_node = 1,
+                         .cpus_per_task = 4,
+                         .gres = "gpu:mlu370:8",
+                         .chip = "mlu370"}});
+    return made;
+  }
   Job job(JobId id) {
     std::lock_guard lock(mutex);
     return cluster.job(id);
@@ -281,21 +296,8 @@ TEST_F(OnSlurm, RanksOverTwoNodesAndTheFirstFailureDecides) {
 
 TEST_F(OnSlurm, AJobOfTwoShapes) {
   begin();
-  const JobId id = [&] {
-    std::lock_guard lock(mutex);
-    const JobId made = cluster.submit(
-        spec("echo $RANK $WORLD_SIZE $WELLSPRING_NODE_RANK $SLURMD_NODENAME $AIRS_SIZE", 2, 2));
-    cluster.round();
-    cluster.effects = {};
-    const Launch l = launch_of(cluster.attempt(made).serial);
-    executor->start(l, {{.nodes = 2, .tasks_per_node = 2, .gres = "gpu:a100:2", .chip = "a100"},
-                        {.nodes = 1,
-                         .tasks_per_node = 1,
-                         .cpus_per_task = 4,
-                         .gres = "gpu:mlu370:8",
-                         .chip = "mlu370"}});
-    return made;
-  }();
+  const JobId id = submit_two_shapes(
+      spec("echo $RANK $WORLD_SIZE $WELLSPRING_NODE_RANK $SLURMD_NODENAME $AIRS_SIZE", 2, 2));
   expect(id, JobState::succeeded, 30);
   const auto hosts = split(trim(text(id, "hostfile")), '\n');
   ASSERT_EQ(hosts.size(), 3u);
@@ -346,6 +348,36 @@ TEST_F(OnSlurm, SecretsAreFilesInMemoryAndGoWithTheJob) {
   EXPECT_FALSE(exists(lines[4]));
   EXPECT_FALSE(exists(join_path(attempt_folder(attempt(id)), "secrets")));
   EXPECT_FALSE(exists(join_path(attempt_folder(attempt(id)), "secrets.env")));
+}
+
+TEST_F(OnSlurm, SecretsLeaveTheDiskWhenAllTasksHaveThemAndAreGoneAfterAKill) {
+  begin();
+  secrets = {{"key", "s3cret\n"}};
+  JobSpec s = spec(
+      "trap '' TERM; echo $WELLSPRING_SECRETS; sleep 1; cat $WELLSPRING_SECRETS/key; echo $KEY; "
+      "while :; do sleep 0.1; done",
+      2, 2, 2);
+  s.secrets = {{.name = "key", .variable = "KEY"}};
+  s.checkpoint.grace = 0.5;
+  for (const int ranks : {4, 5}) {
+    const JobId id = ranks == 4 ? submit(s) : submit_two_shapes(s);
+    expect(id, JobState::running);
+    std::vector<std::string> folders;
+    for (int rank = 0; rank < ranks; ++rank) {
+      const Stopwatch watch;
+      while (!log(id, rank).ends_with("s3cret\ns3cret\n") && watch.seconds() < 20)
+        sleep_seconds(0.1);
+      ASSERT_TRUE(log(id, rank).ends_with("s3cret\ns3cret\n")) << log(id, rank);
+      folders.push_back(split(log(id, rank), '\n')[0]);
+      EXPECT_TRUE(exists(folders.back() + "/key"));
+    }
+    for (const std::string& name : list_directory(attempt_folder(attempt(id))))
+      EXPECT_FALSE(starts_with(name, "secrets")) << name;
+    cancel(id);
+    expect(id, JobState::cancelled, 40);
+    for (const std::string& folder : folders)
+      EXPECT_TRUE(wait_for([&] { return !exists(folder); }, 30)) << folder;
+  }
 }
 
 TEST_F(OnSlurm, CancelGivesTheTasksTimeAndThenNone) {

@@ -66,7 +66,8 @@ const char* name_of(AttemptState state);
 /// Why the controller stops an attempt; decides what becomes of the job.
 enum class StopCause {
   none, cancel, preempt, drain, time_limit, lost, replaced, failed_part,
-  node_fault  // the node could not begin, through no fault of the job
+  node_fault,  // the node could not begin, through no fault of the job
+  quota        // its team's device-hours are used up
 };
 const char* name_of(StopCause cause);
 
@@ -148,6 +149,7 @@ struct Team {
 struct Queue {
   std::string name = {};
   int priority = 0;
+  int max_priority = kMostPriority;        // of a job's own
   bool open = true;
   std::vector<std::string> teams = {};     // that may use it; empty: all
 };

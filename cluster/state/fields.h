@@ -64,7 +64,7 @@ void fields(V& v, Team& t) {
 
 template <class V>
 void fields(V& v, Queue& q) {
-  v("name", q.name), v("priority", q.priority), v("open", q.open, true), v("teams", q.teams);
+  v("name", q.name), v("priority", q.priority), v("max_priority", q.max_priority, kMostPriority), v("open", q.open, true), v("teams", q.teams);
 }
 
 template <class V>
@@ -169,7 +169,7 @@ class FieldReader {
   }
   void operator()(const char* name, JobState& s) { state(name, s, 8); }
   void operator()(const char* name, AttemptState& s) { state(name, s, 4); }
-  void operator()(const char* name, StopCause& c) { state(name, c, 9); }
+  void operator()(const char* name, StopCause& c) { state(name, c, 10); }
   void operator()(const char* name, std::shared_ptr<const JobSpec>& spec) {
     if (const auto it = json_.find(name); it != json_.end())
       spec = std::make_shared<const JobSpec>(spec_from_json(*it, "a job of the state"));

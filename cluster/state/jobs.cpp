@@ -65,6 +65,7 @@ void after_attempt(Change& c, const Attempt& a) {
       return finish(c, job, JobState::failed, a.reason);
     case StopCause::preempt:
     case StopCause::drain:
+    case StopCause::quota:
     case StopCause::replaced:
       if (a.exit_status == 0 && !service) return finish(c, job, JobState::succeeded, "");
       return requeue(c, job, a.reason, 0);
@@ -115,14 +116,8 @@ void charge(Change& c, const Attempt& a) {
     u.attempts += attempts;
   };
   double from = a.created;
-  while (month_of(from) != month_of(a.ended)) {  // each month has its own part
-    double next = from;
-    const std::string month = month_of(from);
-    for (double step = 86400 * 16; step >= 1; step /= 2)
-      while (month_of(next + step) == month) next += step;
-    add(month, next + 1 - from, 0);
-    from = next + 1;
-  }
+  for (double next; (next = month_after(from)) <= a.ended; from = next)  // each month has its own part
+    add(month_of(from), next - from, 0);
   add(month_of(a.ended), std::max(0.0, a.ended - from), 1);
   if (!c.state.teams.find(job.team)) return;
   Team& team = c.state.teams.edit(job.team);
@@ -447,10 +442,14 @@ std::string usage_key(const Usage& u) { return wellspring::join({u.team, u.user,
 
 std::string month_of(double unix_time) { return format_utc(unix_time).substr(0, 7); }
 
+double month_began(double unix_time) { return parse_utc(month_of(unix_time) + "-01T00:00:00Z"); }
+double month_after(double unix_time) { return month_began(month_began(unix_time) + 32 * 86400.0); }
+
 double used_this_month(const State& state, const std::string& team, const std::string& chip,
                        double now) {
   const std::string month = month_of(now);
   double seconds = 0;
+  const double began = month_began(now);
   const std::string prefix = team + "/";
   for (auto it = state.usage.rows().lower_bound(prefix);
        it != state.usage.rows().end() && starts_with(it->first, prefix); ++it)
@@ -458,8 +457,9 @@ double used_this_month(const State& state, const std::string& team, const std::s
   for (const int64_t serial : state.active()) {
     const Attempt& a = state.attempts.at(serial);
     if (a.chip != chip || state.jobs.at(a.job).team != team) continue;
+    const double from = std::max(a.created, began);
     for (const auto& part : a.parts)
-      seconds += static_cast<double>(part.devices.size()) * (now - a.created);
+      seconds += static_cast<double>(part.devices.size()) * std::max(0.0, now - from);
   }
   return seconds;
 }

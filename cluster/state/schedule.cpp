@@ -15,9 +15,6 @@ bool covers(const std::string& root, const std::string& path) {
          (path.size() == root.size() || ends_with(root, "/") || path[root.size()] == '/');
 }
 
-// Beside folders: what a team without a system user needs of a node.
-constexpr const char* kNoUser = "its own rights";
-
 // Machines as queueing sees them. Folders that jobs ask for are offered where a mount covers them.
 View machines(const State& state, const std::set<std::string>& asked_for, bool empty) {
   View v;
@@ -59,6 +56,7 @@ void add_running(const State& state, View& v) {
     if (job.spec->time_limit)
       r.ends = (a.started ? a.started : a.created) + job.spec->time_limit +
                job.spec->checkpoint.grace;
+    r.grace = job.spec->checkpoint.grace;
     r.preemptible = job.spec->kind != "interactive";
     r.stopping = a.state == AttemptState::stopping;
     r.memory_mb = job.spec->accepted[a.alternative].memory_mb;
@@ -112,6 +110,7 @@ policy::Waiting waiting_job(const State& state, const Job& job) {
   w.priority = spec.priority;
   w.submitted = job.submitted, w.not_before = job.not_before;
   if (spec.time_limit) w.limit = spec.time_limit + spec.checkpoint.grace;
+  w.grace = spec.checkpoint.grace;
   w.held = job.held;
   for (const DependsOn& d : spec.after)
     w.after.push_back({.job = d.job,
@@ -132,7 +131,10 @@ policy::Waiting waiting_job(const State& state, const Job& job) {
 
 bool runs_without_user(const Node& node) { return node.single_trust || !node.switches_users; }
 
-View empty_view(const State& state) { return machines(state, {}, true); }
+View empty_view(const State& state, const JobSpec& spec) {
+  const std::vector<std::string> needs = needs_of(spec);
+  return machines(state, {needs.begin(), needs.end()}, true);
+}
 
 View view_of(const State& state, double now) {
   // Of jobs that are alike as many as could start at once, and some for which devices may be kept: the
@@ -167,9 +169,11 @@ View view_of(const State& state, double now) {
   View v = machines(state, asked_for, false);
   add_running(state, v);
   v.snapshot.waiting = std::move(waiting);
+  const double renews = month_after(now);
   for (const auto& [name, team] : state.teams.rows()) {
     policy::Team& t = v.snapshot.teams[name];
     t.weight = team.weight;
+    t.renews = renews;
     t.usage = team.usage * std::exp2(-(now - team.usage_at) / kShareHalfLife);
     for (const auto& [chip, quota] : team.quotas) {
       if (quota.devices >= 0) t.most_devices[chip] = quota.devices;
@@ -212,6 +216,9 @@ int schedule(Change& c, const policy::PolicyOptions& options) {
       }
       case policy::Decision::Kind::preempt:
         stop_attempt(c, c.state.jobs.at(d.job).attempt, StopCause::preempt, d.reason);
+        break;
+      case policy::Decision::Kind::stop:
+        stop_attempt(c, c.state.jobs.at(d.job).attempt, StopCause::quota, d.reason);
         break;
       case policy::Decision::Kind::cancel:
         give_up(c, d.job, d.reason);

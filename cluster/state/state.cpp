@@ -20,7 +20,7 @@ bool is_queued(const Job& job) { return job.state == JobState::queued && is_wait
 std::string shape_of(const Job& job) {
   const JobSpec& spec = *job.spec;
   std::string out = str(job.team, "\n", spec.queue, "\n", spec.priority, "\n", job.pool, "\n",
-                        spec.time_limit ? spec.time_limit + spec.checkpoint.grace : 0);
+                        spec.time_limit ? spec.time_limit + spec.checkpoint.grace : 0, " ", spec.checkpoint.grace);
   // What it waits for, or how many of it may run, is its own.
   if (!spec.after.empty() || spec.array_at_once) append(out, str("\n", group_of(job)));
   for (const Resources& r : spec.accepted)
@@ -45,7 +45,7 @@ const char* name_of(AttemptState state) {
 const char* name_of(StopCause cause) {
   static constexpr const char* kNames[] = {"none",       "cancel", "preempt",  "drain",
                                            "time_limit", "lost",   "replaced", "failed_part",
-                                           "node_fault"};
+                                           "node_fault", "quota"};
   return kNames[static_cast<int>(cause)];
 }
 

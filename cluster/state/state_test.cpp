@@ -241,6 +241,42 @@ TEST(Transitions, TwoSubmitsRacingForTheLastOfAQuota) {
   EXPECT_EQ(c.round(), 1);
 }
 
+TEST(Transitions, WhatUsesItsDeviceHoursUpIsStoppedAndWaits) {
+  TestCluster c;
+  c.node("n1", 4);
+  c.run([&](Change& ch) { ch.state.teams.edit("red").quotas["a100"].hours = 4; });
+  JobSpec limited = c.spec();
+  limited.time_limit = 3600;
+  const JobId endless = c.submit(c.spec("red", 2)), paid = c.submit(limited);
+  limited.time_limit = 3 * 3600;
+  const JobId dear = c.submit(limited);
+  EXPECT_EQ(c.round(), 2);
+  EXPECT_EQ(c.state.waits.at(dear).reason,
+            "team red has 2.974 device-hours of a100 left this month beside what runs, and this job may take 3.008");
+  c.begins(endless), c.begins(paid);
+  c.now += 3600;
+  c.round();
+  EXPECT_EQ(c.state_of(endless), "running");
+  c.ends(paid, 0);
+  c.now += 1800 - 40;
+  c.round();
+  EXPECT_EQ(c.state_of(endless), "running");
+  c.now += 9;
+  c.round();
+  EXPECT_EQ(c.state_of(endless), "stopping");
+  EXPECT_EQ(c.effects.stop.back().grace, 30);
+  c.ends(endless, 75, {.checkpoint = 10});
+  EXPECT_EQ(c.state_of(endless), "queued");
+  EXPECT_EQ(c.attempt(endless).cause, StopCause::quota);
+  EXPECT_EQ(c.job(endless).restarts, 0);
+  EXPECT_EQ(c.round(), 0);
+  EXPECT_EQ(c.state.waits.at(endless).reason, "team red: device-hours of a100 used up this month");
+  EXPECT_GT(c.state.waits.at(endless).expected, month_after(c.now) - 60);
+  c.check();
+  c.now = month_after(c.now);
+  EXPECT_EQ(c.round(), 2) << "there are 4 hours again";
+}
+
 TEST(Transitions, ANodeThatCannotBeginIsNoFailureAndIsAskedWithPauses) {
   TestCluster c;
   c.node("n1", 1);
@@ -351,15 +387,17 @@ TEST(Transitions, UsageIsSplitAtTheTurnOfTheMonth) {
   const JobId id = c.submit(c.spec("red", 2));
   c.round(), c.begins(id);
   c.now += 5400;
+  EXPECT_NEAR(used_this_month(c.state, "red", "a100", c.now), 7200, 1) << "what runs is of two months, too";
   c.ends(id, 0);
   EXPECT_NEAR(c.state.usage.at("red/ada//a100/2023-11").device_seconds, 3600, 4);
   EXPECT_NEAR(c.state.usage.at("red/ada//a100/2023-12").device_seconds, 7200, 4);
 }
 
-// A day of a busy cluster in accelerated time: jobs of two teams, nodes that go and come, drains,
-// cancels, preemption, quotas. What must hold is looked at after every step.
+// A day of a busy cluster in accelerated time, with the turn of a month: jobs of two teams, nodes that
+// go and come, drains, cancels, preemption, quotas. What must hold is looked at after every step.
 TEST(Transitions, ADayOfChurn) {
   TestCluster c;
+  c.now = 1701388800 - 43200;  // 2023-11-30, noon
   Random random(7);
   const auto pick = [&](int n) { return static_cast<int>(random.below(static_cast<uint64_t>(n))); };
   for (int i = 0; i < 4; ++i) c.node(str("n", i), 4);
@@ -367,20 +405,28 @@ TEST(Transitions, ADayOfChurn) {
   c.run([&](Change& ch) {
     ch.state.teams.edit("red").quotas["a100"].devices = 9;
     ch.state.teams.edit("blue").quotas["mlu370"].devices = 10;
+    ch.state.teams.edit("blue").quotas["a100"].hours = 40;
+    ch.state.teams.edit("red").quotas["mlu370"].hours = 30;
   });
   std::vector<JobId> all;
   std::map<std::string, double> away;  // node, until
+  std::set<int64_t> out_of_hours;
   double end = c.now + 86400;
   while (c.now < end || c.state.waiting_count() || !c.state.active().empty()) {
     c.now += 1 + pick(120);
     ASSERT_LT(c.now, end + 20 * 86400.0) << "jobs starve";
     const bool closing = c.now > end;
+    if (closing && c.state.teams.at("blue").quotas.contains("a100"))
+      c.run([&](Change& ch) {
+        ch.state.teams.edit("blue").quotas.erase("a100"), ch.state.teams.edit("red").quotas.erase("mlu370");
+      });
     if (!closing && pick(3) == 0) {
       JobSpec s = c.spec(pick(2) ? "red" : "blue", 1 + pick(4), pick(3) ? "a100" : "mlu370");
       s.accepted[0].nodes = pick(8) ? 1 : 2;
       if (pick(4) == 0) s.accepted.push_back({.chip = "mlu370", .count = 1 + pick(4)});
       s.priority = pick(5) ? 0 : pick(3);
       s.restart.most = pick(3);
+      s.checkpoint.grace = 300;  // more than the steps in which it is seen, and ends
       if (pick(3)) s.time_limit = 600 + pick(7200);
       if (pick(6) == 0)
         for (int i = 0; i < 1 + pick(12); ++i) s.array.push_back(i);
@@ -430,16 +476,19 @@ TEST(Transitions, ADayOfChurn) {
           const bool late = job.spec->time_limit && c.now > a.created + job.spec->time_limit;
           if (late)
             part_ended(ch, serial, part.node, {.status = 143, .outcome = "time_limit", .reason = "time limit"});
-          else if (stopping ? pick(2) : pick(30) == 0)
+          else if (stopping ? pick(2) || c.now > ch.state.attempts.at(serial).stop_sent + 30 : pick(30) == 0)
             part_ended(ch, serial, part.node,
                        {.status = stopping ? 75 : pick(5) ? 0 : 1 + pick(3), .checkpoint = pick(1000)});
         });
       }
     }
     c.round();
+    for (const int64_t serial : c.state.active())
+      if (c.state.attempts.at(serial).cause == StopCause::quota) out_of_hours.insert(serial);
     c.check();
     if (HasFatalFailure()) return;
   }
+  EXPECT_GT(out_of_hours.size(), 5u);
   std::map<std::string, int> states;
   for (const auto& [id, j] : c.state.jobs.rows())
     if (j.array || j.spec->array.empty()) ++states[name_of(j.state)];

@@ -105,6 +105,11 @@ class TestCluster {
         if (const int most = quotas.at(key.second).devices; most >= 0) {
           ASSERT_LE(n, most) << key.first;
         }
+    for (const auto& [name, team] : state.teams.rows())
+      for (const auto& [chip, quota] : team.quotas)
+        if (quota.hours >= 0) {
+          ASSERT_LE(used_this_month(state, name, chip, now), quota.hours * 3600 + 1e-3) << name << " " << chip;
+        }
     size_t waiting = 0;
     for (const auto& [id, j] : state.jobs.rows()) {
       if (active(j.state)) {

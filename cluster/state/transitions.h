@@ -102,8 +102,9 @@ struct View {
   std::vector<Place> places;
 };
 View view_of(const State& state, double now);
-/// Nodes alone, all of them free and usable: for what could ever run.
-View empty_view(const State& state);
+/// Nodes alone, all of them free and usable: for what could ever run. They offer what the job needs
+/// of them where they have it.
+View empty_view(const State& state, const JobSpec& spec);
 /// Whether a job runs on the cluster's own nodes alone, and on no other executor's: services,
 /// interactive jobs, and mounts that need rights which a user does not have. Those nodes offer kOwnNode.
 bool needs_own_node(const JobSpec& spec);
@@ -113,6 +114,8 @@ std::vector<std::string> needs_of(const JobSpec& spec);
 /// A job as queueing sees it.
 policy::Waiting waiting_job(const State& state, const Job& job);
 
+/// What else a node has to offer for a team without a system user.
+inline constexpr const char* kNoUser = "its own rights";
 /// Whether a node runs jobs of a team without a system user: with its own rights. One that switches
 /// users is root itself, and never does.
 bool runs_without_user(const Node& node);
@@ -120,8 +123,10 @@ bool runs_without_user(const Node& node);
 /// One round: decides by the policy and applies it. Returns the number of attempts begun.
 int schedule(Change& c, const policy::PolicyOptions& options);
 
-/// "2026-11" of a time.
+/// "2026-11" of a time; when that month began, and when the next one does.
 std::string month_of(double unix_time);
+double month_began(double unix_time);
+double month_after(double unix_time);
 /// The key of a row of State::usage.
 std::string usage_key(const Usage& usage);
 /// Device-seconds that a team used of a chip in the month of `now`, with what runs.

@@ -213,6 +213,18 @@ class Cluster:
             return None
         return until(seconds, f'job {job} is {state}', there)
 
+    def records(self):
+        """The records of ended attempts, in the order of their writing."""
+        found = []
+        folder = f'{self.folder}/controller/records'
+        for name in sorted(os.listdir(folder)):
+            with open(f'{folder}/{name}') as f:
+                found += [json.loads(line) for line in f]
+        return found
+
+    def records_of(self, job):
+        return [r for r in self.records() if r['source']['job'] == str(job)]
+
     def logs(self, job, **query):
         query = '&'.join(f'{k}={v}' for k, v in query.items())
         return self.call('GET', f'/jobs/{job}/log?{query}', raw=True)

@@ -17,9 +17,9 @@ export function query(parameters) {
   return text ? `?${text}` : '';
 }
 
-/** The answer as an object. options: method, body (an object), signal, seconds (30) to wait. */
+/** The answer as an object. options: method, body (an object) or content (a text), signal, seconds (30) to wait. */
 export async function api(path, options = {}) {
-  const {method = 'GET', body, signal, seconds = 30} = options;
+  const {method = 'GET', body, content, signal, seconds = 30} = options;
   const signals = [AbortSignal.timeout(seconds * 1000)];
   if (signal) signals.push(signal);
   let response, text;
@@ -27,7 +27,7 @@ export async function api(path, options = {}) {
     response = await fetch(`/api/v1${path}`, {
       method, signal: AbortSignal.any(signals), cache: 'no-store', credentials: 'same-origin', redirect: 'error',
       headers: body === undefined ? {} : {'Content-Type': 'application/json'},
-      body: body === undefined ? undefined : JSON.stringify(body)});
+      body: body === undefined ? content : JSON.stringify(body)});
     text = await response.text();
   } catch (e) {
     if (signal && signal.aborted) throw e;

@@ -8,7 +8,7 @@ let number = 0;
 /**
  * Asks. options: title, text, action (label of the button), danger, fields, run (values => promise,
  * whose result closes the dialog; what it throws is shown in it), cancel (label). A field: name,
- * label, type (text, number, checkbox, select), value, options ([value, label]), hint, attributes.
+ * label, type (as of an input; select, textarea), value, options ([value, label]), hint, attributes.
  * Resolves to run's result, or undefined when it was left.
  */
 export function ask(options) {
@@ -21,7 +21,7 @@ export function ask(options) {
     let result, error = '', busy = false;
     const values = () => Object.fromEntries(fields.map((f) => {
       const el = dialog.querySelector(`[name="${f.name}"]`);
-      return [f.name, f.type === 'checkbox' ? el.checked : el.value.trim()];
+      return [f.name, f.type === 'checkbox' ? el.checked : f.type === 'textarea' ? el.value : el.value.trim()];
     }));
     const submit = async (event) => {
       event.preventDefault();
@@ -40,6 +40,7 @@ export function ask(options) {
       const props = {id: `${id}-${f.name}`, name: f.name, 'aria-describedby': f.hint ? `${id}-${f.name}-hint` : null, ...f.attributes};
       const input = f.type === 'select'
         ? h('select', {...props, value: f.value}, f.options.map(([value, label]) => h('option', {value}, label)))
+        : f.type === 'textarea' ? h('textarea', {...props, rows: '6', autocomplete: 'off', spellcheck: 'false'})
         : h('input', {...props, type: f.type || 'text', autocomplete: 'off',
                       ...(f.type === 'checkbox' ? {checked: f.value} : {value: f.value ?? ''})});
       return h('div', {key: f.name, class: f.type === 'checkbox' ? 'field check' : 'field'},
@@ -60,7 +61,7 @@ export function ask(options) {
       resolve(result);
     });
     dialog.showModal();
-    const first = dialog.querySelector('input, select') || dialog.querySelector(danger ? 'button' : '[type=submit]');
+    const first = dialog.querySelector('input, select, textarea') || dialog.querySelector(danger ? 'button' : '[type=submit]');
     if (first) first.focus();
   });
 }

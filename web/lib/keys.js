@@ -2,9 +2,9 @@
 
 import {ask} from './dialog.js';
 
-const kPlaces = {p: 'pool', j: 'jobs', q: 'queues', n: 'nodes', t: 'teams', u: 'usage', e: 'events', a: 'audit'};
-const kHelp = '/ filter · j and k next and previous row · Enter opens it · g then p, j, q, n, t, u, e, a: pool, jobs, queues, '
-  + 'nodes, teams, usage, events, audit · d dark or light · ? this list';
+const kPlaces = {p: 'pool', j: 'jobs', q: 'queues', n: 'nodes', t: 'teams', s: 'secrets', u: 'usage', e: 'events', a: 'audit'};
+const kHelp = '/ filter · j and k next and previous row · Enter opens it · g then p, j, q, n, t, s, u, e, a: pool, jobs, queues, '
+  + 'nodes, teams, secrets, usage, events, audit · d dark or light · ? this list';
 
 let on = true;
 try {

@@ -1,4 +1,6 @@
 """Debian's Chromium for the console's test and pictures, driven by Playwright from a small environment of its own."""
+import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -19,6 +21,15 @@ def skip(why):
     sys.exit(77)
 
 
+@contextlib.contextmanager
+def alone():
+    """While no other script fills the cache."""
+    os.makedirs(CACHE, exist_ok=True)
+    with open(os.path.join(CACHE, 'lock'), 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def chromium():
     return shutil.which('chromium')
 
@@ -30,9 +41,14 @@ def enter():
     python = os.path.join(VENV, 'bin/python')
     if os.path.realpath(sys.prefix) == os.path.realpath(VENV):
         return
+    with alone():
+        install(python)
+    os.execv(python, [python, *sys.argv])
+
+
+def install(python):
     works = [python, '-c', 'import playwright.sync_api']
     if not os.path.exists(python) or subprocess.run(works, capture_output=True).returncode:
-        os.makedirs(CACHE, exist_ok=True)
         try:
             subprocess.run(['/usr/bin/python3', '-m', 'venv', '--clear', VENV], check=True, capture_output=True)
             subprocess.run([python, '-m', 'pip', 'install', '-q', '--disable-pip-version-check', '--retries', '1', PLAYWRIGHT], check=True, capture_output=True,
@@ -41,12 +57,16 @@ def enter():
         except (subprocess.SubprocessError, OSError) as error:
             shutil.rmtree(VENV, ignore_errors=True)
             skip(f'Playwright could not be installed from PyPI ({error})')
-    os.execv(python, [python, *sys.argv])
 
 
 def axe():
     """The source of axe-core, which looks for faults of accessibility; None when npm cannot get it."""
     path = os.path.join(CACHE, 'axe.min.js')
+    with alone():
+        return axe_in(path)
+
+
+def axe_in(path):
     if not os.path.exists(path):
         if not shutil.which('npm'):
             return None
@@ -72,7 +92,7 @@ class Browser:
         self.chromium = self.playwright.chromium.launch(executable_path=chromium(), args=['--no-sandbox', '--disable-dev-shm-usage'])
         self.contexts = []
 
-    def page(self, token=None, width=1280, height=900, scheme='light', **options):
+    def page(self, token=None, width=1280, height=900, scheme='light', url=None, **options):
         context = self.chromium.new_context(viewport={'width': width, 'height': height}, color_scheme=scheme, locale='en-GB', **options)
         context.set_default_timeout(10000)
         self.contexts.append(context)
@@ -81,7 +101,7 @@ class Browser:
         page.on('pageerror', lambda error: page.faults.append(f'error: {error}'))
         page.on('console', lambda message: page.faults.append(f'console: {message.text} {message.location.get("url", "")}')
                 if message.type in ('error', 'warning') else None)
-        page.goto(self.url)
+        page.goto(url or self.url)
         page.wait_for_selector('#token')
         if token:
             self.login(page, token)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -41,7 +42,7 @@ def fill(c):
     c.call('PUT', '/teams/language', {'weight': 3})
     c.call('PUT', '/queues/night', {'priority': -50})
     for name, devices in NODES.items():
-        c.node(name, [{'chip': chip, 'count': n} for chip, n in devices.items()], memory_mb=512000)
+        c.node(name, [{'chip': chip, 'count': n} for chip, n in devices.items()], memory_mb=512000, mounts=['/data', '/scratch'] if 'gpu' in name else [])
     ada, lin = (c.call('POST', '/tokens', {'role': 'member', 'team': team, 'user': user})['token'] for team, user in (('vision', 'ada'), ('language', 'lin')))
 
     def submit(token, name, chip, count, command='sleep 3000', nodes=1, **more):
@@ -59,6 +60,8 @@ def fill(c):
     submit(lin, 'ablate', 'a100-80', 8, nodes=2)
     submit(lin, 'publish', 'cpu-avx512', 1, after=[{'job': int(first)}])
     c.call('POST', '/nodes/gpu-b-02/drain', {'note': 'its fan is replaced'})
+    tomorrow = time.time() // 86400 * 86400 + 86400 + 8 * 3600
+    c.call('PUT', '/reservations/demo-day', {'node': 'asc-01', 'team': 'vision', 'from': tomorrow, 'until': tomorrow + 12 * 3600, 'note': 'shown to the public'})
     return first
 
 
@@ -72,7 +75,7 @@ def main():
         job = fill(c)
         b = browser.Browser(c.url)
         for name, path, ready, size, scheme in (('pool', 'pool', '.tiles', (1280, 1010), 'light'), ('job', f'jobs/{job}', '.chart path.curve', (1280, 860), 'light'),
-                                                ('nodes', 'nodes', 'tbody .bar', (1280, 640), 'light'), ('phone', f'jobs/{job}', '.chart path.curve', (360, 900), 'light'),
+                                                ('nodes', 'nodes', 'tbody .bar', (1280, 900), 'light'), ('phone', f'jobs/{job}', '.chart path.curve', (360, 900), 'light'),
                                                 ('dark', 'jobs', 'tbody .badge', (1280, 760), 'dark')):
             page = b.page(c.token, *size, scheme=scheme)
             b.go(page, path)

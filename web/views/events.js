@@ -12,19 +12,17 @@ const kKinds = [['', 'all'], ['job', 'job'], ['attempt', 'attempt'], ['node', 'n
 export default {
   label: 'Events',
   async load(ctx) {
-    const {before} = ctx.route.query;
-    return api(`/events${query({before, limit: kPage})}`);
+    const {kind, text, before} = ctx.route.query;
+    return api(`/events${query({kind, text, before, limit: kPage})}`);
   },
   render(data, ctx) {
     const {kind = '', text = ''} = ctx.route.query;
-    const part = text.toLowerCase();
-    const rows = data.events.filter((e) => (!kind || e.kind === kind)
-      && (!part || `#${e.job || ''} ${e.node || ''} ${e.team || ''} ${e.text}`.toLowerCase().includes(part)));
-    const last = data.events.length === kPage ? data.events[kPage - 1].number : null;
+    const rows = data.events;
+    const last = rows.length === kPage ? rows[kPage - 1].number : null;
     return [
       h('h1', {key: 'h', tabindex: '-1'}, 'Events'),
       h('form', {key: 'tools', class: 'tools', role: 'search', on: {submit: (event) => event.preventDefault()}},
-        filter('Text', 'text', text, ctx, 'on this page'), choice('Of', kind, kKinds, (event) => ctx.set({kind: event.target.value}))),
+        filter('Text', 'text', text, ctx, 'job, node, words'), choice('Of', kind, kKinds, (event) => ctx.set({kind: event.target.value, before: null, back: null}))),
       h('section', {key: 'list', class: 'panel', 'aria-label': 'Events'}, table({name: 'events', ctx, caption: 'Events, the newest first', rows, key: (e) => String(e.number), empty: 'No event fits.',
         columns: [
           {title: 'When', class: 'when', width: '9.5rem', sorted: 'descending', cell: (e) => at(e.at)},

@@ -11,7 +11,7 @@ import {table} from '../lib/table.js';
 const kElements = 100;
 const panel = {id: '', attempt: '', rank: 0, wrap: true, status: {text: '', paused: false}, view: null};
 const kStopped = {cancel: 'cancelled', preempt: 'preempted', drain: 'its node was drained', time_limit: 'time limit', lost: 'node lost', replaced: 'replaced',
-                  failed_part: 'another part failed'};
+                  failed_part: 'another part failed', node_fault: 'the node could not begin it', quota: 'device-hours used up'};
 
 function actions(job, ctx) {
   if (!ctx.member) return null;

@@ -5,8 +5,9 @@ import {h} from '../lib/dom.js';
 import {duration, megabytes, number} from '../lib/format.js';
 import {badge, bar, jobLink} from '../lib/parts.js';
 import {table} from '../lib/table.js';
+import {reservations, reserved} from './reservations.js';
 
-const kJobs = 6;
+const kJobs = 6, kMounts = 3;
 
 function actions(node, ctx) {
   const path = (verb) => `/nodes/${encodeURIComponent(node.name)}/${verb}`;
@@ -40,11 +41,18 @@ function containment(node) {
   return [means, ...[...by].map(([how, what]) => h('span', {key: how, class: 'sub'}, what.join(', '), how ? ` by ${how}` : ''))];
 }
 
+// Folders that jobs may ask for.
+function mounts({mounts: all = []}) {
+  if (all.length <= kMounts) return all.length ? h('span', {key: 'mounts', class: 'sub'}, `mounts: ${all.join(', ')}`) : null;
+  return h('details', {key: 'mounts', class: 'sub'}, h('summary', {}, `${number(all.length)} mounts`), all.join(', '));
+}
+
 export default {
   label: 'Nodes',
   every: () => 10,
-  async load() {
-    return api('/nodes');
+  async load(ctx) {
+    const [nodes, kept, teams] = await Promise.all([api('/nodes'), api('/reservations'), ctx.admin ? api('/teams') : {teams: []}]);
+    return {nodes: nodes.nodes, reservations: kept.reservations, teams: teams.teams.map((t) => t.name)};
   },
   render(data, ctx) {
     const single = data.nodes.filter((n) => n.single_trust);
@@ -55,13 +63,14 @@ export default {
       h('section', {key: 'list', class: 'panel', 'aria-label': 'Nodes'}, table({name: 'nodes', ctx, cards: true, caption: 'Nodes', rows: data.nodes, key: (n) => n.name, sort: {by: 'Node', down: false},
         empty: ['No node has joined. On a machine: ', h('code', {}, 'wellspring cluster node --controller … --join …')],
         columns: [
-          {title: 'Node', header: true, width: '20%', sort: (n) => n.name, cell: (n) => [h('b', {title: n.name}, n.name), h('span', {class: 'sub'}, [n.executor === 'nodes' ? '' : n.executor, n.pool === 'shared' ? '' : `pool ${n.pool}`, n.version && `version ${n.version}`].filter(Boolean).join(' · ')), trust(n)]},
+          {title: 'Node', header: true, width: '20%', sort: (n) => n.name, cell: (n) => [h('b', {title: n.name}, n.name), h('span', {class: 'sub'}, [n.executor === 'nodes' ? '' : n.executor, n.pool === 'shared' ? '' : `pool ${n.pool}`, n.version && `version ${n.version}`].filter(Boolean).join(' · ')), trust(n), reserved(n, data), mounts(n)]},
           {title: 'State', width: '13%', class: 'state-column', sort: (n) => n.state, cell: (n) => [badge(n.state), n.note ? h('span', {class: 'sub reason'}, n.note) : null, ['silent', 'lost'].includes(n.state) && n.silence !== undefined ? h('span', {class: 'sub'}, `no word for ${duration(n.silence)}`) : null]},
           {title: 'Devices', width: '22%', sort: (n) => n.devices.reduce((sum, d) => sum + d.all, 0), cell: (n) => n.devices.map((d) => h('span', {key: d.chip, class: 'device'},
             bar([['held', d.held, 'in use'], [n.state === 'up' || n.executor !== 'nodes' ? 'free' : 'gone', d.all - d.held, 'free']], d.all, `${d.chip}: ${d.held} of ${d.all} in use`), h('span', {class: 'sub'}, `${number(d.held)} of ${number(d.all)} ${d.chip}`)))},
           {title: 'Jobs', class: 'mid', width: '13%', sort: (n) => n.jobs.length, cell: (n) => (n.jobs.length ? [h('span', {}, n.jobs.slice(0, kJobs).map((id) => [h('span', {key: id}, jobLink(id)), ' '])), n.jobs.length > kJobs ? h('span', {class: 'sub'}, `and ${number(n.jobs.length - kJobs)} more`) : null] : '–')},
           {title: 'Containment', class: 'mid', width: '17%', cell: containment},
           {title: 'Memory', class: 'num wide', width: '9%', sort: (n) => n.memory_mb, cell: (n) => megabytes(n.memory_mb)},
-          ...(ctx.admin ? [{title: 'Change', hidden: true, class: 'num', width: '7rem', cell: (n) => actions(n, ctx)}] : [])]}))];
+          ...(ctx.admin ? [{title: 'Change', hidden: true, class: 'num', width: '7rem', cell: (n) => actions(n, ctx)}] : [])]})),
+      reservations(data, ctx)];
   },
 };

@@ -30,10 +30,11 @@ async function newToken(data, ctx) {
       {name: 'note', label: 'Note', value: ''}],
     body: (v) => ({...v, seconds: Number(v.seconds)})});
   if (!made) return;
+  const ca = made.fingerprint ? ` --ca-fingerprint ${made.fingerprint}` : '';
   if (made.role) return showOnce('The new token', `It is shown this once: the controller keeps a hash of it. For ${made.user}, ${made.role}${made.team ? ` of ${made.team}` : ''}.`,
-    [['Token', made.token], ['Log in on a command line', `wellspring cluster login ${location.origin}`]]);
+    [['Token', made.token], ['Log in on a command line', `wellspring cluster login ${location.origin}${ca}`]]);
   showOnce('The invitation', 'It is shown this once, and lets one node in.', [['Invitation', made.token],
-    ['On the node', `wellspring cluster node --controller ${location.origin} --join ${made.token}${made.fingerprint ? ` --ca-fingerprint ${made.fingerprint}` : ''}`]]);
+    ['On the node', `wellspring cluster node --controller ${location.origin} --join ${made.token}${ca}`]]);
 }
 
 function status(t) {
