@@ -100,7 +100,7 @@ void GgufCursor::elements(GgufKind kind, uint64_t count, int depth) {
   if (each) {
     at_ += count * each;
   } else if (kind == GgufKind::text) {
-    for (uint64_t i = 0; i < count; ++i) text("a text", size_);
+    for (uint64_t i = 0; i < count; ++i) text("a text", ~uint64_t{0});
   } else {
     for (uint64_t i = 0; i < count; ++i) value(kind, depth);
   }

@@ -64,20 +64,19 @@ float part_error(const float* x, const float* weight, Fit fit, const uint8_t* q)
   return sum;
 }
 
-// The scale and minimum of least weighted squared error for given levels; neither is negative.
-Fit least_squares(const float* x, const float* weight, const uint8_t* q) {
+// The scale and minimum of least weighted squared error for given levels, neither negative; `fit`
+// itself where all levels are the same, or nearly.
+Fit least_squares(const float* x, const float* weight, const uint8_t* q, Fit fit) {
   float w = 0, wq = 0, wqq = 0, wx = 0, wqx = 0;
   for (int i = 0; i < 32; ++i) {
     const float v = weight[i], l = static_cast<float>(q[i]);
     w += v, wq += v * l, wqq += v * l * l, wx += v * x[i], wqx += v * l * x[i];
   }
   const float determinant = w * wqq - wq * wq;
-  Fit fit;
-  if (determinant > 0) {
-    fit.scale = (w * wqx - wq * wx) / determinant;
-    fit.minimum = (wq * wqx - wqq * wx) / determinant;
-  }
-  if (!(determinant > 0) || fit.minimum < 0) fit = {wqq > 0 ? wqx / wqq : 0, 0};
+  if (!(determinant > 1e-5f * w * wqq)) return fit;
+  fit.scale = (w * wqx - wq * wx) / determinant;
+  fit.minimum = (wq * wqx - wqq * wx) / determinant;
+  if (fit.minimum < 0) fit = {wqx / wqq, 0};
   if (!(fit.scale > 0)) fit.scale = 0;
   return fit;
 }
@@ -99,7 +98,7 @@ Fit fit_part(const float* x) {
     uint8_t q[32];
     Fit fit{(high - low) / (15 + 0.2f * static_cast<float>(step)), -low};
     part_levels(x, fit, q);
-    fit = least_squares(x, weight, q);
+    fit = least_squares(x, weight, q, fit);
     part_levels(x, fit, q);
     const float error = part_error(x, weight, fit, q);
     if (least < 0 || error < least) least = error, best = fit;

@@ -239,7 +239,7 @@ void gguf_decode(const GgufTypeInfo& type, const void* from, int64_t count, floa
                                  " is not supported; convert the file to "
                                  "one of F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, "
                                  "Q5_K, Q6_K, IQ4_NL"));
-  type.decode(static_cast<const uint8_t*>(from), count / type.block, to);
+  if (count) type.decode(static_cast<const uint8_t*>(from), count / type.block, to);
 }
 
 void gguf_encode(const GgufTypeInfo& type, const float* from, int64_t count, void* to) {
@@ -248,7 +248,7 @@ void gguf_encode(const GgufTypeInfo& type, const float* from, int64_t count, voi
     throw Error(Fault::usage, str("GGUF type ", type.name,
                                   " cannot be written; use one of F32, "
                                   "F16, BF16, Q8_0, Q4_0, Q4_K"));
-  type.encode(from, count / type.block, static_cast<uint8_t*>(to));
+  if (count) type.encode(from, count / type.block, static_cast<uint8_t*>(to));
 }
 
 }  // namespace wellspring
