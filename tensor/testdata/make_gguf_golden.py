@@ -16,7 +16,7 @@ import numpy as np
 TYPES = ["F32", "F16", "BF16", "F64", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL"]
 # Where f16 scales stand in a block.
 SCALES = {"Q8_0": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_NL": [0]}
-ROWS, WIDTH = 2, 256
+WIDTH = 256
 
 
 def write_safetensors(path, tensors):
@@ -31,27 +31,27 @@ def write_safetensors(path, tensors):
         f.write(struct.pack("<Q", len(text)) + text + data)
 
 
-def random_blocks(gguf, name, rng):
+def random_blocks(gguf, name, rng, rows):
     """A tensor of the type as (bytes or values to write, values as the package decodes them)."""
     kind = gguf.GGMLQuantizationType[name]
     block, size = gguf.GGML_QUANT_SIZES[kind]
     if name in ("F32", "F64", "F16"):
-        value = rng.standard_normal((ROWS, WIDTH)).astype({"F32": np.float32, "F64": np.float64, "F16": np.float16}[name])
+        value = rng.standard_normal((rows, WIDTH)).astype({"F32": np.float32, "F64": np.float64, "F16": np.float16}[name])
         return value, value.astype(np.float32)
     if name == "BF16":
-        raw = (rng.standard_normal((ROWS, WIDTH)).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
+        raw = (rng.standard_normal((rows, WIDTH)).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
         return raw, gguf.dequantize(raw, kind)
-    raw = rng.integers(0, 256, (ROWS, WIDTH // block, size), dtype=np.uint8)
+    raw = rng.integers(0, 256, (rows, WIDTH // block, size), dtype=np.uint8)
     for at in SCALES[name]:
-        raw[:, :, at:at + 2] = rng.standard_normal((ROWS, WIDTH // block, 1)).astype(np.float16).view(np.uint8)
-    raw = raw.reshape(ROWS, -1)
+        raw[:, :, at:at + 2] = rng.standard_normal((rows, WIDTH // block, 1)).astype(np.float16).view(np.uint8)
+    raw = raw.reshape(rows, -1)
     return raw, gguf.dequantize(raw, kind)
 
 
-def make(folder):
+def make(folder, seed=6, rows=2):
     import gguf
 
-    rng = np.random.default_rng(6)
+    rng = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(os.path.join(folder, "golden.gguf"), "llama")
     kinds = gguf.GGUFValueType
     for name, value in (("UINT8", 200), ("INT8", -100), ("UINT16", 60000), ("INT16", -30000), ("UINT32", 4000000000), ("INT32", -2000000000),
@@ -63,7 +63,7 @@ def make(folder):
     writer.add_array("test.booleans", [True, False])
     golden = {}
     for name in TYPES:
-        raw, values = random_blocks(gguf, name, rng)
+        raw, values = random_blocks(gguf, name, rng, rows)
         writer.add_tensor(name, raw, raw_dtype=gguf.GGMLQuantizationType[name])
         golden[name] = values
     writer.add_tensor("vector", np.arange(5, dtype=np.float32))
