@@ -11,7 +11,7 @@
 namespace wellspring {
 namespace {
 
-void put_u16(uint8_t* p, uint16_t v) {
+void put_gguf_u16(uint8_t* p, uint16_t v) {
   p[0] = static_cast<uint8_t>(v);
   p[1] = static_cast<uint8_t>(v >> 8);
 }
@@ -23,7 +23,7 @@ float put_scale(uint8_t* p, float value, const char* type) {
   if (!std::isfinite(kept))
     throw Error(Fault::data, str("a value is not finite, or too large for GGUF type ", type,
                                  "; write F32 or BF16"));
-  put_u16(p, half.bits);
+  put_gguf_u16(p, half.bits);
   return kept;
 }
 
@@ -35,12 +35,12 @@ void check_finite(const float* x, int n, const char* type) {
                                  " cannot hold; write F32 or BF16"));
 }
 
-uint8_t clamped(float v, int most) {
+uint8_t level_of(float v, int most) {
   return static_cast<uint8_t>(std::clamp(v, 0.0f, static_cast<float>(most)));
 }
 
 // Scale and minimum of 32 values as scale * q - minimum, q in 0 .. 15.
-struct Fit {
+struct PartFit {
   float scale = 0, minimum = 0;
 };
 
@@ -50,12 +50,12 @@ float inverse_of(float v) {
   return std::isfinite(inverse) ? inverse : 0;
 }
 
-void part_levels(const float* x, Fit fit, uint8_t* q) {
+void part_levels(const float* x, PartFit fit, uint8_t* q) {
   const float inverse = inverse_of(fit.scale);
-  for (int i = 0; i < 32; ++i) q[i] = clamped((x[i] + fit.minimum) * inverse + 0.5f, 15);
+  for (int i = 0; i < 32; ++i) q[i] = level_of((x[i] + fit.minimum) * inverse + 0.5f, 15);
 }
 
-float part_error(const float* x, const float* weight, Fit fit, const uint8_t* q) {
+float part_error(const float* x, const float* weight, PartFit fit, const uint8_t* q) {
   float sum = 0;
   for (int i = 0; i < 32; ++i) {
     const float e = fit.scale * static_cast<float>(q[i]) - fit.minimum - x[i];
@@ -66,7 +66,7 @@ float part_error(const float* x, const float* weight, Fit fit, const uint8_t* q)
 
 // The scale and minimum of least weighted squared error for given levels, neither negative; `fit`
 // itself where all levels are the same, or nearly.
-Fit least_squares(const float* x, const float* weight, const uint8_t* q, Fit fit) {
+PartFit least_squares(const float* x, const float* weight, const uint8_t* q, PartFit fit) {
   float w = 0, wq = 0, wqq = 0, wx = 0, wqx = 0;
   for (int i = 0; i < 32; ++i) {
     const float v = weight[i], l = static_cast<float>(q[i]);
@@ -83,7 +83,7 @@ Fit least_squares(const float* x, const float* weight, const uint8_t* q, Fit fit
 
 // Tries ranges around the whole one: clipping an outlier often costs less than coarse steps. Great
 // values weigh more, as they matter more in a product.
-Fit fit_part(const float* x) {
+PartFit fit_part(const float* x) {
   float low = 0, high = 0, squares = 0, weight[32];
   for (int i = 0; i < 32; ++i) {
     low = std::min(low, x[i]), high = std::max(high, x[i]);
@@ -92,11 +92,11 @@ Fit fit_part(const float* x) {
   if (high == low) return {};
   const float mean = std::sqrt(squares / 32);
   for (int i = 0; i < 32; ++i) weight[i] = mean + std::fabs(x[i]);
-  Fit best;
+  PartFit best;
   float least = -1;
   for (int step = -10; step <= 10; ++step) {
     uint8_t q[32];
-    Fit fit{(high - low) / (15 + 0.2f * static_cast<float>(step)), -low};
+    PartFit fit{(high - low) / (15 + 0.2f * static_cast<float>(step)), -low};
     part_levels(x, fit, q);
     fit = least_squares(x, weight, q, fit);
     part_levels(x, fit, q);
@@ -126,12 +126,12 @@ void gguf_encode_f16(const float* from, int64_t n, uint8_t* to) {
     const f16_t half = to_f16(from[i]);
     if ((half.bits & 0x7fff) == 0x7c00 && std::isfinite(from[i]))
       throw Error(Fault::data, str("the value ", from[i], " is too large for F16; write BF16"));
-    put_u16(to + 2 * i, half.bits);
+    put_gguf_u16(to + 2 * i, half.bits);
   }
 }
 
 void gguf_encode_bf16(const float* from, int64_t n, uint8_t* to) {
-  for (int64_t i = 0; i < n; ++i) put_u16(to + 2 * i, to_bf16(from[i]).bits);
+  for (int64_t i = 0; i < n; ++i) put_gguf_u16(to + 2 * i, to_bf16(from[i]).bits);
 }
 
 void gguf_encode_q8_0(const float* x, int64_t blocks, uint8_t* to) {
@@ -155,15 +155,15 @@ void gguf_encode_q4_0(const float* x, int64_t blocks, uint8_t* to) {
     const float d = most / -8, inverse = inverse_of(d);
     put_scale(to, d, "Q4_0");
     for (int i = 0; i < 16; ++i)
-      to[2 + i] = static_cast<uint8_t>(clamped(x[i] * inverse + 8.5f, 15) |
-                                       clamped(x[i + 16] * inverse + 8.5f, 15) << 4);
+      to[2 + i] = static_cast<uint8_t>(level_of(x[i] * inverse + 8.5f, 15) |
+                                       level_of(x[i + 16] * inverse + 8.5f, 15) << 4);
   }
 }
 
 void gguf_encode_q4_k(const float* x, int64_t blocks, uint8_t* to) {
   for (; blocks-- > 0; x += 256, to += 144) {
     check_finite(x, 256, "Q4_K");
-    Fit fits[8];
+    PartFit fits[8];
     float scale = 0, minimum = 0;
     for (int i = 0; i < 256; ++i)
       if (std::fabs(x[i]) > 1e9f) put_scale(to, x[i], "Q4_K");  // refused: sums would overflow
@@ -175,8 +175,8 @@ void gguf_encode_q4_k(const float* x, int64_t blocks, uint8_t* to) {
     const float d = put_scale(to, scale / 63, "Q4_K"), m = put_scale(to + 2, minimum / 63, "Q4_K");
     uint8_t scales[8], minima[8], q[2][32];
     for (int part = 0; part < 8; ++part) {
-      scales[part] = clamped(fits[part].scale * inverse_of(d) + 0.5f, 63);
-      minima[part] = clamped(fits[part].minimum * inverse_of(m) + 0.5f, 63);
+      scales[part] = level_of(fits[part].scale * inverse_of(d) + 0.5f, 63);
+      minima[part] = level_of(fits[part].minimum * inverse_of(m) + 0.5f, 63);
       part_levels(x + 32 * part,
                   {d * static_cast<float>(scales[part]), m * static_cast<float>(minima[part])},
                   q[part % 2]);

@@ -51,7 +51,7 @@ uint64_t encoded_bytes(const std::vector<int64_t>& shape, const GgufTypeInfo& ty
   return bytes;
 }
 
-uint64_t padded(uint64_t bytes) {
+uint64_t gguf_padded(uint64_t bytes) {
   return (bytes + kWriteAlignment - 1) / kWriteAlignment * kWriteAlignment;
 }
 
@@ -149,9 +149,9 @@ std::string GgufWriter::header(uint64_t* data_bytes) const {
       put_little_endian(out, static_cast<uint64_t>(o.shape[i]), 8);
     put_little_endian(out, static_cast<uint64_t>(o.type->type), 4);
     put_little_endian(out, *data_bytes, 8);
-    *data_bytes += padded(encoded_bytes(o.shape, *o.type));
+    *data_bytes += gguf_padded(encoded_bytes(o.shape, *o.type));
   }
-  out.resize(padded(out.size()), '\0');
+  out.resize(gguf_padded(out.size()), '\0');
   return out;
 }
 
@@ -184,7 +184,7 @@ void GgufWriter::write(const std::string& path) const {
       }
       file.write(bytes.data(), bytes.size());
     }
-    const std::string padding(padded(whole) - whole, '\0');
+    const std::string padding(gguf_padded(whole) - whole, '\0');
     file.write(padding.data(), padding.size());
   }
   file.commit();

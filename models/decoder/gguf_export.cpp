@@ -40,8 +40,8 @@ uint32_t file_type(GgufType type) {
 
 bool is_quantised(GgufType type) { return gguf_type_info(type).block > 1; }
 
-GgufType type_for(const std::string& name, const std::vector<int64_t>& shape, GgufType wanted,
-                  bool tied) {
+GgufType gguf_type_for(const std::string& name, const std::vector<int64_t>& shape, GgufType wanted,
+                       bool tied) {
   if (shape.size() < 2 || name == "position_embd.weight") return GgufType::f32;
   const bool head = name == (tied ? "token_embd.weight" : "output.weight");
   if (head && is_quantised(wanted)) wanted = GgufType::q8_0;
@@ -51,7 +51,7 @@ GgufType type_for(const std::string& name, const std::vector<int64_t>& shape, Gg
 }
 
 // Element i of a host tensor's data, as f32.
-float element_of(const Tensor& t, int64_t i) {
+float float_at(const Tensor& t, int64_t i) {
   switch (t.dtype()) {
     case DType::f32:
       return t.data_as<float>()[i];
@@ -65,7 +65,7 @@ float element_of(const Tensor& t, int64_t i) {
 }
 
 // Rows in the order of GGUF from a tensor in Hugging Face's.
-GgufRows rows_of(const Tensor& t, GgufLayout layout, int64_t heads) {
+GgufRows gguf_rows_of(const Tensor& t, GgufLayout layout, int64_t heads) {
   return [t, layout, heads](int64_t first, int64_t count, float* to) {
     const bool matrix = t.dims() > 1;
     const bool turned = layout == GgufLayout::transposed;
@@ -77,7 +77,7 @@ GgufRows rows_of(const Tensor& t, GgufLayout layout, int64_t heads) {
         int64_t at = turned ? c * rows + r : r * width + c;
         if (rotary)
           at = matrix ? rotary_row(r, rows, heads) * width + c : rotary_row(c, width, heads);
-        to[c] = element_of(t, at);
+        to[c] = float_at(t, at);
       }
     }
   };
@@ -101,8 +101,8 @@ void add_weight(GgufWriter& writer, const GgufMatch& match, const Tensor& t,
     throw Error(Fault::data,
                 str(where, ": tensor for '", match.name, "' of shape ", t.shape().text(),
                     " does not hold ", heads, " heads of ", config.head_width));
-  const GgufType type = type_for(match.name, shape, wanted, config.tied);
-  writer.add(match.name, shape, type, rows_of(t, match.layout, heads));
+  const GgufType type = gguf_type_for(match.name, shape, wanted, config.tied);
+  writer.add(match.name, shape, type, gguf_rows_of(t, match.layout, heads));
 }
 
 // The default template of a tokenizer_config.json, or chat_template.jinja.

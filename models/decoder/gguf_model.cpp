@@ -24,7 +24,7 @@ bool is_setting(std::string_view name) {
   return name == "rope_freqs.weight" || ends_with(name, ".attn_rot_embd.weight");
 }
 
-struct Place {
+struct GgufPlace {
   size_t file = 0;
   GgufWeight weight;
 };
@@ -43,10 +43,10 @@ void each_tile(const GgufTensor& t, F use) {
   });
 }
 
-void store(const float* from, int64_t n, float* to) {
+void store_values(const float* from, int64_t n, float* to) {
   std::memcpy(to, from, static_cast<size_t>(n) * sizeof(float));
 }
-void store(const float* from, int64_t n, bf16_t* to) {
+void store_values(const float* from, int64_t n, bf16_t* to) {
   for (int64_t i = 0; i < n; ++i) to[i] = to_bf16(from[i]);
 }
 
@@ -60,13 +60,14 @@ void decode_weight(const GgufWeight& w, T* to) {
     if (w.layout == GgufLayout::transposed) {
       for (int64_t c = 0; c < width; ++c)
         for (int64_t r = 0; r < count; ++r)
-          store(values + r * width + c, 1, to + c * rows + first + r);
+          store_values(values + r * width + c, 1, to + c * rows + first + r);
     } else if (rotary && t.shape.size() < 2) {
-      for (int64_t c = 0; c < width; ++c) store(values + c, 1, to + rotary_row(c, width, w.heads));
+      for (int64_t c = 0; c < width; ++c)
+        store_values(values + c, 1, to + rotary_row(c, width, w.heads));
     } else {
       for (int64_t r = 0; r < count; ++r)
-        store(values + r * width, width,
-              to + (rotary ? rotary_row(first + r, rows, w.heads) : first + r) * width);
+        store_values(values + r * width, width,
+                     to + (rotary ? rotary_row(first + r, rows, w.heads) : first + r) * width);
     }
   });
 }
@@ -84,12 +85,12 @@ struct GgufModel::Content {
   const GgufFamily* family = nullptr;
   Json config;
   std::vector<std::string> names;
-  std::unordered_map<std::string, Place> places;
+  std::unordered_map<std::string, GgufPlace> places;
 
   void enlist(size_t file, const GgufTensor& t);
   void check_tensors();
   void finish_config();
-  const Place& at(const std::string& name) const;
+  const GgufPlace& at(const std::string& name) const;
   const GgufTensor* find(const std::string& name) const;
 };
 
@@ -103,7 +104,7 @@ void GgufModel::Content::enlist(size_t file, const GgufTensor& t) {
   const auto match = hugging_face_name(*family, t.name);
   const Gguf& from = files[file];
   if (!match) from.bad_tensor(t.name, str("not part of a ", family->architecture, " model"));
-  Place place{file, {&t, match->layout, 0}};
+  GgufPlace place{file, {&t, match->layout, 0}};
   const bool rotary = match->layout == GgufLayout::rotary;
   if (rotary || match->layout == GgufLayout::rotary_kv) {
     const Json& heads = config[rotary ? "num_attention_heads" : "num_key_value_heads"];
@@ -152,7 +153,7 @@ void GgufModel::Content::finish_config() {
     first.bad_value(key, str(*said, ", but token_embd.weight has ", vocab, " rows"));
   config["vocab_size"] = vocab;
   const GgufTensor* head = find("lm_head.weight");
-  // Some writers store the head of a tied model again.
+  // Some writers store_values the head of a tied model again.
   const bool tied = !head || (head->type == table->type && head->shape == table->shape &&
                               std::memcmp(head->data, table->data, head->bytes) == 0);
   if (tied && head) {
@@ -166,7 +167,7 @@ void GgufModel::Content::finish_config() {
   }
 }
 
-const Place& GgufModel::Content::at(const std::string& name) const {
+const GgufPlace& GgufModel::Content::at(const std::string& name) const {
   auto found = places.find(name);
   if (found == places.end())
     throw Error(Fault::data, str(files[0].where(), ": no tensor for '", name, "'"));
@@ -199,7 +200,7 @@ Tensor GgufModel::tensor(const std::string& name, DType dtype) const {
   if (dtype != DType::f32 && dtype != DType::bf16)
     throw Error(Fault::usage,
                 str("weights of GGUF files come as f32 or bf16, not ", name_of(dtype)));
-  const Place& place = content_->at(name);
+  const GgufPlace& place = content_->at(name);
   const GgufWeight& w = place.weight;
   const GgufTensor& t = *w.tensor;
   if (!t.type->decode)

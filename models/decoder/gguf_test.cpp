@@ -20,7 +20,7 @@
 namespace wellspring {
 namespace {
 
-const std::string kModels = "models/decoder/testdata/";
+const std::string kGgufModels = "models/decoder/testdata/";
 
 GgufRows constant_rows(int64_t width, float value) {
   return [=](int64_t, int64_t count, float* to) { std::fill(to, to + count * width, value); };
@@ -64,7 +64,7 @@ class GgufFolders : public testing::TestWithParam<const char*> {};
 
 TEST_P(GgufFolders, RoundTripKeepsAllBits) {
   TemporaryFolder temporary;
-  const std::string folder = kModels + GetParam(), path = temporary.path() + "/m.gguf";
+  const std::string folder = kGgufModels + GetParam(), path = temporary.path() + "/m.gguf";
   export_gguf(folder, path, {.type = GgufType::f32});
   const GgufModel model = read_gguf_model(path);
   const DecoderConfig ours = DecoderConfig::from_json(model.config(), path);
@@ -95,7 +95,7 @@ TEST_P(GgufFolders, RoundTripKeepsAllBits) {
 
 TEST_P(GgufFolders, QuantisedFilesAreNear) {
   TemporaryFolder temporary;
-  const std::string folder = kModels + GetParam(), path = temporary.path() + "/m.gguf";
+  const std::string folder = kGgufModels + GetParam(), path = temporary.path() + "/m.gguf";
   const SafetensorsFolder files(folder);
   for (const char* type : {"F16", "BF16", "Q8_0", "Q4_0", "Q4_K"}) {
     export_gguf(folder, path, {.type = gguf_type_named(type)->type});
@@ -141,11 +141,11 @@ TEST(GgufConfig, RopeFactorsGiveTheScalingBack) {
 }
 
 // A folder with the weights of a golden model and another configuration or tokenizer.
-struct Folder {
+struct CopiedFolder {
   TemporaryFolder place;
-  explicit Folder(const std::string& kind) {
+  explicit CopiedFolder(const std::string& kind) {
     for (const char* name : {"config.json", "model.safetensors"})
-      write_file_atomic(path(name), read_file(join_path(kModels + kind, name)));
+      write_file_atomic(path(name), read_file(join_path(kGgufModels + kind, name)));
   }
   std::string path(const std::string& name) const { return join_path(place.path(), name); }
   Json config() const { return read_json(path("config.json")); }
@@ -153,7 +153,7 @@ struct Folder {
 };
 
 TEST(GgufConfig, RopeScalingIsATensor) {
-  Folder f("llama");
+  CopiedFolder f("llama");
   Json config = f.config();
   config["rope_parameters"] = config["rope_scaling"] = {
       {"rope_type", "llama3"},   {"rope_theta", 500000.0},
@@ -170,8 +170,8 @@ TEST(GgufConfig, RopeScalingIsATensor) {
   EXPECT_EQ(model.file().number("llama.rope.freq_base"), 500000.0);
 }
 
-const char* const kTexts[] = {"", "the theme of them", "It's 12345 o'clock,\n\n  isn't IT?  ",
-                              "泉水 naïve café \xf0\x9f\x98\x80", "a<|endoftext|>b<|im_end|>"};
+const char* const kGgufTexts[] = {"", "the theme of them", "It's 12345 o'clock,\n\n  isn't IT?  ",
+                                  "泉水 naïve café \xf0\x9f\x98\x80", "a<|endoftext|>b<|im_end|>"};
 
 TEST(GgufTokenizer, ByteLevelRoundTrip) {
   for (const char* kind : {"llama3", "qwen2", "gpt2", "o200k"}) {
@@ -184,7 +184,7 @@ TEST(GgufTokenizer, ByteLevelRoundTrip) {
       json = to_text(j);
     }
     const Tokenizer wanted = Tokenizer::parse(json, where);
-    Folder f("llama");
+    CopiedFolder f("llama");
     DecoderConfig config = read_decoder_config(f.place.path());
     config.vocab = wanted.vocab_size() + 7;
     config.bos = wanted.bos_id().value_or(0);
@@ -199,7 +199,7 @@ TEST(GgufTokenizer, ByteLevelRoundTrip) {
         Tokenizer::parse(gguf_tokenizer_json(file, *gguf_family("llama")), "t.gguf");
     EXPECT_EQ(got.vocab_size(), wanted.vocab_size()) << kind;
     EXPECT_EQ(file.texts("tokenizer.ggml.tokens").back(), str("[PAD", config.vocab - 1, "]"));
-    for (const char* text : kTexts) {
+    for (const char* text : kGgufTexts) {
       EXPECT_EQ(got.encode(text), wanted.encode(text)) << kind << ": " << text;
       EXPECT_EQ(got.decode(got.encode(text)), wanted.decode(wanted.encode(text))) << kind;
     }
@@ -240,7 +240,7 @@ TEST(GgufTokenizer, SentencePieceScoresBecomeMerges) {
   EXPECT_EQ(back["decoder"], json["decoder"]);
   const Tokenizer got = Tokenizer::parse(made, "made");
   const Tokenizer wanted = Tokenizer::load("text/testdata/llama2.json");
-  for (const char* text : kTexts) {
+  for (const char* text : kGgufTexts) {
     EXPECT_EQ(got.encode(text), wanted.encode(text)) << text;
     EXPECT_EQ(got.decode(got.encode(text)), wanted.decode(wanted.encode(text)));
   }
@@ -414,9 +414,9 @@ TEST(GgufModel, SplitModelsAndCopiedHeads) {
 TEST(GgufExport, RefusesWhatFilesCannotSay) {
   TemporaryFolder folder;
   const std::string path = folder.path() + "/m.gguf";
-  EXPECT_NE(error_of([&] { export_gguf(kModels + "teleflm", path); }).find("as Llama first"),
+  EXPECT_NE(error_of([&] { export_gguf(kGgufModels + "teleflm", path); }).find("as Llama first"),
             std::string::npos);
-  error_of([&] { export_gguf(kModels + "llama", path, {.type = GgufType::q6_k}); });
+  error_of([&] { export_gguf(kGgufModels + "llama", path, {.type = GgufType::q6_k}); });
   EXPECT_FALSE(exists(path));
   error_of([&] { export_gguf(folder.path(), path); }, Fault::io);
 }

@@ -12,18 +12,25 @@ namespace wellspring {
 namespace {
 
 // tokenizer.ggml.token_type.
-enum TokenKind : int64_t { kNormal = 1, kUnknown, kControl, kUserDefined, kUnused, kByte };
+enum GgufTokenKind : int64_t {
+  kGgufNormal = 1,
+  kGgufUnknown,
+  kGgufControl,
+  kGgufUserDefined,
+  kGgufUnused,
+  kGgufByte
+};
 
-constexpr size_t kMostTokens = size_t{1} << 24;
+constexpr size_t kMostGgufTokens = size_t{1} << 24;
 constexpr size_t kLongestPiece = 1024;  // bytes: finding the merges of a piece takes its square
 
 // llama.cpp's names of pre-tokenisers whose pattern we have, and what else they imply.
-struct PreTokenizer {
+struct GgufPreTokenizer {
   std::string_view name;
   SplitPattern pattern;
   bool ignore_merges = false, bos = false, nfc = false;
 };
-constexpr PreTokenizer kPreTokenizers[] = {
+constexpr GgufPreTokenizer kPreTokenizers[] = {
     {"gpt-2", SplitPattern::gpt2},
     {"phi-2", SplitPattern::gpt2},
     {"mpt", SplitPattern::gpt2},
@@ -46,36 +53,37 @@ constexpr PreTokenizer kPreTokenizers[] = {
     {"gpt-4o", SplitPattern::o200k},
     {"llama4", SplitPattern::o200k}};
 
-struct Token {
+struct GgufToken {
   std::string_view text;
-  int64_t kind = kNormal;
+  int64_t kind = kGgufNormal;
 };
 
-std::vector<Token> read_tokens(const Gguf& file) {
+std::vector<GgufToken> read_gguf_tokens(const Gguf& file) {
   const char* list = "tokenizer.ggml.tokens";
   const char* kinds_key = "tokenizer.ggml.token_type";
   const auto texts = file.texts(list);
   if (texts.empty()) file.bad_value(list, "the list of tokens is missing or empty");
-  if (texts.size() > kMostTokens) file.bad_value(list, str(texts.size(), " tokens are too many"));
+  if (texts.size() > kMostGgufTokens)
+    file.bad_value(list, str(texts.size(), " tokens are too many"));
   const auto kinds = file.integers(kinds_key);
   if (!kinds.empty() && kinds.size() != texts.size())
     file.bad_value(kinds_key, str(kinds.size(), " types for ", texts.size(), " tokens"));
-  std::vector<Token> tokens(texts.size());
+  std::vector<GgufToken> tokens(texts.size());
   for (size_t i = 0; i < texts.size(); ++i) {
     if (!utf8_valid(texts[i])) file.bad_value(list, str("token ", i, " is not valid UTF-8"));
-    tokens[i] = {texts[i], kinds.empty() ? kNormal : kinds[i]};
-    if (texts[i].empty()) tokens[i].kind = kUnused;
+    tokens[i] = {texts[i], kinds.empty() ? kGgufNormal : kinds[i]};
+    if (texts[i].empty()) tokens[i].kind = kGgufUnused;
   }
   return tokens;
 }
 
 std::string json_text(std::string_view s) { return to_text(Json(std::string(s))); }
 
-bool is_added(const Token& t) {
-  return t.kind == kUnknown || t.kind == kControl || t.kind == kUserDefined;
+bool is_added(const GgufToken& t) {
+  return t.kind == kGgufUnknown || t.kind == kGgufControl || t.kind == kGgufUserDefined;
 }
 
-Json added_tokens(const std::vector<Token>& tokens) {
+Json added_tokens(const std::vector<GgufToken>& tokens) {
   Json list = Json::array();
   for (size_t i = 0; i < tokens.size(); ++i)
     if (is_added(tokens[i]))
@@ -85,12 +93,12 @@ Json added_tokens(const std::vector<Token>& tokens) {
                       {"lstrip", false},
                       {"rstrip", false},
                       {"normalized", false},
-                      {"special", tokens[i].kind != kUserDefined}});
+                      {"special", tokens[i].kind != kGgufUserDefined}});
   return list;
 }
 
 // What stands around a text: bos and eos, where the file says so.
-Json post_processor(const Gguf& file, const std::vector<Token>& tokens, bool bos_by_default) {
+Json post_processor(const Gguf& file, const std::vector<GgufToken>& tokens, bool bos_by_default) {
   Json single = Json::array(), special = Json::object();
   auto add = [&](const char* key) {
     const auto id = file.integer(key);
@@ -126,7 +134,7 @@ std::string assemble(const Json& shell, const std::string& vocabulary, const std
              "\n    ]\n  }\n}\n");
 }
 
-void add_entry(std::string& list, const std::string& entry) {
+void add_json_entry(std::string& list, const std::string& entry) {
   list += list.empty() ? "\n      " : ",\n      ";
   list += entry;
 }
@@ -142,7 +150,7 @@ Json bpe_model() {
           {"ignore_merges", false}};
 }
 
-Json empty_shell(const std::vector<Token>& tokens) {
+Json empty_shell(const std::vector<GgufToken>& tokens) {
   return {{"version", "1.0"},          {"truncation", nullptr},
           {"padding", nullptr},        {"added_tokens", added_tokens(tokens)},
           {"normalizer", nullptr},     {"pre_tokenizer", nullptr},
@@ -150,12 +158,12 @@ Json empty_shell(const std::vector<Token>& tokens) {
           {"model", bpe_model()}};
 }
 
-const PreTokenizer& pre_tokenizer(const Gguf& file, const GgufFamily& family) {
+const GgufPreTokenizer& pre_tokenizer(const Gguf& file, const GgufFamily& family) {
   const char* key = "tokenizer.ggml.pre";
   std::string_view name = file.text(key).value_or("default");
   if (name == "default") name = family.pre_tokenizer;  // files of 2023 do not say it
   std::vector<std::string> known;
-  for (const PreTokenizer& p : kPreTokenizers) {
+  for (const GgufPreTokenizer& p : kPreTokenizers) {
     if (p.name == name) return p;
     known.emplace_back(p.name);
   }
@@ -163,7 +171,7 @@ const PreTokenizer& pre_tokenizer(const Gguf& file, const GgufFamily& family) {
                           "' is not supported (only ", join(known, ", "), ")"));
 }
 
-Json byte_level(bool regex) {
+Json byte_level_step(bool regex) {
   return {{"type", "ByteLevel"},
           {"add_prefix_space", false},
           {"trim_offsets", true},
@@ -171,11 +179,11 @@ Json byte_level(bool regex) {
 }
 
 std::string byte_level_json(const Gguf& file, const GgufFamily& family) {
-  const PreTokenizer& pre = pre_tokenizer(file, family);
-  const std::vector<Token> tokens = read_tokens(file);
+  const GgufPreTokenizer& pre = pre_tokenizer(file, family);
+  const std::vector<GgufToken> tokens = read_gguf_tokens(file);
   Json shell = empty_shell(tokens);
   if (pre.nfc) shell["normalizer"] = {{"type", "NFC"}};
-  shell["pre_tokenizer"] = byte_level(true);
+  shell["pre_tokenizer"] = byte_level_step(true);
   if (pre.pattern != SplitPattern::gpt2)
     shell["pre_tokenizer"] = {
         {"type", "Sequence"},
@@ -183,38 +191,38 @@ std::string byte_level_json(const Gguf& file, const GgufFamily& family) {
                                             {"pattern", {{"Regex", split_regex(pre.pattern)}}},
                                             {"behavior", "Isolated"},
                                             {"invert", false}},
-                                       byte_level(false)})}};
+                                       byte_level_step(false)})}};
   if (file.boolean("tokenizer.ggml.add_space_prefix").value_or(false))
     file.bad_value("tokenizer.ggml.add_space_prefix", "not supported for byte-level tokenizers");
   shell["post_processor"] = post_processor(file, tokens, pre.bos);
-  shell["decoder"] = byte_level(true);
+  shell["decoder"] = byte_level_step(true);
   shell["model"]["ignore_merges"] = pre.ignore_merges;
   std::string vocabulary, merges;
   for (size_t i = 0; i < tokens.size(); ++i)
-    if (!is_added(tokens[i]) && tokens[i].kind != kUnused)
-      add_entry(vocabulary, str(json_text(tokens[i].text), ": ", i));
+    if (!is_added(tokens[i]) && tokens[i].kind != kGgufUnused)
+      add_json_entry(vocabulary, str(json_text(tokens[i].text), ": ", i));
   const char* key = "tokenizer.ggml.merges";
   if (!file.contains(key)) file.bad_value(key, "the list of merges is missing");
   for (std::string_view merge : file.texts(key)) {
     const size_t space = merge.find(' ', 1);
     if (space == merge.npos || !utf8_valid(merge))
       file.bad_value(key, str("'", utf8_repair(merge.substr(0, 80)), "' is not two texts"));
-    add_entry(merges, str("[", json_text(merge.substr(0, space)), ", ",
-                          json_text(merge.substr(space + 1)), "]"));
+    add_json_entry(merges, str("[", json_text(merge.substr(0, space)), ", ",
+                               json_text(merge.substr(space + 1)), "]"));
   }
   return assemble(shell, vocabulary, merges);
 }
 
 // SentencePiece joins the neighbours whose union has the best score; as merges: all ways to cut a
 // piece into two, ordered by the piece's score, then as Hugging Face orders them.
-std::string sentencepiece_merges(const Gguf& file, const std::vector<Token>& tokens) {
+std::string sentencepiece_merges(const Gguf& file, const std::vector<GgufToken>& tokens) {
   const char* key = "tokenizer.ggml.scores";
   const auto scores = file.numbers(key);
   if (scores.size() != tokens.size())
     file.bad_value(key, str(scores.size(), " scores for ", tokens.size(), " tokens"));
   std::unordered_map<std::string_view, size_t> ids;
   for (size_t i = 0; i < tokens.size(); ++i)
-    if (tokens[i].kind == kNormal) ids.emplace(tokens[i].text, i);
+    if (tokens[i].kind == kGgufNormal) ids.emplace(tokens[i].text, i);
   struct Merge {
     double score;
     size_t left, right;  // tokens
@@ -223,7 +231,7 @@ std::string sentencepiece_merges(const Gguf& file, const std::vector<Token>& tok
   std::vector<Merge> found;
   for (size_t i = 0; i < tokens.size(); ++i) {
     const std::string_view piece = tokens[i].text;
-    if (tokens[i].kind != kNormal) continue;
+    if (tokens[i].kind != kGgufNormal) continue;
     if (piece.size() > kLongestPiece)
       file.bad_value("tokenizer.ggml.tokens",
                      str("token ", i, " has more than ", kLongestPiece, " bytes"));
@@ -247,14 +255,14 @@ std::string sentencepiece_merges(const Gguf& file, const std::vector<Token>& tok
   });
   std::string merges;
   for (const Merge& m : found)
-    add_entry(merges,
-              str("[", json_text(tokens[m.left].text), ", ", json_text(tokens[m.right].text), "]"));
+    add_json_entry(merges, str("[", json_text(tokens[m.left].text), ", ",
+                               json_text(tokens[m.right].text), "]"));
   return merges;
 }
 
 std::string sentencepiece_json(const Gguf& file) {
   const std::string space = "▁";
-  const std::vector<Token> tokens = read_tokens(file);
+  const std::vector<GgufToken> tokens = read_gguf_tokens(file);
   const bool prefix = file.boolean("tokenizer.ggml.add_space_prefix").value_or(true);
   Json shell = empty_shell(tokens);
   const Json replace = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", space}};
@@ -273,10 +281,10 @@ std::string sentencepiece_json(const Gguf& file) {
   model["fuse_unk"] = model["byte_fallback"] = true;
   std::string vocabulary;
   for (size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i].kind == kUnused) continue;
-    if (tokens[i].kind == kUnknown && model["unk_token"].is_null())
+    if (tokens[i].kind == kGgufUnused) continue;
+    if (tokens[i].kind == kGgufUnknown && model["unk_token"].is_null())
       model["unk_token"] = tokens[i].text;
-    add_entry(vocabulary, str(json_text(tokens[i].text), ": ", i));
+    add_json_entry(vocabulary, str(json_text(tokens[i].text), ": ", i));
   }
   return assemble(shell, vocabulary, sentencepiece_merges(file, tokens));
 }

@@ -14,8 +14,6 @@
 namespace wellspring {
 namespace {
 
-using simdjson::dom::element;
-
 [[noreturn]] void cannot_hold(const std::string& where, const std::string& why) {
   throw Error(Fault::data, str(where, ": ", why,
                                ", which a GGUF file cannot hold; write the model "
@@ -23,10 +21,10 @@ using simdjson::dom::element;
 }
 
 // llama.cpp's name for the pre-tokeniser.
-std::string pre_name(const element& root, const std::string& where) {
+std::string pre_name(const simdjson::dom::element& root, const std::string& where) {
   std::optional<SplitPattern> pattern;
-  element pre = root["pre_tokenizer"];
-  auto look = [&](element step) {
+  simdjson::dom::element pre = root["pre_tokenizer"];
+  auto look = [&](simdjson::dom::element step) {
     std::string_view type, regex;
     if (step["type"].get(type)) return;
     bool flag = false;
@@ -44,7 +42,7 @@ std::string pre_name(const element& root, const std::string& where) {
   };
   simdjson::dom::array steps;
   if (!pre["pretokenizers"].get(steps)) {
-    for (element step : steps) look(step);
+    for (simdjson::dom::element step : steps) look(step);
   } else {
     look(pre);
   }
@@ -65,11 +63,11 @@ std::string pre_name(const element& root, const std::string& where) {
   }
 }
 
-std::vector<std::string> merge_texts(const element& root, const std::string& where) {
+std::vector<std::string> merge_texts(const simdjson::dom::element& root, const std::string& where) {
   std::vector<std::string> out;
   simdjson::dom::array merges;
   if (root["model"]["merges"].get(merges)) return out;
-  for (element m : merges) {
+  for (simdjson::dom::element m : merges) {
     std::string_view left, right;
     simdjson::dom::array pair;
     if (!m.get(left))
@@ -110,7 +108,7 @@ void set_gguf_tokenizer(GgufWriter& writer, const std::string& json, const std::
     throw Error(Fault::data, str(where, ": it has ", t.vocab_size(), " ids, but config.json gives ",
                                  config.vocab, " as vocab_size"));
   simdjson::dom::parser parser;
-  element root;
+  simdjson::dom::element root;
   const simdjson::padded_string text(json);
   if (auto code = parser.parse(text).get(root))
     throw Error(Fault::data, str(where, ": not JSON: ", simdjson::error_message(code)));
@@ -130,7 +128,7 @@ void set_gguf_tokenizer(GgufWriter& writer, const std::string& json, const std::
   }
   simdjson::dom::array added;
   if (!root["added_tokens"].get(added)) {
-    for (element a : added) {
+    for (simdjson::dom::element a : added) {
       int64_t id = 0;
       if (!a["id"].get(id) && id >= 0 && id < config.vocab && kinds[static_cast<size_t>(id)] == 1)
         kinds[static_cast<size_t>(id)] = 4;
