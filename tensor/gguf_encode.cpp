@@ -50,57 +50,66 @@ float inverse_of(float v) {
   return std::isfinite(inverse) ? inverse : 0;
 }
 
-void part_levels(const float* x, PartFit fit, uint8_t* q) {
+// The nearest levels, as floats: 2^23 more leaves no room for a fraction.
+void part_levels(const float* x, PartFit fit, float* q) {
   const float inverse = inverse_of(fit.scale);
-  for (int i = 0; i < 32; ++i) q[i] = level_of((x[i] + fit.minimum) * inverse + 0.5f, 15);
+  for (int i = 0; i < 32; ++i) {
+    float v = (x[i] + fit.minimum) * inverse;
+    v = v > 0 ? v : 0;
+    v = v < 15 ? v : 15;
+    q[i] = (v + 0x1p23f) - 0x1p23f;
+  }
 }
 
-float part_error(const float* x, const float* weight, PartFit fit, const uint8_t* q) {
-  float sum = 0;
-  for (int i = 0; i < 32; ++i) {
-    const float e = fit.scale * static_cast<float>(q[i]) - fit.minimum - x[i];
-    sum += weight[i] * e * e;
-  }
-  return sum;
+// A sum over 32 places in eight lanes, which compilers make vectors of.
+template <class F>
+float lane_sum(F f) {
+  float lane[8] = {};
+  for (int i = 0; i < 32; i += 8)
+    for (int j = 0; j < 8; ++j) lane[j] += f(i + j);
+  return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
 }
 
-// The scale and minimum of least weighted squared error for given levels, neither negative; `fit`
-// itself where all levels are the same, or nearly.
-PartFit least_squares(const float* x, const float* weight, const uint8_t* q, PartFit fit) {
-  float w = 0, wq = 0, wqq = 0, wx = 0, wqx = 0;
-  for (int i = 0; i < 32; ++i) {
-    const float v = weight[i], l = static_cast<float>(q[i]);
-    w += v, wq += v * l, wqq += v * l * l, wx += v * x[i], wqx += v * l * x[i];
+// Weighted sums of a part that do not depend on its levels.
+struct PartSums {
+  float w, wx, wxx;
+};
+
+// Replaces `fit` by the scale and minimum of least weighted squared error for levels q, neither
+// negative (unless all levels are the same, or nearly), and returns that error.
+float least_squares(const float* x, const float* weight, const float* q, const PartSums& sums,
+                    PartFit* fit) {
+  const float wq = lane_sum([&](int i) { return weight[i] * q[i]; });
+  const float wqq = lane_sum([&](int i) { return weight[i] * q[i] * q[i]; });
+  const float wqx = lane_sum([&](int i) { return weight[i] * q[i] * x[i]; });
+  const float determinant = sums.w * wqq - wq * wq;
+  if (determinant > 1e-5f * sums.w * wqq) {
+    fit->scale = (sums.w * wqx - wq * sums.wx) / determinant;
+    fit->minimum = (wq * wqx - wqq * sums.wx) / determinant;
+    if (fit->minimum < 0) *fit = {wqx / wqq, 0};
+    if (!(fit->scale > 0)) fit->scale = 0;
   }
-  const float determinant = w * wqq - wq * wq;
-  if (!(determinant > 1e-5f * w * wqq)) return fit;
-  fit.scale = (w * wqx - wq * wx) / determinant;
-  fit.minimum = (wq * wqx - wqq * wx) / determinant;
-  if (fit.minimum < 0) fit = {wqx / wqq, 0};
-  if (!(fit.scale > 0)) fit.scale = 0;
-  return fit;
+  const float s = fit->scale, m = fit->minimum;
+  return s * (s * wqq - 2 * m * wq - 2 * wqx) + m * (m * sums.w + 2 * sums.wx) + sums.wxx;
 }
 
 // Tries ranges around the whole one: clipping an outlier often costs less than coarse steps. Great
 // values weigh more, as they matter more in a product.
 PartFit fit_part(const float* x) {
-  float low = 0, high = 0, squares = 0, weight[32];
-  for (int i = 0; i < 32; ++i) {
-    low = std::min(low, x[i]), high = std::max(high, x[i]);
-    squares += x[i] * x[i];
-  }
+  float low = 0, high = 0, weight[32], q[32];
+  for (int i = 0; i < 32; ++i) low = std::min(low, x[i]), high = std::max(high, x[i]);
   if (high == low) return {};
-  const float mean = std::sqrt(squares / 32);
+  const float mean = std::sqrt(lane_sum([&](int i) { return x[i] * x[i]; }) / 32);
   for (int i = 0; i < 32; ++i) weight[i] = mean + std::fabs(x[i]);
+  const PartSums sums{lane_sum([&](int i) { return weight[i]; }),
+                      lane_sum([&](int i) { return weight[i] * x[i]; }),
+                      lane_sum([&](int i) { return weight[i] * x[i] * x[i]; })};
   PartFit best;
   float least = -1;
   for (int step = -10; step <= 10; ++step) {
-    uint8_t q[32];
     PartFit fit{(high - low) / (15 + 0.2f * static_cast<float>(step)), -low};
     part_levels(x, fit, q);
-    fit = least_squares(x, weight, q, fit);
-    part_levels(x, fit, q);
-    const float error = part_error(x, weight, fit, q);
+    const float error = std::max(0.0f, least_squares(x, weight, q, sums, &fit));
     if (least < 0 || error < least) least = error, best = fit;
   }
   return best;
@@ -173,7 +182,8 @@ void gguf_encode_q4_k(const float* x, int64_t blocks, uint8_t* to) {
       minimum = std::max(minimum, fits[part].minimum);
     }
     const float d = put_scale(to, scale / 63, "Q4_K"), m = put_scale(to + 2, minimum / 63, "Q4_K");
-    uint8_t scales[8], minima[8], q[2][32];
+    uint8_t scales[8], minima[8];
+    float q[2][32];
     for (int part = 0; part < 8; ++part) {
       scales[part] = level_of(fits[part].scale * inverse_of(d) + 0.5f, 63);
       minima[part] = level_of(fits[part].minimum * inverse_of(m) + 0.5f, 63);
@@ -182,7 +192,7 @@ void gguf_encode_q4_k(const float* x, int64_t blocks, uint8_t* to) {
                   q[part % 2]);
       if (part % 2)
         for (int i = 0; i < 32; ++i)
-          to[16 + part / 2 * 32 + i] = static_cast<uint8_t>(q[0][i] | q[1][i] << 4);
+          to[16 + part / 2 * 32 + i] = static_cast<uint8_t>(q[0][i] + 16 * q[1][i]);
     }
     put_part_scales(to + 4, scales, minima);
   }

@@ -155,10 +155,12 @@ void decode_q6_k(const uint8_t* p, int64_t blocks, float* to) {
       const uint8_t* low = p + part / 4 * 64 + part % 2 * 32;
       const uint8_t* high = p + 128 + part / 4 * 32;
       const int low_shift = part % 4 / 2 * 4, high_shift = part % 4 * 2;
-      for (int i = 0; i < 32; ++i) {
-        const int v = (low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4;
-        const float a = d * static_cast<float>(scales[part * 2 + i / 16]);
-        to[part * 32 + i] = a * static_cast<float>(v - 32);
+      for (int half = 0; half < 32; half += 16) {
+        const float a = d * static_cast<float>(scales[part * 2 + half / 16]);
+        for (int i = half; i < half + 16; ++i) {
+          const int v = (low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4;
+          to[part * 32 + i] = a * static_cast<float>(v - 32);
+        }
       }
     }
   }

@@ -12,7 +12,7 @@ struct GgufExportOptions {
   /// With the 4-bit types the head (or the embedding that a tied head is) is q8_0, and so is, with
   /// q4_k, a matrix whose rows are no multiple of 256; where rows are no multiple of 32, f16.
   GgufType type = GgufType::f16;
-  std::string name;  ///< general.name; empty: the folder's
+  std::string name = {};  ///< general.name; empty: the folder's
 };
 
 /// Reads `folder` (config.json, weights, tokenizer.json and chat template where present) and writes
