@@ -225,7 +225,12 @@ int run_node(int argc, char** argv) {
   if (::ftruncate(lock, 0) != 0 || ::pwrite(lock, pid.data(), pid.size(), 0) < 0)
     throw Error(Fault::io, str("cannot write to ", options.folder));
   install_stop_signals();
-  if (!has_joined(options) && !invitation.empty()) join_cluster(options, invitation, fingerprint_text);
+  if (!invitation.empty()) try {  // also one that joined before: it may have been removed since
+      join_cluster(options, invitation, fingerprint_text);
+    } catch (const Error& e) {
+      if (!has_joined(options)) throw;
+      log_warning("node", "goes on with the key that it has: ", e.what());
+    }
   NodeDaemon daemon(options);
   daemon.run([] { return stop_requested() != 0; });
   return 0;

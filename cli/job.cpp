@@ -190,13 +190,14 @@ void follow(Client& client, const std::string& id, int64_t rank, int64_t attempt
       }
     } catch (const Error& e) {
       if (e.fault() != Fault::io && e.fault() != Fault::try_again) throw;
-      if (said != e.what()) log_warning("job", said = e.what(), "; the job goes on, asking again");
-      sleep_seconds(0.2);
-      if (e.fault() == Fault::io && past(client, id, attempt)) {  // its node is gone
+      if (e.fault() == Fault::io && past(client, id, attempt)) {  // its node is gone, or it never began
         if (one) throw;
         if (over(show(client, id))) return;
         ++attempt, offset = 0;
+      } else if (said != e.what()) {
+        log_warning("job", said = e.what(), "; the job goes on, asking again");
       }
+      sleep_seconds(0.2);
     }
   }
 }
@@ -391,7 +392,11 @@ int run_show(int argc, char** argv) {
   if (j.contains("exit_status")) line("exit status", text_of(j, "exit_status"));
   if (const auto p = j.find("progress"); p != j.end() && p->contains("step")) {
     std::string text = str("step ", text_of(*p, "step"), p->contains("steps") ? str(" of ", text_of(*p, "steps")) : "");
-    if (p->contains("loss")) text += str(", loss ", p->value("loss", 0.0));
+    if (p->contains("loss")) {
+      char loss[32];
+      std::snprintf(loss, sizeof loss, ", loss %.4g", p->value("loss", 0.0));
+      text += loss;
+    }
     if (p->contains("tokens_per_second")) text += str(", ", human_count(p->value("tokens_per_second", 0.0)), " tokens/s");
     if (p->contains("eta_seconds") && !over(j)) text += str(", ", human_duration(p->value("eta_seconds", 0.0)), " to go");
     line("progress", text);

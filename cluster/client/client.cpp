@@ -89,19 +89,21 @@ Client::~Client() = default;
 
 HttpResult Client::ask(const std::string& method, const std::string& path, std::string_view body, const char* type) {
   const double until = monotonic_seconds() + patience;
+  HttpHeaders headers;
+  if (!body.empty()) headers.emplace_back("Content-Type", type);
+  HttpResult r;
   while (true) {
     try {
-      HttpHeaders headers;
-      if (!body.empty()) headers.emplace_back("Content-Type", type);
-      HttpResult r = http_->request(method, "/api/v1" + path, body, headers);
-      if (r.status >= 300) refuse(r);
-      return r;
+      r = http_->request(method, "/api/v1" + path, body, headers);
+      break;
     } catch (const Error& e) {
       // A question may be asked again; a change only when it cannot have arrived.
       if (e.fault() != Fault::io || method != "GET" || monotonic_seconds() > until) throw;
       sleep_seconds(0.1);
     }
   }
+  if (r.status >= 300) refuse(r);
+  return r;
 }
 
 Json Client::request(const std::string& method, const std::string& path, std::string_view body, const char* type) {

@@ -5,6 +5,7 @@ admin_test.py [NAME...]: those whose names hold one of these.
 """
 import os
 import re
+import subprocess
 import sys
 import time
 
@@ -96,6 +97,30 @@ def test_pools():
                 c.node(node, [])
                 c.wait(job, 'running')
                 assert c.show(job)['on'] == [node] and c.show(job)['attempts'] == 2
+
+
+def test_a_removed_node_joins_again():
+    """Its old key is no hindrance; an invitation that a member does not need is none either."""
+    with Cluster(leases=(1, 2)) as c:
+        c.up()
+        c.node('n1', A100)
+
+        def again():
+            c.kill_node('n1')
+            invitation = c.call('POST', '/tokens', {'role': 'join'})['token']
+            with open(f'{c.folder}/n1.log', 'ab') as log:
+                c.nodes['n1'] = subprocess.Popen([harness.PROGRAM, 'cluster', 'node', '--config', f'{c.folder}/n1.yaml', '--join', invitation],
+                                                 env=c.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        again()
+        until(10, 'it is up, a member as before', lambda: c.node_state('n1') == 'up')
+        c.kill_node('n1')
+        until(10, 'it is away', lambda: c.node_state('n1') != 'up')
+        c.call('POST', '/nodes/n1/lost', {}), c.call('DELETE', '/nodes/n1')
+        again()
+        until(10, 'it is up, joined anew', lambda: c.node_state('n1') == 'up')
+        job = c.submit('wellspring --version')  # a job finds the program of its node
+        c.wait(job)
+        assert c.logs(job).startswith('wellspring '), c.logs(job)
 
 
 def figures_of(text):

@@ -523,11 +523,15 @@ def test_bad_input():
         ('command: x\nkind: bach\n', 2, ['batch']),
         ('train: gone.yaml\n', 1, ['gone.yaml', 'no such file']),
         ('train: broken.yaml\n', None, ['broken.yaml:2']),
+        ('train: near.yaml\n', None, ['near.yaml:1', 'tokenizer', '`workdir: .`']),
+        ('train: nearer.yaml\n', None, ['nearer.yaml:1', "'tokens'", '`workdir: .`']),
         ('jobs:\n  - name: a\n    command: x\n    after: b\n  - name: b\n    command: x\n    after: a\n', 7, ['cycle', 'a waits for b']),
         ('command: [1, 2\n', None, ['job.yaml']),
         ('command: x\nsecrets: [none]\n', 2, ['no secret none']),
     ]
     write(f'{c.folder}/files/broken.yaml', 'model: demo\n  steps: [1, 2\n')
+    write(f'{c.folder}/files/near.yaml', 'tokenizer: tokenizer\ndata: {train: [{path: /data}]}\n')
+    write(f'{c.folder}/files/nearer.yaml', 'data: {train: [{path: /data}, {path: tokens}]}\n')
     c.run('cluster', 'teams', 'set', 'default', '--root', '/usr/share', '--root', '/srv', check=True)
     before = c.call('GET', '/cluster')['jobs']
     refused_all(c, table)

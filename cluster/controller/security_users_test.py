@@ -199,6 +199,10 @@ def test_users_that_cannot_be():
         c.call('PUT', '/teams/none', {'system_user': 'nobody-has-this-name'})
         shown = ends(c, c.submit('id', token=token_of(c, 'none')))
         assert 'does not exist' in shown['reason'], shown
+        c.environment['WELLSPRING_API_TOKEN'], c.environment['WELLSPRING_URL'] = token_of(c, 'none'), c.url
+        said = c.run('job', 'run', '--', 'id')  # nothing was logged, and it ends all the same
+        assert said.returncode and 'does not exist' in said.stderr, said
+        del c.environment['WELLSPRING_API_TOKEN'], c.environment['WELLSPRING_URL']
         # With a node of single trust beside it, a team without a user runs there, and never as root here.
         c.call('PUT', '/teams/none', {'system_user': ''})
         c.single_trust = True

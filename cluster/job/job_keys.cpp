@@ -371,14 +371,31 @@ void read_array(JobDraft& d, const Config& c, const std::string& key) {
   d.note("array_at_once", c, key);
 }
 
+// Paths of a run file that lie in the folder where the trainer works: without a workdir nothing is there.
+void check_run_paths(const Config& run) {
+  const auto check = [](const Config& c, const char* key) {
+    const std::string path = c.shape(key) == Config::Shape::scalar ? c.text(key) : "";
+    if (!path.empty() && path[0] != '/')
+      throw Error(Fault::config, str(c.place(key), ": '", path, "' lies in the job's working folder, which is empty without a workdir: "
+                                     "add `workdir: .` to the job file, or give an absolute path"));
+  };
+  if (run.has("tokenizer")) check(run, "tokenizer");
+  if (run.has("data") && run.shape("data") == Config::Shape::map)
+    for (const char* part : {"train", "eval"})
+      if (run["data"].has(part) && run["data"].shape(part) == Config::Shape::list)
+        for (const Config& one : run["data"].items(part))
+          if (one.has("path")) check(one, "path");
+}
+
 // The run file is parsed for its errors; what its values mean the trainer checks.
 void read_train(JobDraft& d, const Config& c, const std::string& key) {
   const std::string path = path_of(d, c.text(key));
   if (!exists(path) || is_directory(path))
     refuse(place_of(c, key), str("is '", c.text(key), "': no such file (", path, ")"));
   std::string text = read_file(path);
-  if (Config::parse(text, path).keys().empty())
-    throw Error(Fault::config, str(path, ": is empty: a run file says what to train"));
+  const Config run = Config::parse(text, path);
+  if (run.keys().empty()) throw Error(Fault::config, str(path, ": is empty: a run file says what to train"));
+  if (!c.has("workdir")) check_run_paths(run);
   d.job.spec.train = text;
 }
 

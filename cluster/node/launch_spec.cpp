@@ -97,6 +97,8 @@ LaunchSpec launch_spec(const Json& m, const NodeOptions& o, const std::string& a
   const int port = 20000 + static_cast<int>(serial % 10000);
   const std::string count = std::to_string(r.count * static_cast<int>(nodes.size()));
   for (const auto& [name, value] : job.env) s.env.emplace_back(name, value);
+  // A job that says `wellspring` means this one.
+  if (job.image.empty()) s.env.emplace_back("PATH", str("/usr/local/bin:/usr/bin:/bin:", parent_path(own_program())));
   const auto set = [&](const char* name, const std::string& value) { s.env.emplace_back(name, value); };
   set("WELLSPRING_JOB", m.at("id").get<std::string>());
   set("WELLSPRING_ATTEMPT", std::to_string(number));

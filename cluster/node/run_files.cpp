@@ -30,6 +30,7 @@ namespace wellspring::cluster {
 namespace {
 
 constexpr size_t kLineMost = 64 << 10;  // bytes of a line of metrics
+constexpr double kStepsMost = 1e11;    // more means: until its time is over, nobody knows yet
 constexpr int kEntriesMost = 100'000;  // looked at in a folder
 
 struct Fd {
@@ -154,11 +155,12 @@ Json run_progress(const Json& what, const std::string& runs, const std::string& 
     // How far it wants to go, and how fast it got here.
     const auto plan = Json::parse(read_owned(folder, "plan.json", owner, 64 << 10), nullptr, false);
     if (plan.is_array() && !plan.empty())
-      if (const double steps = number_in(plan.back(), "steps"); steps > 0) out["steps"] = steps;
+      if (const double steps = number_in(plan.back(), "steps"); steps > 0 && steps < kStepsMost) out["steps"] = static_cast<int64_t>(steps);
     const auto status = Json::parse(
         read_owned(join_path(folder, str("attempts/", what.value("attempt", 1))), "status.json", owner, 64 << 10),
         nullptr, false);
-    if (const double steps = number_in(status, "steps"); steps > 0) out["steps"] = steps;
+    if (const double steps = number_in(status, "steps"); steps > 0 && steps < kStepsMost && !out.contains("steps"))
+      out["steps"] = static_cast<int64_t>(steps);
   }
   double seconds = 0;
   int steps = 0;
