@@ -365,6 +365,27 @@ def test_quantize(folder, model):
     assert 'already' in run('quantize', f'{folder}/q4', '--out', f'{folder}/twice', status=64)
 
 
+def test_gguf(folder, model):
+    os.environ['WELLSPRING_CACHE'] = f'{folder}/cache'
+    for kind, weights in (('bf16', 'bf16'), ('q8_0', 'q8_groups'), ('q4_0', 'q4')):
+        out = f'{folder}/model-{kind}.gguf'
+        run('export', model, '--out', out, '--type', kind)
+        words = ('--prompt', PROMPT, '--max-tokens', '12', '--greedy', '--json')
+        first = json.loads(run('generate', out, *words))
+        assert len(first['ids']) == 12 and json.loads(run('generate', out, *words))['ids'] == first['ids']
+    run('quantize', model, '--to', 'bf16', '--out', f'{folder}/as-bf16')
+    assert json.loads(run('generate', f'{folder}/as-bf16', *words))['ids'] == \
+        json.loads(run('generate', f'{folder}/model-bf16.gguf', *words))['ids']
+    kept = os.listdir(f'{folder}/cache/gguf')
+    assert len(kept) == 3 and not [k for k in kept if k.endswith('.new')], kept
+    with open(f'{folder}/model-bf16.gguf', 'rb') as f:
+        data = f.read()
+    with open(f'{folder}/cut.gguf', 'wb') as f:
+        f.write(data[:len(data) // 2])
+    assert 'cut.gguf' in run('generate', f'{folder}/cut.gguf', '--prompt', 'x', status=65)
+    del os.environ['WELLSPRING_CACHE']
+
+
 def test_export_dtypes(folder, model):
     ids = list(range(20, 40))
     before = logits_of(folder, model, ids, '--dtype', 'f32')

@@ -61,6 +61,7 @@ void copy_companions(const std::string& from, const std::string& to) {
 }
 
 std::string find_model_folder(const std::string& path) {
+  if (ends_with(path, ".gguf") && exists(path) && !is_directory(path)) return import_gguf(path);
   if (exists(join_path(path, "config.json"))) return path;
   std::string checkpoints = join_path(path, "checkpoints"), newest;
   int64_t best = -1;

@@ -132,7 +132,8 @@ DecoderConfig read_decoder_config(const std::string& folder);
 /// load_decoder.
 void load_weights(const Decoder& model, const std::string& folder);
 
-/// The model folder that a path means: itself, or the newest checkpoint of a run folder.
+/// The model folder that a path means: itself, the newest checkpoint of a run folder, or what a GGUF file was
+/// converted to.
 /// Error(Fault::io) when it is neither.
 std::string find_model_folder(const std::string& path);
 
