@@ -172,7 +172,7 @@ extern "C" int wellspring_command_quantize(int argc, char** argv) {
   args.option("--window", &o.window, "N", "tokens seen at once in these texts (512)");
   args.option("--tokens", &o.tokens, "N", "at most so many of them (16384)");
   args.flag("--json", &o.json, "print JSON");
-  args.example("wellspring quantize runs/demo/run --to q4 --out q4 --calibrate corpus.txt --quality held-out.txt");
+  args.example("wellspring quantize runs/demo/run --to q4 --out q4 --quality runs/demo/text/eval-en.txt --window 64");
   if (!args.parse(argc, argv)) return 0;
   if (o.out.empty()) throw Error(Fault::usage, "--out DIR is missing");
   if (o.window < 2 || o.tokens < o.window)
