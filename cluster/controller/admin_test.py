@@ -148,6 +148,7 @@ def test_audit():
         job = c.submit('sleep 300')
         expect(403, c.call, 'POST', f'/jobs/{job}/cancel', token=made)
         c.call('PUT', '/secrets/password', {'content': 'correct horse'})
+        c.call('PUT', '/queues/night', {'priority': 5, 'open': False})
         c.call('POST', '/session', {'token': made}, token='')
         expect(401, c.call, 'POST', '/session', {'token': 'wst_forged'}, token='')
         expect(401, c.call, 'GET', '/jobs', token='')
@@ -156,10 +157,27 @@ def test_audit():
         text = str(rows)
         assert 'correct horse' not in text and made not in text and 'wst_forged' not in text
         for user, what, outcome in (('eve', f'POST /api/v1/jobs/{job}/cancel', 'refused'), ('n1', 'POST /api/v1/join', 'done'),
-                                    ('eve', 'POST /api/v1/session', 'done'), ('', 'PUT /api/v1/secrets/password', 'done')):
+                                    ('eve', 'POST /api/v1/session', 'done'), ('', 'PUT /api/v1/secrets/password', 'done'),
+                                    ('', 'PUT /api/v1/queues/night priority=5 open=false', 'done')):
             assert any(r['who'].startswith(user) and r['what'] == what and r['outcome'].startswith(outcome) for r in rows), (what, rows)
         assert not [r for r in rows if not r['who']], rows
         assert strangers() == before + 2
+
+
+def test_nodes_that_are_away():
+    """A drained node is up and drained; one that was given up says by whom; the table fits a terminal."""
+    with Cluster() as c:
+        c.up()
+        c.node('n1', A100), c.node('n2', A100)
+        c.run('cluster', 'drain', 'n1', '--note', 'new memory', check=True)
+        assert '2 of 2 nodes up, 1 drained' in c.run('cluster', 'status').stdout
+        c.kill_node('n2')
+        until(10, 'it is away', lambda: c.node_state('n2') != 'up')
+        c.run('cluster', 'nodes', 'lost', 'n2', check=True)
+        lines = c.run('cluster', 'nodes').stdout.splitlines()
+        assert any('new memory' in line for line in lines) and any('given up by ' in line for line in lines), lines
+        assert all(';' not in line for line in lines), lines
+        assert all('single trust' in line[:80] and ('new memory' in line[:80] or 'given up' in line[:80]) for line in lines[2:4]), lines
 
 
 if __name__ == '__main__':

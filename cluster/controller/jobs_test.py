@@ -314,6 +314,10 @@ command: |
     assert c.logs(f'{array}_6') == f'index 6 of {array}\n'
     assert [e['id'] for e in row['elements']] == [f'{array}_{i}' for i in (0, 2, 4, 6, 8)]
     assert c.run('job', 'show', f'{array}_3').returncode != 0
+    shown = c.run('job', 'show', array).stdout
+    assert re.search(r'elements +5: (1 failed, 4 succeeded|4 succeeded, 1 failed)\n', shown), shown
+    said = c.run('job', 'logs', array)
+    assert said.returncode and not said.stdout and said.stderr.count('name an element') == 1, said
     ids = submitted(c, f'''
 jobs:
   - name: good
@@ -390,7 +394,14 @@ restart: {{most: 3, backoff: 0.1}}
         c.wait(f'{service}_{i}', 'running')
     assert not any(c.show(f'{service}_{i}').get('ready') for i in (0, 1))
     until(10, 'both are ready', lambda: all(c.show(f'{service}_{i}').get('ready') for i in (0, 1)))
+    assert 'running 2/2 ready' in c.run('job', 'list').stdout and '2: 2 running, 2 ready' in c.run('job', 'show', service).stdout
+    assert re.search(r'service +ready\n', c.run('job', 'show', f'{service}_1').stdout)
     local = free_port()
+    forward = subprocess.Popen([harness.PROGRAM, 'job', 'forward', service, '--local', str(local)],
+                               env=c.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert f'leads to job {service}_0' in forward.stdout.readline()
+    forward.send_signal(signal.SIGINT)
+    forward.wait(10)
     forward = subprocess.Popen([harness.PROGRAM, 'job', 'forward', f'{service}_1', '--local', str(local)],
                                env=c.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert str(local) in forward.stdout.readline()
@@ -409,6 +420,12 @@ restart: {{most: 3, backoff: 0.1}}
     assert c.show(f'{service}_1')['attempts'] == 1
     c.run('job', 'cancel', service, check=True)
     c.wait(service, 'cancelled')
+    plain = c.submit('sleep 60')
+    c.wait(plain, 'running')
+    for job, word in ((plain, '--port'), (service, "none of job"), (f'{service}_1', 'not running: it is cancelled')):
+        said = c.run('job', 'forward', job)
+        assert said.returncode == 64 and not said.stdout and word in said.stderr, said
+    c.call('POST', f'/jobs/{plain}/cancel')
     silent = c.submit('sleep 60', kind='service', service={'port': free_port(), 'ready_timeout': 1},
                       restart={'backoff': 5, 'most_backoff': 5})
     until(10, 'one that is not ready in time is ended', lambda: c.show(silent)['history'][:1] and
@@ -442,6 +459,8 @@ def test_run_passes_the_status_on():
     assert said.returncode == 0 and said.stdout == 'two words\n', said
     said = c.run('job', 'run', '--', 'sh', '-c', 'kill -9 $$')
     assert said.returncode == 137, said
+    said = c.run('job', 'run', '--set', 'restart.backoff=0.1', '--', 'sh', '-c', 'echo $WELLSPRING_ATTEMPT; [ $WELLSPRING_ATTEMPT = 2 ] || exit 75')
+    assert said.returncode == 0 and said.stdout == '1\n2\n' and 'attempt 1 ended with status 75' in said.stderr, said
 
 
 def heeds_interrupts():
@@ -678,6 +697,36 @@ def test_quotas_and_queues_by_command():
     assert queue('--max-priority', '0')['max_priority'] == 0
     for arguments in (['--open', '--close'], ['--team', 'counted', '--all-teams'], ['--max-priority', '1001']):
         assert c.run('cluster', 'queues', 'night', *arguments).returncode in (64, 65), arguments
+    names_and_removal(c)
+
+
+def names_and_removal(c):
+    """Nothing is made by a slip; what is not used any more goes."""
+    for arguments, word in ((['queues', 'nightly'], 'queues set nightly'), (['queues', 'night', '--team', 'nope'], 'no team nope'),
+                            (['queues', 'remove'], 'which one'), (['teams', 'set'], 'which team'), (['queues', 'remove', 'default'], 'default stays')):
+        said = c.run('cluster', *arguments)
+        assert said.returncode in (64, 65) and word in said.stderr, said
+    assert 'nightly' not in c.run('cluster', 'queues').stdout
+    c.run('cluster', 'queues', 'set', 'nightly', check=True)
+    assert 'nightly' in c.run('cluster', 'queues').stdout
+    said = c.run('cluster', 'teams', 'set', 'brief', '--system-user', 'nosuchuser', check=True)
+    assert 'knows no user nosuchuser' in said.stderr, said
+    token = c.call('POST', '/tokens', {'team': 'brief', 'user': 'ada'})['token']
+    job = c.submit('true', team='brief', queue='nightly', not_before=time.time() + 100)
+    for what, name in (('queues', 'nightly'), ('teams', 'brief')):
+        said = c.run('cluster', what, 'remove', name)
+        assert said.returncode == 64 and f'such as {job}' in said.stderr, said
+    c.call('POST', f'/jobs/{job}/cancel')
+    for what, name in (('queues', 'nightly'), ('teams', 'brief')):
+        assert name not in c.run('cluster', what, 'remove', name, check=True).stdout
+    try:
+        c.call('GET', '/jobs', token=token)
+        raise AssertionError('a token of a team that is no more')
+    except harness.Refused as e:
+        assert e.status == 401, e
+    assert c.run('job', 'retry', job).returncode == 64
+    assert c.run('cluster', 'token', 'list', check=True).stdout == c.run('cluster', 'token', check=True).stdout
+    assert 'empty' in c.run('cluster', 'secret', 'set', 'none').stderr
 
 
 def test_reservations():
@@ -690,7 +739,8 @@ def test_reservations():
     c.wait(first, 'running')
     assert c.show(first)['on'] == ['n2']
     second = c.submit('true', accepted=whole)
-    until(5, 'it waits for the reserved node', lambda: c.show(second).get('reason') == 'waits for 4 a100-40, 0 free, 4 reserved for others')
+    until(5, 'it waits for the reserved node', lambda: re.fullmatch(
+        r'waits for 4 a100-40, 0 free, 4 reserved for others \(day, until 20[-0-9]+T[:0-9]+Z\)', c.show(second).get('reason', '')))
     theirs = c.submit('sleep 0.3', team='guests', accepted=whole)
     c.wait(theirs)
     assert c.show(theirs)['history'][0]['parts'][0]['node'] == 'n1' and c.state(second) == 'queued'
@@ -699,6 +749,8 @@ def test_reservations():
     said = c.run('cluster', 'reserve', 'day', '--node', 'n1', '--team', 'guests', '--from', '+1h', '--hours', '2', '--json', check=True)
     row, = json.loads(said.stdout)['reservations']
     assert abs(row['from'] - begin) < 30 and row['until'] == row['from'] + 7200, row
+    until(5, 'the reason says what helps', lambda: re.search(r'\(day, from 20[-0-9]+T[:0-9]+Z; with a time_limit that ends before that it may start\)',
+                                                             c.show(second).get('reason', '')))
     assert c.state(second) == 'queued'
     c.wait(c.submit('true', accepted=whole, time_limit=60))
     for arguments in (['day', '--node', 'n1', '--team', 'guests', '--from', 'soon'], ['day', '--node', 'n1'], ['--node', 'n1', '--team', 'guests']):
@@ -727,8 +779,13 @@ def test_list_pages_and_json():
     for verb, state in (('hold', 'held'), ('release', 'queued'), ('cancel', 'cancelled')):
         rows = json.loads(c.run('job', verb, *held, '--json', check=True).stdout)['jobs']
         assert [(r['id'], r['state']) for r in rows] == [(job, state) for job in held], (verb, rows)
-    said = c.run('job', 'retry', held[0], '99999999', '--json')
-    assert said.returncode != 0 and [r['id'] for r in json.loads(said.stdout)['jobs']] == held[:1], said
+    said = c.run('job', 'retry', '99999999', held[0], '--json')  # one that cannot does not keep the others
+    assert said.returncode == 64 and [r['id'] for r in json.loads(said.stdout)['jobs']] == held[:1], said
+    for arguments in (['job', 'list', '--state', 'foo'], ['cluster', 'usage', '--month', '2026-13']):
+        said = c.run(*arguments)
+        assert said.returncode == 65 and said.stderr, said
+    said = c.run('job', 'logs', ids[0], '--attempt', '7')
+    assert said.returncode and not said.stdout and 'no attempt 7' in said.stderr, said
     c.wait(held[0])
     path = write(f'{c.folder}/files/secret.txt', 'hush')
     with open(path) as f:
