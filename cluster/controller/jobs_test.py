@@ -667,68 +667,6 @@ command: |
     c.wait(job, 'cancelled')
 
 
-def test_quotas_and_queues_by_command():
-    """A limit that is not named stays; a command without one only shows."""
-    c = cluster()
-    c.call('PUT', '/teams/counted', {})
-
-    def quotas(*arguments):
-        said = c.run('cluster', 'quota', 'counted', *arguments, '--json', check=True)
-        team, = json.loads(said.stdout)['teams']
-        return {chip: {k: v for k, v in q.items() if k != 'hours_used'} for chip, q in team.get('quotas', {}).items()}
-
-    assert quotas('a100', '--devices', '3', '--hours', '50') == {'a100-40': {'devices': 3, 'hours': 50}}
-    assert quotas('a100', '--devices', '4') == {'a100-40': {'devices': 4, 'hours': 50}}
-    assert quotas('a100', '--hours', '60') == {'a100-40': {'devices': 4, 'hours': 60}}
-    assert quotas('a100') == quotas() == {'a100-40': {'devices': 4, 'hours': 60}}
-    assert quotas('a100', '--devices', '-1') == {'a100-40': {'hours': 60}}
-    assert quotas('a100', '--remove') == {}
-    for arguments in (['nobody', 'a100', '--devices', '1'], ['nobody'], ['counted', '--devices', '1'], ['counted', 'a100', '--remove', '--hours', '1']):
-        assert c.run('cluster', 'quota', *arguments).returncode == 64, arguments
-    assert 'nobody' not in c.run('cluster', 'teams').stdout
-
-    def queue(*arguments):
-        said = c.run('cluster', 'queues', 'night', *arguments, '--json', check=True)
-        return next(q for q in json.loads(said.stdout)['queues'] if q['name'] == 'night')
-
-    assert queue('--priority', '-5', '--team', 'counted')['teams'] == ['counted']
-    assert queue('--close')['teams'] == ['counted']
-    assert not queue('--all-teams', '--open').get('teams') and queue()['priority'] == -5
-    assert queue('--max-priority', '0')['max_priority'] == 0
-    for arguments in (['--open', '--close'], ['--team', 'counted', '--all-teams'], ['--max-priority', '1001']):
-        assert c.run('cluster', 'queues', 'night', *arguments).returncode in (64, 65), arguments
-    names_and_removal(c)
-
-
-def names_and_removal(c):
-    """Nothing is made by a slip; what is not used any more goes."""
-    for arguments, word in ((['queues', 'nightly'], 'queues set nightly'), (['queues', 'night', '--team', 'nope'], 'no team nope'),
-                            (['queues', 'remove'], 'which one'), (['teams', 'set'], 'which team'), (['queues', 'remove', 'default'], 'default stays')):
-        said = c.run('cluster', *arguments)
-        assert said.returncode in (64, 65) and word in said.stderr, said
-    assert 'nightly' not in c.run('cluster', 'queues').stdout
-    c.run('cluster', 'queues', 'set', 'nightly', check=True)
-    assert 'nightly' in c.run('cluster', 'queues').stdout
-    said = c.run('cluster', 'teams', 'set', 'brief', '--system-user', 'nosuchuser', check=True)
-    assert 'knows no user nosuchuser' in said.stderr, said
-    token = c.call('POST', '/tokens', {'team': 'brief', 'user': 'ada'})['token']
-    job = c.submit('true', team='brief', queue='nightly', not_before=time.time() + 100)
-    for what, name in (('queues', 'nightly'), ('teams', 'brief')):
-        said = c.run('cluster', what, 'remove', name)
-        assert said.returncode == 64 and f'such as {job}' in said.stderr, said
-    c.call('POST', f'/jobs/{job}/cancel')
-    for what, name in (('queues', 'nightly'), ('teams', 'brief')):
-        assert name not in c.run('cluster', what, 'remove', name, check=True).stdout
-    try:
-        c.call('GET', '/jobs', token=token)
-        raise AssertionError('a token of a team that is no more')
-    except harness.Refused as e:
-        assert e.status == 401, e
-    assert c.run('job', 'retry', job).returncode == 64
-    assert c.run('cluster', 'token', 'list', check=True).stdout == c.run('cluster', 'token', check=True).stdout
-    assert 'empty' in c.run('cluster', 'secret', 'set', 'none').stderr
-
-
 def test_reservations():
     """A reserved node is its team's: others wait with that reason, or end before it begins."""
     c = cluster()
