@@ -320,7 +320,7 @@ int run_status(int argc, char** argv) {
   if (json) return print_json_of(s), 0;
   const int drained = s["nodes"].value("drained", 0), all = s["nodes"].value("all", 0);
   std::printf("cluster %s, version %s, %d of %d node%s up%s\n", client.login().url.c_str(), cell(s, "version").c_str(),
-              s["nodes"].value("up", 0), all, all == 1 ? "" : "s", drained ? str(", ", drained, " drained").c_str() : "");
+              s["nodes"].value("up", 0) + drained, all, all == 1 ? "" : "s", drained ? str(", ", drained, " drained").c_str() : "");
   if (s.contains("trouble")) std::printf("TROUBLE: %s\n", cell(s, "trouble").c_str());
   if (s.value("single_trust", false)) std::printf("single trust: jobs of all teams run with one user's rights on some nodes\n");
   if (s.contains("paused_until")) std::printf("leases are longer until %s\n", format_utc(s.value("paused_until", 0.0)).c_str());

@@ -83,8 +83,8 @@ void status(Call& call) {
     for (const auto& [name, node] : s.nodes.rows()) {
       const Json row = node_row(c, s, node);
       const bool usable = row["state"] == "up" || (row["state"] == "unknown" && node.executor != "nodes");
-      up += usable || (row["state"] == "drained" && s.connected.contains(name));
-      drained += row["state"] == "drained";
+      up += usable;
+      drained += row["state"] == "drained" && s.connected.contains(name);  // it is there, but takes no jobs
       for (const Json& d : row["devices"]) {
         auto& n = chips[d["chip"].get<std::string>()];
         n[0] += d["all"].get<int>(), n[1] += d["held"].get<int>();
