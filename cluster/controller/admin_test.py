@@ -6,6 +6,7 @@ admin_test.py [NAME...]: those whose names hold one of these.
 import json
 import os
 import re
+import signal
 import sys
 import time
 
@@ -246,6 +247,19 @@ def test_nodes_that_are_away():
         assert any('new memory' in line for line in lines) and any('given up by ' in line for line in lines), lines
         assert all(';' not in line for line in lines), lines
         assert all('single trust' in line[:80] and ('new memory' in line[:80] or 'given up' in line[:80]) for line in lines[2:4]), lines
+
+
+def test_interrupts_of_up():
+    """The second Ctrl-C does not wait, and takes the node along, too."""
+    with Cluster(config={'local_node': True}) as c:
+        c.up()
+        lock = f'{c.folder}/controller/node/daemon.lock'
+        node = until(10, 'its node is there', lambda: os.path.exists(lock) and open(lock).read().strip())
+        time.sleep(1.5)  # it has been seen
+        for _ in range(2):
+            c.controller.send_signal(signal.SIGINT)
+        c.controller.wait(10)
+        until(10, 'its node has ended', lambda: not harness.alive(int(node)))
 
 
 if __name__ == '__main__':

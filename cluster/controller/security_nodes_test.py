@@ -382,7 +382,7 @@ def test_tls():
                                   capture_output=True, text=True, timeout=30)
 
         r = log_in(login['url'])
-        assert r.returncode != 0 and 'certificate' in r.stderr and not os.path.exists(f'{c.folder}/other.json'), r
+        assert r.returncode != 0 and 'certificate' in r.stderr and '--ca-fingerprint HEX' in r.stderr and not os.path.exists(f'{c.folder}/other.json'), r
         r = log_in(f'http://{address}:{c.port}')
         assert r.returncode != 0 and 'https' in r.stderr, r
         r = log_in(login['url'], '--ca', ca)
