@@ -152,8 +152,9 @@ void Table::row(std::vector<std::string> cells) {
   rows_.push_back(std::move(cells));
 }
 
-std::string Table::text() const {
-  int limit = ::isatty(STDOUT_FILENO) ? terminal_width(STDOUT_FILENO) : 0;
+std::string Table::text() const { return text(::isatty(STDOUT_FILENO) ? terminal_width(STDOUT_FILENO) : 0); }
+
+std::string Table::text(int limit) const {
   std::vector<int> widths;
   std::vector<bool> right;
   for (size_t c = 0; c < header_.size(); ++c) {
@@ -166,11 +167,20 @@ std::string Table::text() const {
     widths.push_back(width);
     right.push_back(numbers);
   }
+  std::vector<bool> dropped(header_.size());
+  int total = -2;
+  for (int width : widths) total += width + 2;
+  for (size_t c : droppable_) {
+    if (limit <= 0 || total <= limit) break;
+    if (std::ranges::any_of(rows_, [&](const auto& cells) { return cells[c] != rows_[0][c]; })) continue;
+    dropped[c] = true;
+    total -= widths[c] + 2;
+  }
   std::string out;
   auto add = [&](const std::vector<std::string>& cells) {
     std::string line;
     for (size_t c = 0; c < cells.size(); ++c)
-      line += (c ? "  " : "") + pad(cells[c], widths[c], right[c]);
+      if (!dropped[c]) line += (line.empty() ? "" : "  ") + pad(cells[c], widths[c], right[c]);
     while (line.ends_with(' ')) line.pop_back();
     out += (limit > 0 ? cut_to_width(line, limit) : line) + "\n";
   };

@@ -35,12 +35,17 @@ class Table {
  public:
   explicit Table(std::vector<std::string> header);
   void row(std::vector<std::string> cells);
+  /// Columns that go, the first first, where the table is too wide and they say the same in each row.
+  void may_drop(std::vector<size_t> columns) { droppable_ = std::move(columns); }
   std::string text() const;
+  /// Cut to `limit` columns; 0: to none.
+  std::string text(int limit) const;
   std::string markdown() const;
 
  private:
   std::vector<std::string> header_;
   std::vector<std::vector<std::string>> rows_;
+  std::vector<size_t> droppable_;
 };
 
 /// Set by SIGINT/SIGTERM once install_stop_signals() was called; long loops poll it between steps.

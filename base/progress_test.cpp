@@ -35,6 +35,16 @@ TEST(Progress, ResumedWorkCountsItsOwnPartInTheEnd) {
   EXPECT_EQ(out.rfind("half way\ntrain: 600 steps in ", 0), 0u) << out;
 }
 
+TEST(Progress, TableDropsWhatSaysNothingBeforeItCuts) {
+  Table table({"job", "team", "user", "why"});
+  table.row({"1", "default", "ada", "waits for 4"});
+  table.row({"2", "default", "bob", "waits for 2"});
+  table.may_drop({1, 2});
+  EXPECT_NE(table.text(0).find("default"), std::string::npos);
+  EXPECT_EQ(table.text(25), "job  user  why\n---  ----  -----------\n  1  ada   waits for 4\n  2  bob   waits for 2\n");
+  EXPECT_NE(table.text(40).find("default"), std::string::npos);
+}
+
 TEST(Progress, TableAlignsWideText) {
   Table table({"name", "size", "note"});
   table.row({"中文", "12.5 MB", "a"});

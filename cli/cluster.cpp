@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <climits>
 #include <csignal>
 #include <cstdio>
@@ -147,6 +149,47 @@ void first_login(Controller& controller) {
   std::printf("you are its administrator: the token is in %s\n", login_path().c_str());
 }
 
+// What to do first, in commands that work as they stand.
+void say_first_job(Controller& controller) {
+  if (::geteuid() != 0 || controller.options().single_trust) {
+    std::printf("first job:  wellspring job run -- echo hello\n");
+    return;
+  }
+  const bool set_up = controller.core().read([](const State& s) {
+    return std::ranges::any_of(s.teams.rows(), [](const auto& row) { return !row.second.system_user.empty(); });
+  });
+  if (set_up) return;
+  const std::string& ca = controller.ca();
+  std::printf("first job, as USER of this machine (root runs none):\n"
+              "  wellspring cluster teams set default --system-user USER\n"
+              "  wellspring cluster token new --user USER > token.txt\n"
+              "then as USER, with that file:\n"
+              "  wellspring cluster login %s%s < token.txt\n"
+              "  wellspring job run -- echo hello\n",
+              controller.url().c_str(), ca.empty() ? "" : str(" --ca-fingerprint ", fingerprint(ca)).c_str());
+}
+
+std::atomic<pid_t> local_node{0};
+
+void on_interrupt(int) {  // the second one does not wait for what is under way
+  if (stop_requested()) {
+    if (const pid_t pid = local_node.load()) ::kill(pid, SIGTERM);
+    ::_exit(130);
+  }
+  ::raise(SIGTERM);
+}
+
+void wait_for_end(const ControllerOptions& options) {
+  struct sigaction action{};
+  action.sa_handler = on_interrupt;
+  action.sa_flags = SA_RESTART;
+  ::sigaction(SIGINT, &action, nullptr);
+  for (int i = 0; !stop_requested(); ++i) {
+    if (options.local && i % 10 == 0) local_node = node_pid(options.node);
+    sleep_seconds(0.1);
+  }
+}
+
 int run_up(int argc, char** argv) {
   std::string config, address, state, folder;
   std::vector<std::string> set;
@@ -179,14 +222,12 @@ int run_up(int argc, char** argv) {
   if (options.local) start_local_node(controller);
   std::printf("cluster at %s\nstate %s\n", controller.url().c_str(), controller.core().store_name().c_str());
   if (!controller.ca().empty()) std::printf("CA fingerprint %s\n", fingerprint(controller.ca()).c_str());
-  if (::geteuid() == 0 && !options.single_trust)
-    std::printf("first job:  wellspring cluster teams set default --system-user USER, then as USER: wellspring job run -- echo hello\n");
-  else
-    std::printf("first job:  wellspring job run -- echo hello\n");
+  say_first_job(controller);
   std::fflush(stdout);
-  while (!stop_requested()) sleep_seconds(0.1);
+  wait_for_end(options);
   std::printf("stopping; jobs go on until their leases end\n");
-  if (const pid_t pid = options.local ? node_pid(options.node) : 0) ::kill(pid, SIGTERM);
+  if (options.local) local_node = node_pid(options.node);
+  if (local_node) ::kill(local_node, SIGTERM);
   controller.stop();
   return 0;
 }
@@ -260,7 +301,13 @@ int run_login(int argc, char** argv) {
   Login login{url, std::string(trim(line)), ca.empty() ? "" : read_file(ca)};
   if (!ca_fingerprint.empty()) login.ca = fetch_ca(url, ca_fingerprint);
   Client client(login);
-  const Json you = client.get("/cluster")["you"];
+  Json you;
+  try {
+    you = client.get("/cluster")["you"];
+  } catch (const Error& e) {
+    if (!login.ca.empty() || std::string_view(e.what()).find("certificate") == std::string_view::npos) throw;
+    throw Error(e.fault(), str(e.what(), "; of a cluster with a CA of its own: --ca-fingerprint HEX, as `cluster up` and `token new` print it"));
+  }
   keep_login(login);
   std::printf("you are %s, %s%s\n", cell(you, "user").c_str(), cell(you, "role").c_str(),
               cell(you, "team").empty() ? "" : str(" of team ", cell(you, "team")).c_str());
@@ -276,8 +323,9 @@ int run_status(int argc, char** argv) {
   Client client;
   const Json s = client.get("/cluster");
   if (json) return print_json_of(s), 0;
-  std::printf("cluster %s, version %s, %d of %d nodes up\n", client.login().url.c_str(), cell(s, "version").c_str(),
-              s["nodes"].value("up", 0), s["nodes"].value("all", 0));
+  const int drained = s["nodes"].value("drained", 0), all = s["nodes"].value("all", 0);
+  std::printf("cluster %s, version %s, %d of %d node%s up%s\n", client.login().url.c_str(), cell(s, "version").c_str(),
+              s["nodes"].value("up", 0) + drained, all, all == 1 ? "" : "s", drained ? str(", ", drained, " drained").c_str() : "");
   if (s.contains("trouble")) std::printf("TROUBLE: %s\n", cell(s, "trouble").c_str());
   if (s.value("single_trust", false)) std::printf("single trust: jobs of all teams run with one user's rights on some nodes\n");
   if (s.contains("paused_until")) std::printf("leases are longer until %s\n", format_utc(s.value("paused_until", 0.0)).c_str());
@@ -297,7 +345,7 @@ int run_nodes(int argc, char** argv) {
   Args args("wellspring cluster nodes", "Nodes: their devices, what runs there, how attempts are contained.");
   args.positional("VERB", &verb, "remove, or lost (it will not come back), of NAME", false);
   args.positional("NAME", &name, "a node", false);
-  args.flag("--json", &json, "print as JSON");
+  args.flag("--json", &json, "print as JSON, with all that limits attempts there");
   args.example("wellspring cluster nodes");
   if (!args.parse(argc, argv)) return 0;
   Client client;
@@ -311,16 +359,19 @@ int run_nodes(int argc, char** argv) {
   const Json answer = client.get("/nodes");
   if (json) return print_json_of(answer), 0;
   Table table({"node", "state", "devices", "jobs", "pool", "contained by", "users", "note"});
+  table.may_drop({4, 5, 3});
   std::map<std::string, std::vector<std::string>> mounts;  // by what is the same
   for (const Json& n : answer["nodes"]) {
     std::string devices, jobs;
     for (const Json& d : n["devices"])
       devices += str(devices.empty() ? "" : ", ", d.value("held", 0), "/", d.value("all", 0), " ", cell(d, "chip"));
+    constexpr size_t kMostShown = 3;
     for (const Json& j : n["jobs"]) jobs += str(jobs.empty() ? "" : " ", j.get<std::string>());
+    if (const size_t count = n["jobs"].size(); count > kMostShown) jobs = str(count, " jobs");
     const std::string users = n.value("single_trust", false)    ? "single trust"
                               : n.value("switches_users", false) ? "by team"
                                                                  : str("team ", n.value("only_team", ""));
-    table.row({cell(n, "name"), cell(n, "state"), devices, jobs, cell(n, "pool"), cell(n, "containment"), users, cell(n, "note")});
+    table.row({cell(n, "name"), cell(n, "state"), devices, jobs, cell(n, "pool"), cell(n, "containment").substr(0, cell(n, "containment").find(';')), users, cell(n, "note")});
     if (n.contains("mounts")) mounts[join(n["mounts"].get<std::vector<std::string>>(), ", ")].push_back(cell(n, "name"));
   }
   std::printf("%s", table.text().c_str());
@@ -345,15 +396,16 @@ int run_drain(int argc, char** argv) {
 }
 
 int run_queues(int argc, char** argv) {
-  std::string name;
+  std::string verb, name;
   int64_t priority = 0, max_priority = kMostPriority;
   bool open = false, close = false, all = false, json = false;
   std::vector<std::string> teams;
-  Args args("wellspring cluster queues", "Queues; with a NAME: make or change one.");
+  Args args("wellspring cluster queues", "Queues; 'NAME' shows one, 'set NAME', or options, make or change it, 'remove NAME'.");
+  args.positional("VERB", &verb, "set, remove; or a queue's name", false);
   args.positional("NAME", &name, "a queue", false);
   args.option("--priority", &priority, "N", "added to its jobs'");
   args.option("--max-priority", &max_priority, "N", "of its jobs' own priority at most (1000)");
-  args.option("--team", &teams, "TEAM", "only these may use it (several)");
+  args.option("--team", &teams, "TEAM", "only these may use it (several); in place of those before");
   args.flag("--all-teams", &all, "all teams may use it");
   args.flag("--open", &open, "its jobs may start");
   args.flag("--close", &close, "its jobs wait");
@@ -363,15 +415,27 @@ int run_queues(int argc, char** argv) {
   Client client;
   if (open && close) throw Error(Fault::usage, "--open and --close: one of them");
   if (all && !teams.empty()) throw Error(Fault::usage, "--team and --all-teams: one of them");
-  if (!name.empty()) {
+  if (name.empty()) verb.swap(name);
+  if (!verb.empty() && verb != "set" && verb != "remove") throw Error(Fault::usage, str("'", verb, "': set or remove"));
+  if (verb.empty() && (name == "set" || name == "remove")) throw Error(Fault::usage, str("which one? wellspring cluster queues ", name, " NAME"));
+  const bool changes = open || close || all || args.given("--team") || args.given("--priority") || args.given("--max-priority");
+  if (changes && (name.empty() || verb == "remove")) throw Error(Fault::usage, "options change a queue: wellspring cluster queues NAME --priority N");
+  if (verb == "remove") {
+    client.remove("/queues/" + url_encode(name));
+    name.clear();
+  } else if (changes || verb == "set") {
     Json body = Json::object();
     if (args.given("--priority")) body["priority"] = priority;
     if (args.given("--max-priority")) body["max_priority"] = max_priority;
     if (open || close) body["open"] = open;
     if (all || args.given("--team")) body["teams"] = teams;
     client.put("/queues/" + url_encode(name), body);
+    name.clear();  // all are shown
   }
-  const Json answer = client.get("/queues");
+  Json answer = client.get("/queues");
+  if (!name.empty()) std::erase_if(answer["queues"].get_ref<Json::array_t&>(), [&](const Json& q) { return cell(q, "name") != name; });
+  if (!name.empty() && answer["queues"].empty())
+    throw Error(Fault::usage, str("there is no queue ", name, " (wellspring cluster queues set ", name, " makes it)"));
   if (json) return print_json_of(answer), 0;
   Table table({"queue", "priority", "jobs' at most", "open", "waiting", "running", "teams"});
   for (const Json& q : answer["queues"]) {
@@ -389,23 +453,28 @@ int run_teams(int argc, char** argv) {
   double weight = 1;
   std::vector<std::string> roots;
   bool json = false;
-  Args args("wellspring cluster teams", "Teams; 'set NAME': make or change one.");
-  args.positional("VERB", &verb, "set", false);
+  Args args("wellspring cluster teams", "Teams; 'set NAME': make or change one; 'remove NAME': with its tokens and secrets.");
+  args.positional("VERB", &verb, "set, remove", false);
   args.positional("NAME", &name, "a team", false);
   args.option("--system-user", &system_user, "USER", "whose rights its attempts have on the nodes; never root");
   args.option("--weight", &weight, "W", "of its fair share (1)");
-  args.option("--root", &roots, "DIR", "mounts of its jobs must lie under one of these (several)");
+  args.option("--root", &roots, "DIR", "mounts of its jobs must lie under one of these (several); in place of those before");
   args.flag("--json", &json, "print as JSON");
   args.example("wellspring cluster teams set vision --weight 2");
   if (!args.parse(argc, argv)) return 0;
   Client client;
   if (!verb.empty()) {
-    if (verb != "set" || name.empty()) throw Error(Fault::usage, "wellspring cluster teams [set NAME ...]");
+    if (verb != "set" && verb != "remove") throw Error(Fault::usage, str("'", verb, "': set or remove"));
+    if (name.empty()) throw Error(Fault::usage, str("which team? wellspring cluster teams ", verb, " NAME"));
+  }
+  if (verb == "remove") client.remove("/teams/" + url_encode(name));
+  if (verb == "set") {
     Json body = Json::object();
     if (args.given("--system-user")) body["system_user"] = system_user;
     if (args.given("--weight")) body["weight"] = weight;
     if (args.given("--root")) body["roots"] = roots;
-    client.put("/teams/" + url_encode(name), body);
+    const Json made = client.put("/teams/" + url_encode(name), body);
+    if (made.contains("warning")) std::fprintf(stderr, "warning: %s\n", cell(made, "warning").c_str());
   }
   const Json answer = client.get("/teams");
   if (json) return print_json_of(answer), 0;
@@ -476,7 +545,7 @@ int run_token(int argc, char** argv) {
   double hours = 0;
   bool json = false;
   Args args("wellspring cluster token", "Tokens: 'new' for a person or program, 'join' for a node, 'revoke ID', or the list.");
-  args.positional("VERB", &verb, "new, join, revoke", false);
+  args.positional("VERB", &verb, "new, join, revoke, list", false);
   args.positional("ID", &id, "of a token to revoke", false);
   args.option("--role", &role, "ROLE", "admin, member or viewer (member)");
   args.option("--team", &team, "TEAM", "of its owner (default)");
@@ -509,7 +578,7 @@ int run_token(int argc, char** argv) {
     std::printf("%s is revoked\n", id.c_str());
     return 0;
   }
-  if (!verb.empty()) throw Error(Fault::usage, str("'", verb, "': new, join or revoke"));
+  if (!verb.empty() && verb != "list") throw Error(Fault::usage, str("'", verb, "': new, join, revoke or list"));
   const Json answer = client.get("/tokens");
   if (json) return print_json_of(answer), 0;
   Table table({"id", "role", "team", "user", "made", "expires", "note"});
@@ -659,7 +728,8 @@ int run_restore(int argc, char** argv) {
     return 0;
   }
   if (state.empty()) state = read_controller_options(config, {}).state;
-  std::printf("%ld rows\n", static_cast<long>(Store::restore(state, path, replace)));
+  const int64_t rows = Store::restore(state, path, replace);
+  std::printf("restored %ld rows of %s into the state %s\n", static_cast<long>(rows), path.c_str(), Database::shown(state).c_str());
   return 0;
 }
 

@@ -166,6 +166,17 @@ bool past(Client& client, const std::string& id, int64_t attempt) {
   }
 }
 
+// Between two attempts: with which status the one before has ended, and why there is another.
+void say_how_it_ended(Client& client, const std::string& id, int64_t attempt) {
+  const Json job = show(client, id);
+  if (over(job)) return;
+  for (const Json& a : job["history"])
+    if (a.value("number", int64_t{0}) == attempt)
+      std::fprintf(stderr, "attempt %ld ended%s%s; the job is tried again\n", static_cast<long>(attempt),
+                   a.contains("exit_status") ? str(" with status ", text_of(a, "exit_status")).c_str() : "",
+                   a.contains("reason") ? str(" (", text_of(a, "reason"), ")").c_str() : "");
+}
+
 // Shows the log as it comes, until the job (or the one attempt asked for) has ended. A controller or
 // node that is away is waited for: the job goes on, and so does the log from where it was.
 void follow(Client& client, const std::string& id, int64_t rank, int64_t attempt, int64_t tail) {
@@ -184,6 +195,7 @@ void follow(Client& client, const std::string& id, int64_t rank, int64_t attempt
       if (number("wellspring-over")) {
         if (one) return;
         if (number("wellspring-newest") <= attempt && number("wellspring-job-over")) return;
+        say_how_it_ended(client, id, attempt);
         ++attempt, offset = 0;
       } else if (number("wellspring-job-over") && (attempt > number("wellspring-newest") || attempt == 0)) {
         return;
@@ -351,12 +363,17 @@ int run_list(int argc, char** argv) {
   const Json answer = client.get(query.address());
   if (json) return print_json(answer), 0;
   Table table({"job", "name", "team", "user", "state", "on", "since", "reason"});
+  table.may_drop({2, 3, 5});
   for (const Json& j : answer["jobs"]) {
     std::string on = text_of(j, "chip");
     if (j.contains("nodes")) on = str(j["nodes"].get<int>() > 1 ? str(j["nodes"].get<int>(), "x") : "", j.value("count", 1), " ", on);
     std::string state_text = j.value("state", "");
-    if (j.contains("array"))
+    if (j.contains("copies_ready"))
+      state_text += str(" ", j.value("copies_ready", 0), "/", j["array"].value("elements", 0), " ready");
+    else if (j.contains("array"))
       state_text += str(" ", j["array"].value("succeeded", 0), "/", j["array"].value("elements", 0));
+    else if (j.contains("ready") && state_text == "running")
+      state_text += j.value("ready", false) ? ", ready" : ", not ready";
     const double since = j.contains("ended") ? j.value("ended", 0.0) : j.contains("started") ? j.value("started", 0.0) : j.value("submitted", 0.0);
     table.row({text_of(j, "id"), text_of(j, "name"), text_of(j, "team"), text_of(j, "user"), state_text, on, ago(since),
                text_of(j, "reason")});
@@ -365,6 +382,15 @@ int run_list(int argc, char** argv) {
   query.before = answer.value("before", int64_t{0});
   if (query.before) std::printf("(more: %s)\n", query.command().c_str());
   return 0;
+}
+
+// "10: 4 succeeded, 1 failed, 5 queued"; of a service "2: 2 running, 1 ready".
+std::string elements_text(const Json& job) {
+  std::string out;
+  for (const auto& [state, n] : job["array"].items())
+    if (state != "elements") out += str(out.empty() ? "" : ", ", n.get<int>(), " ", state);
+  if (job.contains("copies_ready")) out += str(", ", job.value("copies_ready", 0), " ready");
+  return str(job["array"].value("elements", 0), ": ", out);
 }
 
 int run_show(int argc, char** argv) {
@@ -385,11 +411,11 @@ int run_show(int argc, char** argv) {
   line("team", str(text_of(j, "team"), ", ", text_of(j, "user"), ", queue ", text_of(j, "queue")));
   line("state", str(text_of(j, "state"), j.contains("reason") ? str(": ", text_of(j, "reason")) : ""));
   if (j.contains("expected")) line("starts", str("in ", human_duration(std::max(0.0, j.value("expected", 0.0) - unix_seconds())), " at the latest"));
-  line("wants", str(text_of(j, "nodes"), " node(s) of ", text_of(j, "count"), " ", text_of(j, "chip")));
+  line("wants", str(text_of(j, "nodes"), j.value("nodes", 1) == 1 ? " node of " : " nodes of ", text_of(j, "count"), " ", text_of(j, "chip")));
   line("submitted", format_utc(j.value("submitted", 0.0)));
   if (j.contains("started")) line("started", format_utc(j.value("started", 0.0)));
   if (j.contains("ended")) line("ended", format_utc(j.value("ended", 0.0)));
-  if (j.contains("exit_status")) line("exit status", text_of(j, "exit_status"));
+  if (over(j)) line("exit status", text_of(j, "exit_status"));
   if (const auto p = j.find("progress"); p != j.end() && p->contains("step")) {
     std::string text = str("step ", text_of(*p, "step"), p->contains("steps") ? str(" of ", text_of(*p, "steps")) : "");
     if (p->contains("loss")) {
@@ -401,7 +427,8 @@ int run_show(int argc, char** argv) {
     if (p->contains("eta_seconds") && !over(j)) text += str(", ", human_duration(p->value("eta_seconds", 0.0)), " to go");
     line("progress", text);
   }
-  if (j.contains("array")) line("elements", to_text(j["array"]));
+  if (j.contains("array")) line(j.contains("copies_ready") ? "copies" : "elements", elements_text(j));
+  if (j.contains("ready") && j.value("state", "") == "running") line("service", j.value("ready", false) ? "ready" : "not ready yet");
   line("run folder", text_of(j, "run_folder"));
   if (j["history"].empty()) return 0;
   Table table({"attempt", "state", "on", "for", "status", "reason"});
@@ -414,6 +441,19 @@ int run_show(int argc, char** argv) {
   }
   std::printf("\n%s", table.text().c_str());
   return 0;
+}
+
+// What there is of a log now, piece by piece: a refusal of one is an error and no part of the log.
+void print_log(Client& client, const std::string& id, int64_t rank, int64_t attempt, int64_t tail) {
+  for (int64_t offset = 0;;) {
+    const HttpResult r = client.text(str("/jobs/", url_encode(id), "/log?wait=0&rank=", rank, "&attempt=", attempt, "&offset=", offset,
+                                         tail ? str("&tail=", tail) : ""));
+    const auto number = [&](const char* name) { return parse_int(r.header(name)).value_or(0); };
+    if (attempt > number("wellspring-newest")) throw Error(Fault::usage, str("job ", id, " has no attempt ", attempt));
+    if (std::fwrite(r.body.data(), 1, r.body.size(), stdout) != r.body.size()) return;
+    if (r.body.empty() || number("wellspring-over")) return;
+    offset = number("wellspring-next"), attempt = number("wellspring-attempt"), tail = 0;
+  }
 }
 
 int run_logs(int argc, char** argv) {
@@ -430,12 +470,7 @@ int run_logs(int argc, char** argv) {
   if (!args.parse(argc, argv)) return 0;
   Client client;
   if (following) return follow(client, id, rank, attempt, tail), 0;
-  std::string query = str("&rank=", rank);
-  if (attempt) query += str("&attempt=", attempt);
-  if (tail) query += str("&tail=", tail);
-  client.stream(str("/jobs/", url_encode(id), "/log?follow=0", query), [](std::string_view part) {
-    return std::fwrite(part.data(), 1, part.size(), stdout) == part.size();
-  });
+  print_log(client, id, rank, attempt, tail);
   return 0;
 }
 
@@ -453,17 +488,20 @@ int run_verb(int argc, char** argv) {
   if (!args.parse(argc, argv)) return 0;
   Client client;
   Json rows = Json::array();
-  try {
-    for (const std::string& id : ids) {
+  int status = 0;  // of the first that failed: the others are done all the same
+  for (const std::string& id : ids) {
+    try {
       const Json& j = rows.emplace_back(client.post(str("/jobs/", url_encode(id), "/", kVerb), Json::object()));
       if (!json) std::printf("job %s: %s\n", id.c_str(), j.value("state", "").c_str());
+    } catch (const Error& e) {
+      std::fflush(stdout);
+      std::fprintf(stderr, "error: %s\n", e.what());
+      if (!status) status = e.exit_status();
+      if (e.fault() == Fault::io) break;  // nobody answers
     }
-  } catch (...) {  // what was done before is said all the same
-    if (json) print_json({{"jobs", rows}});
-    throw;
   }
   if (json) print_json({{"jobs", rows}});
-  return 0;
+  return status;
 }
 
 // A terminal in raw mode for as long as this lives.
@@ -578,6 +616,30 @@ int run_attach(int argc, char** argv) {
   return terminal(client, exec_path(id, rank, true), true);
 }
 
+// The running job that `forward` can lead to: of a service with several copies one that runs, the
+// ready ones first. Error when there is none, or it has no port.
+std::string job_to_reach(Client& client, const std::string& id, int64_t port) {
+  Json job = show(client, id);
+  std::string found = text_of(job, "id");
+  if (job.value("kind", "") != "service" && !port)
+    throw Error(Fault::usage, str("job ", id, " is no service: say which port of it by --port"));
+  if (job.contains("array")) {
+    std::string running;
+    for (const Json& element : job["elements"]) {
+      if (element.value("state", "") != "running") continue;
+      Json copy = show(client, text_of(element, "id"));
+      const bool ready = copy.value("ready", false);
+      if (running.empty() || ready) running = text_of(element, "id"), job = std::move(copy);
+      if (ready) break;
+    }
+    if (running.empty()) throw Error(Fault::usage, str("none of job ", id, "'s copies runs: `wellspring job show ", id, "` says why"));
+    found = running;
+  }
+  const std::string state = job.value("state", "");
+  if (state != "running") throw Error(Fault::usage, str("job ", id, " is not running: it is ", state));
+  return found;
+}
+
 int run_forward(int argc, char** argv) {
   std::string id;
   int64_t local = 0, port = 0, rank = 0;
@@ -590,8 +652,10 @@ int run_forward(int argc, char** argv) {
   if (!args.parse(argc, argv)) return 0;
   install_stop_signals();
   const cluster::Login login = cluster::find_login();
-  if (Client first(login); !over(show(first, id)) && show(first, id).value("state", "") != "running")
-    throw Error(Fault::usage, str("job ", id, " is not running"));
+  {
+    Client first(login);
+    id = job_to_reach(first, id, port);
+  }
   const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;

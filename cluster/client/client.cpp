@@ -123,24 +123,17 @@ Json Client::put_bytes(const std::string& path, std::string_view bytes) {
 }
 Json Client::remove(const std::string& path) { return request("DELETE", path, "", ""); }
 
-void Client::stream(const std::string& path, const std::function<bool(std::string_view)>& on_text) {
-  HttpResult r;
-  std::string refused;
-  r = http_request("GET", login_.url + "/api/v1" + path, {{"Authorization", "Bearer " + login_.token}}, {},
-                   [&](std::string_view part) {
-                     if (refused.size() < 4096) refused += part.substr(0, 4096);
-                     return on_text(part);
-                   },
-                   options_of(login_));
-  if (r.status >= 300) {
-    r.body = refused;
-    refuse(r);
-  }
-}
-
 std::unique_ptr<HttpDuplex> Client::upgrade(const std::string& path) {
-  return http_upgrade(login_.url + "/api/v1" + path, "wellspring-tunnel",
-                      {{"Authorization", "Bearer " + login_.token}}, options_of(login_));
+  try {
+    return http_upgrade(login_.url + "/api/v1" + path, "wellspring-tunnel",
+                        {{"Authorization", "Bearer " + login_.token}}, options_of(login_));
+  } catch (const Error& e) {  // "HOST refuses PATH as ... with 409: job 3 is not running"
+    constexpr std::string_view kWith = " as wellspring-tunnel with ";
+    const std::string what = e.what();
+    const size_t at = what.find(kWith), said = at == what.npos ? at : what.find(": ", at);
+    if (said == what.npos) throw;
+    throw Error(e.fault(), what.substr(said + 2));
+  }
 }
 
 }  // namespace wellspring::cluster

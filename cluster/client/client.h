@@ -1,7 +1,6 @@
 #pragma once
 // What the commands of a user say to the controller.
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -40,8 +39,7 @@ class Client {
   Json remove(const std::string& path);
   /// A text with its headers (log pieces).
   HttpResult text(const std::string& path);
-  /// A text as it comes; `on_text` false stops.
-  void stream(const std::string& path, const std::function<bool(std::string_view)>& on_text);
+  /// A connection to a running job; errors are what the controller says.
   std::unique_ptr<HttpDuplex> upgrade(const std::string& path);
   const Login& login() const { return login_; }
 

@@ -71,7 +71,7 @@ Access::Access(Core& core, std::vector<std::string> hosts, bool secure)
 Token Access::token(const std::string& text) const {
   const auto parts = split(text, '_');
   if (parts.size() != 3 || (parts[0] != "wst" && parts[0] != "wsj"))
-    throw ApiError(401, "this is no token of Wellspring: log in with `wellspring cluster token`");
+    throw ApiError(401, "this is no token of Wellspring: an administrator makes one with `wellspring cluster token new`");
   const std::string hash = hex(sha256(parts[2]));
   const double now = core_.now();
   return core_.read([&](const State& s) {
@@ -79,6 +79,8 @@ Token Access::token(const std::string& text) const {
     if (!t || !equal_secret(t->hash, hash) || t->role == "session" ||
         (parts[0] == "wsj") != (t->role == "join"))
       throw ApiError(401, "the token is not known");
+    if (t->revoked && starts_with(t->note, kUsed))
+      throw ApiError(401, str("the invitation has been ", t->note, " already: `wellspring cluster token join` makes another"));
     if (t->revoked) throw ApiError(401, "the token has been revoked: ask for a new one");
     if (t->expires && t->expires < now)
       throw ApiError(401, "the token has expired: ask for a new one");
@@ -95,7 +97,7 @@ Caller Access::check(const HttpRequest& request) {
   }
   const std::string cookie = cookie_of(request);
   if (cookie.empty())
-    throw ApiError(401, "no token: send 'Authorization: Bearer TOKEN' (wellspring cluster token)");
+    throw ApiError(401, "no token: send 'Authorization: Bearer TOKEN' (wellspring cluster token new)");
   // A page of another origin may send our cookie, but not claim to be ours.
   if (request.method != "GET" && request.method != "HEAD" && request.header("origin") != origin_of(request))
     throw ApiError(403, "a page of another origin asks with the console's cookie");

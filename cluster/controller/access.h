@@ -35,6 +35,9 @@ struct NewToken {
 NewToken make_token(const std::string& role, const std::string& team, const std::string& user,
                     double now, double seconds);
 
+/// How the note of an invitation begins that a node has joined with.
+inline constexpr std::string_view kUsed = "used by ";
+
 class Access {
  public:
   /// `hosts`: names under which the controller may be addressed, beside those of this machine's

@@ -3,16 +3,18 @@
 
 admin_test.py [NAME...]: those whose names hold one of these.
 """
+import json
 import os
 import re
 import subprocess
+import signal
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '../testing'))
 import harness  # noqa: E402
 from attack import expect  # noqa: E402
-from harness import Cluster, until  # noqa: E402
+from harness import Cluster, Refused, until  # noqa: E402
 
 A100 = [{'chip': 'a100', 'count': 1}]
 DAY = 86400
@@ -173,6 +175,7 @@ def test_audit():
         job = c.submit('sleep 300')
         expect(403, c.call, 'POST', f'/jobs/{job}/cancel', token=made)
         c.call('PUT', '/secrets/password', {'content': 'correct horse'})
+        c.call('PUT', '/queues/night', {'priority': 5, 'open': False})
         c.call('POST', '/session', {'token': made}, token='')
         expect(401, c.call, 'POST', '/session', {'token': 'wst_forged'}, token='')
         expect(401, c.call, 'GET', '/jobs', token='')
@@ -181,10 +184,107 @@ def test_audit():
         text = str(rows)
         assert 'correct horse' not in text and made not in text and 'wst_forged' not in text
         for user, what, outcome in (('eve', f'POST /api/v1/jobs/{job}/cancel', 'refused'), ('n1', 'POST /api/v1/join', 'done'),
-                                    ('eve', 'POST /api/v1/session', 'done'), ('', 'PUT /api/v1/secrets/password', 'done')):
+                                    ('eve', 'POST /api/v1/session', 'done'), ('', 'PUT /api/v1/secrets/password', 'done'),
+                                    ('', 'PUT /api/v1/queues/night priority=5 open=false', 'done')):
             assert any(r['who'].startswith(user) and r['what'] == what and r['outcome'].startswith(outcome) for r in rows), (what, rows)
         assert not [r for r in rows if not r['who']], rows
         assert strangers() == before + 2
+
+
+def test_quotas_and_queues_by_command():
+    """A limit that is not named stays; a command without one only shows."""
+    with Cluster() as c:
+        c.up()
+        c.node('n1', A100)
+        c.call('PUT', '/teams/counted', {})
+
+        def quotas(*arguments):
+            said = c.run('cluster', 'quota', 'counted', *arguments, '--json', check=True)
+            team, = json.loads(said.stdout)['teams']
+            return {chip: {k: v for k, v in q.items() if k != 'hours_used'} for chip, q in team.get('quotas', {}).items()}
+
+        assert quotas('a100', '--devices', '3', '--hours', '50') == {'a100-40': {'devices': 3, 'hours': 50}}
+        assert quotas('a100', '--devices', '4') == {'a100-40': {'devices': 4, 'hours': 50}}
+        assert quotas('a100', '--hours', '60') == {'a100-40': {'devices': 4, 'hours': 60}}
+        assert quotas('a100') == quotas() == {'a100-40': {'devices': 4, 'hours': 60}}
+        assert quotas('a100', '--devices', '-1') == {'a100-40': {'hours': 60}}
+        assert quotas('a100', '--remove') == {}
+        for arguments in (['nobody', 'a100', '--devices', '1'], ['nobody'], ['counted', '--devices', '1'], ['counted', 'a100', '--remove', '--hours', '1']):
+            assert c.run('cluster', 'quota', *arguments).returncode == 64, arguments
+        assert 'nobody' not in c.run('cluster', 'teams').stdout
+
+        def queue(*arguments):
+            said = c.run('cluster', 'queues', 'night', *arguments, '--json', check=True)
+            return next(q for q in json.loads(said.stdout)['queues'] if q['name'] == 'night')
+
+        assert queue('--priority', '-5', '--team', 'counted')['teams'] == ['counted']
+        assert queue('--close')['teams'] == ['counted']
+        assert not queue('--all-teams', '--open').get('teams') and queue()['priority'] == -5
+        assert queue('--max-priority', '0')['max_priority'] == 0
+        for arguments in (['--open', '--close'], ['--team', 'counted', '--all-teams'], ['--max-priority', '1001']):
+            assert c.run('cluster', 'queues', 'night', *arguments).returncode in (64, 65), arguments
+
+
+def test_names_and_removal():
+    """Nothing is made by a slip; what is not used any more goes."""
+    with Cluster() as c:
+        c.up()
+        c.node('n1', A100)
+        c.call('PUT', '/queues/night', {})
+        for arguments, word in ((['queues', 'nightly'], 'queues set nightly'), (['queues', 'night', '--team', 'nope'], 'no team nope'),
+                                (['queues', 'remove'], 'which one'), (['teams', 'set'], 'which team'), (['queues', 'remove', 'default'], 'default stays')):
+            said = c.run('cluster', *arguments)
+            assert said.returncode in (64, 65) and word in said.stderr, said
+        assert 'nightly' not in c.run('cluster', 'queues').stdout
+        c.run('cluster', 'queues', 'set', 'nightly', check=True)
+        assert 'nightly' in c.run('cluster', 'queues').stdout
+        said = c.run('cluster', 'teams', 'set', 'brief', '--system-user', 'nosuchuser', check=True)
+        assert 'knows no user nosuchuser' in said.stderr, said
+        token = c.call('POST', '/tokens', {'team': 'brief', 'user': 'ada'})['token']
+        job = c.submit('true', team='brief', queue='nightly', not_before=time.time() + 100)
+        for what, name in (('queues', 'nightly'), ('teams', 'brief')):
+            said = c.run('cluster', what, 'remove', name)
+            assert said.returncode == 64 and f'such as {job}' in said.stderr, said
+        c.call('POST', f'/jobs/{job}/cancel')
+        for what, name in (('queues', 'nightly'), ('teams', 'brief')):
+            assert name not in c.run('cluster', what, 'remove', name, check=True).stdout
+        try:
+            c.call('GET', '/jobs', token=token)
+            raise AssertionError('a token of a team that is no more')
+        except Refused as e:
+            assert e.status == 401, e
+        assert c.run('job', 'retry', job).returncode == 64
+        assert c.run('cluster', 'token', 'list', check=True).stdout == c.run('cluster', 'token', check=True).stdout
+        assert 'empty' in c.run('cluster', 'secret', 'set', 'none').stderr
+
+
+def test_nodes_that_are_away():
+    """A drained node is up and drained; one that was given up says by whom; the table fits a terminal."""
+    with Cluster() as c:
+        c.up()
+        c.node('n1', A100), c.node('n2', A100)
+        c.run('cluster', 'drain', 'n1', '--note', 'new memory', check=True)
+        assert '2 of 2 nodes up, 1 drained' in c.run('cluster', 'status').stdout
+        c.kill_node('n2')
+        until(10, 'it is away', lambda: c.node_state('n2') != 'up')
+        c.run('cluster', 'nodes', 'lost', 'n2', check=True)
+        lines = c.run('cluster', 'nodes').stdout.splitlines()
+        assert any('new memory' in line for line in lines) and any('given up by ' in line for line in lines), lines
+        assert all(';' not in line for line in lines), lines
+        assert all('single trust' in line[:80] and ('new memory' in line[:80] or 'given up' in line[:80]) for line in lines[2:4]), lines
+
+
+def test_interrupts_of_up():
+    """The second Ctrl-C does not wait, and takes the node along, too."""
+    with Cluster(config={'local_node': True}) as c:
+        c.up()
+        lock = f'{c.folder}/controller/node/daemon.lock'
+        node = until(10, 'its node is there', lambda: os.path.exists(lock) and open(lock).read().strip())
+        time.sleep(1.5)  # it has been seen
+        for _ in range(2):
+            c.controller.send_signal(signal.SIGINT)
+        c.controller.wait(10)
+        until(10, 'its node has ended', lambda: not harness.alive(int(node)))
 
 
 if __name__ == '__main__':

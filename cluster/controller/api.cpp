@@ -54,11 +54,21 @@ std::string guarded(HttpResponse& response, F&& f) {
   }
 }
 
+// " priority=5 open=false": what a change that holds no secret sets.
+std::string fields_of(const Call& call) {
+  if (!call.route.shown) return "";
+  const Json body = Json::parse(call.request.body, nullptr, false);
+  std::string out;
+  for (const Route::Field& f : call.route.body)
+    if (body.is_object() && body.contains(f.name)) out += str(" ", f.name, "=", to_text(body[f.name]));
+  return out;
+}
+
 void audit(Controller& controller, const Call& call, const std::string& outcome) {
   AuditEntry e{.at = controller.core().now(),
                .who = call.caller.name(),
                .address = call.request.peer.substr(0, call.request.peer.rfind(':')),
-               .what = cut_to_width(utf8_repair(str(call.request.method, " ", call.request.path)), 300),
+               .what = cut_to_width(utf8_repair(str(call.request.method, " ", call.request.path, fields_of(call))), 300),
                .outcome = cut_to_width(outcome, 300)};
   controller.core().post([e](Change& c) {
     const int64_t number = c.state.numbers().next_audit++;

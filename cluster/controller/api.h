@@ -44,6 +44,7 @@ struct Route {
     const char *name, *type, *what;  // string, number, integer, boolean, array, object; job; bytes
   };
   std::vector<Field> body = {};
+  bool shown = false;  // the audit log tells the body's fields: none of them is a secret
 };
 
 /// The OpenAPI document of the routes.

@@ -1,5 +1,7 @@
 // Routes of the cluster: status, nodes, queues, teams, quotas, tokens, secrets, usage.
 
+#include <pwd.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -77,11 +79,12 @@ void status(Call& call) {
   Controller& c = call.controller;
   call.answer(c.core().read([&](const State& s) {
     std::map<std::string, std::array<int, 3>> chips;  // all, held, usable
-    int up = 0;
+    int up = 0, drained = 0;
     for (const auto& [name, node] : s.nodes.rows()) {
       const Json row = node_row(c, s, node);
       const bool usable = row["state"] == "up" || (row["state"] == "unknown" && node.executor != "nodes");
       up += usable;
+      drained += row["state"] == "drained" && s.connected.contains(name);  // it is there, but takes no jobs
       for (const Json& d : row["devices"]) {
         auto& n = chips[d["chip"].get<std::string>()];
         n[0] += d["all"].get<int>(), n[1] += d["held"].get<int>();
@@ -99,7 +102,7 @@ void status(Call& call) {
     bool single = false;
     for (const auto& [name, node] : s.nodes.rows()) single |= node.single_trust;
     Json out = {{"id", cluster.id}, {"version", version()}, {"state", c.core().store_name()},
-                {"nodes", {{"all", s.nodes.size()}, {"up", up}}}, {"pool", pool},
+                {"nodes", {{"all", s.nodes.size()}, {"up", up}, {"drained", drained}}}, {"pool", pool},
                 {"jobs", counts}, {"waits", waits_by_reason(s, call.caller)}, {"lease", {{"fence_after", c.options().leases.fence_after},
                                              {"lost_after", c.options().leases.lost_after}}}};
     if (single) out["single_trust"] = true;
@@ -176,8 +179,30 @@ void put_queue(Call& call) {
       throw ApiError(400, str("max_priority: from -", kMostPriority, " to ", kMostPriority));
     q.open = body.value("open", q.open);
     q.teams = body.value("teams", q.teams);
+    for (const std::string& team : q.teams)
+      if (!c.state.teams.find(team)) throw ApiError(400, str("teams: there is no team ", team));
   });
   call.answer({{"name", name}});
+}
+
+// The first job that has not ended and for which this holds; 0: none.
+template <class F>
+JobId unended_job(const State& s, F holds) {
+  for (const auto& [id, job] : s.jobs.rows())
+    if (!job.array && !ended(shown_state(s, job)) && holds(job)) return id;
+  return 0;
+}
+
+void remove_queue(Call& call) {
+  const std::string name = call.part("name");
+  call.controller.core().call([&](Change& c) {
+    if (!c.state.queues.find(name)) throw ApiError(404, str("there is no queue ", name));
+    if (name == "default") throw ApiError(409, "the queue default stays: jobs that name none go there");
+    if (const JobId id = unended_job(c.state, [&](const Job& job) { return job.spec->queue == name; }))
+      throw ApiError(409, str("queue ", name, " has jobs that have not ended, such as ", id));
+    c.state.queues.remove(name);
+  });
+  call.answer({{"removed", name}});
 }
 
 Json team_row(const State& s, const Team& t, double now) {
@@ -217,6 +242,12 @@ Quota changed_quota(Quota quota, const std::string& chip, const Json& change) {
   return quota;
 }
 
+bool known_user(const std::string& name) {
+  passwd entry{}, *found = nullptr;
+  std::vector<char> buffer(16 << 10);
+  return ::getpwnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found) == 0 && found;
+}
+
 void put_team(Call& call) {
   const std::string name = call.part("name");
   check_name("team", name);
@@ -247,7 +278,33 @@ void put_team(Call& call) {
           t.quotas[known] = quota;
       }
   });
-  call.answer({{"name", name}});
+  Json answer = {{"name", name}};
+  if (const std::string user = body.value("system_user", ""); !user.empty() && !known_user(user))
+    answer["warning"] = str("system_user: the controller's machine knows no user ", user, "; each node that runs jobs of the team has to");
+  call.answer(answer);
+}
+
+void remove_team(Call& call) {
+  const std::string name = call.part("name");
+  call.controller.core().call([&](Change& c) {
+    if (!c.state.teams.find(name)) throw ApiError(404, str("there is no team ", name));
+    if (name == "default") throw ApiError(409, "the team default stays: jobs that name none are of it");
+    if (const JobId id = unended_job(c.state, [&](const Job& job) { return job.team == name; }))
+      throw ApiError(409, str("team ", name, " has jobs that have not ended, such as ", id));
+    for (const auto& [id, queue] : c.state.queues.rows())
+      if (std::ranges::find(queue.teams, name) != queue.teams.end())
+        throw ApiError(409, str("queue ", id, " names team ", name, ": change that first"));
+    std::vector<std::string> tokens, secrets, reservations;
+    for (const auto& [id, t] : c.state.tokens.rows()) if (t.team == name) tokens.push_back(id);
+    for (const auto& [id, secret] : c.state.secrets.rows()) if (secret.team == name) secrets.push_back(id);
+    for (const auto& [id, r] : c.state.reservations.rows()) if (r.team == name) reservations.push_back(id);
+    // A team of this name that is made later is another one: nothing that let in lets in there.
+    for (const std::string& id : tokens) c.state.tokens.remove(id);
+    for (const std::string& id : secrets) c.state.secrets.remove(id);
+    for (const std::string& id : reservations) c.state.reservations.remove(id);
+    c.state.teams.remove(name);
+  });
+  call.answer({{"removed", name}});
 }
 
 void tokens(Call& call) {
@@ -313,6 +370,7 @@ void secrets(Call& call) {
 void put_secret(Call& call) {
   const std::string team = team_of(call), name = call.part("name");
   check_name("secret", name);
+  if (call.request.body.empty()) throw ApiError(400, "the secret is empty: its content is the body of the request (the command reads it from standard input)");
   if (call.request.body.size() > 64 << 10) throw ApiError(413, "a secret has at most 64 KiB");
   const std::string sealed = call.controller.seal_secret(team, name, call.request.body);
   call.controller.core().call([&](Change& c) {
@@ -331,8 +389,17 @@ void remove_secret(Call& call) {
   call.answer({{"removed", key}});
 }
 
+bool is_month(const std::string& text) {
+  try {
+    return month_of(parse_utc(text + "-01T00:00:00Z")) == text;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 void usage(Call& call) {
   const std::string month = call.parameter("month");
+  if (!month.empty() && !is_month(month)) throw ApiError(400, str("month: '", cut_to_width(utf8_repair(month), 40), "' is none; as in 2026-11"));
   const double now = call.controller.core().now();
   call.answer(call.controller.core().read([&](const State& s) {
     const double began = month_began(now);
@@ -397,7 +464,7 @@ void add_admin_routes(std::vector<Route>& r) {
                }});
   r.push_back({"GET", "/cluster", "viewer", "the pool and its jobs in numbers; who you are", {}, status});
   r.push_back({"POST", "/cluster/pause", "admin", "leases are longer for {seconds}: for an upgrade", {}, pause, true,
-               {{"seconds", "number", "from now on (600); 0 ends it"}}});
+               {{"seconds", "number", "from now on (600); 0 ends it"}}, true});
   r.push_back({"POST", "/cluster/backup", "admin", "write a backup now", {}, [](Call& call) {
                  const std::string path = call.controller.backup();
                  call.answer({{"path", path}}, 201);
@@ -406,14 +473,14 @@ void add_admin_routes(std::vector<Route>& r) {
   r.push_back({"POST", "/nodes/{name}/drain", "admin", "end its jobs (they run elsewhere) and give it no more", {},
                on_node([](Change& c, const std::string& name, Call& call) {
                  drain(c, name, cut_to_width(call.body().value("note", ""), 200));
-               }), true, {{"note", "string", "why"}}});
+               }), true, {{"note", "string", "why"}}, true});
   r.push_back({"POST", "/nodes/{name}/resume", "admin", "it takes jobs again", {},
                on_node([](Change& c, const std::string& name, Call&) { resume(c, name); }), true});
   r.push_back({"POST", "/nodes/{name}/lost", "admin", "it will not come back: its jobs run elsewhere", {},
-               on_node([](Change& c, const std::string& name, Call&) {
+               on_node([](Change& c, const std::string& name, Call& call) {
                  if (c.state.connected.contains(name))
                    throw ApiError(409, "the node is connected: drain it");
-                 node_lost(c, name);
+                 node_lost(c, name, call.caller.name());
                }), true});
   r.push_back({"DELETE", "/nodes/{name}", "admin", "forget a node that runs nothing", {},
                on_node([](Change& c, const std::string& name, Call& call) {
@@ -426,12 +493,14 @@ void add_admin_routes(std::vector<Route>& r) {
   r.push_back({"PUT", "/queues/{name}", "admin", "make or change a queue", {}, put_queue, true,
                {{"priority", "integer", "added to those of its jobs"}, {"max_priority", "integer", "of its jobs' own"},
                 {"open", "boolean", "whether it takes jobs"},
-                {"teams", "array", "that may use it; empty: all"}}});
+                {"teams", "array", "that may use it; empty: all"}}, true});
+  r.push_back({"DELETE", "/queues/{name}", "admin", "remove a queue that no job waits in", {}, remove_queue, true});
   r.push_back({"GET", "/teams", "viewer", "teams, their quotas and what they hold", {}, teams});
   r.push_back({"PUT", "/teams/{name}", "admin", "make or change a team", {}, put_team, true,
                {{"system_user", "string", "whose rights its attempts have"}, {"weight", "number", "of its fair share"},
                 {"roots", "array", "folders below which it may mount"},
-                {"quotas", "object", "by chip: {devices, hours}, below 0: no limit"}}});
+                {"quotas", "object", "by chip: {devices, hours}, below 0: no limit"}}, true});
+  r.push_back({"DELETE", "/teams/{name}", "admin", "remove a team without jobs, its tokens, secrets and reservations", {}, remove_team, true});
   r.push_back({"GET", "/tokens", "admin", "tokens, without their secrets", {}, tokens});
   r.push_back({"POST", "/tokens", "admin", "a new token; with role join an invitation of a node", {}, make_a_token, true,
                {{"role", "string", "admin, member, viewer or join"}, {"team", "string", "of its owner (default)"},
@@ -456,7 +525,7 @@ void add_admin_routes(std::vector<Route>& r) {
                }});
   r.push_back({"PUT", "/reservations/{id}", "admin", "keep a node for a team", {}, put_reservation, true,
                {{"node", "string", ""}, {"team", "string", ""}, {"from", "number", "unix time (now)"}, {"until", "number", "unix time"},
-                {"note", "string", "for people"}}});
+                {"note", "string", "for people"}}, true});
   r.push_back({"DELETE", "/reservations/{id}", "admin", "give a reservation up", {}, [](Call& call) {
                  const std::string id = call.part("id");
                  call.controller.core().call([&](Change& c) {

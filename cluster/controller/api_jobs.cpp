@@ -20,6 +20,16 @@ Json attempt_row(const Attempt& a) {
   return out;
 }
 
+static int ready_copies(const State& state, const Job& service) {
+  int ready = 0;
+  for (size_t i = 0; i < element_count(*service.spec); ++i) {
+    const Job* copy = state.jobs.find(service.id + 1 + static_cast<JobId>(i));
+    const Attempt* a = copy && active(copy->state) ? state.attempts.find(copy->attempt) : nullptr;
+    ready += a && a->ready;
+  }
+  return ready;
+}
+
 Json job_row(const State& state, const Job& job) {
   const JobSpec& spec = *job.spec;
   const JobState shown = shown_state(state, job);
@@ -70,6 +80,7 @@ Json job_row(const State& state, const Job& job) {
     for (int s = 0; s < 8; ++s)
       if (n[s]) counts[name_of(static_cast<JobState>(s))] = n[s];
     out["array"] = std::move(counts);
+    if (spec.kind == "service") out["copies_ready"] = ready_copies(state, job);
   }
   return out;
 }
@@ -183,6 +194,15 @@ void plan_job(Call& call) {
   call.answer(out);
 }
 
+// ApiError 400 unless these are states.
+void check_states(const char* what, const std::string& wanted) {
+  std::vector<std::string> known = {"all", "active"};
+  for (int s = 0; s < 8; ++s) known.emplace_back(name_of(static_cast<JobState>(s)));
+  for (const std::string& one : split(wanted, ','))
+    if (!one.empty() && std::ranges::find(known, one) == known.end())
+      throw ApiError(400, str(what, ": '", cut_to_width(utf8_repair(one), 40), "' is no state; there are: ", wellspring::join(known, ", ")));
+}
+
 bool in_state(JobState state, const std::string& wanted) {
   if (wanted.empty() || wanted == "all") return true;
   for (const std::string& one : split(wanted, ','))
@@ -193,6 +213,7 @@ bool in_state(JobState state, const std::string& wanted) {
 void list_jobs(Call& call) {
   const std::string state = call.parameter("state"), team = call.parameter("team");
   const std::string user = call.parameter("user"), name = call.parameter("name"), project = call.parameter("project");
+  check_states("state", state);
   const std::string order = call.parameter("order", "newest");
   if (order != "newest" && order != "oldest") throw ApiError(400, "order: newest or oldest");
   const int64_t limit = call.number("limit", 50, 1, 1000);
@@ -264,6 +285,7 @@ void show_job(Call& call) {
     if (!job.array && element_count(spec)) {
       const int64_t limit = call.number("elements", 100, 0, 100000);
       const std::string wanted = call.parameter("element_state");
+      check_states("element_state", wanted);
       Json& rows = row["elements"] = Json::array();
       const auto size = static_cast<int64_t>(element_count(spec));
       for (int64_t i = call.number("from", 0, 0, INT_MAX); i < size; ++i) {
@@ -344,6 +366,8 @@ JobSpec Controller::checked(JobSpec spec, const Caller& caller) {
   if (spec.team.empty()) spec.team = caller.team.empty() ? "default" : caller.team;
   if (spec.name.empty()) spec.name = "job";
   check_team(caller, spec.team);
+  if (const std::string host = near_host(spec.notify, options_.notify_allowed); !host.empty())
+    throw ApiError(400, str("notify: ", host, " is on the controller's machine or its link: an administrator may allow it (notify.allow)"));
   if (spec.migrate) throw ApiError(400, "migrate: moving to other chips is not built yet");
   core_->read([&](const State& s) {
     if (!s.teams.find(spec.team)) throw ApiError(400, str("team: there is no team ", spec.team));
@@ -395,7 +419,12 @@ void add_job_routes(std::vector<Route>& r) {
   r.push_back({"POST", "/jobs/{id}/release", "member", "let a held job go", {},
                verb([](Change& c, JobId id, Call&) { release(c, id); }), true});
   r.push_back({"POST", "/jobs/{id}/retry", "member", "a job that failed or was cancelled waits again", {},
-               verb([](Change& c, JobId id, Call&) { retry(c, id); }), true});
+               verb([](Change& c, JobId id, Call&) {
+                 const Job& job = c.state.jobs.at(id);
+                 if (!c.state.teams.find(job.team)) throw ApiError(409, str("there is no team ", job.team, " any more"));
+                 if (!c.state.queues.find(job.spec->queue)) throw ApiError(409, str("there is no queue ", job.spec->queue, " any more"));
+                 retry(c, id);
+               }), true});
   r.push_back({"PUT", "/blobs/{hash}", "member", "upload the archive of a working folder",
                {{"offset", "where this part begins (0)"}, {"total", "bytes of the whole (of this part)"},
                 {"team", "for an admin: of which team"}},

@@ -99,6 +99,9 @@ void tunnel(Call& call, const char* kind) {
   call.controller.core().read([&](const State& s) {
     const Job& job = job_for(s, call, true);
     id = job.id;
+    if (!job.array && element_count(*job.spec))
+      throw ApiError(409, str("job ", job.id, job.spec->kind == "service" ? " has several copies" : " is an array", ": name one, such as ",
+                              job.id, "_", element_index(*job.spec, 0)));
     const Attempt* a = s.attempts.find(job.attempt);
     if (!a || a->state != AttemptState::running)
       throw ApiError(409, str("job ", shown_id(job), " is not running: it is ", name_of(job.state)));

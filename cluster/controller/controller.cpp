@@ -422,7 +422,13 @@ std::string Controller::backup() {
 std::string Controller::invite(double seconds, const std::string& text) {
   NewToken made = make_token("join", "", "node", core_->now(), seconds);
   made.row.note = text;
-  core_->call([&](Change& c) { c.state.tokens.put(made.row.id, made.row); });
+  core_->call([&](Change& c) {
+    std::vector<std::string> old;
+    for (const auto& [id, t] : c.state.tokens.rows())
+      if (t.role == "join" && t.expires && t.expires < c.now) old.push_back(id);
+    for (const std::string& id : old) c.state.tokens.remove(id);
+    c.state.tokens.put(made.row.id, made.row);
+  });
   return made.text;
 }
 
@@ -436,7 +442,8 @@ std::string Controller::join(const std::string& token, const std::string& name) 
     if (c.state.nodes.find(name))
       throw ApiError(409, str("there is a node ", name, " already: choose another name, or remove it "
                               "first with `wellspring cluster nodes remove`"));
-    c.state.tokens.remove(invitation.id);  // once
+    Token& used = c.state.tokens.edit(invitation.id);  // once; kept so long that it can say so
+    used.revoked = true, used.note = str(kUsed, "node ", name);
     c.state.nodes.put(name, {.name = name, .key_hash = hex(sha256(secret)), .joined = c.now});
     note(c, "node", 0, name, "joined");
   });

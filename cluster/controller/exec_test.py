@@ -52,6 +52,10 @@ def test_exec():
         r = subprocess.run([PROGRAM, 'job', 'attach', job], env=c.environment, input='echo sum $((1+1))\nstty size\nexit 5\n',
                            capture_output=True, text=True, timeout=30)
         assert r.returncode == 5 and 'sum 2' in r.stdout and '24 80' in r.stdout, r
+        # The end of what is typed is the shell's.
+        for typed in ('echo sum $((1+2))\n', 'echo sum $((1+2)); sleep 0.5; cat\n', ''):
+            r = subprocess.run([PROGRAM, 'job', 'attach', job], env=c.environment, input=typed, capture_output=True, text=True, timeout=30)
+            assert r.returncode == 0 and ('sum 3' in r.stdout or not typed), r
         # Each rank has its own.
         two = running(c, accepted=[{'chip': 'a100', 'count': 2, 'tasks_per_node': 2}])
         assert c.run('job', 'exec', '--rank', '1', two, '--', 'echo $RANK').stdout == '1\n'
@@ -87,7 +91,7 @@ def test_exec():
         assert client.wait(10) == 137
         assert not processes('sleep 1234.5')
         r = c.run('job', 'exec', job, '--', 'true')
-        assert r.returncode not in (0, 126) and 'not running' in r.stderr, r
+        assert r.returncode not in (0, 126) and r.stderr == f'error: job {job} is not running: it is cancelled\n', r
 
         # A daemon that was killed and started again reaches what the one before it started.
         c.kill_node('n1')

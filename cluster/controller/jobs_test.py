@@ -314,6 +314,10 @@ command: |
     assert c.logs(f'{array}_6') == f'index 6 of {array}\n'
     assert [e['id'] for e in row['elements']] == [f'{array}_{i}' for i in (0, 2, 4, 6, 8)]
     assert c.run('job', 'show', f'{array}_3').returncode != 0
+    shown = c.run('job', 'show', array).stdout
+    assert re.search(r'elements +5: (1 failed, 4 succeeded|4 succeeded, 1 failed)\n', shown), shown
+    said = c.run('job', 'logs', array)
+    assert said.returncode and not said.stdout and said.stderr.count('name an element') == 1, said
     ids = submitted(c, f'''
 jobs:
   - name: good
@@ -390,7 +394,14 @@ restart: {{most: 3, backoff: 0.1}}
         c.wait(f'{service}_{i}', 'running')
     assert not any(c.show(f'{service}_{i}').get('ready') for i in (0, 1))
     until(10, 'both are ready', lambda: all(c.show(f'{service}_{i}').get('ready') for i in (0, 1)))
+    assert 'running 2/2 ready' in c.run('job', 'list').stdout and '2: 2 running, 2 ready' in c.run('job', 'show', service).stdout
+    assert re.search(r'service +ready\n', c.run('job', 'show', f'{service}_1').stdout)
     local = free_port()
+    forward = subprocess.Popen([harness.PROGRAM, 'job', 'forward', service, '--local', str(local)],
+                               env=c.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert f'leads to job {service}_0' in forward.stdout.readline()
+    forward.send_signal(signal.SIGINT)
+    forward.wait(10)
     forward = subprocess.Popen([harness.PROGRAM, 'job', 'forward', f'{service}_1', '--local', str(local)],
                                env=c.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert str(local) in forward.stdout.readline()
@@ -409,6 +420,12 @@ restart: {{most: 3, backoff: 0.1}}
     assert c.show(f'{service}_1')['attempts'] == 1
     c.run('job', 'cancel', service, check=True)
     c.wait(service, 'cancelled')
+    plain = c.submit('sleep 60')
+    c.wait(plain, 'running')
+    for job, word in ((plain, '--port'), (service, "none of job"), (f'{service}_1', 'not running: it is cancelled')):
+        said = c.run('job', 'forward', job)
+        assert said.returncode == 64 and not said.stdout and word in said.stderr, said
+    c.call('POST', f'/jobs/{plain}/cancel')
     silent = c.submit('sleep 60', kind='service', service={'port': free_port(), 'ready_timeout': 1},
                       restart={'backoff': 5, 'most_backoff': 5})
     until(10, 'one that is not ready in time is ended', lambda: c.show(silent)['history'][:1] and
@@ -442,6 +459,8 @@ def test_run_passes_the_status_on():
     assert said.returncode == 0 and said.stdout == 'two words\n', said
     said = c.run('job', 'run', '--', 'sh', '-c', 'kill -9 $$')
     assert said.returncode == 137, said
+    said = c.run('job', 'run', '--set', 'restart.backoff=0.1', '--', 'sh', '-c', 'echo $WELLSPRING_ATTEMPT; [ $WELLSPRING_ATTEMPT = 2 ] || exit 75')
+    assert said.returncode == 0 and said.stdout == '1\n2\n' and 'attempt 1 ended with status 75' in said.stderr, said
 
 
 def heeds_interrupts():
@@ -652,38 +671,6 @@ command: |
     c.wait(job, 'cancelled')
 
 
-def test_quotas_and_queues_by_command():
-    """A limit that is not named stays; a command without one only shows."""
-    c = cluster()
-    c.call('PUT', '/teams/counted', {})
-
-    def quotas(*arguments):
-        said = c.run('cluster', 'quota', 'counted', *arguments, '--json', check=True)
-        team, = json.loads(said.stdout)['teams']
-        return {chip: {k: v for k, v in q.items() if k != 'hours_used'} for chip, q in team.get('quotas', {}).items()}
-
-    assert quotas('a100', '--devices', '3', '--hours', '50') == {'a100-40': {'devices': 3, 'hours': 50}}
-    assert quotas('a100', '--devices', '4') == {'a100-40': {'devices': 4, 'hours': 50}}
-    assert quotas('a100', '--hours', '60') == {'a100-40': {'devices': 4, 'hours': 60}}
-    assert quotas('a100') == quotas() == {'a100-40': {'devices': 4, 'hours': 60}}
-    assert quotas('a100', '--devices', '-1') == {'a100-40': {'hours': 60}}
-    assert quotas('a100', '--remove') == {}
-    for arguments in (['nobody', 'a100', '--devices', '1'], ['nobody'], ['counted', '--devices', '1'], ['counted', 'a100', '--remove', '--hours', '1']):
-        assert c.run('cluster', 'quota', *arguments).returncode == 64, arguments
-    assert 'nobody' not in c.run('cluster', 'teams').stdout
-
-    def queue(*arguments):
-        said = c.run('cluster', 'queues', 'night', *arguments, '--json', check=True)
-        return next(q for q in json.loads(said.stdout)['queues'] if q['name'] == 'night')
-
-    assert queue('--priority', '-5', '--team', 'counted')['teams'] == ['counted']
-    assert queue('--close')['teams'] == ['counted']
-    assert not queue('--all-teams', '--open').get('teams') and queue()['priority'] == -5
-    assert queue('--max-priority', '0')['max_priority'] == 0
-    for arguments in (['--open', '--close'], ['--team', 'counted', '--all-teams'], ['--max-priority', '1001']):
-        assert c.run('cluster', 'queues', 'night', *arguments).returncode in (64, 65), arguments
-
-
 def test_reservations():
     """A reserved node is its team's: others wait with that reason, or end before it begins."""
     c = cluster()
@@ -694,7 +681,8 @@ def test_reservations():
     c.wait(first, 'running')
     assert c.show(first)['on'] == ['n2']
     second = c.submit('true', accepted=whole)
-    until(5, 'it waits for the reserved node', lambda: c.show(second).get('reason') == 'waits for 4 a100-40, 0 free, 4 reserved for others')
+    until(5, 'it waits for the reserved node', lambda: re.fullmatch(
+        r'waits for 4 a100-40, 0 free, 4 reserved for others \(day, until 20[-0-9]+T[:0-9]+Z\)', c.show(second).get('reason', '')))
     theirs = c.submit('sleep 0.3', team='guests', accepted=whole)
     c.wait(theirs)
     assert c.show(theirs)['history'][0]['parts'][0]['node'] == 'n1' and c.state(second) == 'queued'
@@ -703,6 +691,8 @@ def test_reservations():
     said = c.run('cluster', 'reserve', 'day', '--node', 'n1', '--team', 'guests', '--from', '+1h', '--hours', '2', '--json', check=True)
     row, = json.loads(said.stdout)['reservations']
     assert abs(row['from'] - begin) < 30 and row['until'] == row['from'] + 7200, row
+    until(5, 'the reason says what helps', lambda: re.search(r'\(day, from 20[-0-9]+T[:0-9]+Z; with a time_limit that ends before that it may start\)',
+                                                             c.show(second).get('reason', '')))
     assert c.state(second) == 'queued'
     c.wait(c.submit('true', accepted=whole, time_limit=60))
     for arguments in (['day', '--node', 'n1', '--team', 'guests', '--from', 'soon'], ['day', '--node', 'n1'], ['--node', 'n1', '--team', 'guests']):
@@ -731,8 +721,13 @@ def test_list_pages_and_json():
     for verb, state in (('hold', 'held'), ('release', 'queued'), ('cancel', 'cancelled')):
         rows = json.loads(c.run('job', verb, *held, '--json', check=True).stdout)['jobs']
         assert [(r['id'], r['state']) for r in rows] == [(job, state) for job in held], (verb, rows)
-    said = c.run('job', 'retry', held[0], '99999999', '--json')
-    assert said.returncode != 0 and [r['id'] for r in json.loads(said.stdout)['jobs']] == held[:1], said
+    said = c.run('job', 'retry', '99999999', held[0], '--json')  # one that cannot does not keep the others
+    assert said.returncode == 64 and [r['id'] for r in json.loads(said.stdout)['jobs']] == held[:1], said
+    for arguments in (['job', 'list', '--state', 'foo'], ['cluster', 'usage', '--month', '2026-13']):
+        said = c.run(*arguments)
+        assert said.returncode == 65 and said.stderr, said
+    said = c.run('job', 'logs', ids[0], '--attempt', '7')
+    assert said.returncode and not said.stdout and 'no attempt 7' in said.stderr, said
     c.wait(held[0])
     path = write(f'{c.folder}/files/secret.txt', 'hush')
     with open(path) as f:

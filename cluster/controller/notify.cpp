@@ -46,6 +46,19 @@ bool may_notify(const std::string& address, const std::vector<std::string>& allo
   return !((b[0] == 0xFE && b[1] >= 0x80) || b[0] == 0xFF);  // link-local, site-local; multicast
 }
 
+std::string near_host(const std::string& url, const std::vector<std::string>& allowed) {
+  const size_t begin = url.find("://");
+  if (begin == url.npos) return "";
+  std::string host = url.substr(begin + 3, url.find_first_of("/?#", begin + 3) - begin - 3);
+  host = starts_with(host, "[") ? host.substr(1, host.find(']') - 1) : host.substr(0, host.find(':'));
+  in_addr v4{};
+  in6_addr v6{};
+  if (to_lower(host) == "localhost")
+    return may_notify("127.0.0.1", allowed) || may_notify("::1", allowed) ? "" : host;
+  const bool number = ::inet_pton(AF_INET, host.c_str(), &v4) == 1 || ::inet_pton(AF_INET6, host.c_str(), &v6) == 1;
+  return number && !may_notify(host, allowed) ? host : "";
+}
+
 Notifier::Notifier(Options options, std::function<void(JobId, bool)> done)
     : options_(std::move(options)), done_(std::move(done)) {
   for (int i = 0; i < kNotifyThreads; ++i) threads_.emplace_back([this] { work(); });

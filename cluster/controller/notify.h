@@ -19,6 +19,10 @@ namespace wellspring::cluster {
 /// the administrator lets through all the same.
 bool may_notify(const std::string& address, const std::vector<std::string>& allowed);
 
+/// The host of a URL where it is an address (or localhost) that may not be told; else "": what a name
+/// means is known when it is told.
+std::string near_host(const std::string& url, const std::vector<std::string>& allowed);
+
 /// Sends by threads of its own, for each team one at a time, so that no team's URL keeps another's
 /// waiting. Answers 2xx; others, redirections among them, and failures are tried again.
 class Notifier {

@@ -19,5 +19,13 @@ TEST(Notify, LeadsNowhereNear) {
   EXPECT_FALSE(may_notify("127.0.0.2", {"127.0.0.1"}));
 }
 
+TEST(Notify, NearHostsAreKnownBeforeTheyAreTold) {
+  for (const char* url : {"http://127.0.0.1:8/x", "http://localhost/", "https://[::1]:9/", "http://169.254.169.254"})
+    EXPECT_NE(near_host(url, {}), "") << url;
+  for (const char* url : {"", "http://10.0.0.1/", "https://example.org/hook", "http://[2001:db8::1]/"})
+    EXPECT_EQ(near_host(url, {}), "") << url;
+  EXPECT_EQ(near_host("http://localhost:80/", {"127.0.0.1"}), "");
+}
+
 }  // namespace
 }  // namespace wellspring::cluster

@@ -22,7 +22,7 @@ def test_joining():
         # Once, and not for long.
         token = c.call('POST', '/tokens', {'role': 'join'})['token']
         key = join_as(c, 'a', token)
-        expect(401, join_as, c, 'b', token)
+        expect(401, join_as, c, 'b', token, says='used by node a already')
         brief = c.call('POST', '/tokens', {'role': 'join', 'seconds': 0.3})['token']
         time.sleep(0.5)
         expect(401, join_as, c, 'b', brief, says='expired')
@@ -382,7 +382,7 @@ def test_tls():
                                   capture_output=True, text=True, timeout=30)
 
         r = log_in(login['url'])
-        assert r.returncode != 0 and 'certificate' in r.stderr and not os.path.exists(f'{c.folder}/other.json'), r
+        assert r.returncode != 0 and 'certificate' in r.stderr and '--ca-fingerprint HEX' in r.stderr and not os.path.exists(f'{c.folder}/other.json'), r
         r = log_in(f'http://{address}:{c.port}')
         assert r.returncode != 0 and 'https' in r.stderr, r
         r = log_in(login['url'], '--ca', ca)
@@ -511,8 +511,9 @@ def test_notifications():
         try:
             c.up()
             c.node('n1', A100)
-            jobs = [c.submit('true', notify=f'http://{host}:{port}/') for host in
-                    ('127.0.0.1', 'localhost', '0.0.0.0', '[::1]', '[::ffff:127.0.0.1]', '127.1', '2130706433', '0x7f000001')]
+            for host in ('127.0.0.1', 'localhost', '0.0.0.0', '[::1]', '[::ffff:127.0.0.1]'):  # known at submit
+                expect(400, c.submit, 'true', notify=f'http://{host}:{port}/', says='notify.allow')
+            jobs = [c.submit('true', notify=f'http://{host}:{port}/') for host in ('localhost.', '127.1', '2130706433', '0x7f000001')]
             for job in jobs:
                 c.wait(job)
             time.sleep(1.5)

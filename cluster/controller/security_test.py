@@ -52,7 +52,8 @@ def test_tokens():
         for method, path in (('PUT', '/teams/default'), ('PUT', '/queues/default'), ('GET', '/tokens'), ('POST', '/tokens'),
                              ('DELETE', f'/tokens/{made["id"]}'), ('GET', '/audit'), ('POST', '/cluster/backup'),
                              ('POST', '/cluster/pause'), ('POST', '/nodes/n1/drain'), ('DELETE', '/nodes/n1'),
-                             ('POST', '/nodes/n1/lost'), ('PUT', '/reservations/x'), ('DELETE', '/reservations/x')):
+                             ('POST', '/nodes/n1/lost'), ('PUT', '/reservations/x'), ('DELETE', '/reservations/x'),
+                             ('DELETE', '/queues/default'), ('DELETE', '/teams/default')):
             expect(403, c.call, method, path, {'role': 'admin'} if method in ('POST', 'PUT') else None, token=member)
         # Every route of the document asks who comes, but those that say that they do not.
         document = c.call('GET', '/openapi.json', token='')

@@ -35,6 +35,7 @@ class Beside {
   int control() const { return control_; }
   /// The command reads the end of its input. A terminal has none: a Ctrl-D is written.
   void end_input();
+  bool terminal() const { return command_.terminal; }
   void resize(int rows, int columns);
 
   struct End {

@@ -19,7 +19,9 @@ Outcome run_beside(Bench& bench, const std::string& token, const CommandBeside& 
   auto beside = bench.executions->beside(token, command);
   beside->start();
   Outcome out;
-  if (!input.empty()) EXPECT_EQ(write(beside->input(), input.data(), input.size()), static_cast<ssize_t>(input.size()));
+  if (!input.empty()) {
+    EXPECT_EQ(write(beside->input(), input.data(), input.size()), static_cast<ssize_t>(input.size()));
+  }
   if (!command.terminal) beside->end_input();
   const auto drain = [&](int fd, std::string& to) {
     char buffer[4096];
@@ -51,7 +53,9 @@ TEST(Beside, RunsInTheContainerOfTheTasks) {
     EXPECT_EQ(o.error, "bad\n");
     EXPECT_EQ(o.end.status, 7);
     EXPECT_EQ(o.end.reason, "");
-    if (means == Means::cgroup2) EXPECT_NE(read_file(s.folder + "/mine").find("wellspring-"), std::string::npos);
+    if (means == Means::cgroup2) {
+      EXPECT_NE(read_file(s.folder + "/mine").find("wellspring-"), std::string::npos);
+    }
     o = run_beside(bench, "a", {.command = "test -t 0 && stty size && exit 4", .terminal = true, .rows = 30, .columns = 90});
     EXPECT_EQ(o.output, "30 90\r\n");
     EXPECT_EQ(o.end.status, 4);

@@ -38,14 +38,21 @@ void feed(Channel& channel, Beside& beside, std::string_view bytes, const std::a
 
 void take_input(Channel& channel, Beside& beside, const std::atomic<bool>& done) {
   FrameParser parser(1 << 20);
+  bool ended = false;
   while (!done && !channel.closing()) {
     const auto part = channel.read(0.1);
+    // A terminal has no end of input, only a key that means it, which who reads by the key takes for
+    // another one: pressed until the command has ended.
+    if (ended) beside.end_input();
     if (!part) continue;
     parser.feed(*part);
     while (auto frame = parser.next()) {
       switch (static_cast<TerminalFrame>(frame->type)) {
         case TerminalFrame::input: feed(channel, beside, frame->payload, done); break;
-        case TerminalFrame::input_end: beside.end_input(); break;
+        case TerminalFrame::input_end:
+          beside.end_input();
+          ended = beside.terminal();
+          break;
         case TerminalFrame::size: {
           int rows = 0, columns = 0;
           if (std::sscanf(frame->payload.c_str(), "%5d %5d", &rows, &columns) == 2) beside.resize(rows, columns);

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/text.h"
+#include "base/time.h"
 #include "cluster/policy/placement.h"
 
 namespace wellspring::cluster::policy {
@@ -267,18 +268,29 @@ class Decider {
     wait(job, shortage(job, wanted, usable_by(job, room_, now_)));
   }
 
+  // Which reservation keeps a job away, and what would let it start.
+  std::string named(const Reservation& r, const Waiting& job) const {
+    if (r.name.empty()) return "";
+    if (r.from <= now_) return str(" (", r.name, ", until ", format_utc(r.until), ")");
+    return str(" (", r.name, ", from ", format_utc(r.from), "; ", job.limit == kNever ? "with a time_limit" : "with a shorter time_limit",
+               " that ends before that it may start)");
+  }
+
   // "waits for 2 a100, 1 free, 4 reserved for others"; of several nodes those of one pool count.
   std::string shortage(const Waiting& job, const Request& r, const Room& room) const {
     int64_t free = 0, reserved = 0;
     std::map<std::string_view, int64_t> nodes;
-    std::vector<bool> closed(s_.nodes.size());
+    std::vector<const Reservation*> closed(s_.nodes.size());
+    std::string name;
     for (const Reservation& other : s_.reservations)
-      if (against(other, job, now_)) closed[other.node] = true;
+      if (against(other, job, now_)) closed[other.node] = &other;
     for (size_t n = 0; n < s_.nodes.size(); ++n) {
       const Node& node = s_.nodes[n];
       if (node.chip != r.chip || !suits(job, node)) continue;
       if (closed[n]) {
-        reserved += std::ranges::count(room_.free[n], true);
+        const int64_t here = std::ranges::count(room_.free[n], true);
+        if (here && name.empty()) name = named(*closed[n], job);
+        reserved += here;
         continue;
       }
       const int64_t here = std::ranges::count(room.free[n], true);
@@ -290,7 +302,7 @@ class Decider {
       for (const auto& [pool, count] : nodes) free = std::max(free, count);
     }
     return str("waits for ", text_of(r), ", ", free, r.nodes > 1 ? " free in one pool" : " free",
-               reserved ? str(", ", reserved, " reserved for others") : "");
+               reserved ? str(", ", reserved, " reserved for others", name) : "");
   }
 
   // Preempts for the job, or keeps what it will need; false when nothing can be said.

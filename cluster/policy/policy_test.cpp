@@ -246,6 +246,10 @@ TEST(Policy, ReservationsAreTheTeams) {
   EXPECT_EQ(of(all, 1).reason, "waits for 1 c, 0 free, 2 reserved for others");
   EXPECT_EQ(of(all, 2).kind, Kind::start);
   EXPECT_EQ(of(all, 3).kind, Kind::start);
+  s.reservations[0].name = "day";
+  EXPECT_EQ(of(decide(s, 0), 1).reason, "waits for 1 c, 0 free, 2 reserved for others (day, from 1970-01-01T00:01:40Z; "
+                                        "with a shorter time_limit that ends before that it may start)");
+  EXPECT_EQ(of(decide(s, 150), 1).reason, "waits for 1 c, 0 free, 2 reserved for others (day, until 1970-01-01T00:03:20Z)");
 }
 
 TEST(Policy, NodesOfOnePool) {

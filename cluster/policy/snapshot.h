@@ -104,6 +104,7 @@ struct Reservation {
   int node = 0;
   Seconds from = 0, until = kNever;
   std::string team;
+  std::string name = {};  // for people; empty: the node is one team's always
 };
 
 struct Snapshot {

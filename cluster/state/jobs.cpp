@@ -367,12 +367,12 @@ bool part_ended(Change& c, int64_t serial, const std::string& node, const PartEn
   return true;
 }
 
-void node_lost(Change& c, const std::string& name) {
+void node_lost(Change& c, const std::string& name, const std::string& by) {
   Node& node = c.state.nodes.edit(name);
-  if (!node.down) {
+  if (!node.down || !by.empty()) {
     node.down = true;
-    node.note = "no word from it for longer than its lease";
-    note(c, "node", 0, name, "lost: no word from it for longer than its lease");
+    node.note = by.empty() ? "no word from it for longer than its lease" : str("given up by ", by);
+    note(c, "node", 0, name, str("lost: ", node.note));
   }
   const std::set<int64_t> there = c.state.active_on(name);
   for (const int64_t serial : there) {

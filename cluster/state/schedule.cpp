@@ -125,7 +125,8 @@ policy::Waiting waiting_job(const State& state, const Job& job) {
                           .memory_mb = r.memory_mb});
   w.pool = job.pool;
   w.needs = needs_of(spec);
-  if (const Team* team = state.teams.find(job.team); team && team->system_user.empty()) w.needs.emplace_back(kNoUser);
+  const Team* team = state.teams.find(job.team);
+  if (!team || team->system_user.empty()) w.needs.emplace_back(kNoUser);
   return w;
 }
 
@@ -187,7 +188,7 @@ View view_of(const State& state, double now) {
     for (size_t n = 0; n < v.places.size(); ++n)
       if (v.places[n].node == r.node)
         v.snapshot.reservations.push_back(
-            {.node = static_cast<int>(n), .from = r.from, .until = r.until, .team = r.team});
+            {.node = static_cast<int>(n), .from = r.from, .until = r.until, .team = r.team, .name = id});
   return v;
 }
 

@@ -75,8 +75,8 @@ struct PartEnd {
 bool part_ended(Change& c, int64_t attempt, const std::string& node, const PartEnd& end);
 
 /// The node has been silent for longer than its lease: what ran there has ended. Attempts of jobs
-/// that go on without contact stay.
-void node_lost(Change& c, const std::string& node);
+/// that go on without contact stay. `by`: who has given it up by hand.
+void node_lost(Change& c, const std::string& node, const std::string& by = "");
 /// Its attempts are told to end (their jobs wait again), and nothing starts there.
 void drain(Change& c, const std::string& node, const std::string& note);
 void resume(Change& c, const std::string& node);
