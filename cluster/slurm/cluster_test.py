@@ -132,6 +132,7 @@ def test_cancel():
     job = c.submit("trap 'echo saved; exit 75' TERM; echo up; for i in $(seq 300); do sleep 0.1; done",
                    accepted=resources(), checkpoint={'grace': 5})
     until(20, 'it runs', lambda: 'up' in c.logs(job))
+    c.wait(job, 'running')
     said = c.run('job', 'exec', str(job), '--', 'true')
     assert said.returncode and 'no such way in' in said.stderr, said
     said = c.run('job', 'cancel', str(job))
