@@ -58,6 +58,9 @@ struct Automaton {
   std::vector<Rule> rules;
   int32_t root = 0;
   std::vector<std::string> notes;
+  /// A node, or call, that no text of kAlike bytes tells from this one. They share masks.
+  static constexpr int kAlike = 16;
+  std::vector<int32_t> node_like, call_like;
 
   /// The masks of this grammar for one vocabulary; made on first use, kept while it lives.
   std::shared_ptr<MaskCache> cache_for(const std::shared_ptr<const Vocabulary>& vocabulary) const;

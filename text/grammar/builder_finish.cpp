@@ -1,7 +1,9 @@
 // What must hold of a whole automaton before a matcher may run it.
 
 #include <algorithm>
+#include <array>
 #include <climits>
+#include <unordered_map>
 
 #include "base/error.h"
 #include "text/grammar/builder.h"
@@ -183,6 +185,82 @@ class LeftRecursion {
   std::vector<uint8_t> state_;
 };
 
+/// Finds nodes that short texts cannot tell apart: refines classes once for each byte.
+class Likeness {
+ public:
+  Likeness(Automaton& a, const std::vector<bool>& nullable, Budget& budget) : a_(a) {
+    const size_t n = a.nodes.size();
+    classes_.assign(n, 0);
+    for (size_t i = 0; i < n; ++i) {
+      const Node& node = a.nodes[i];
+      // A call that may be empty takes a step without a byte: such nodes are like no other.
+      bool alone = false;
+      for (uint32_t e = node.calls_begin; e < node.calls_end; ++e)
+        alone |= nullable[a.calls[e].rule];
+      classes_[i] = alone ? static_cast<int32_t>(i) + (1 << 20)
+                          : static_cast<int32_t>(node.height << 1 | node.final);
+    }
+    size_t count = 0;
+    for (int round = 0; round <= Automaton::kAlike; ++round) {
+      budget.spend(n + a.bytes.size() + a.calls.size());
+      const size_t now = refine();
+      if (now == count) break;
+      count = now;
+    }
+    name();
+  }
+
+ private:
+  using Hash = std::array<uint64_t, 2>;
+  struct HashHash {
+    size_t operator()(const Hash& h) const { return h[0]; }
+  };
+  static void mix(Hash& h, uint64_t x) {
+    h[0] = (h[0] ^ x) * 0x9E3779B97F4A7C15u;
+    h[0] ^= h[0] >> 31;
+    h[1] = (h[1] + x) * 0xD6E8FEB86659FD93u;
+    h[1] ^= h[1] >> 29;
+  }
+  size_t refine() {
+    std::unordered_map<Hash, int32_t, HashHash> ids;
+    std::vector<int32_t> next(classes_.size());
+    for (size_t i = 0; i < next.size(); ++i) {
+      const Node& n = a_.nodes[i];
+      Hash h{1, 2};
+      mix(h, static_cast<uint64_t>(classes_[i]));
+      for (uint32_t e = n.bytes_begin; e < n.bytes_end; ++e) {
+        const ByteEdge& b = a_.bytes[e];
+        mix(h, static_cast<uint64_t>(classes_[b.target]) << 32 | b.low << 16 | b.high << 8 |
+                   b.action);
+      }
+      for (uint32_t e = n.calls_begin; e < n.calls_end; ++e) mix_call(h, a_.calls[e]);
+      next[i] = ids.try_emplace(h, static_cast<int32_t>(ids.size())).first->second;
+    }
+    classes_ = std::move(next);
+    return ids.size();
+  }
+  void mix_call(Hash& h, const CallEdge& c) const {
+    mix(h, static_cast<uint64_t>(classes_[c.target]) << 32 | static_cast<uint32_t>(c.rule));
+    mix(h, static_cast<uint64_t>(c.min) << 32 | c.max);
+  }
+  /// The first of each class speaks for all.
+  void name() {
+    std::unordered_map<int32_t, int32_t> first;
+    for (size_t i = 0; i < classes_.size(); ++i)
+      a_.node_like.push_back(first.try_emplace(classes_[i], static_cast<int32_t>(i)).first->second);
+    std::unordered_map<Hash, int32_t, HashHash> first_call;
+    for (size_t i = 0; i < a_.calls.size(); ++i) {
+      Hash h{3, 4};
+      mix_call(h, a_.calls[i]);
+      a_.call_like.push_back(
+          first_call.try_emplace(h, static_cast<int32_t>(i)).first->second);
+    }
+  }
+
+  Automaton& a_;
+  std::vector<int32_t> classes_;
+};
+
 }  // namespace
 
 std::shared_ptr<const Automaton> Builder::finish(int root, const std::string& where) {
@@ -199,12 +277,13 @@ std::shared_ptr<const Automaton> Builder::finish(int root, const std::string& wh
   LeftRecursion(a, nullable, where, budget_);
   for (const CallEdge& c : a.calls)
     WS_CHECK(c.max == 1 || !nullable[c.rule], "a counted rule that may be empty");
+  Likeness(a, nullable, budget_);
   return automaton_;
 }
 
 size_t Automaton::size_bytes() const {
   return nodes.size() * sizeof(Node) + bytes.size() * sizeof(ByteEdge) +
-         calls.size() * sizeof(CallEdge) + rules.size() * sizeof(Rule);
+         calls.size() * sizeof(CallEdge) + 4 * (nodes.size() + calls.size()) + rules.size() * sizeof(Rule);
 }
 
 }  // namespace wellspring::grammar

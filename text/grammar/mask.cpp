@@ -98,6 +98,7 @@ std::shared_ptr<const Piece> MaskCache::piece(Key key, const Places& from) {
   const uint32_t clip = v_->tries[key.trie].longest + 1;
   key.need = std::min(key.need, clip);
   if (key.room >= clip) key.room = kUnbounded;
+  if (key.trie == 0) key.id = (key.is_call ? a_.call_like : a_.node_like)[key.id];
   {
     std::lock_guard lock(mutex_);
     if (auto it = pieces_.find(key); it != pieces_.end()) return it->second;

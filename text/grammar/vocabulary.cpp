@@ -42,6 +42,10 @@ Trie make_trie(const Vocabulary& v, const std::vector<int32_t>& ids) {
   }
   for (uint32_t n : path) t.end[n] = t.size();
   t.first.push_back(t.tokens.size());
+  t.groups.assign(t.size(), 0);
+  for (size_t i = t.size(); i-- > 0;)  // children stand after their parent
+    for (uint32_t child = i + 1; child < t.end[i]; child = t.end[child])
+      t.groups[i] |= t.groups[child] | 1 << byte_group(t.byte[child]);
   return t;
 }
 

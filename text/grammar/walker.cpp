@@ -33,6 +33,7 @@ int32_t Walker::number(const ConfigSet& set) {
   const auto id = static_cast<int32_t>(sets_.size());
   sets_.push_back(set);
   moves_.emplace_back().fill(kUnknown);
+  still_.push_back(-1);
   numbers_.emplace(h, id);
   return id;
 }
@@ -44,11 +45,23 @@ int32_t Walker::compute(int32_t set, uint8_t byte) {
   return moves_[set][byte] = id;
 }
 
+uint16_t Walker::still(int32_t set) {
+  if (still_[set] >= 0) return static_cast<uint16_t>(still_[set]);
+  uint32_t moved = 0;
+  for (int b = 0; b < 256; ++b) {
+    const uint32_t group = 1u << byte_group(static_cast<uint8_t>(b));
+    if (!(moved & group) && next(set, static_cast<uint8_t>(b)) != set) moved |= group;
+  }
+  still_[set] = static_cast<int32_t>(~moved & 0xFFFF);
+  return static_cast<uint16_t>(still_[set]);
+}
+
 void Walker::forget(std::vector<int32_t>& levels, size_t used) {
   std::vector<ConfigSet> path;
   for (size_t i = 0; i < used; ++i) path.push_back(sets_[levels[i]]);
   sets_.clear();
   moves_.clear();
+  still_.clear();
   numbers_.clear();
   for (size_t i = 0; i < used; ++i) levels[i] = number(path[i]);
 }
@@ -56,6 +69,10 @@ void Walker::forget(std::vector<int32_t>& levels, size_t used) {
 void Walker::walk(const Trie& trie, uint32_t place, const ConfigSet& set,
                   std::vector<uint64_t>& bits, std::vector<uint32_t>* exits) {
   const uint32_t base = trie.depth[place];
+  auto allow = [&](uint32_t from, uint32_t to) {
+    for (uint32_t t = from; t < to; ++t)
+      bits[trie.tokens[t] >> 6] |= uint64_t{1} << (trie.tokens[t] & 63);
+  };
   std::vector<int32_t> levels(trie.longest - base + 2);
   levels[0] = number(set);
   for (uint32_t i = place + 1; i < trie.end[place];) {
@@ -67,9 +84,15 @@ void Walker::walk(const Trie& trie, uint32_t place, const ConfigSet& set,
       continue;
     }
     levels[level] = to;
-    for (uint32_t t = trie.first[i]; t < trie.first[i + 1]; ++t)
-      bits[trie.tokens[t] >> 6] |= uint64_t{1} << (trie.tokens[t] & 63);
-    if (exits && sets_[to].ended && trie.end[i] > i + 1) exits->push_back(i);
+    const bool ended = exits && sets_[to].ended;
+    if (to == levels[level - 1] && !ended && trie.end[i] > i + 1 &&
+        !(trie.groups[i] & ~still(to))) {  // nothing below moves the set
+      allow(trie.first[i], trie.first[trie.end[i]]);
+      i = trie.end[i];
+      continue;
+    }
+    allow(trie.first[i], trie.first[i + 1]);
+    if (ended && trie.end[i] > i + 1) exits->push_back(i);
     ++i;
   }
 }

@@ -31,11 +31,14 @@ class Walker {
     return known != kUnknown ? known : compute(set, byte);
   }
   int32_t compute(int32_t set, uint8_t byte);
+  /// Groups of bytes all of which leave the set as it is.
+  uint16_t still(int32_t set);
   void forget(std::vector<int32_t>& levels, size_t used);
 
   Runner runner_;
   std::vector<ConfigSet> sets_;
   std::vector<std::array<int32_t, 256>> moves_;
+  std::vector<int32_t> still_;  // -1: not computed yet
   std::unordered_multimap<uint64_t, int32_t> numbers_;
   ConfigSet scratch_;
 };
