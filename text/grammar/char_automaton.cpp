@@ -198,6 +198,7 @@ class OneAutomaton {
 
 CharAutomaton::CharAutomaton(std::span<const ExpressionPtr> expressions, uint32_t min, uint32_t max,
                              Budget& budget) {
+  if (min > max) return;
   partition(expressions, budget);
   const int classes = static_cast<int>(classes_.size());
   const bool sized = min > 0 || max != kUnbounded;
@@ -247,7 +248,7 @@ void CharAutomaton::partition(std::span<const ExpressionPtr> expressions, Budget
 std::vector<CharAutomaton::State> CharAutomaton::lengths(uint32_t min, uint32_t max, int classes,
                                                          Budget& budget) {
   const uint32_t last = max == kUnbounded ? min : max;
-  if (last >= kMaxStates || min > max) budget.spend(UINT64_MAX);
+  if (last >= kMaxStates) budget.spend(UINT64_MAX);
   std::vector<State> states(last + 1);
   for (uint32_t i = 0; i <= last; ++i) {
     states[i].final = i >= min;
