@@ -9,7 +9,7 @@ namespace wellspring::grammar {
 
 namespace {
 
-constexpr size_t kMaxNodes = 400'000;
+constexpr size_t kMaxNodes = 400'000, kMaxDraftNodes = 1'000'000;
 
 }  // namespace
 
@@ -22,6 +22,7 @@ void Budget::spend(uint64_t steps) {
 }
 
 int Draft::node() {
+  if (nodes_.size() >= kMaxDraftNodes) Budget().spend(UINT64_MAX);
   nodes_.emplace_back();
   return static_cast<int>(nodes_.size()) - 1;
 }
@@ -63,7 +64,7 @@ class Determiner {
           marks_[n] = stamp_;
           set.push_back(n);
         }
-    budget_.spend(set.size() + 4);
+    budget_.spend(4 * set.size() + 4);
     // Nodes with nothing but epsilons say nothing: without them more sets are the same.
     std::erase_if(set, [&](int n) {
       return n != Draft::kEnd && draft_.nodes_[n].bytes.empty() && draft_.nodes_[n].calls.empty();

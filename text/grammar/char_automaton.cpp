@@ -48,7 +48,7 @@ class OneAutomaton {
     int target = -1;
   };
   int node() {
-    budget_.spend(2);
+    budget_.spend(40);  // memory, too
     nodes_.emplace_back();
     return static_cast<int>(nodes_.size()) - 1;
   }

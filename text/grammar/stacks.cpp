@@ -14,8 +14,8 @@ uint64_t mix(uint64_t h, uint64_t x) {
   return h ^ h >> 31;
 }
 
-uint64_t hash_of(std::span<const Element> elements) {
-  uint64_t h = elements.size();
+uint64_t hash_of(std::span<const Element> elements, bool bottom) {
+  uint64_t h = elements.size() * 2 + bottom;
   for (const Element& e : elements) {
     h = mix(h, static_cast<uint64_t>(static_cast<uint32_t>(e.call)) << 32 |
                    static_cast<uint32_t>(e.below));
@@ -32,14 +32,16 @@ uint64_t hash_of(const Config& c) {
 
 }  // namespace
 
-int32_t Stacks::intern(std::span<const Element> wanted) {
-  size_t at = hash_of(wanted) & (table_.size() - 1);
+int32_t Stacks::intern(std::span<const Element> wanted, bool bottom) {
+  size_t at = hash_of(wanted, bottom) & (table_.size() - 1);
   for (; table_[at] >= 0; at = (at + 1) & (table_.size() - 1)) {
     const auto have = elements(table_[at]);
-    if (std::equal(have.begin(), have.end(), wanted.begin(), wanted.end())) return table_[at];
+    if (frames_[table_[at]].bottom == bottom &&
+        std::equal(have.begin(), have.end(), wanted.begin(), wanted.end())) return table_[at];
   }
   const auto id = static_cast<int32_t>(frames_.size());
-  Frame f{static_cast<uint32_t>(elements_.size()), static_cast<uint32_t>(wanted.size()), 0};
+  Frame f{static_cast<uint32_t>(elements_.size()), static_cast<uint32_t>(wanted.size()), 0,
+          bottom};
   for (const Element& e : wanted) f.depth = std::max(f.depth, frames_[e.below].depth + 1);
   elements_.insert(elements_.end(), wanted.begin(), wanted.end());
   frames_.push_back(f);
@@ -51,7 +53,7 @@ int32_t Stacks::intern(std::span<const Element> wanted) {
 void Stacks::grow() {
   table_.assign(table_.size() * 2, -1);
   for (size_t i = 1; i < frames_.size(); ++i) {
-    size_t at = hash_of(elements(static_cast<int32_t>(i))) & (table_.size() - 1);
+    size_t at = hash_of(elements(static_cast<int32_t>(i)), frames_[i].bottom) & (table_.size() - 1);
     while (table_[at] >= 0) at = (at + 1) & (table_.size() - 1);
     table_[at] = static_cast<int32_t>(i);
   }
@@ -80,7 +82,7 @@ int32_t Stacks::unite_inner(int32_t a, int32_t b) {
       all[n++] = e;
   }
   all.resize(n);
-  return united_[key] = intern(all);
+  return united_[key] = intern(all, bottom(a) || bottom(b));
 }
 
 void Stacks::keep_only(std::span<int32_t*> roots) {
@@ -100,7 +102,7 @@ void Stacks::keep_only(std::span<int32_t*> roots) {
     moved.assign(old.begin(), old.end());
     for (Element& e : moved) e.below = now[e.below];
     std::sort(moved.begin(), moved.end());
-    now[i] = kept.intern(moved);
+    now[i] = kept.intern(moved, frames_[i].bottom);
   }
   for (int32_t* r : roots) *r = now[*r];
   *this = std::move(kept);
@@ -198,7 +200,7 @@ void Runner::close(ConfigSet& to) {
             call.max == kUnbounded ? call.max : call.max - 1, c.frame);
     }
     if (!n.final || c.need) continue;
-    if (c.frame == 0) to.ended = true;
+    if (stacks_.bottom(c.frame)) to.ended = true;
     for (size_t k = 0; k < stacks_.elements(c.frame).size(); ++k)
       leave(Element(stacks_.elements(c.frame)[k]));  // a copy: frames may move
   }

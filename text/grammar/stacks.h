@@ -21,16 +21,19 @@ struct Element {
   auto operator<=>(const Element&) const = default;
 };
 
-/// Frames, each stored once. Frame 0 is the bottom.
+/// Frames, each stored once. Frame 0 is the bottom alone; the bottom may also be one alternative of
+/// a frame.
 class Stacks {
  public:
-  Stacks() : frames_(1), table_(16, -1) {}
-  int32_t push(const Element& e) { return intern({&e, 1}); }
+  Stacks() : frames_{{0, 0, 0, true}}, table_(16, -1) {}
+  int32_t push(const Element& e) { return intern({&e, 1}, false); }
   /// The frame whose alternatives are those of both.
   int32_t unite(int32_t a, int32_t b);
   std::span<const Element> elements(int32_t frame) const {
     return {elements_.data() + frames_[frame].begin, frames_[frame].count};
   }
+  /// Whether no call may be open.
+  bool bottom(int32_t frame) const { return frames_[frame].bottom; }
   /// Calls that are open, at most.
   int depth(int32_t frame) const { return frames_[frame].depth; }
   size_t size() const { return frames_.size(); }
@@ -41,8 +44,9 @@ class Stacks {
   struct Frame {
     uint32_t begin = 0, count = 0;
     int32_t depth = 0;
+    bool bottom = false;
   };
-  int32_t intern(std::span<const Element> elements);
+  int32_t intern(std::span<const Element> elements, bool bottom);
   int32_t unite_inner(int32_t a, int32_t b);
   void grow();
   std::vector<Frame> frames_;
