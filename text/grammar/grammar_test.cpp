@@ -1,12 +1,13 @@
 #include "text/grammar/grammar.h"
 
+#include <gtest/gtest.h>
+
 #include <chrono>
 #include <fstream>
-#include <set>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/test_error.h"
-#include "text/grammar/mask.h"
 #include "text/grammar/test_grammar.h"
 #include "text/tokenizer.h"
 

@@ -1,13 +1,121 @@
 // Random schemas, written by random tokens: what ended by itself is valid, what was cut can be
 // completed to something valid.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
+#include <regex>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "text/grammar/test_grammar.h"
+#include "text/unicode.h"
 
 namespace wellspring {
 namespace {
+
+/// A plain reading of JSON Schema 2020-12, for what the tests write.
+class SlowChecker {
+ public:
+  explicit SlowChecker(const Json& root) : root_(root) {}
+  bool valid(const Json& v) const { return valid(v, root_); }
+
+ private:
+  static bool is_type(const Json& v, const std::string& t) {
+    if (t == "integer") return v.is_number() && std::floor(v.get<double>()) == v.get<double>();
+    if (t == "number") return v.is_number();
+    if (t == "string") return v.is_string();
+    if (t == "object") return v.is_object();
+    if (t == "array") return v.is_array();
+    if (t == "boolean") return v.is_boolean();
+    return v.is_null();
+  }
+  /// Code points, so that `.` is one character.
+  static std::wstring wide(const std::string& s) {
+    std::wstring out;
+    for (const char *p = s.data(), *end = p + s.size(); p < end;) {
+      const auto c = unicode::decode(p, end);
+      out += static_cast<wchar_t>(c.code);
+      p += c.length;
+    }
+    return out;
+  }
+  static size_t length(const std::string& s) {
+    size_t n = 0;
+    for (unsigned char c : s) n += (c & 0xC0) != 0x80;
+    return n;
+  }
+  bool valid(const Json& v, const Json& s) const {
+    if (s.is_boolean()) return s.get<bool>();
+    if (s.contains("$ref"))
+      if (!valid(v, root_.at(Json::json_pointer(s["$ref"].get<std::string>().substr(1)))))
+        return false;
+    if (s.contains("type")) {
+      bool ok = false;
+      const Json types = s["type"].is_array() ? s["type"] : Json::array({s["type"]});
+      for (const Json& t : types) ok |= is_type(v, t.get<std::string>());
+      if (!ok) return false;
+    }
+    if (s.contains("const") && v != s["const"]) return false;
+    if (s.contains("enum") && std::find(s["enum"].begin(), s["enum"].end(), v) == s["enum"].end())
+      return false;
+    return combined(v, s) && (!v.is_string() || text(v.get<std::string>(), s)) &&
+           (!v.is_number() || number(v.get<double>(), s)) && (!v.is_array() || array(v, s)) &&
+           (!v.is_object() || object(v, s));
+  }
+  bool combined(const Json& v, const Json& s) const {
+    auto count = [&](const char* key) {
+      return std::count_if(s[key].begin(), s[key].end(), [&](auto& p) { return valid(v, p); });
+    };
+    if (s.contains("allOf") && count("allOf") != static_cast<long>(s["allOf"].size())) return false;
+    if (s.contains("anyOf") && count("anyOf") == 0) return false;
+    return !s.contains("oneOf") || count("oneOf") == 1;
+  }
+  static bool text(const std::string& t, const Json& s) {
+    if (s.contains("minLength") && length(t) < s["minLength"].get<size_t>()) return false;
+    if (s.contains("maxLength") && length(t) > s["maxLength"].get<size_t>()) return false;
+    if (s.contains("format") && s["format"] == "date" &&
+        !std::regex_match(t, std::regex("\\d{4}-\\d\\d-\\d\\d")))
+      return false;
+    return !s.contains("pattern") ||
+           std::regex_search(wide(t), std::wregex(wide(s["pattern"].get<std::string>())));
+  }
+  static bool number(double d, const Json& s) {
+    auto bound = [&](const char* key, auto ok) { return !s.contains(key) || ok(s[key].get<double>()); };
+    return bound("minimum", [&](double b) { return d >= b; }) &&
+           bound("maximum", [&](double b) { return d <= b; }) &&
+           bound("exclusiveMinimum", [&](double b) { return d > b; }) &&
+           bound("exclusiveMaximum", [&](double b) { return d < b; }) &&
+           bound("multipleOf", [&](double b) { return std::fmod(d, b) == 0; });
+  }
+  bool array(const Json& v, const Json& s) const {
+    if (s.contains("minItems") && v.size() < s["minItems"].get<size_t>()) return false;
+    if (s.contains("maxItems") && v.size() > s["maxItems"].get<size_t>()) return false;
+    const size_t prefix = s.contains("prefixItems") ? s["prefixItems"].size() : 0;
+    for (size_t i = 0; i < v.size(); ++i) {
+      if (i < prefix && !valid(v[i], s["prefixItems"][i])) return false;
+      if (i >= prefix && s.contains("items") && !valid(v[i], s["items"])) return false;
+    }
+    return true;
+  }
+  bool object(const Json& v, const Json& s) const {
+    if (s.contains("required"))
+      for (const Json& name : s["required"])
+        if (!v.contains(name.get<std::string>())) return false;
+    if (s.contains("maxProperties") && v.size() > s["maxProperties"].get<size_t>()) return false;
+    for (auto it = v.begin(); it != v.end(); ++it) {
+      const bool known = s.contains("properties") && s["properties"].contains(it.key());
+      if (known && !valid(*it, s["properties"][it.key()])) return false;
+      if (!known && s.contains("additionalProperties") && !valid(*it, s["additionalProperties"]))
+        return false;
+      if (s.contains("propertyNames") && !valid(Json(it.key()), s["propertyNames"])) return false;
+    }
+    return true;
+  }
+  const Json& root_;
+};
 
 class SchemaMaker {
  public:

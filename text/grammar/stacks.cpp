@@ -24,6 +24,20 @@ uint64_t hash_of(std::span<const Element> elements, bool bottom) {
   return h;
 }
 
+/// Of two that differ in the counter alone, with nothing needed any more, the one with more room
+/// says it all. (They are sorted: the same and need 0 stand together, room ascending.)
+template <class T, class Same>
+void drop_covered(std::vector<T>& sorted, Same same) {
+  size_t n = 0;
+  for (size_t i = 0; i < sorted.size(); ++i) {
+    const T& x = sorted[i];
+    const bool covered = x.need == 0 && i + 1 < sorted.size() && sorted[i + 1].need == 0 &&
+                         same(x, sorted[i + 1]);
+    if (!covered) sorted[n++] = x;
+  }
+  sorted.resize(n);
+}
+
 uint64_t hash_of(const Config& c) {
   return mix(mix(static_cast<uint32_t>(c.frame),
                  static_cast<uint64_t>(static_cast<uint32_t>(c.node)) << 32 | c.need),
@@ -82,6 +96,9 @@ int32_t Stacks::unite_inner(int32_t a, int32_t b) {
       all[n++] = e;
   }
   all.resize(n);
+  drop_covered(all, [](const Element& x, const Element& y) {
+    return x.call == y.call && x.below == y.below;
+  });
   return united_[key] = intern(all, bottom(a) || bottom(b));
 }
 
@@ -219,6 +236,9 @@ void Runner::merge(std::vector<Config>& configs) {
       configs[n++] = c;
   }
   configs.resize(n);
+  drop_covered(configs, [](const Config& x, const Config& y) {
+    return x.node == y.node && x.frame == y.frame;
+  });
 }
 
 }  // namespace wellspring::grammar
