@@ -71,8 +71,7 @@ class Heights {
       const CallEdge& c = a_.calls[e];
       const int start = a_.rules[c.rule].start;
       const int callee = start < 0 ? kNever : a_.nodes[start].height;
-      if (callee < kNever)
-        best = std::min(best, std::max(callee + 1, a_.nodes[c.target].height));
+      if (callee < kNever) best = std::min(best, std::max(callee + 1, a_.nodes[c.target].height));
     }
     budget_.spend(node.bytes_end - node.bytes_begin + node.calls_end - node.calls_begin);
     lower(n, best);
@@ -230,8 +229,8 @@ class Likeness {
       mix(h, static_cast<uint64_t>(classes_[i]));
       for (uint32_t e = n.bytes_begin; e < n.bytes_end; ++e) {
         const ByteEdge& b = a_.bytes[e];
-        mix(h, static_cast<uint64_t>(classes_[b.target]) << 32 | b.low << 16 | b.high << 8 |
-                   b.action);
+        mix(h,
+            static_cast<uint64_t>(classes_[b.target]) << 32 | b.low << 16 | b.high << 8 | b.action);
       }
       for (uint32_t e = n.calls_begin; e < n.calls_end; ++e) mix_call(h, a_.calls[e]);
       next[i] = ids.try_emplace(h, static_cast<int32_t>(ids.size())).first->second;
@@ -252,8 +251,7 @@ class Likeness {
     for (size_t i = 0; i < a_.calls.size(); ++i) {
       Hash h{3, 4};
       mix_call(h, a_.calls[i]);
-      a_.call_like.push_back(
-          first_call.try_emplace(h, static_cast<int32_t>(i)).first->second);
+      a_.call_like.push_back(first_call.try_emplace(h, static_cast<int32_t>(i)).first->second);
     }
   }
 
@@ -283,7 +281,8 @@ std::shared_ptr<const Automaton> Builder::finish(int root, const std::string& wh
 
 size_t Automaton::size_bytes() const {
   return nodes.size() * sizeof(Node) + bytes.size() * sizeof(ByteEdge) +
-         calls.size() * sizeof(CallEdge) + 4 * (nodes.size() + calls.size()) + rules.size() * sizeof(Rule);
+         calls.size() * sizeof(CallEdge) + 4 * (nodes.size() + calls.size()) +
+         rules.size() * sizeof(Rule);
 }
 
 }  // namespace wellspring::grammar

@@ -147,9 +147,8 @@ class OneAutomaton {
     const std::vector<int> last = closure(seeds, at_begin, true);
     const bool final = std::find(last.begin(), last.end(), end_) != last.end();
     std::vector<int> set = closure(std::move(seeds), at_begin, false);
-    std::erase_if(set, [&](int n) {
-      return nodes_[n].chars < 0 && nodes_[n].at_end.empty() && n != end_;
-    });
+    std::erase_if(
+        set, [&](int n) { return nodes_[n].chars < 0 && nodes_[n].at_end.empty() && n != end_; });
     std::sort(set.begin(), set.end());
     budget_.spend(4 * set.size());
     set.push_back(final);
@@ -340,8 +339,7 @@ bool CharAutomaton::matches(std::string_view utf8) const {
   return states_[s].final;
 }
 
-void CharAutomaton::draw(Draft& draft, int from, int to, Spelling spelling,
-                         Budget& budget) const {
+void CharAutomaton::draw(Draft& draft, int from, int to, Spelling spelling, Budget& budget) const {
   std::vector<int> nodes(states_.size());
   for (int& n : nodes) n = draft.node();
   if (!empty()) draft.epsilon(from, nodes[0]);

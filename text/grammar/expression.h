@@ -16,13 +16,13 @@ using ExpressionPtr = std::shared_ptr<const Expression>;
 
 struct Expression {
   enum class Kind {
-    chars,      ///< one character of `set`
-    sequence,   ///< parts one after another; without parts: the empty text
-    choice,     ///< one of the parts
-    repeat,     ///< parts[0], min to max times
-    rule,       ///< another rule (GBNF)
-    text_begin, ///< ^
-    text_end,   ///< $
+    chars,       ///< one character of `set`
+    sequence,    ///< parts one after another; without parts: the empty text
+    choice,      ///< one of the parts
+    repeat,      ///< parts[0], min to max times
+    rule,        ///< another rule (GBNF)
+    text_begin,  ///< ^
+    text_end,    ///< $
   };
   Kind kind = Kind::sequence;
   CharSet set;

@@ -97,8 +97,7 @@ class GbnfParser {
   }
 
   ExpressionPtr choice(bool nested) {
-    if (++depth_ > kMaxGbnfNesting)
-      fail("nested deeper than " + std::to_string(kMaxGbnfNesting));
+    if (++depth_ > kMaxGbnfNesting) fail("nested deeper than " + std::to_string(kMaxGbnfNesting));
     std::vector<ExpressionPtr> parts{sequence(nested)};
     while (another(nested)) {
       blanks(true);

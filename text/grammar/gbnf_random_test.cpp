@@ -48,7 +48,9 @@ class RandomGrammar {
     } else if (p->kind == 3) {
       p->parts.push_back(part(depth - 1));
       p->min = static_cast<int>(random_.below(3));
-      p->max = random_.below(3) ? p->min + static_cast<int>(random_.below(random_.below(4) ? 6 : 80)) : 1 << 20;
+      p->max = random_.below(3)
+                   ? p->min + static_cast<int>(random_.below(random_.below(4) ? 6 : 80))
+                   : 1 << 20;
       p->text = '(' + p->parts[0]->text + "){" + std::to_string(p->min) + ',' +
                 (p->max < 1 << 20 ? std::to_string(p->max) : "") + '}';
     } else if (p->kind == 4) {  // a letter first, so that nothing is left-recursive
@@ -56,7 +58,8 @@ class RandomGrammar {
       p->rule = static_cast<int>(random_.below(kRules));
       p->text = "\"" + p->letters + "\" " + name(p->rule);
     } else {
-      for (uint64_t i = 0, n = 1 + random_.below(3); i < n; ++i) p->parts.push_back(part(depth - 1));
+      for (uint64_t i = 0, n = 1 + random_.below(3); i < n; ++i)
+        p->parts.push_back(part(depth - 1));
       for (auto& q : p->parts)
         p->text += (p->text.empty() ? "(" : p->kind == 1 ? " " : " | ") + q->text;
       p->text += ')';
@@ -80,7 +83,8 @@ class RandomGrammar {
     }
     if (p.kind == 3) {
       std::set<size_t> now{from};
-      for (int i = 0; i <= std::min<int>(p.max, static_cast<int>(t.size()) + p.min) && !now.empty(); ++i) {
+      for (int i = 0; i <= std::min<int>(p.max, static_cast<int>(t.size()) + p.min) && !now.empty();
+           ++i) {
         if (i >= p.min) found.insert(now.begin(), now.end());
         if (i < p.max) now = after(*p.parts[0], now, t);
       }
@@ -100,9 +104,10 @@ class RandomGrammar {
 };
 
 const std::vector<std::string>& letter_tokens() {
-  static const std::vector<std::string> kTokens{"a",  "b",   "c",   "d",    "ab", "bd", "dd", "aaa",
-                                                "cd", "bdb", "dbd", "abcd", "bb", "aa", "bbbbbbbb",
-                                                "ddddddddddddddddddddd", "<end>"};
+  static const std::vector<std::string> kTokens{
+      "a",    "b",   "c",   "d",    "ab", "bd", "dd",       "aaa",
+      "cd",   "bdb", "dbd", "abcd", "bb", "aa", "bbbbbbbb", "ddddddddddddddddddddd",
+      "<end>"};
   return kTokens;
 }
 

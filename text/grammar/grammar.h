@@ -55,7 +55,8 @@ class Grammar {
 };
 
 /// A JSON schema as text, as OpenAI's structured outputs and llama.cpp take them (README.md lists
-/// the keywords). Error(Fault::data) names the JSON pointer of what is wrong, cannot be held exactly
+/// the keywords). Error(Fault::data) names the JSON pointer of what is wrong, cannot be held
+/// exactly
 /// (`not`, overlapping `oneOf`), cannot be satisfied, or is too large.
 Grammar grammar_from_json_schema(std::string_view schema, const JsonGrammarOptions& options = {});
 /// Any JSON object.

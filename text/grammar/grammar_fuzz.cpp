@@ -17,7 +17,8 @@ using namespace wellspring;
 GrammarVocabulary tokens() {
   std::vector<std::string> all;
   for (int i = 0; i < 256; ++i) all.emplace_back(1, static_cast<char>(i));
-  for (const char* t : {"{\"", "\":", "}]", "[[", "ab", "\xE6\xB3", "12", "aaaaaaaaaaaaaaaaaaaa", "<end>"})
+  for (const char* t :
+       {"{\"", "\":", "}]", "[[", "ab", "\xE6\xB3", "12", "aaaaaaaaaaaaaaaaaaaa", "<end>"})
     all.emplace_back(t);
   const std::vector<int32_t> end{static_cast<int32_t>(all.size()) - 1};
   return GrammarVocabulary(all, end);

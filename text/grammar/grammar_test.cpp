@@ -110,7 +110,8 @@ ws ::= [ \t\n]{0,3}
   EXPECT_TRUE(takes(g, "a+1=b\n(x1*2)-3 =4\n"));
   EXPECT_FALSE(takes(g, "a+=b\n"));
   EXPECT_FALSE(takes(g, "a=    b\n"));
-  const Grammar chars = grammar_from_gbnf("root ::= [^\"\\\\\\x00-\\x1F]{3} \"\\u6cc9\" . [\\]\\-^a]?");
+  const Grammar chars =
+      grammar_from_gbnf("root ::= [^\"\\\\\\x00-\\x1F]{3} \"\\u6cc9\" . [\\]\\-^a]?");
   EXPECT_TRUE(takes(chars, "aé泉泉😀-"));
   EXPECT_FALSE(takes(chars, "a\"b泉x"));
   EXPECT_TRUE(takes(grammar_from_gbnf("root ::= x{1000,2000}\nx ::= \"ab\" | \"c\""),
@@ -165,7 +166,7 @@ TEST(GrammarMatcher, RollsBackAndCopies) {
 TEST(GrammarMatcher, CharactersMayBeSplitOverTokens) {
   const Grammar g = grammar_from_regex("[à-ü]泉😀");
   const std::vector<std::string> tokens{"\xC3", "\xA9", "\xE6\xB3", "\x89\xF0", "\x9F\x98\x80",
-                                        "\xC4", "\xBD", "\x80", "<end>"};
+                                        "\xC4", "\xBD", "\x80",     "<end>"};
   const std::vector<int32_t> end{8};
   const GrammarVocabulary v(tokens, end);
   GrammarMatcher m(g, v);
@@ -223,7 +224,8 @@ TEST(GrammarVocabulary, ReadsATokenizer) {
 }
 
 TEST(GrammarErrors, NameThePointer) {
-  EXPECT_TRUE(has(schema_error(R"({"properties":{"a/b":{"type":"text"}}})"), "#/properties/a~1b/type"));
+  EXPECT_TRUE(
+      has(schema_error(R"({"properties":{"a/b":{"type":"text"}}})"), "#/properties/a~1b/type"));
   EXPECT_TRUE(has(schema_error(R"({"items":{"not":{}}})"), "#/items/not"));
   EXPECT_TRUE(has(schema_error(R"({"$ref":"#/$defs/x"})"), "leads nowhere"));
   EXPECT_TRUE(has(schema_error(R"({"$ref":"http://x/y"})"), "#/$ref"));

@@ -130,7 +130,8 @@ void draw_any_number(Draft& draft, int from, int to, bool fractions) {
   draft.epsilon(sign, unsigned_part);
   draft.bytes(unsigned_part, '0', '0', whole);
   digit_run(draft, unsigned_part, whole, '1', kUsualDigits);
-  const int point = draft.node(), mantissa = draft.node(), e = draft.node(), signed_e = draft.node();
+  const int point = draft.node(), mantissa = draft.node(), e = draft.node(),
+            signed_e = draft.node();
   draft.epsilon(whole, mantissa);
   draft.bytes(whole, '.', '.', point);
   digit_run(draft, point, mantissa, '0', kUsualDigits);
@@ -181,8 +182,8 @@ void draw_number(Draft& draft, int from, int to, const NumberShape& given) {
           shape.max_fraction,
           static_cast<uint32_t>(15 - std::min<size_t>(b->value.whole.size(), 15)));
   auto outer = [](const std::optional<Bound>& near, const std::optional<Bound>& far) {
-    const size_t digits = near && near->value.whole.size() >= kUsualDigits ? kMostDigits
-                                                                           : kUsualDigits;
+    const size_t digits =
+        near && near->value.whole.size() >= kUsualDigits ? kMostDigits : kUsualDigits;
     Bound most{{false, std::string(digits, '9'), ""}, false};
     if (!far) return most;
     most.value.whole.assign(kMostDigits, '9');
@@ -195,8 +196,8 @@ void draw_number(Draft& draft, int from, int to, const NumberShape& given) {
   // Zero and above.
   if (!shape.high || compare(shape.high->value, nought) >= 0) {
     const bool above = shape.low && !shape.low->value.negative;
-    const Bound low = above ? *shape.low : zero, high = outer(above ? shape.low : std::nullopt,
-                                                              shape.high);
+    const Bound low = above ? *shape.low : zero,
+                high = outer(above ? shape.low : std::nullopt, shape.high);
     if (compare(low.value, high.value) <= 0) RangeDrawer(draft, to, low, high, shape).draw(from);
   }
   // Below zero: a minus and what is above it mirrored.

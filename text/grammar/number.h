@@ -31,8 +31,8 @@ struct Bound {
 struct NumberShape {
   bool fractions = true;  ///< false: whole numbers only
   std::optional<Bound> low, high;
-  uint32_t multiple = 1;        ///< of which a whole number must be a multiple, at most kMaxMultiple
-  uint32_t max_fraction = 15;   ///< digits after the point
+  uint32_t multiple = 1;       ///< of which a whole number must be a multiple, at most kMaxMultiple
+  uint32_t max_fraction = 15;  ///< digits after the point
   static constexpr uint32_t kMaxMultiple = 1000;
   bool bounded() const { return low || high || multiple > 1 || max_fraction < 15; }
 };

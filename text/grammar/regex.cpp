@@ -183,9 +183,10 @@ class RegexParser {
             fail_at("a group's name has letters, digits and '_' only", i);
         at_ = end + 1;
       } else if (!take(":")) {
-        fail_at("groups (?...) other than (?:...) and (?P<name>...), so flags and look-around, are "
-                "not known",
-                begin);
+        fail_at(
+            "groups (?...) other than (?:...) and (?P<name>...), so flags and look-around, are "
+            "not known",
+            begin);
       }
     }
     ExpressionPtr e = choice();

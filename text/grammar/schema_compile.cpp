@@ -146,9 +146,8 @@ class SchemaCompiler {
       if (left_min) --left_min;
       if (left_max != kUnbounded) --left_max;
     }
-    parts_.more(d, at, close, left_min, left_max, [&](Draft& x, int from, int to) {
-      x.call(from, item, to);
-    });
+    parts_.more(d, at, close, left_min, left_max,
+                [&](Draft& x, int from, int to) { x.call(from, item, to); });
   }
 
   struct Member {
@@ -180,13 +179,15 @@ class SchemaCompiler {
     // Where properties are listed and nothing is said of others, there are no others.
     const bool open = s.has_additional || s.properties.empty();
     if (s.min_properties > required)
-      reader_.fail(object_place(s), "minProperties over the number of required properties is not "
-                                    "supported: list them in 'required'");
+      reader_.fail(object_place(s),
+                   "minProperties over the number of required properties is not "
+                   "supported: list them in 'required'");
     if (s.max_properties < required) return;
     const bool counted = s.max_properties < (open ? kUnbounded : members.size());
     if (counted && optional)
-      reader_.fail(object_place(s), "maxProperties together with optional properties is not "
-                                    "supported: leave it out");
+      reader_.fail(object_place(s),
+                   "maxProperties together with optional properties is not "
+                   "supported: leave it out");
     int fresh = d.literal(Draft::kStart, "{"), some = d.node();
     const int close = d.node();
     d.literal(close, "}", Draft::kEnd);

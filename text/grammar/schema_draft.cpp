@@ -11,9 +11,7 @@ namespace {
 
 constexpr int kMaxIndent = 32;
 
-CharSet plain_characters() {
-  return CharSet{{0, 0x1F}, {'"', '"'}, {'\\', '\\'}}.inverted();
-}
+CharSet plain_characters() { return CharSet{{0, 0x1F}, {'"', '"'}, {'\\', '\\'}}.inverted(); }
 
 void hex_digit(Draft& d, int from, int to) {
   d.bytes(from, '0', '9', to);

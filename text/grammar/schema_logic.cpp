@@ -117,8 +117,7 @@ bool SchemaReader::merge(Shape& a, const Shape& b) {
 std::vector<ExpressionPtr> SchemaReader::texts_of(const Shape& shape) {
   std::vector<ExpressionPtr> all;
   for (const Constraint& p : shape.patterns)
-    all.push_back(
-        anywhere(parse_regex(p.text, Dialect::schema, "JSON schema, " + p.place)));
+    all.push_back(anywhere(parse_regex(p.text, Dialect::schema, "JSON schema, " + p.place)));
   for (const Constraint& f : shape.formats)
     if (const char* pattern = format_pattern(f.text))
       all.push_back(parse_regex(pattern, Dialect::re2, "format " + f.text));

@@ -83,7 +83,9 @@ class SlowChecker {
            std::regex_search(wide(t), std::wregex(wide(s["pattern"].get<std::string>())));
   }
   static bool number(double d, const Json& s) {
-    auto bound = [&](const char* key, auto ok) { return !s.contains(key) || ok(s[key].get<double>()); };
+    auto bound = [&](const char* key, auto ok) {
+      return !s.contains(key) || ok(s[key].get<double>());
+    };
     return bound("minimum", [&](double b) { return d >= b; }) &&
            bound("maximum", [&](double b) { return d <= b; }) &&
            bound("exclusiveMinimum", [&](double b) { return d > b; }) &&
@@ -166,19 +168,19 @@ class SchemaMaker {
     }
   }
   Json values() {
-    static const Json kValues = Json::parse(
-        R"(["x", "yé\n", 1, -2.5, null, true, {"k": [1, "z"]}, [], "\"q\\", "泉"])");
+    static const Json kValues =
+        Json::parse(R"(["x", "yé\n", 1, -2.5, null, true, {"k": [1, "z"]}, [], "\"q\\", "泉"])");
     Json list = Json::array();
-    for (uint64_t i = 0, n = 1 + below(4); i < n; ++i) list.push_back(kValues[below(kValues.size())]);
+    for (uint64_t i = 0, n = 1 + below(4); i < n; ++i)
+      list.push_back(kValues[below(kValues.size())]);
     return list;
   }
   Json text() {
     Json s{{"type", "string"}};
     if (chance(2)) s["minLength"] = below(5);
     if (chance(2)) s["maxLength"] = 2 + below(12);
-    static const char* kPatterns[] = {"^a+b?$",   "[0-9]{2,4}",     "^(ab|cd)*x",
-                                      "^[^a-c]*$", "^\\w+@\\w+$", "a.c",
-                                      "^\"\\\\?.$"};
+    static const char* kPatterns[] = {"^a+b?$",      "[0-9]{2,4}", "^(ab|cd)*x", "^[^a-c]*$",
+                                      "^\\w+@\\w+$", "a.c",        "^\"\\\\?.$"};
     if (chance(3)) s["pattern"] = kPatterns[below(7)];
     return s;
   }

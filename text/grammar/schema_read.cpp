@@ -16,18 +16,30 @@ constexpr size_t kMaxAlternatives = 2000, kMaxReferences = 200;
 constexpr uint32_t kMaxCount = 1'000'000;
 
 /// Keywords that constrain and that cannot be held exactly here.
-constexpr const char* kRefused[] = {
-    "not",           "if",           "patternProperties", "dependentRequired", "dependentSchemas",
-    "dependencies",  "contains",     "minContains",       "maxContains",       "unevaluatedItems",
-    "$dynamicRef",   "$recursiveRef", "unevaluatedProperties"};
+constexpr const char* kRefused[] = {"not",
+                                    "if",
+                                    "patternProperties",
+                                    "dependentRequired",
+                                    "dependentSchemas",
+                                    "dependencies",
+                                    "contains",
+                                    "minContains",
+                                    "maxContains",
+                                    "unevaluatedItems",
+                                    "$dynamicRef",
+                                    "$recursiveRef",
+                                    "unevaluatedProperties"};
 
 struct TypeName {
   const char* name;
   unsigned types;
 };
-constexpr TypeName kTypes[] = {{"null", kNull},       {"boolean", kBoolean},
-                               {"object", kObject},   {"array", kArray},
-                               {"string", kString},   {"integer", kInteger},
+constexpr TypeName kTypes[] = {{"null", kNull},
+                               {"boolean", kBoolean},
+                               {"object", kObject},
+                               {"array", kArray},
+                               {"string", kString},
+                               {"integer", kInteger},
                                {"number", kInteger | kFraction}};
 
 std::string escaped(const std::string& key) {

@@ -37,10 +37,10 @@ struct Constraint {
 
 struct Shape {
   unsigned types = kAllTypes;
-  bool typed = false;    ///< a type was given
-  unsigned hinted = 0;   ///< types that keywords speak of
+  bool typed = false;   ///< a type was given
+  unsigned hinted = 0;  ///< types that keywords speak of
   bool has_values = false;
-  Schemas values;        ///< of enum and const
+  Schemas values;  ///< of enum and const
   std::vector<Constraint> patterns, formats;
   uint32_t min_length = 0, max_length = kUnbounded;
   std::optional<Bound> low, high;

@@ -31,8 +31,8 @@ void drop_covered(std::vector<T>& sorted, Same same) {
   size_t n = 0;
   for (size_t i = 0; i < sorted.size(); ++i) {
     const T& x = sorted[i];
-    const bool covered = x.need == 0 && i + 1 < sorted.size() && sorted[i + 1].need == 0 &&
-                         same(x, sorted[i + 1]);
+    const bool covered =
+        x.need == 0 && i + 1 < sorted.size() && sorted[i + 1].need == 0 && same(x, sorted[i + 1]);
     if (!covered) sorted[n++] = x;
   }
   sorted.resize(n);
@@ -51,11 +51,11 @@ int32_t Stacks::intern(std::span<const Element> wanted, bool bottom) {
   for (; table_[at] >= 0; at = (at + 1) & (table_.size() - 1)) {
     const auto have = elements(table_[at]);
     if (frames_[table_[at]].bottom == bottom &&
-        std::equal(have.begin(), have.end(), wanted.begin(), wanted.end())) return table_[at];
+        std::equal(have.begin(), have.end(), wanted.begin(), wanted.end()))
+      return table_[at];
   }
   const auto id = static_cast<int32_t>(frames_.size());
-  Frame f{static_cast<uint32_t>(elements_.size()), static_cast<uint32_t>(wanted.size()), 0,
-          bottom};
+  Frame f{static_cast<uint32_t>(elements_.size()), static_cast<uint32_t>(wanted.size()), 0, bottom};
   for (const Element& e : wanted) f.depth = std::max(f.depth, frames_[e.below].depth + 1);
   elements_.insert(elements_.end(), wanted.begin(), wanted.end());
   frames_.push_back(f);
@@ -213,8 +213,8 @@ void Runner::close(ConfigSet& to) {
     if (n.bytes_end > n.bytes_begin) to.configs.push_back(c);
     for (uint32_t e = n.calls_begin; e < n.calls_end; ++e) {
       const CallEdge& call = a_.calls[e];
-      enter(static_cast<int32_t>(e), call.min - 1,
-            call.max == kUnbounded ? call.max : call.max - 1, c.frame);
+      enter(static_cast<int32_t>(e), call.min - 1, call.max == kUnbounded ? call.max : call.max - 1,
+            c.frame);
     }
     if (!n.final || c.need) continue;
     if (stacks_.bottom(c.frame)) to.ended = true;

@@ -63,7 +63,8 @@ struct Config {
   auto operator<=>(const Config&) const = default;
 };
 
-/// Ways that wait for a byte, sorted, one for each (node, need, room); and whether the text may end.
+/// Ways that wait for a byte, sorted, one for each (node, need, room); and whether the text may
+/// end.
 struct ConfigSet {
   std::vector<Config> configs;
   bool ended = false;

@@ -71,8 +71,9 @@ GrammarVocabulary::GrammarVocabulary(std::span<const std::string> tokens,
   }
   for (int32_t id : end_tokens) {
     if (id < 0 || id >= v->size)
-      throw Error(Fault::usage, "end token " + std::to_string(id) + " is outside the vocabulary of " +
-                                    std::to_string(v->size) + " tokens");
+      throw Error(Fault::usage, "end token " + std::to_string(id) +
+                                    " is outside the vocabulary of " + std::to_string(v->size) +
+                                    " tokens");
     v->end_tokens.push_back(id);
   }
   std::sort(v->end_tokens.begin(), v->end_tokens.end());
@@ -82,8 +83,7 @@ GrammarVocabulary::GrammarVocabulary(std::span<const std::string> tokens,
   std::sort(ids.begin(), ids.end(),
             [&](int32_t a, int32_t b) { return v->bytes(a) < v->bytes(b); });
   std::vector<int32_t> part[2];
-  for (int32_t id : ids)
-    part[v->bytes(id).size() > grammar::Vocabulary::kShort].push_back(id);
+  for (int32_t id : ids) part[v->bytes(id).size() > grammar::Vocabulary::kShort].push_back(id);
   for (int i = 0; i < 2; ++i) v->tries[i] = grammar::make_trie(*v, part[i]);
   data_ = std::move(v);
 }

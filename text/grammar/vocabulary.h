@@ -14,11 +14,11 @@ namespace wellspring::grammar {
 struct Trie {
   std::vector<uint8_t> byte;
   std::vector<uint16_t> depth;
-  std::vector<uint32_t> end;         ///< after the last node below
-  std::vector<uint16_t> groups;      ///< groups (byte_group) of the bytes below
-  std::vector<uint32_t> first;       ///< tokens that end here: tokens[first[i] .. first[i + 1])
+  std::vector<uint32_t> end;     ///< after the last node below
+  std::vector<uint16_t> groups;  ///< groups (byte_group) of the bytes below
+  std::vector<uint32_t> first;   ///< tokens that end here: tokens[first[i] .. first[i + 1])
   std::vector<int32_t> tokens;
-  uint32_t longest = 0;              ///< bytes of the longest token
+  uint32_t longest = 0;  ///< bytes of the longest token
   size_t size() const { return byte.size(); }
 };
 

@@ -13,13 +13,62 @@ namespace {
 std::vector<std::string> small_tokens() {
   std::vector<std::string> tokens;
   for (int i = 0; i < 256; ++i) tokens.emplace_back(1, static_cast<char>(i));
-  for (const char* t : {"\"", "\",", "\":", "\": \"", "{\"", "\"}", "}}", "]}", "],", "[[", "[{",
-                        "}]", "\", \"", "true", "false", "null", "alse", " ", "  ", "\n  ", "a",
-                        "ab", "abc", "name", "\"name\"", "value", "kind", "12", "123", "0.", ".5",
-                        "-1", "e+", "00", "\\u", "\\n", "\\\"", "00e9", "\xC3\xA9", "\xE6\xB3",
-                        "\xB3\x89", "\xF0\x9F", "\x98\x80", "\xE6\xB3\x89\xE6", "xyz", "aab", "2024",
-                        "-02", "T12", ":30", "@", ".com", "                  ", "aaaaaaaaaaaaaaaaaaaa",
-                        "\"aaaaaaaaaaaaaaaaaaaaaaaaa\"", "[[[[[[[[[[[[[[[[[[[[["})
+  for (const char* t : {"\"",
+                        "\",",
+                        "\":",
+                        "\": \"",
+                        "{\"",
+                        "\"}",
+                        "}}",
+                        "]}",
+                        "],",
+                        "[[",
+                        "[{",
+                        "}]",
+                        "\", \"",
+                        "true",
+                        "false",
+                        "null",
+                        "alse",
+                        " ",
+                        "  ",
+                        "\n  ",
+                        "a",
+                        "ab",
+                        "abc",
+                        "name",
+                        "\"name\"",
+                        "value",
+                        "kind",
+                        "12",
+                        "123",
+                        "0.",
+                        ".5",
+                        "-1",
+                        "e+",
+                        "00",
+                        "\\u",
+                        "\\n",
+                        "\\\"",
+                        "00e9",
+                        "\xC3\xA9",
+                        "\xE6\xB3",
+                        "\xB3\x89",
+                        "\xF0\x9F",
+                        "\x98\x80",
+                        "\xE6\xB3\x89\xE6",
+                        "xyz",
+                        "aab",
+                        "2024",
+                        "-02",
+                        "T12",
+                        ":30",
+                        "@",
+                        ".com",
+                        "                  ",
+                        "aaaaaaaaaaaaaaaaaaaa",
+                        "\"aaaaaaaaaaaaaaaaaaaaaaaaa\"",
+                        "[[[[[[[[[[[[[[[[[[[[["})
     tokens.emplace_back(t);
   tokens.emplace_back();  // a special token
   tokens.emplace_back("<end>");
@@ -60,7 +109,8 @@ Written write_random(const Grammar& grammar, Random& random, int usual) {
     if (random.below(40) == 0) {
       for (int32_t id = 0; id <= end; ++id) {
         GrammarMatcher copy = m;
-        EXPECT_EQ(copy.accept(id), has_bit(bits, id)) << "token " << id << " '" << kTokens[id] << "'";
+        EXPECT_EQ(copy.accept(id), has_bit(bits, id))
+            << "token " << id << " '" << kTokens[id] << "'";
       }
     }
     int32_t id = allowed[random.below(allowed.size())];
@@ -70,8 +120,8 @@ Written write_random(const Grammar& grammar, Random& random, int usual) {
     } else if (close) {
       for (int tries = 0; tries < 6; ++tries) {
         static constexpr std::string_view kClosing[] = {"\"", "}", "]", ",", ":", "1", "0"};
-        const auto want = static_cast<int32_t>(
-            static_cast<unsigned char>(kClosing[step >= usual && tries < 3 ? tries : random.below(7)][0]));
+        const auto want = static_cast<int32_t>(static_cast<unsigned char>(
+            kClosing[step >= usual && tries < 3 ? tries : random.below(7)][0]));
         if (!has_bit(bits, want)) continue;
         id = want;
         break;
