@@ -58,6 +58,10 @@ seeds() {  # NAME FOLDER: good inputs for a fuzz target to begin with
       { printf '\1'; printf '.TH LS 1\n.SH NAME\nls \\- list\n.B \\-a\n.Sh X\n.Fl v\n'; } >"$2/man"
       { printf '\2'; printf '=head1 NAME\n\nB<x> and C<< y >>\n\n=over\n\n=item z\n\n=back\n\n=cut\n'; } >"$2/pod"
       { printf '\3'; cat README.md; } >"$2/markdown" ;;
+    grammar_fuzz)  # the first byte is the kind
+      { printf '\0'; printf '{"type": "object", "properties": {"a": {"type": "string", "pattern": "^a+$", "maxLength": 4}, "b": {"$ref": "#"}}}'; } >"$2/schema"
+      { printf '\1'; printf '[a-c]{2,30}(x|y.*)?'; } >"$2/regex"
+      { printf '\2'; printf 'root ::= (x y | "a"){1,30}\nx ::= "b" root? | [^a-c]{2,400}\ny ::= x* "d"\n'; } >"$2/gbnf" ;;
     shard_fuzz)
       program data prepare README.md docs --tokenizer bytes --eval-share 0.2 --out "$folder/seed-data" --force >/dev/null
       cp "$folder"/seed-data/*.tokens "$2" ;;
@@ -81,14 +85,14 @@ case $what in
     isa=portable
     grep -qw avx2 /proc/cpuinfo && isa=avx2
     configure asan-quick build-asan-quick -DWELLSPRING_ISAS="$isa"
-    mapfile -t tests < <(existing base text data cluster_policy tensor serve models_decoder)
+    mapfile -t tests < <(existing base text text_grammar data cluster_policy tensor serve models_decoder)
     begin=$SECONDS
     make_targets "${tests[@]}" wellspring wellspring_engine
     echo "note: built in $((SECONDS - begin)) s"
     # The slow cases (threads that spin, long data) belong to the full run.
     for t in "${tests[@]}"; do
       try "$t" timeout 240 "$folder/tests/$t" --gtest_brief=1 \
-        --gtest_filter='*Json*:*Config*:*Args*:*Http*:*Text*:*Token*:*Html*:*Shard*:*Document*:*Safetensors*:*Charset*:*Man*:*Jsonl*:*Source*:*Tensor*:*File*:Folder*:ApiRequest*:*StopStringsAndErrors:Policy*'
+        --gtest_filter='*Json*:*Config*:*Args*:*Http*:*Text*:*Token*:*Html*:*Shard*:*Document*:*Safetensors*:*Charset*:*Man*:*Jsonl*:*Source*:*Tensor*:*File*:Folder*:ApiRequest*:*StopStringsAndErrors:Policy*:GrammarMatcher*:GrammarRegex*:GrammarErrors*'
     done
     WELLSPRING_ISA=$isa try operators program ops check --isa "$isa" --first
     ;;

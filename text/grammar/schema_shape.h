@@ -1,0 +1,111 @@
+#pragma once
+// JSON schemas as shapes: a shape is a conjunction of constraints without alternatives, a schema a
+// list of alternative shapes. Internal to this folder. Not thread-safe.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/json_fwd.h"
+#include "text/grammar/expression.h"
+#include "text/grammar/number.h"
+
+namespace wellspring::grammar {
+
+/// Schemas that must all hold.
+using Schemas = std::vector<const Json*>;
+
+enum : unsigned {
+  kNull = 1,
+  kBoolean = 2,
+  kObject = 4,
+  kArray = 8,
+  kString = 16,
+  kInteger = 32,
+  kFraction = 64,  ///< numbers that are not integers
+  kAllTypes = 127
+};
+
+struct Constraint {
+  std::string text, place;
+  bool operator==(const Constraint& other) const { return text == other.text; }
+};
+
+struct Shape {
+  unsigned types = kAllTypes;
+  bool typed = false;   ///< a type was given
+  unsigned hinted = 0;  ///< types that keywords speak of
+  bool has_values = false;
+  Schemas values;  ///< of enum and const
+  std::vector<Constraint> patterns, formats;
+  uint32_t min_length = 0, max_length = kUnbounded;
+  std::optional<Bound> low, high;
+  std::vector<const Json*> multiples;
+  std::vector<Schemas> prefix;
+  Schemas rest;
+  bool has_rest = false;
+  uint32_t min_items = 0, max_items = kUnbounded;
+  std::vector<std::pair<std::string, Schemas>> properties;
+  std::vector<std::string> required;
+  Schemas additional;
+  bool has_additional = false;
+  Schemas names;
+  uint32_t min_properties = 0, max_properties = kUnbounded;
+
+  const Schemas* property(std::string_view name) const;
+  /// Types that a value may have: where none was given, those that the keywords speak of.
+  unsigned usual_types() const;
+  /// The schemas of array element i.
+  const Schemas& element(size_t i) const { return i < prefix.size() ? prefix[i] : rest; }
+};
+
+/// Reads the schemas of one document, which it refers to.
+class SchemaReader {
+ public:
+  SchemaReader(const Json& root, Budget& budget);
+  /// The alternatives of what satisfies all schemas; none when nothing does.
+  std::vector<Shape> shapes(const Schemas& schemas);
+  /// Whether a value satisfies all.
+  bool valid(const Json& value, const Schemas& schemas);
+  bool valid(const Json& value, const Shape& shape);
+  /// JSON pointer of a value of the document ("#" is all of it).
+  std::string place(const Json* value) const;
+  [[noreturn]] void fail(const std::string& place, const std::string& what) const;
+  /// What a number must be. Fails where it cannot be held exactly.
+  NumberShape number_of(const Shape& shape, bool fractions);
+  /// The expressions that a text must match from begin to end.
+  std::vector<ExpressionPtr> texts_of(const Shape& shape);
+
+ private:
+  std::vector<Shape> read(const Json* schema);
+  Shape own(const Json& schema, const std::string& at);
+  void read_object(const Json& schema, const std::string& at, Shape& shape);
+  void read_array(const Json& schema, const std::string& at, Shape& shape);
+  void read_number(const Json& schema, const std::string& at, Shape& shape);
+  void read_types(const Json& type, const std::string& at, Shape& shape);
+  void refuse_unknown(const Json& schema, const std::string& at) const;
+  uint32_t count(const Json& schema, const char* key, const std::string& at, uint32_t otherwise);
+  const Json* resolve(const Json& ref, const std::string& at) const;
+  std::vector<Shape> cross(const std::vector<Shape>& a, const std::vector<Shape>& b);
+  std::vector<Shape> one_of(const std::vector<Shape>& base, const Json& branches,
+                            const std::string& at);
+  bool merge(Shape& a, const Shape& b);
+  bool disjoint(const Shape& a, const Shape& b, int depth);
+  bool disjoint_objects(const Shape& a, const Shape& b, int depth);
+  bool disjoint_texts(const Shape& a, const Shape& b);
+  bool valid_text(const std::string& text, const Shape& shape);
+
+  const Json& root_;
+  Budget& budget_;
+  std::vector<const Json*> active_;
+  std::unordered_map<const Json*, std::pair<const Json*, std::string>> parents_;
+};
+
+/// The regular expression of a format, or null for one that is not constrained here.
+const char* format_pattern(std::string_view format);
+
+}  // namespace wellspring::grammar
