@@ -22,9 +22,12 @@ struct CaseMap {
 
 CaseMap map_of(Case to) {
   switch (to) {
-    case Case::upper: return {kUpperRuns, kUpperRunCount, kUpperSpecials, kUpperSpecialCount};
-    case Case::lower: return {kLowerRuns, kLowerRunCount, kLowerSpecials, kLowerSpecialCount};
-    default: return {kTitleRuns, kTitleRunCount, kTitleSpecials, kTitleSpecialCount};
+    case Case::upper:
+      return {kUpperRuns, kUpperRunCount, kUpperSpecials, kUpperSpecialCount};
+    case Case::lower:
+      return {kLowerRuns, kLowerRunCount, kLowerSpecials, kLowerSpecialCount};
+    default:
+      return {kTitleRuns, kTitleRunCount, kTitleSpecials, kTitleSpecialCount};
   }
 }
 
@@ -73,7 +76,8 @@ bool is_space(char32_t c) {
 }
 
 bool is_line_end(char32_t c) {
-  return (c >= 10 && c <= 13) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
+  return (c >= 10 && c <= 13) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 ||
+         c == 0x2029;
 }
 
 }  // namespace wellspring::jinja

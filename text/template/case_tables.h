@@ -19,9 +19,9 @@ struct CodeRange {
   char32_t first, last;
 };
 
-#define WS_CASE_MAP(name)                  \
-  extern const CaseRun k##name##Runs[];    \
-  extern const int k##name##RunCount;      \
+#define WS_CASE_MAP(name)                       \
+  extern const CaseRun k##name##Runs[];         \
+  extern const int k##name##RunCount;           \
   extern const CaseSpecial k##name##Specials[]; \
   extern const int k##name##SpecialCount;
 #define WS_CODE_CLASS(name)         \

@@ -18,8 +18,9 @@ struct TemplateLimits {
   /// Evaluated expressions and statements. A conversation of a thousand messages takes about
   /// 300,000; five million take about half a second.
   uint64_t steps = 5'000'000;
-  /// Bytes that are read or made in strings and lists; also a bound of the memory in use.
-  uint64_t work_bytes = 512u << 20;
+  /// Bytes that are read or made in strings, and 64 for each item of a list; also a bound of the
+  /// memory in use.
+  uint64_t work_bytes = 256u << 20;
   /// Bytes of the result, and of any one string.
   size_t output_bytes = 32u << 20;
   /// Calls, statements and expressions inside one another.

@@ -12,7 +12,8 @@ namespace {
 
 using namespace wellspring;
 
-const TemplateLimits kSmall{.steps = 20000, .work_bytes = 4 << 20, .output_bytes = 1 << 18, .depth = 300};
+const TemplateLimits kSmall{
+    .steps = 20000, .work_bytes = 4 << 20, .output_bytes = 1 << 18, .depth = 300};
 
 void use(std::string_view text, const Json& context) {
   try {
@@ -45,7 +46,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   use(input, kContext);
   Json message;
   message["messages"][0]["content"] = std::string(input);
-  use("{% for m in messages %}<{{ m.content | trim }}{{ m | tojson }}{{ m.content.split()[:2] }}{{ m.content | title }}>"
+  use("{% for m in messages %}<{{ m.content | trim }}{{ m | tojson }}{{ m.content.split()[:2] }}{{ "
+      "m.content | title }}>"
       "{{ m.content[::-1] }}{{ m.content | int }}{{ m.content | float }}{{ m }}{% endfor %}",
       message);
   return 0;

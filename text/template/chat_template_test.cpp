@@ -25,7 +25,8 @@ std::string refused(const std::string& text, const std::string& context = "{}") 
 }
 
 // Parts as text, what comes from the context in ⟨⟩.
-std::string parts(const std::string& text, const std::string& context, const std::string& own = "{}") {
+std::string parts(const std::string& text, const std::string& context,
+                  const std::string& own = "{}") {
   std::string out;
   for (const PromptPart& p :
        ChatTemplate(text, "t").render_parts(parse_json(context, "context"), parse_json(own, "own")))
@@ -83,12 +84,15 @@ TEST(ChatTemplate, FreshCasesOfThePeer) {
 
 TEST(ChatTemplate, FaultsNameTheirPlace) {
   EXPECT_EQ(refused("a\n  {{ 1 + }}"), "t:2:10: expected an expression, found '}}'");
-  EXPECT_EQ(refused("{% if x %}\n"), "t:1:11: the template ends inside 'if': '{% endif %}' is missing");
+  EXPECT_EQ(refused("{% if x %}\n"),
+            "t:1:11: the template ends inside 'if': '{% endif %}' is missing");
   EXPECT_EQ(refused("{% nope %}"), "t:1:4: there is no tag 'nope'");
   EXPECT_EQ(refused("{{ x | nope }}"), "t:1:8: there is no filter 'nope' here");
-  EXPECT_EQ(refused("{% include 'x' %}"), "t:1:4: 'include' has no use in a chat template and is not supported");
-  EXPECT_EQ(refused("\r\n\n{{ messages.x }}"), "t:3:4: 'messages' is undefined");
-  EXPECT_EQ(refused("{{ 'a' + m }}", R"({"m": 1})"), "t:1:8: '+' does not take a string and a integer");
+  EXPECT_EQ(refused("{% include 'x' %}"),
+            "t:1:4: 'include' has no use in a chat template and is not supported");
+  EXPECT_EQ(refused("\r\n\n{{ messages.x }}"), "t:3:12: 'messages' is undefined");
+  EXPECT_EQ(refused("{{ 'a' + m }}", R"({"m": 1})"),
+            "t:1:8: '+' does not take a string and a integer");
   EXPECT_EQ(refused("x{{ raise_exception('roles: ' ~ m) }}", R"({"m": ["a"]})"),
             "t:1:20: the chat template refuses this conversation: roles: ['a']");
   EXPECT_EQ(refused("a\n\xFF"), "t:2:1: not valid UTF-8");
@@ -97,61 +101,83 @@ TEST(ChatTemplate, FaultsNameTheirPlace) {
 
 TEST(ChatTemplate, MarksFollowTheTextOfMessages) {
   const std::string context = R"({"m": {"role": "user", "content": " <|x|> a,b "}, "bos": "<s>"})";
-  EXPECT_EQ(parts("<|im|>{{ m.role }}\n{{ m.content }}<|end|>", context), "<|im|>⟨user⟩\n⟨ <|x|> a,b ⟩<|end|>");
+  EXPECT_EQ(parts("<|im|>{{ m.role }}\n{{ m.content }}<|end|>", context),
+            "<|im|>⟨user⟩\n⟨ <|x|> a,b ⟩<|end|>");
   EXPECT_EQ(parts("{{ '[' + m.content | trim ~ ']' }}", context), "[⟨<|x|> a,b⟩]");
   EXPECT_EQ(parts("{{ m.content[1:4] }}{{ m.content[-2] }}", context), "⟨<|xb⟩");
   EXPECT_EQ(parts("{{ m.content.split(',')[1] | upper }}", context), "⟨B ⟩");
   EXPECT_EQ(parts("{{ m.content | replace('|x|', '-') }}", context), "⟨ <⟩-⟨> a,b ⟩");
   EXPECT_EQ(parts("{{ 'a-b' | replace('-', m.role) }}", context), "a⟨user⟩b");
-  EXPECT_EQ(parts("{{ m | tojson }}", context), R"({"⟨role⟩": "⟨user⟩", "⟨content⟩": "⟨ <|x|> a,b ⟩"})");
+  EXPECT_EQ(parts("{{ m | tojson }}", context),
+            R"({"⟨role⟩": "⟨user⟩", "⟨content⟩": "⟨ <|x|> a,b ⟩"})");
   EXPECT_EQ(parts("{{ [m.role] }}{{ '%s!' % m.role }}", context), "['⟨user⟩']⟨user⟩!");
   EXPECT_EQ(parts("{{ [m.role, 'x'] | join('-') }}", context), "⟨user⟩-x");
-  EXPECT_EQ(parts("{% macro f(x) %}({{ x }}){% endmacro %}{% set y %}<{{ f(m.role) }}>{% endset %}{{ y | title }}",
+  EXPECT_EQ(parts("{% macro f(x) %}({{ x }}){% endmacro %}{% set y %}<{{ f(m.role) }}>{% endset "
+                  "%}{{ y | title }}",
                   context),
-            "<(⟨user⟩)>");
-  EXPECT_EQ(parts("{% set ns = namespace(s='') %}{% for c in m.role %}{% set ns.s = ns.s + c + '.' %}{% endfor %}{{ ns.s }}",
+            "<(⟨User⟩)>");
+  EXPECT_EQ(parts("{% set ns = namespace(s='') %}{% for c in m.role %}{% set ns.s = ns.s + c + '.' "
+                  "%}{% endfor %}{{ ns.s }}",
                   context),
             "⟨u⟩.⟨s⟩.⟨e⟩.⟨r⟩.");
   EXPECT_EQ(parts("{% filter indent(2) %}a\n{{ m.role }}{% endfilter %}", context), "a\n  ⟨user⟩");
   EXPECT_EQ(parts("{{ bos }}{{ eos }}", context, R"({"bos": "<s>", "eos": "</s>"})"), "<s></s>");
-  EXPECT_EQ(parts("{{ 'x' if m.role == 'user' }}{{ m.content | length }}", context), "x12");
+  EXPECT_EQ(parts("{{ 'x' if m.role == 'user' }}{{ m.content | length }}", context), "x11");
   EXPECT_EQ(parts("", context), "");
 }
 
 TEST(ChatTemplate, LimitsEndATemplateThatLoops) {
-  const std::string loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
-  EXPECT_NE(refused(loop).find("steps"), std::string::npos);
-  EXPECT_NE(refused("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}").find("levels deep"), std::string::npos);
-  EXPECT_NE(refused("{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}").find("levels deep"), std::string::npos);
-  EXPECT_NE(refused("{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}")
+  const std::string loop =
+      "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
+  EXPECT_NE(refused(loop).find("takes more than"), std::string::npos);
+  EXPECT_NE(refused("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}").find("levels deep"),
+            std::string::npos);
+  EXPECT_NE(refused("{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}").find("levels deep"),
+            std::string::npos);
+  EXPECT_NE(refused("{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x ~ "
+                    "ns.x %}{% endfor %}")
                 .find("bytes"),
             std::string::npos);
   EXPECT_NE(refused("{{ 'x' * 10 ** 30 }}").find("bytes"), std::string::npos);
   EXPECT_NE(refused("{{ [0] * 10 ** 30 }}").find("bytes of work"), std::string::npos);
   EXPECT_NE(refused("{{ 2 ** 999 }}").find("too large"), std::string::npos);
   EXPECT_NE(refused("{{ range(10 ** 9) }}").find("at most"), std::string::npos);
-  EXPECT_NE(refused("{{ 'a' | map(*(['map'] * 99999)) | list }}").find("levels deep"), std::string::npos);
+  EXPECT_NE(refused("{{ 'a' | map(*(['map'] * 2000)) | list }}").find("levels deep"),
+            std::string::npos);
   EXPECT_NE(refused("{{ '%999999999d' % 1 }}").find("too large"), std::string::npos);
   const ChatTemplate t("{% for i in range(1000) %}x{% endfor %}", "t");
-  EXPECT_NE(error_of([&] { t.render(Json::object(), Json::object(), {.steps = 100}); }, Fault::data).find("100 steps"),
+  EXPECT_NE(error_of([&] { t.render(Json::object(), Json::object(), {.steps = 100}); }, Fault::data)
+                .find("100 steps"),
             std::string::npos);
-  EXPECT_NE(error_of([&] { t.render(Json::object(), Json::object(), {.output_bytes = 10}); }, Fault::data).find("10 bytes"),
-            std::string::npos);
+  EXPECT_NE(
+      error_of([&] { t.render(Json::object(), Json::object(), {.output_bytes = 10}); }, Fault::data)
+          .find("10 bytes"),
+      std::string::npos);
 }
 
 // Rings and long chains of owners must neither leak (the sanitizers see it) nor run out of stack.
 TEST(ChatTemplate, ValuesThatHoldEachOther) {
-  EXPECT_EQ(rendered("{% set n = namespace() %}{% set n.self = n %}{% set n.l = [n, n.self] %}ok"), "ok");
-  EXPECT_NE(refused("{% set n = namespace(x=[]) %}{% for i in range(9999) %}{% set n.x = [n.x] %}{% endfor %}").find("nest"),
+  EXPECT_EQ(rendered("{% set n = namespace() %}{% set n.self = n %}{% set n.l = [n, n.self] %}ok"),
+            "ok");
+  EXPECT_NE(refused("{% set n = namespace(x=[]) %}{% for i in range(9999) %}{% set n.x = [n.x] "
+                    "%}{% endfor %}")
+                .find("nest"),
             std::string::npos);
-  EXPECT_NE(refused("{% set n = namespace(x=[]) %}{% for i in range(9999) %}{% set n.x = [n.x].index %}{% endfor %}").find("nest"),
+  EXPECT_NE(refused("{% set n = namespace(x=[]) %}{% for i in range(9999) %}{% set n.x = "
+                    "[n.x].index %}{% endfor %}")
+                .find("nest"),
             std::string::npos);
-  EXPECT_EQ(rendered("{% set n = namespace(x=0) %}{% for i in range(9999) %}{% set n.x = namespace(y=n.x) %}{% endfor %}ok"), "ok");
-  EXPECT_EQ(rendered("{% set n = namespace(f=0) %}{% macro a(f) %}{% macro b() %}{{ f }}{% endmacro %}{% set n.f = b %}"
+  EXPECT_EQ(rendered("{% set n = namespace(x=0) %}{% for i in range(9999) %}{% set n.x = "
+                     "namespace(y=n.x) %}{% endfor %}ok"),
+            "ok");
+  EXPECT_EQ(rendered("{% set n = namespace(f=0) %}{% macro a(f) %}{% macro b() %}{{ f }}{% "
+                     "endmacro %}{% set n.f = b %}"
                      "{% endmacro %}{% for i in range(9999) %}{{ a(n.f) }}{% endfor %}ok"),
             "ok");
-  EXPECT_NE(refused("{% set n = namespace(l=0) %}{% for i in range(9999) %}{% for x in [n.l] %}{% set n.l = loop %}"
-                    "{% endfor %}{% endfor %}").find("nest"),
+  EXPECT_NE(refused("{% set n = namespace(l=0) %}{% for i in range(9999) %}{% for x in [n.l] %}{% "
+                    "set n.l = loop %}"
+                    "{% endfor %}{% endfor %}")
+                .find("nest"),
             std::string::npos);
 }
 
@@ -161,8 +187,12 @@ TEST(ChatTemplate, DeepSyntaxIsRefused) {
     for (int i = 0; i < 20000; ++i) out += s;
     return out;
   };
-  for (const char* open : {"(", "[", "{1:", "not ", "-", "a[", "a if b else ", "f("})
-    EXPECT_NE(refused("{{ " + many(open)).find("levels deep"), std::string::npos) << open;
+  for (auto [open, close] : {std::pair("(", ")"), std::pair("[", "]"), std::pair("{1:", "}"),
+                             std::pair("a[", "]"), std::pair("f(", ")"), std::pair("not ", ""),
+                             std::pair("-", ""), std::pair("a if b else ", "")})
+    EXPECT_NE(refused("{{ " + many(open) + "1" + many(close) + " }}").find("levels deep"),
+              std::string::npos)
+        << open;
   EXPECT_NE(refused("{{ 1" + many("+1") + " }}").find("levels deep"), std::string::npos);
   EXPECT_NE(refused("{{ a" + many(".a") + " }}").find("levels deep"), std::string::npos);
   EXPECT_NE(refused("{{ a" + many("|upper") + " }}").find("levels deep"), std::string::npos);
@@ -178,7 +208,8 @@ TEST(ChatTemplate, DeepContexts) {
   Json nested = 1;
   for (int i = 0; i < 2000; ++i) nested = Json::array({std::move(nested)});
   const Json context = {{"x", nested}};
-  EXPECT_NE(error_of([&] { ChatTemplate("x", "t").render(context); }, Fault::data).find("nest"), std::string::npos);
+  EXPECT_NE(error_of([&] { ChatTemplate("x", "t").render(context); }, Fault::data).find("nest"),
+            std::string::npos);
 }
 
 TEST(ChatTemplate, NamesThatItReads) {
@@ -196,7 +227,8 @@ TEST(ChatTemplate, TodayIsToday) {
 
 TEST(ChatTemplate, ManyThreadsAtOnce) {
   const ChatTemplate t(read_file(str(kFolder, "templates/qwen3.jinja")), "qwen3");
-  const Json context = parse_json(R"({"messages": [{"role": "user", "content": "a"}], "add_generation_prompt": true})", "c");
+  const Json context = parse_json(
+      R"({"messages": [{"role": "user", "content": "a"}], "add_generation_prompt": true})", "c");
   const std::string expected = t.render(context);
   std::vector<std::thread> threads;
   std::vector<int> wrong(4);

@@ -1,6 +1,6 @@
 #pragma once
-// The filters by name. Inside of text/template: those of texts and numbers stand in filters_text.cpp,
-// those of lists and mappings in filters_list.cpp.
+// The filters by name. Inside of text/template: those of texts and numbers stand in
+// filters_text.cpp, those of lists and mappings in filters_list.cpp.
 
 #include <map>
 #include <string_view>

@@ -8,7 +8,9 @@
 namespace wellspring::jinja {
 namespace {
 
-Value generator(std::vector<Value> all, const Call& c) { return make_list(std::move(all), c.meter, List::generator); }
+Value generator(std::vector<Value> all, const Call& c) {
+  return make_list(std::move(all), c.meter, List::generator);
+}
 
 bool given(const std::optional<Value>& v) { return v && !v->is_none(); }
 
@@ -27,7 +29,8 @@ Value key_of(const Value& item, const std::optional<Value>& attribute, bool case
 
 // Stable; Python's order, which may fail. Own merging: the standard library's sorts want an order
 // that is one, and NaN has none.
-void merge_sort(std::vector<size_t>& order, const std::vector<Value>& keys, bool reverse, Meter& meter) {
+void merge_sort(std::vector<size_t>& order, const std::vector<Value>& keys, bool reverse,
+                Meter& meter) {
   auto before = [&](size_t a, size_t b) {
     meter.step();
     return reverse ? less(keys[b], keys[a], "<", meter) : less(keys[a], keys[b], "<", meter);
@@ -35,7 +38,8 @@ void merge_sort(std::vector<size_t>& order, const std::vector<Value>& keys, bool
   std::vector<size_t> other(order.size());
   for (size_t width = 1; width < order.size(); width *= 2) {
     for (size_t begin = 0; begin < order.size(); begin += 2 * width) {
-      const size_t middle = std::min(begin + width, order.size()), end = std::min(begin + 2 * width, order.size());
+      const size_t middle = std::min(begin + width, order.size()),
+                   end = std::min(begin + 2 * width, order.size());
       size_t a = begin, b = middle;
       for (size_t to = begin; to < end; ++to) {
         const bool second = a == middle || (b < end && before(order[b], order[a]));
@@ -46,7 +50,8 @@ void merge_sort(std::vector<size_t>& order, const std::vector<Value>& keys, bool
   }
 }
 
-std::vector<Value> sorted(const std::vector<Value>& all, const std::vector<Value>& keys, bool reverse, Meter& meter) {
+std::vector<Value> sorted(const std::vector<Value>& all, const std::vector<Value>& keys,
+                          bool reverse, Meter& meter) {
   std::vector<size_t> order(all.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
   merge_sort(order, keys, reverse, meter);
@@ -69,7 +74,8 @@ Value length_filter(const Call& c) {
 Value first_filter(const Call& c) {
   c.bind({});
   if (const List* l = c.self.list(); l && l->kind == List::generator)
-    return l->taken < l->all.size() ? l->all[l->taken++] : Value::undefined("there is no first item");
+    return l->taken < l->all.size() ? l->all[l->taken++]
+                                    : Value::undefined("there is no first item");
   if (c.self.text() && !c.self.text()->empty()) return get_item(c.self, Int(0), c.meter);
   const std::vector<Value> all = items_of(c.self, c.meter);
   return all.empty() ? Value::undefined("there is no first item") : all.front();
@@ -77,7 +83,8 @@ Value first_filter(const Call& c) {
 
 Value last_filter(const Call& c) {
   c.bind({});
-  if (c.self.list() && c.self.list()->kind == List::generator) c.refuse("does not take a generator: put |list before it");
+  if (c.self.list() && c.self.list()->kind == List::generator)
+    c.refuse("does not take a generator: put |list before it");
   if (c.self.text() && !c.self.text()->empty()) return get_item(c.self, Int(-1), c.meter);
   const std::vector<Value> all = items_of(c.self, c.meter);
   return all.empty() ? Value::undefined("there is no last item") : all.back();
@@ -90,10 +97,12 @@ Value list_filter(const Call& c) {
 
 Value items_filter(const Call& c) {
   c.bind({});
-  if (!c.self.dict() && !c.self.is_undefined()) c.refuse(str("needs a mapping, not a ", type_name(c.self)));
+  if (!c.self.dict() && !c.self.is_undefined())
+    c.refuse(str("needs a mapping, not a ", type_name(c.self)));
   std::vector<Value> out;
   if (const Dict* d = c.self.dict())
-    for (const auto& [key, value] : d->all) out.push_back(make_list({key, value}, c.meter, List::tuple));
+    for (const auto& [key, value] : d->all)
+      out.push_back(make_list({key, value}, c.meter, List::tuple));
   return generator(std::move(out), c);
 }
 
@@ -150,7 +159,8 @@ Value extreme_filter(const Call& c) {
   bool first = true;
   for (const Value& item : items_of(c.self, c.meter)) {
     Value key = key_of(item, a[1], a[0] && truth(*a[0]), c.meter);
-    const bool better = !first && (kLargest ? less(best_key, key, ">", c.meter) : less(key, best_key, "<", c.meter));
+    const bool better = !first && (kLargest ? less(best_key, key, ">", c.meter)
+                                            : less(key, best_key, "<", c.meter));
     if (first || better) best = item, best_key = std::move(key);
     first = false;
   }
@@ -161,7 +171,8 @@ Value sum_filter(const Call& c) {
   const auto a = c.bind({"attribute", "start"});
   Value sum = a[1].value_or(Value(Int(0)));
   if (sum.text()) c.refuse("does not add strings: use |join");
-  for (const Value& item : items_of(c.self, c.meter)) sum = binary("+", sum, key_of(item, a[0], true, c.meter), c.meter);
+  for (const Value& item : items_of(c.self, c.meter))
+    sum = binary("+", sum, key_of(item, a[0], true, c.meter), c.meter);
   return sum;
 }
 
@@ -178,7 +189,8 @@ Value reverse_filter(const Call& c) {
   std::vector<Value> all = items_of(c.self, c.meter);
   std::reverse(all.begin(), all.end());
   if (c.self.text()) return join(MarkedText(), all, true, c.meter);
-  if (c.self.list() && c.self.list()->kind == List::generator) return make_list(std::move(all), c.meter);
+  if (c.self.list() && c.self.list()->kind == List::generator)
+    return make_list(std::move(all), c.meter);
   return generator(std::move(all), c);
 }
 
@@ -195,7 +207,8 @@ Value batch_filter(const Call& c) {
   const int64_t size = c.whole(a[0]);
   std::vector<Value> out, line;
   for (Value& item : items_of(c.self, c.meter)) {
-    if (!line.empty() && static_cast<int64_t>(line.size()) == size) out.push_back(make_list(std::exchange(line, {}), c.meter));
+    if (!line.empty() && static_cast<int64_t>(line.size()) == size)
+      out.push_back(make_list(std::exchange(line, {}), c.meter));
     line.push_back(std::move(item));
   }
   if (!line.empty()) {
@@ -209,8 +222,9 @@ Value batch_filter(const Call& c) {
 }
 
 // The arguments behind the first `n`.
-Args rest(const Args& args, size_t n) {
+Args rest(const Args& args, size_t n, Meter& meter) {
   Args out;
+  meter.items(args.all.size() + args.named.size());
   out.all.assign(args.all.begin() + static_cast<ptrdiff_t>(n), args.all.end());
   out.named = args.named;
   return out;
@@ -230,7 +244,8 @@ Value map_filter(const Call& c) {
     return generator(std::move(out), c);
   }
   const std::string filter = c.text(c.args.all[0]).bytes();
-  for (const Value& item : all) out.push_back(call_filter({filter, item, rest(c.args, 1), c.meter}));
+  for (const Value& item : all)
+    out.push_back(call_filter({filter, item, rest(c.args, 1, c.meter), c.meter}));
   return generator(std::move(out), c);
 }
 
@@ -245,7 +260,8 @@ Value select_filter(const Call& c) {
   for (Value& item : items_of(c.self, c.meter)) {
     c.meter.step();
     const Value v = kAttribute ? get_path(item, c.args.all[0], c.meter) : item;
-    const bool good = has_test ? call_test({test, v, rest(c.args, kSkip + 1), c.meter}) : truth(v);
+    const bool good =
+        has_test ? call_test({test, v, rest(c.args, kSkip + 1, c.meter), c.meter}) : truth(v);
     if (good == kWanted) out.push_back(std::move(item));
   }
   return generator(std::move(out), c);
@@ -282,7 +298,9 @@ const FilterMap& list_filters() {
   return kAll;
 }
 
-bool filter_exists(std::string_view name) { return text_filters().count(name) || list_filters().count(name); }
+bool filter_exists(std::string_view name) {
+  return text_filters().count(name) || list_filters().count(name);
+}
 
 Value call_filter(Call call) {
   Meter::Deeper deeper(call.meter);  // |map may call |map

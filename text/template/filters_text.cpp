@@ -45,8 +45,10 @@ Value indent_filter(const Call& c) {
   const auto a = c.bind({"width", "first", "blank"});
   const bool first = a[1] && truth(*a[1]), blank = a[2] && truth(*a[2]);
   MarkedText with;
-  if (a[0] && a[0]->text()) with = *a[0]->text();
-  else with = repeat(MarkedText(" "), a[0] ? c.whole(a[0]) : 4, c.meter);
+  if (a[0] && a[0]->text())
+    with = *a[0]->text();
+  else
+    with = repeat(MarkedText(" "), a[0] ? c.whole(a[0]) : 4, c.meter);
   need_defined(c.self);
   MarkedText body = c.text(c.self);
   body.append("\n", false);
@@ -70,7 +72,8 @@ Value center_filter(const Call& c) {
 }
 
 Value format_filter(const Call& c) {
-  if (!c.args.all.empty() && !c.args.named.empty()) c.refuse("takes values by place or by name, not both");
+  if (!c.args.all.empty() && !c.args.named.empty())
+    c.refuse("takes values by place or by name, not both");
   if (c.args.named.empty())
     return percent(soft(c), make_list(c.args.all, c.meter, List::tuple), c.meter);
   Dict named;
@@ -85,12 +88,18 @@ Value escape_filter(const Call& c) {
   t.each_run(0, t.size(), [&](std::string_view run, bool marked) {
     std::string escaped;
     for (char x : run) {
-      if (x == '&') escaped += "&amp;";
-      else if (x == '<') escaped += "&lt;";
-      else if (x == '>') escaped += "&gt;";
-      else if (x == '"') escaped += "&#34;";
-      else if (x == '\'') escaped += "&#39;";
-      else escaped += x;
+      if (x == '&')
+        escaped += "&amp;";
+      else if (x == '<')
+        escaped += "&lt;";
+      else if (x == '>')
+        escaped += "&gt;";
+      else if (x == '"')
+        escaped += "&#34;";
+      else if (x == '\'')
+        escaped += "&#39;";
+      else
+        escaped += x;
     }
     c.meter.make(escaped.size());
     out.append(escaped, marked);
@@ -104,7 +113,8 @@ Value wordcount_filter(const Call& c) {
   bool inside = false;
   for (const Value& v : items_of(soft(c), c.meter)) {
     const char32_t code = utf8_decode(v.text()->view());
-    const bool word = code == '_' || is_alpha(code) || is_decimal(code) || is_digit(code) || is_numeric(code);
+    const bool word =
+        code == '_' || is_alpha(code) || is_decimal(code) || is_digit(code) || is_numeric(code);
     words += word && !inside;
     inside = word;
   }
@@ -118,8 +128,10 @@ Value tojson_filter(const Call& c) {
   form.sorted = a[3] && truth(*a[3]);
   if (a[1] && !a[1]->is_none()) {
     form.pretty = true;
-    if (a[1]->text()) form.indent = *a[1]->text();
-    else form.indent = repeat(MarkedText(" "), c.whole(a[1]), c.meter);
+    if (a[1]->text())
+      form.indent = *a[1]->text();
+    else
+      form.indent = repeat(MarkedText(" "), c.whole(a[1]), c.meter);
   }
   form.item_separator = MarkedText(form.pretty ? "," : ", ");
   form.key_separator = MarkedText(": ");
@@ -196,7 +208,8 @@ Value round_filter(const Call& c) {
     return i;
   }
   if (method != "ceil" && method != "floor") c.refuse("knows the methods common, ceil and floor");
-  const double unit = std::pow(10.0, static_cast<double>(std::clamp<int64_t>(precision, -300, 300)));
+  const double unit =
+      std::pow(10.0, static_cast<double>(std::clamp<int64_t>(precision, -300, 300)));
   return (method == "ceil" ? std::ceil(d * unit) : std::floor(d * unit)) / unit;
 }
 

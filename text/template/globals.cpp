@@ -17,12 +17,14 @@ Value range_of(const Call& c) {
   if (a[2]) step = c.whole(a[2]);
   if (step == 0) c.refuse("needs a step other than 0");
   const Int size = step > 0 ? (end - begin + step - 1) / step : (begin - end - step - 1) / -step;
-  if (size > kLongestRange) c.refuse(str("gives at most ", static_cast<int>(kLongestRange), " numbers"));
+  if (size > kLongestRange)
+    c.refuse(str("gives at most ", static_cast<int>(kLongestRange), " numbers"));
   auto list = std::make_shared<List>();
   list->kind = List::range;
   c.meter.items(static_cast<size_t>(std::max<Int>(size, 0)) + 1);
   for (Int i = 0; i < size; ++i) list->all.push_back(begin + i * step);
-  list->shown = str("range(", to_text(begin), ", ", to_text(end), step == 1 ? "" : str(", ", to_text(step)), ")");
+  list->shown = str("range(", to_text(begin), ", ", to_text(end),
+                    step == 1 ? "" : str(", ", to_text(step)), ")");
   return ListPtr(std::move(list));
 }
 
@@ -64,7 +66,8 @@ Value raise_exception_of(const Call& c) {
 }
 
 Value strftime_now_of(const Call& c) {
-  const std::string form = c.text(c.bind({"format"})[0]).bytes() + "|";  // the result is never empty
+  const std::string form =
+      c.text(c.bind({"format"})[0]).bytes() + "|";  // the result is never empty
   if (form.size() > 1000) c.refuse("takes a format of at most 1000 bytes");
   const std::time_t now = std::time(nullptr);
   std::tm local{};
@@ -79,7 +82,9 @@ struct Joiner final : Function {
   Value separator;
   bool used = false;
   const char* type() const override { return "joiner"; }
-  Value call(Args, Meter&) override { return std::exchange(used, true) ? separator : Value(MarkedText()); }
+  Value call(Args, Meter&) override {
+    return std::exchange(used, true) ? separator : Value(MarkedText());
+  }
 };
 
 Value joiner_of(const Call& c) {
@@ -96,7 +101,9 @@ struct Global final : Function {
   std::string_view name;
   Value (*function)(const Call&);
   const char* type() const override { return "function"; }
-  Value call(Args args, Meter& meter) override { return function({name, Value(), std::move(args), meter}); }
+  Value call(Args args, Meter& meter) override {
+    return function({name, Value(), std::move(args), meter});
+  }
 };
 
 }  // namespace

@@ -35,12 +35,15 @@ class Lexer {
 
   std::vector<Token> run() {
     while (at_ < s_.size()) root();
+    token_at_ = at_;
     push(Token::end, "");
     return std::move(out_);
   }
 
  private:
-  [[noreturn]] void fault(std::string message, size_t at) { throw SyntaxFault{std::move(message), place(at)}; }
+  [[noreturn]] void fault(std::string message, size_t at) {
+    throw SyntaxFault{std::move(message), place(at)};
+  }
 
   // Places are asked in ascending order, nearly always.
   Place place(size_t at) {
@@ -96,8 +99,10 @@ class Lexer {
     const bool minus = next() == '-', keep = plus && next() == '+';
     if (s_.substr(at_ + (minus || keep), end.size()) != end) return false;
     at_ += end.size() + (minus || keep);
-    if (minus) skip_spaces();
-    else if (!keep && trim && next() == '\n') ++at_;
+    if (minus)
+      skip_spaces();
+    else if (!keep && trim && next() == '\n')
+      ++at_;
     line_starting_ = s_[at_ - 1] == '\n';
     return true;
   }
@@ -226,7 +231,8 @@ class Lexer {
       }
       const std::string_view rest = s_.substr(at_ + n);
       const int length = utf8_length(rest);
-      if (length < 2 || !(is_alpha(utf8_decode(rest)) || (n && is_decimal(utf8_decode(rest))))) break;
+      if (length < 2 || !(is_alpha(utf8_decode(rest)) || (n && is_decimal(utf8_decode(rest)))))
+        break;
       n += static_cast<size_t>(length);
     }
     return n;
@@ -257,7 +263,9 @@ class Lexer {
   // (\d+_)*\d+ from `at`; its end, or `at` when there is none.
   size_t digits_end(size_t at) const {
     size_t end = at;
-    while (end < s_.size() && (digit(s_[end]) || (s_[end] == '_' && end > at && s_[end - 1] != '_'))) ++end;
+    while (end < s_.size() &&
+           (digit(s_[end]) || (s_[end] == '_' && end > at && s_[end - 1] != '_')))
+      ++end;
     while (end > at && s_[end - 1] == '_') --end;
     return end;
   }
@@ -289,7 +297,9 @@ class Lexer {
     }
     const size_t start = at_;
     auto value = [&](char c) {
-      const int v = digit(c) ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : 99;
+      const int v = digit(c)                             ? c - '0'
+                    : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                         : 99;
       return v < base ? v : -1;
     };
     if (base != 10) {
@@ -315,8 +325,10 @@ class Lexer {
       if (at_ >= s_.size()) fault("this string has no end", start);
       const char c = s_[at_++];
       if (c == quote) break;
-      if (c == '\\' && at_ < s_.size()) escape(out);
-      else out += c;
+      if (c == '\\' && at_ < s_.size())
+        escape(out);
+      else
+        out += c;
     }
     push(Token::text, std::move(out));
   }

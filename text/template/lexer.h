@@ -20,7 +20,19 @@ struct SyntaxFault {
 };
 
 struct Token {
-  enum Kind { data, begin_print, end_print, begin_block, end_block, name, text, integer, real, sign, end };
+  enum Kind {
+    data,
+    begin_print,
+    end_print,
+    begin_block,
+    end_block,
+    name,
+    text,
+    integer,
+    real,
+    sign,
+    end
+  };
   Kind kind = end;
   std::string word;  // data, name, text (unescaped), sign
   Int whole = 0;

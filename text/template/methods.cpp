@@ -20,8 +20,8 @@ Value strip_method(const MarkedText& t, const Call& c) {
 template <bool kRight>
 Value split_method(const MarkedText& t, const Call& c) {
   const auto a = c.bind({"sep", "maxsplit"});
-  return make_list(split(t, a[0] && !a[0]->is_none() ? &c.text(a[0]) : nullptr, a[1] ? c.whole(a[1]) : -1,
-                         kRight, c.meter),
+  return make_list(split(t, a[0] && !a[0]->is_none() ? &c.text(a[0]) : nullptr,
+                         a[1] ? c.whole(a[1]) : -1, kRight, c.meter),
                    c.meter);
 }
 
@@ -40,8 +40,9 @@ Value case_method(const MarkedText& t, const Call& c) {
 }
 
 // [begin, end) of the arguments "start" and "end".
-std::pair<size_t, size_t> window(const MarkedText& t, const Call& c, const std::optional<Value>& from,
-                                 const std::optional<Value>& to, bool* out_of_text) {
+std::pair<size_t, size_t> window(const MarkedText& t, const Call& c,
+                                 const std::optional<Value>& from, const std::optional<Value>& to,
+                                 bool* out_of_text) {
   auto place = [&](const std::optional<Value>& v) -> std::optional<Int> {
     if (!v || v->is_none()) return {};
     return c.whole(v);
@@ -112,8 +113,10 @@ template <bool kRight>
 Value partition_method(const MarkedText& t, const Call& c) {
   const MarkedText& by = c.text(c.bind({"sep"})[0]);
   std::vector<Value> parts = split(t, &by, 1, kRight, c.meter);
-  if (parts.size() == 2) parts.insert(parts.begin() + 1, by);
-  else parts.insert(kRight ? parts.begin() : parts.end(), 2, Value(MarkedText()));
+  if (parts.size() == 2)
+    parts.insert(parts.begin() + 1, by);
+  else
+    parts.insert(kRight ? parts.begin() : parts.end(), 2, Value(MarkedText()));
   return make_list(std::move(parts), c.meter, List::tuple);
 }
 
@@ -151,7 +154,9 @@ Value all_method(const MarkedText& t, const Call& c) {
   return all_characters(t, kIs);
 }
 
-bool alphanumeric(char32_t c) { return is_alpha(c) || is_decimal(c) || is_digit(c) || is_numeric(c); }
+bool alphanumeric(char32_t c) {
+  return is_alpha(c) || is_decimal(c) || is_digit(c) || is_numeric(c);
+}
 bool ascii(char32_t c) { return c < 128; }
 
 // No character of the other case, and one of this.
@@ -168,8 +173,12 @@ Value cased_method(const MarkedText& t, const Call& c) {
   return some && !wrong;
 }
 
-Value ascii_method(const MarkedText& t, const Call& c) { return t.empty() || all_characters(t, ascii); }
-Value printable_method(const MarkedText& t, const Call& c) { return t.empty() || all_characters(t, is_printable); }
+Value ascii_method(const MarkedText& t, const Call& c) {
+  return t.empty() || all_characters(t, ascii);
+}
+Value printable_method(const MarkedText& t, const Call& c) {
+  return t.empty() || all_characters(t, is_printable);
+}
 
 const std::map<std::string_view, TextMethod>& text_methods() {
   static const std::map<std::string_view, TextMethod> kAll = {
@@ -243,11 +252,15 @@ Value dict_method(const Value& self, const Call& c) {
   if (c.name == "copy") return self;
   std::vector<Value> out;
   for (const auto& [key, value] : d.all) {
-    if (c.name == "items") out.push_back(make_list({key, value}, c.meter, List::tuple));
-    else out.push_back(c.name == "keys" ? key : value);
+    if (c.name == "items")
+      out.push_back(make_list({key, value}, c.meter, List::tuple));
+    else
+      out.push_back(c.name == "keys" ? key : value);
   }
   return make_list(std::move(out), c.meter,
-                   c.name == "items" ? List::items : c.name == "keys" ? List::keys : List::values);
+                   c.name == "items"  ? List::items
+                   : c.name == "keys" ? List::keys
+                                      : List::values);
 }
 
 bool any_of(std::string_view name, std::initializer_list<std::string_view> all) {
@@ -265,7 +278,8 @@ Method find_method(const Value& v, std::string_view name) {
   if (const List* l = v.list(); l && l->kind <= List::range) {
     if (any_of(name, {"index", "count"})) return Method::here;
     if (l->kind == List::list && name == "copy") return Method::here;
-    if (l->kind == List::list && any_of(name, {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"}))
+    if (l->kind == List::list &&
+        any_of(name, {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"}))
       return Method::forbidden;
   }
   return Method::none;

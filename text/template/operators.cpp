@@ -26,7 +26,8 @@ Value power_of(Int base, Int exponent) {
     if (base == 0) fail("0 to a negative power");
     return std::pow(static_cast<double>(base), static_cast<double>(exponent));
   }
-  if (base == 0 || base == 1 || base == -1) return exponent == 0 ? Int(1) : exponent % 2 ? base : base * base;
+  if (base == 0 || base == 1 || base == -1)
+    return exponent == 0 ? Int(1) : exponent % 2 ? base : base * base;
   Int out = 1;
   for (; exponent > 0; --exponent)  // ends: it overflows within 127 rounds
     if (__builtin_mul_overflow(out, base, &out)) fail("a number is too large");
@@ -36,16 +37,20 @@ Value power_of(Int base, Int exponent) {
 Value whole_numbers(char op, bool twice, Int a, Int b) {
   Int out = 0;
   switch (op) {
-    case '+': return checked(__builtin_add_overflow(a, b, &out), out);
-    case '-': return checked(__builtin_sub_overflow(a, b, &out), out);
+    case '+':
+      return checked(__builtin_add_overflow(a, b, &out), out);
+    case '-':
+      return checked(__builtin_sub_overflow(a, b, &out), out);
     case '*':
       if (twice) return power_of(a, b);
       return checked(__builtin_mul_overflow(a, b, &out), out);
-    default: break;
+    default:
+      break;
   }
   if (b == 0) fail("division by zero");
   if (op == '/' && !twice) return static_cast<double>(a) / static_cast<double>(b);
-  if (b == -1) return op == '%' ? Value(Int(0)) : checked(__builtin_sub_overflow(Int(0), a, &out), out);
+  if (b == -1)
+    return op == '%' ? Value(Int(0)) : checked(__builtin_sub_overflow(Int(0), a, &out), out);
   const Int rest = a % b, whole = a / b;
   const bool lower = rest != 0 && (rest < 0) != (b < 0);
   return op == '%' ? Value(lower ? rest + b : rest) : Value(lower ? whole - 1 : whole);
@@ -53,20 +58,25 @@ Value whole_numbers(char op, bool twice, Int a, Int b) {
 
 Value real_numbers(char op, bool twice, double a, double b) {
   switch (op) {
-    case '+': return a + b;
-    case '-': return a - b;
+    case '+':
+      return a + b;
+    case '-':
+      return a - b;
     case '*':
       if (!twice) return a * b;
       if (a == 0 && b < 0) fail("0 to a negative power");
       if (a < 0 && b != std::floor(b)) fail("a negative number to a broken power");
       return std::pow(a, b);
-    default: break;
+    default:
+      break;
   }
   if (b == 0) fail("division by zero");
   if (op == '/' && !twice) return a / b;
   double rest = std::fmod(a, b);
-  if (rest != 0 && (rest < 0) != (b < 0)) rest += b;
-  else if (rest == 0) rest = std::copysign(0.0, b);
+  if (rest != 0 && (rest < 0) != (b < 0))
+    rest += b;
+  else if (rest == 0)
+    rest = std::copysign(0.0, b);
   if (op == '%') return rest;
   const double whole = (a - rest) / b;
   return whole == 0 ? std::copysign(0.0, a / b) : std::floor(whole + 0.5);
@@ -76,9 +86,10 @@ Value repeated(const Value& v, Int times, Meter& meter) {
   if (const MarkedText* t = v.text()) return repeat(*t, times, meter);
   const List& l = *v.list();
   std::vector<Value> out;
-  for (Int i = 0; i < times && !l.all.empty(); ++i) {
-    meter.items(l.all.size());
-    out.insert(out.end(), l.all.begin(), l.all.end());
+  if (times > 0 && !l.all.empty()) {
+    meter.items(times > (Int(1) << 30) ? size_t(1) << 50
+                                       : l.all.size() * static_cast<size_t>(times));
+    for (Int i = 0; i < times; ++i) out.insert(out.end(), l.all.begin(), l.all.end());
   }
   return make_list(std::move(out), meter, l.kind);
 }
@@ -143,7 +154,9 @@ struct BoundMethod final : Function {
   Value self;
   std::string name;
   const char* type() const override { return "method"; }
-  Value call(Args args, Meter& meter) override { return call_method({name, self, std::move(args), meter}); }
+  Value call(Args args, Meter& meter) override {
+    return call_method({name, self, std::move(args), meter});
+  }
 };
 
 Value bound(const Value& v, std::string_view name) {
@@ -163,15 +176,19 @@ std::optional<Value> own_attribute(const Value& v, std::string_view name) {
     return {};
   }
   switch (find_method(v, name)) {
-    case Method::here: return bound(v, name);
+    case Method::here:
+      return bound(v, name);
     case Method::forbidden:
-      return Value::undefined(str("'", name, "' would change a ", type_name(v), ": templates may not"));
-    default: return {};
+      return Value::undefined(
+          str("'", name, "' would change a ", type_name(v), ": templates may not"));
+    default:
+      return {};
   }
 }
 
 Value nothing(const Value& v, const std::string& name) {
-  return Value::undefined(str("this ", type_name(v), " has no '", utf8_repair(name.substr(0, 100)), "'"));
+  return Value::undefined(
+      str("this ", type_name(v), " has no '", utf8_repair(name.substr(0, 100)), "'"));
 }
 
 }  // namespace
@@ -213,10 +230,12 @@ Value get_item(const Value& v, const Value& key, Meter& meter) {
   return nothing(v, type_name(key));
 }
 
-Value get_slice(const Value& v, const Value& begin, const Value& end, const Value& step, Meter& meter) {
+Value get_slice(const Value& v, const Value& begin, const Value& end, const Value& step,
+                Meter& meter) {
   need_defined(v);
   const List* l = v.list();
-  if (!v.text() && !(l && l->kind <= List::range)) fail(str("a ", type_name(v), " cannot be sliced"));
+  if (!v.text() && !(l && l->kind <= List::range))
+    fail(str("a ", type_name(v), " cannot be sliced"));
   auto part = [&](const Value& at) -> std::optional<Int> {
     Int i;
     if (at.is_none()) return {};
@@ -284,14 +303,16 @@ void Call::refuse(std::string_view why) const { fail(str("'", name, "' ", why));
 
 const MarkedText& Call::text(const std::optional<Value>& v) const {
   if (v) need_defined(*v);
-  if (!v || !v->text()) refuse(str("needs a string", v ? str(", not a ", type_name(*v)) : std::string()));
+  if (!v || !v->text())
+    refuse(str("needs a string", v ? str(", not a ", type_name(*v)) : std::string()));
   return *v->text();
 }
 
 int64_t Call::whole(const std::optional<Value>& v) const {
   Int i;
   if (v) need_defined(*v);
-  if (!v || !v->integer_like(&i)) refuse(str("needs a whole number", v ? str(", not a ", type_name(*v)) : std::string()));
+  if (!v || !v->integer_like(&i))
+    refuse(str("needs a whole number", v ? str(", not a ", type_name(*v)) : std::string()));
   return static_cast<int64_t>(std::clamp<Int>(i, INT64_MIN / 4, INT64_MAX / 4));
 }
 

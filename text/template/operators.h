@@ -34,7 +34,8 @@ bool compare(std::string_view op, const Value& a, const Value& b, Meter& meter);
 /// a.name and a[key], as Jinja has them: attribute first, or item first.
 Value get_attribute(const Value& v, std::string_view name, Meter& meter);
 Value get_item(const Value& v, const Value& key, Meter& meter);
-Value get_slice(const Value& v, const Value& begin, const Value& end, const Value& step, Meter& meter);
+Value get_slice(const Value& v, const Value& begin, const Value& end, const Value& step,
+                Meter& meter);
 /// "a.b.0" of |map(attribute=...), |sort, |selectattr; `otherwise` stands for each undefined step.
 Value get_path(const Value& v, const Value& path, Meter& meter, const Value& otherwise = Value());
 

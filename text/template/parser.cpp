@@ -29,13 +29,25 @@ void Parser::unexpected(std::string_view wanted) const {
   std::string found;
   switch (now().kind) {
     case Token::name:
-    case Token::sign: found = str("'", now().word, "'"); break;
-    case Token::text: found = "a string"; break;
+    case Token::sign:
+      found = str("'", now().word, "'");
+      break;
+    case Token::text:
+      found = "a string";
+      break;
     case Token::integer:
-    case Token::real: found = "a number"; break;
-    case Token::end_print: found = "'}}'"; break;
-    case Token::end_block: found = "'%}'"; break;
-    default: found = "the end of the template"; break;
+    case Token::real:
+      found = "a number";
+      break;
+    case Token::end_print:
+      found = "'}}'";
+      break;
+    case Token::end_block:
+      found = "'%}'";
+      break;
+    default:
+      found = "the end of the template";
+      break;
   }
   fault(str("expected ", wanted, ", found ", found));
 }
@@ -233,9 +245,12 @@ ExprPtr Parser::primary(bool assign) {
     e->value = MarkedText(std::move(all));
     return e;
   }
-  if (t.kind == Token::integer) e->value = t.whole;
-  else if (t.kind == Token::real) e->value = t.number;
-  else unexpected("an expression");
+  if (t.kind == Token::integer)
+    e->value = t.whole;
+  else if (t.kind == Token::real)
+    e->value = t.number;
+  else
+    unexpected("an expression");
   ++at_;
   return e;
 }
@@ -290,9 +305,12 @@ ExprPtr Parser::dict() {
 
 ExprPtr Parser::postfix(ExprPtr e) {
   for (;;) {
-    if (is_sign(".") || is_sign("[")) e = subscript(std::move(e));
-    else if (is_sign("(")) e = call(std::move(e));
-    else return e;
+    if (is_sign(".") || is_sign("["))
+      e = subscript(std::move(e));
+    else if (is_sign("("))
+      e = call(std::move(e));
+    else
+      return e;
   }
 }
 
@@ -351,7 +369,8 @@ ExprPtr Parser::subscript(ExprPtr of) {
       e->word = word.word;
       return e;
     }
-    if (word.kind != Token::integer) throw SyntaxFault{"expected a name or a number behind '.'", word.at};
+    if (word.kind != Token::integer)
+      throw SyntaxFault{"expected a name or a number behind '.'", word.at};
     ExprPtr index = make(Expr::constant, word.at);
     index->value = word.whole;
     return make(Expr::item, t.at, std::move(of), std::move(index));
@@ -402,7 +421,8 @@ void Parser::arguments(Expr& e) {
       if (is_sign(")")) break;
     }
     first = false;
-    const bool by_name = now().kind == Token::name && ahead().kind == Token::sign && ahead().word == "=";
+    const bool by_name =
+        now().kind == Token::name && ahead().kind == Token::sign && ahead().word == "=";
     if (e.star_star || (!is_sign("**") && !by_name && (e.star || !e.named.empty())))
       fault("arguments by place stand before those by name, '*' and '**' last");
     if (take_sign("*")) {

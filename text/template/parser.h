@@ -17,14 +17,20 @@ class Parser {
   // Words.
   const Token& now() const { return tokens_[at_]; }
   const Token& ahead() const { return tokens_[std::min(at_ + 1, tokens_.size() - 1)]; }
-  bool is_name(std::string_view word) const { return now().kind == Token::name && now().word == word; }
-  bool is_sign(std::string_view sign) const { return now().kind == Token::sign && now().word == sign; }
+  bool is_name(std::string_view word) const {
+    return now().kind == Token::name && now().word == word;
+  }
+  bool is_sign(std::string_view sign) const {
+    return now().kind == Token::sign && now().word == sign;
+  }
   bool take_name(std::string_view word);
   bool take_sign(std::string_view sign);
   void need_sign(std::string_view sign);
   void need_end_block();
   std::string need_name();
-  [[noreturn]] void fault(std::string message) const { throw SyntaxFault{std::move(message), now().at}; }
+  [[noreturn]] void fault(std::string message) const {
+    throw SyntaxFault{std::move(message), now().at};
+  }
   [[noreturn]] void unexpected(std::string_view wanted) const;
 
   // Expressions.
@@ -58,7 +64,8 @@ class Parser {
   ExprPtr call(ExprPtr e);
   void arguments(Expr& e);
   // One expression, or a tuple of several; `end`: a name that ends it, too.
-  ExprPtr tuple(bool choice, std::string_view end = "", bool parentheses = false, bool assign = false);
+  ExprPtr tuple(bool choice, std::string_view end = "", bool parentheses = false,
+                bool assign = false);
   ExprPtr target(std::string_view end = "", bool members = false);
 
   // Statements.

@@ -42,7 +42,8 @@ Body Parser::body(std::initializer_list<std::string_view> ends) {
       ++at_;
     } else if (t.kind == Token::begin_block) {
       ++at_;
-      if (now().kind == Token::name && std::find(ends.begin(), ends.end(), now().word) != ends.end())
+      if (now().kind == Token::name &&
+          std::find(ends.begin(), ends.end(), now().word) != ends.end())
         return all;
       if (StmtPtr s = statement()) all.push_back(std::move(s));
       need_end_block();
@@ -60,13 +61,20 @@ StmtPtr Parser::statement() {
   const Place at = now().at;
   open_.push_back(word);
   StmtPtr s;
-  if (word == "for") s = for_();
-  else if (word == "if") s = if_();
-  else if (word == "set") s = set();
-  else if (word == "with") s = with();
-  else if (word == "macro" || word == "call") s = macro(word == "call");
-  else if (word == "filter") s = filter_block();
-  else if (word == "generation") ++at_, s = block(Stmt::scope, "endgeneration", at);
+  if (word == "for")
+    s = for_();
+  else if (word == "if")
+    s = if_();
+  else if (word == "set")
+    s = set();
+  else if (word == "with")
+    s = with();
+  else if (word == "macro" || word == "call")
+    s = macro(word == "call");
+  else if (word == "filter")
+    s = filter_block();
+  else if (word == "generation")
+    ++at_, s = block(Stmt::scope, "endgeneration", at);
   else if (word == "print") {
     ++at_;
     s = new_stmt(Stmt::print);
@@ -138,8 +146,10 @@ StmtPtr Parser::if_() {
     s->body = body({"elif", "else", "endif"});
     Stmt* here = s.get();
     // A long chain of elif is a list, not a tree: each is the next one's neighbour.
-    if (!first) first = std::move(s);
-    else last->orelse.push_back(std::move(s));
+    if (!first)
+      first = std::move(s);
+    else
+      last->orelse.push_back(std::move(s));
     last = first.get();
     if (is_name("elif")) continue;
     if (take_name("else")) {
@@ -197,7 +207,8 @@ void Parser::signature(Stmt& s) {
     ExprPtr name = make(Expr::name, now().at);
     name->word = need_name();
     ExprPtr otherwise;
-    if (take_sign("=")) otherwise = expression();
+    if (take_sign("="))
+      otherwise = expression();
     else if (!s.parameters.empty() && s.parameters.back().second)
       fault("a parameter without a default stands behind one with a default");
     s.parameters.emplace_back(std::move(name), std::move(otherwise));

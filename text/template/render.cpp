@@ -13,20 +13,26 @@ Value* Scope::find(std::string_view name) {
 }
 
 void Scope::set(std::string_view name, Value value) {
-  if (Value* old = find(name)) *old = std::move(value);
-  else all.emplace_back(name, std::move(value));
+  if (Value* old = find(name))
+    *old = std::move(value);
+  else
+    all.emplace_back(name, std::move(value));
 }
 
 // Makes a scope the current one for a while.
 struct Renderer::InScope {
-  InScope(Renderer& r, ScopePtr scope) : renderer(r), before(std::exchange(r.scope_, std::move(scope))) {}
+  InScope(Renderer& r, ScopePtr scope)
+      : renderer(r), before(std::exchange(r.scope_, std::move(scope))) {}
   ~InScope() { renderer.scope_ = std::move(before); }
   Renderer& renderer;
   ScopePtr before;
 };
 
 Renderer::Renderer(const Syntax& syntax, Value context, Value own, Meter& meter)
-    : syntax_(syntax), context_(std::move(context)), own_(std::move(own)), meter_(meter),
+    : syntax_(syntax),
+      context_(std::move(context)),
+      own_(std::move(own)),
+      meter_(meter),
       scope_(std::make_shared<Scope>(nullptr)) {
   captured_.push_back(scope_);
 }
@@ -60,28 +66,44 @@ Renderer::Flow Renderer::exec(const Stmt& s) {
   meter_.step();
   at_ = s.at;
   switch (s.kind) {
-    case Stmt::text: put(*s.value.text()); break;
+    case Stmt::text:
+      put(*s.value.text());
+      break;
     case Stmt::print: {
       const Value v = eval(*s.a);
-      if (v.text()) put(*v.text());
-      else put(to_text(v, meter_));
+      if (v.text())
+        put(*v.text());
+      else
+        put(to_text(v, meter_));
       break;
     }
-    case Stmt::if_: return exec_if(s);
+    case Stmt::if_:
+      return exec_if(s);
     case Stmt::for_: {
       const Value all = eval(*s.a);
       at_ = s.at;
       return exec_for(s, all, scope_, 0);
     }
-    case Stmt::set: assign(*s.target, eval(*s.a)); break;
-    case Stmt::set_block: return exec_set_block(s);
-    case Stmt::macro: scope_->set(s.word, make_macro(s)); break;
-    case Stmt::call_block: return exec_call_block(s);
-    case Stmt::filter_block: return exec_filter_block(s);
-    case Stmt::with: return exec_with(s);
-    case Stmt::scope: return exec_in_scope(s);
-    case Stmt::break_: return Flow::break_;
-    case Stmt::continue_: return Flow::continue_;
+    case Stmt::set:
+      assign(*s.target, eval(*s.a));
+      break;
+    case Stmt::set_block:
+      return exec_set_block(s);
+    case Stmt::macro:
+      scope_->set(s.word, make_macro(s));
+      break;
+    case Stmt::call_block:
+      return exec_call_block(s);
+    case Stmt::filter_block:
+      return exec_filter_block(s);
+    case Stmt::with:
+      return exec_with(s);
+    case Stmt::scope:
+      return exec_in_scope(s);
+    case Stmt::break_:
+      return Flow::break_;
+    case Stmt::continue_:
+      return Flow::continue_;
   }
   return Flow::go;
 }
@@ -159,7 +181,9 @@ void Renderer::assign(const Expr& target, Value value) {
     const Value holder = eval_name(target);
     const ObjectPtr object = holder.object();
     auto* names = dynamic_cast<Namespace*>(object.get());
-    if (!names) fail(str("'", target.word, ".", target.words[0], " = ...' needs a namespace, not a ", type_name(holder)));
+    if (!names)
+      fail(str("'", target.word, ".", target.words[0], " = ...' needs a namespace, not a ",
+               type_name(holder)));
     if (target.words[0].starts_with('_')) fail("a namespace takes no names that begin with '_'");
     names->all[target.words[0]] = std::move(value);
     return;
@@ -171,7 +195,8 @@ void Renderer::assign(const Expr& target, Value value) {
   for (size_t i = 0; i < all.size(); ++i) assign(*target.items[i], std::move(all[i]));
 }
 
-Renderer::Flow Renderer::exec_for(const Stmt& s, const Value& all, const ScopePtr& outer, int depth0) {
+Renderer::Flow Renderer::exec_for(const Stmt& s, const Value& all, const ScopePtr& outer,
+                                  int depth0) {
   auto loop = std::make_shared<Loop>();
   loop->all = items_of(all, meter_);
   loop->depth0 = depth0;
@@ -191,13 +216,16 @@ Renderer::Flow Renderer::exec_for(const Stmt& s, const Value& all, const ScopePt
   return exec_rounds(s, loop, outer);
 }
 
-Renderer::Flow Renderer::exec_rounds(const Stmt& s, const std::shared_ptr<Loop>& loop, const ScopePtr& outer) {
+Renderer::Flow Renderer::exec_rounds(const Stmt& s, const std::shared_ptr<Loop>& loop,
+                                     const ScopePtr& outer) {
   ScopePtr scope;
   bool completed = false;
   while (loop->advance()) {
     meter_.step();
-    if (scope && scope.use_count() == 1) scope->all.clear();
-    else scope = std::make_shared<Scope>(outer);
+    if (scope && scope.use_count() == 1)
+      scope->all.clear();
+    else
+      scope = std::make_shared<Scope>(outer);
     InScope in(*this, scope);
     assign(*s.target, loop->current);
     scope->set("loop", ObjectPtr(loop));
@@ -270,7 +298,8 @@ Value Loop::attribute(std::string_view name) {
   if (name == "revindex0") return total() - index0 - 1;
   if (name == "depth") return Int(depth0 + 1);
   if (name == "depth0") return Int(depth0);
-  if (name == "previtem") return index0 == 0 ? Value::undefined("there is no previous item") : before;
+  if (name == "previtem")
+    return index0 == 0 ? Value::undefined("there is no previous item") : before;
   if (name == "nextitem") return peek() ? ahead : Value::undefined("there is no next item");
   if (name != "cycle" && name != "changed") return Value();
   auto method = std::make_shared<LoopMethod>();

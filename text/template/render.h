@@ -48,8 +48,8 @@ struct Loop final : Object, std::enable_shared_from_this<Loop> {
   ScopePtr outer;  // of a recursive loop
   const char* type() const override { return "loop"; }
   Value attribute(std::string_view name) override;
-  bool advance();        // to the next item
-  bool peek();           // whether there is one; it is `ahead` then
+  bool advance();  // to the next item
+  bool peek();     // whether there is one; it is `ahead` then
   Int total();
 };
 

@@ -10,24 +10,36 @@ Value Renderer::eval(const Expr& e) {
   meter_.step();
   at_ = e.at;
   switch (e.kind) {
-    case Expr::constant: return e.value;
-    case Expr::name: return eval_name(e);
+    case Expr::constant:
+      return e.value;
+    case Expr::name:
+      return eval_name(e);
     case Expr::list:
-    case Expr::tuple: return eval_list(e);
-    case Expr::dict: return eval_dict(e);
+    case Expr::tuple:
+      return eval_list(e);
+    case Expr::dict:
+      return eval_dict(e);
     case Expr::attribute: {
       const Value v = eval(*e.a);
       at_ = e.at;
       return get_attribute(v, e.word, meter_);
     }
-    case Expr::item: return eval_item(e);
-    case Expr::slice: fail("a slice can only stand alone in brackets");
-    case Expr::call: return eval_call(e);
-    case Expr::filter: return eval_filter(e);
-    case Expr::test: return eval_test(e);
-    case Expr::not_: return !truth(eval(*e.a));
-    case Expr::minus: return negative(eval(*e.a));
-    case Expr::plus: return negative(negative(eval(*e.a)));
+    case Expr::item:
+      return eval_item(e);
+    case Expr::slice:
+      fail("a slice can only stand alone in brackets");
+    case Expr::call:
+      return eval_call(e);
+    case Expr::filter:
+      return eval_filter(e);
+    case Expr::test:
+      return eval_test(e);
+    case Expr::not_:
+      return !truth(eval(*e.a));
+    case Expr::minus:
+      return negative(eval(*e.a));
+    case Expr::plus:
+      return negative(negative(eval(*e.a)));
     case Expr::and_: {
       Value v = eval(*e.a);
       return truth(v) ? eval(*e.b) : v;
@@ -38,11 +50,16 @@ Value Renderer::eval(const Expr& e) {
     }
     case Expr::choice:
       if (truth(eval(*e.b))) return eval(*e.a);
-      return e.items[0] ? eval(*e.items[0]) : Value::undefined("an 'if' without 'else' has no value here");
-    case Expr::binary: return eval_binary(e);
-    case Expr::compare: return eval_compare(e);
-    case Expr::concat: return eval_concat(e);
-    case Expr::member: fail("a member of a namespace cannot be read so");
+      return e.items[0] ? eval(*e.items[0])
+                        : Value::undefined("an 'if' without 'else' has no value here");
+    case Expr::binary:
+      return eval_binary(e);
+    case Expr::compare:
+      return eval_compare(e);
+    case Expr::concat:
+      return eval_concat(e);
+    case Expr::member:
+      fail("a member of a namespace cannot be read so");
   }
   return {};
 }
@@ -133,7 +150,8 @@ Value Renderer::call(const Value& callee, Args args) {
   auto* function = dynamic_cast<Function*>(object.get());
   if (!function) fail(str("a ", type_name(callee), " cannot be called"));
   Value result = function->call(std::move(args), meter_);
-  if (auto made = std::dynamic_pointer_cast<Namespace>(result.object())) namespaces_.push_back(std::move(made));
+  if (auto made = std::dynamic_pointer_cast<Namespace>(result.object()))
+    namespaces_.push_back(std::move(made));
   return result;
 }
 
@@ -227,8 +245,10 @@ Value Renderer::call_macro(const Macro& macro, Args args) {
   } back{*this, before, out_before};
   bind_parameters(def, *scope, args);
   if (def.takes_caller) {
-    auto caller = std::find_if(args.named.begin(), args.named.end(), [](const auto& a) { return a.first == "caller"; });
-    scope->set("caller", caller == args.named.end() ? Value::undefined("there is no caller") : caller->second);
+    auto caller = std::find_if(args.named.begin(), args.named.end(),
+                               [](const auto& a) { return a.first == "caller"; });
+    scope->set("caller", caller == args.named.end() ? Value::undefined("there is no caller")
+                                                    : caller->second);
     if (caller != args.named.end()) args.named.erase(caller);
   }
   if (def.takes_named) {

@@ -82,7 +82,7 @@ struct Stmt {
   Body body, orelse;
   /// Names with defaults (macro; may be null) or values (with).
   std::vector<std::pair<ExprPtr, ExprPtr>> parameters;
-  bool recursive = false;                   // for
+  bool recursive = false;                                              // for
   bool takes_caller = false, takes_args = false, takes_named = false;  // macro
 };
 

@@ -33,7 +33,9 @@ class PercentFormat {
       meter_.check(out_.size());
     }
     out_.append(t_, done, t_.size());
-    const bool all_used = tuple_ ? used_ == tuple_->all.size() : used_ || by_name_ || value_.dict() || value_.list() || value_.is_undefined();
+    const bool all_used =
+        tuple_ ? used_ == tuple_->all.size()
+               : used_ || by_name_ || value_.dict() || value_.list() || value_.is_undefined();
     if (!all_used) fail("'%' has more values than places for them");
     meter_.make(out_.size());
     return std::move(out_);
@@ -66,11 +68,16 @@ class PercentFormat {
     Spec spec;
     for (;;) {
       const char c = take();
-      if (c == '-') spec.left = true;
-      else if (c == '0') spec.zero = true;
-      else if (c == '+') spec.plus = true;
-      else if (c == ' ') spec.space = true;
-      else if (c == '#') spec.alternate = true;
+      if (c == '-')
+        spec.left = true;
+      else if (c == '0')
+        spec.zero = true;
+      else if (c == '+')
+        spec.plus = true;
+      else if (c == ' ')
+        spec.space = true;
+      else if (c == '#')
+        spec.alternate = true;
       else {
         --at_;
         break;
@@ -96,7 +103,8 @@ class PercentFormat {
     MarkedText text;
     if (spec.kind == 's' || spec.kind == 'r') {
       text = spec.kind == 's' ? to_text(v, meter_) : representation(v, meter_);
-      if (spec.precision >= 0) text = text.part(0, byte_of(text.view(), static_cast<size_t>(spec.precision)));
+      if (spec.precision >= 0)
+        text = text.part(0, byte_of(text.view(), static_cast<size_t>(spec.precision)));
     } else {
       text = MarkedText(number(spec, v));
     }
@@ -125,10 +133,12 @@ class PercentFormat {
       while (spec.precision > static_cast<int64_t>(body.size())) body.insert(0, "0");
     } else if (std::string_view("feEgGF").find(spec.kind) != std::string_view::npos) {
       char buffer[512];
-      const int precision = static_cast<int>(std::min<int64_t>(spec.precision < 0 ? 6 : spec.precision, 100));
+      const int precision =
+          static_cast<int>(std::min<int64_t>(spec.precision < 0 ? 6 : spec.precision, 100));
       const char form[] = {'%', '.', '*', spec.kind, 0};
       negative = std::signbit(d);
-      body.assign(buffer, static_cast<size_t>(std::snprintf(buffer, sizeof buffer, form, precision, std::fabs(d))));
+      body.assign(buffer, static_cast<size_t>(
+                              std::snprintf(buffer, sizeof buffer, form, precision, std::fabs(d))));
     } else {
       fail(str("'%", utf8_repair(std::string(1, spec.kind)), "' is no format"));
     }
@@ -141,7 +151,8 @@ class PercentFormat {
   static std::string in_base(Int i, char kind) {
     const int base = kind == 'o' ? 8 : (kind | 32) == 'x' ? 16 : 10;
     std::string out;
-    do out += (kind == 'X' ? "0123456789ABCDEF" : "0123456789abcdef")[static_cast<size_t>(i % base)];
+    do
+      out += (kind == 'X' ? "0123456789ABCDEF" : "0123456789abcdef")[static_cast<size_t>(i % base)];
     while ((i /= base) != 0);
     return {out.rbegin(), out.rend()};
   }
@@ -180,7 +191,8 @@ MarkedText format(const MarkedText& t, const Args& args, Meter& meter) {
     if (field.find_first_of(".[!:{") != field.npos)
       fail(str("format(): only {}, {0} and {name} are supported, not {", field, "}"));
     const Value* value = nullptr;
-    if (auto index = field.empty() ? std::optional<int64_t>(static_cast<int64_t>(next++)) : parse_int(field)) {
+    if (auto index = field.empty() ? std::optional<int64_t>(static_cast<int64_t>(next++))
+                                   : parse_int(field)) {
       if (*index >= 0 && static_cast<size_t>(*index) < args.all.size())
         value = &args.all[static_cast<size_t>(*index)];
     } else {

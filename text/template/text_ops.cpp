@@ -36,7 +36,8 @@ void cut(std::vector<Value>& out, const MarkedText& t, size_t begin, size_t end,
   out.push_back(t.part(begin, end));
 }
 
-std::vector<Value> split_at_space(const MarkedText& t, int64_t most, bool from_right, Meter& meter) {
+std::vector<Value> split_at_space(const MarkedText& t, int64_t most, bool from_right,
+                                  Meter& meter) {
   const std::string_view s = t.view();
   std::vector<Value> out;
   auto space = [&](size_t at) { return is_space(utf8_decode(s.substr(at))); };
@@ -69,7 +70,8 @@ std::vector<Value> split_at_space(const MarkedText& t, int64_t most, bool from_r
 
 }  // namespace
 
-MarkedText strip(const MarkedText& t, const MarkedText* chars, bool left, bool right, Meter* meter) {
+MarkedText strip(const MarkedText& t, const MarkedText* chars, bool left, bool right,
+                 Meter* meter) {
   const std::string_view s = t.view();
   size_t begin = 0, end = s.size();
   auto goes = [&](size_t at, size_t n) {
@@ -77,7 +79,8 @@ MarkedText strip(const MarkedText& t, const MarkedText* chars, bool left, bool r
     meter->work(chars->size());
     return chars->view().find(s.substr(at, n)) != std::string_view::npos;
   };
-  while (left && begin < end && goes(begin, character_size(s, begin))) begin += character_size(s, begin);
+  while (left && begin < end && goes(begin, character_size(s, begin)))
+    begin += character_size(s, begin);
   while (right && begin < end) {
     const size_t before = character_before(s, end);
     if (!goes(before, end - before)) break;
@@ -117,9 +120,12 @@ MarkedText title_words(const MarkedText& t) {
 
 MarkedText swap_case(const MarkedText& t) {
   return map_characters(t, [&](std::string& out, char32_t c) {
-    if (is_upper(c)) append_in_case(out, c, Case::lower);
-    else if (is_lower(c)) append_in_case(out, c, Case::upper);
-    else utf8_append(out, c);
+    if (is_upper(c))
+      append_in_case(out, c, Case::lower);
+    else if (is_lower(c))
+      append_in_case(out, c, Case::upper);
+    else
+      utf8_append(out, c);
   });
 }
 
@@ -147,8 +153,8 @@ MarkedText replace(const MarkedText& t, const MarkedText& from, const MarkedText
   return out;
 }
 
-std::vector<Value> split(const MarkedText& t, const MarkedText* separator, int64_t most, bool from_right,
-                         Meter& meter) {
+std::vector<Value> split(const MarkedText& t, const MarkedText* separator, int64_t most,
+                         bool from_right, Meter& meter) {
   meter.work(t.size());
   if (!separator) return split_at_space(t, most, from_right, meter);
   if (separator->empty()) fail("split() needs a separator that is not empty");
@@ -198,7 +204,8 @@ std::vector<Value> split_lines(const MarkedText& t, bool keep_ends, Meter& meter
   return out;
 }
 
-MarkedText join(const MarkedText& separator, const std::vector<Value>& all, bool only_text, Meter& meter) {
+MarkedText join(const MarkedText& separator, const std::vector<Value>& all, bool only_text,
+                Meter& meter) {
   MarkedText out;
   for (size_t i = 0; i < all.size(); ++i) {
     if (i) out.append(separator);
@@ -225,7 +232,8 @@ MarkedText repeat(const MarkedText& t, Int times, Meter& meter) {
   return out;
 }
 
-MarkedText justify(const MarkedText& t, int64_t width, int side, const MarkedText& fill, Meter& meter) {
+MarkedText justify(const MarkedText& t, int64_t width, int side, const MarkedText& fill,
+                   Meter& meter) {
   if (count_characters(fill.view()) != 1) fail("the character to fill with must be exactly one");
   const auto size = static_cast<int64_t>(count_characters(t.view()));
   meter.work(t.size());
@@ -240,7 +248,8 @@ MarkedText justify(const MarkedText& t, int64_t width, int side, const MarkedTex
   return out;
 }
 
-std::pair<size_t, size_t> byte_range(const MarkedText& t, std::optional<Int> begin, std::optional<Int> end) {
+std::pair<size_t, size_t> byte_range(const MarkedText& t, std::optional<Int> begin,
+                                     std::optional<Int> end) {
   const Int size = static_cast<Int>(count_characters(t.view()));
   auto place = [&](std::optional<Int> i, Int otherwise) {
     if (!i) return otherwise;
@@ -273,7 +282,9 @@ std::optional<Int> parse_integer(std::string_view s, int base) {
       digit_before = false;
       continue;
     }
-    const int v = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'z' ? (c | 32) - 'a' + 10 : 99;
+    const int v = c >= '0' && c <= '9'                 ? c - '0'
+                  : (c | 32) >= 'a' && (c | 32) <= 'z' ? (c | 32) - 'a' + 10
+                                                       : 99;
     if (v >= base) return {};
     if (value > (Int(1) << 120)) fail("this number is too large");
     value = value * base + v;
@@ -288,19 +299,27 @@ std::optional<double> parse_real(std::string_view s) {
   std::string t;
   for (size_t i = 0; i < cleared.size(); ++i) {
     const char c = cleared.bytes()[i];
-    auto digit = [&](size_t at) { return at < cleared.size() && cleared.bytes()[at] >= '0' && cleared.bytes()[at] <= '9'; };
-    if (c != '_') t += c;
-    else if (!i || !digit(i - 1) || !digit(i + 1)) return {};
+    auto digit = [&](size_t at) {
+      return at < cleared.size() && cleared.bytes()[at] >= '0' && cleared.bytes()[at] <= '9';
+    };
+    if (c != '_')
+      t += c;
+    else if (!i || !digit(i - 1) || !digit(i + 1))
+      return {};
   }
   std::string_view digits = t;
   bool negative = false;
-  if (!digits.empty() && (digits[0] == '+' || digits[0] == '-')) negative = digits[0] == '-', digits.remove_prefix(1);
+  if (!digits.empty() && (digits[0] == '+' || digits[0] == '-'))
+    negative = digits[0] == '-', digits.remove_prefix(1);
   const std::string word = to_lower(digits);
   double value = 0;
-  if (word == "inf" || word == "infinity") value = __builtin_inf();
-  else if (word == "nan") value = __builtin_nan("");
+  if (word == "inf" || word == "infinity")
+    value = __builtin_inf();
+  else if (word == "nan")
+    value = __builtin_nan("");
   else {
-    if (word.empty() || word.find_first_not_of("0123456789.e+-") != word.npos || word[0] == '+' || word[0] == '-')
+    if (word.empty() || word.find_first_not_of("0123456789.e+-") != word.npos || word[0] == '+' ||
+        word[0] == '-')
       return {};
     char* end = nullptr;
     value = std::strtod(word.c_str(), &end);

@@ -24,19 +24,22 @@ MarkedText swap_case(const MarkedText& t);
 MarkedText replace(const MarkedText& t, const MarkedText& from, const MarkedText& to, int64_t count,
                    Meter& meter);
 /// At `separator`, or at white space when null; at most `most` cuts (any when negative).
-std::vector<Value> split(const MarkedText& t, const MarkedText* separator, int64_t most, bool from_right,
-                         Meter& meter);
+std::vector<Value> split(const MarkedText& t, const MarkedText* separator, int64_t most,
+                         bool from_right, Meter& meter);
 std::vector<Value> split_lines(const MarkedText& t, bool keep_ends, Meter& meter);
-MarkedText join(const MarkedText& separator, const std::vector<Value>& all, bool only_text, Meter& meter);
+MarkedText join(const MarkedText& separator, const std::vector<Value>& all, bool only_text,
+                Meter& meter);
 MarkedText repeat(const MarkedText& t, Int times, Meter& meter);
 /// Filled to `width` characters; the text stands at the left (-1), in the middle (0) or right (1).
-MarkedText justify(const MarkedText& t, int64_t width, int side, const MarkedText& fill, Meter& meter);
+MarkedText justify(const MarkedText& t, int64_t width, int side, const MarkedText& fill,
+                   Meter& meter);
 /// t % value: %s %r %d %i %x %o %f %e %g %c %%, with flags, width and precision.
 MarkedText percent(const MarkedText& t, const Value& value, Meter& meter);
 /// t.format(...): {} {0} {name}, without attributes and formats.
 MarkedText format(const MarkedText& t, const Args& args, Meter& meter);
 /// Bytes of characters [begin, end) as Python counts them: negative from the end, cut to the text.
-std::pair<size_t, size_t> byte_range(const MarkedText& t, std::optional<Int> begin, std::optional<Int> end);
+std::pair<size_t, size_t> byte_range(const MarkedText& t, std::optional<Int> begin,
+                                     std::optional<Int> end);
 /// int(text, base) and float(text); nothing where Python raises.
 std::optional<Int> parse_integer(std::string_view s, int base);
 std::optional<double> parse_real(std::string_view s);

@@ -12,9 +12,8 @@ namespace wellspring::jinja {
 void fail(std::string message) { throw Failure{std::move(message)}; }
 
 void Meter::too_much(const char* what) const {
-  fail(str("the template takes more than ",
-           what[0] == 's' ? limits_.steps : limits_.work_bytes, " ", what,
-           ": it may loop without end, or the conversation is too long"));
+  fail(str("the template takes more than ", what[0] == 's' ? limits_.steps : limits_.work_bytes,
+           " ", what, ": it may loop without end, or the conversation is too long"));
 }
 
 void Meter::check(size_t bytes) const {
@@ -132,11 +131,16 @@ Value from_json(const Json& json, bool marked, Meter& meter, int depth) {
     return Value(MarkedText(utf8_valid(s) ? s : utf8_repair(s), marked));
   };
   switch (json.type()) {
-    case Json::value_t::boolean: return json.get<bool>();
-    case Json::value_t::number_integer: return Value::integer(json.get<int64_t>());
-    case Json::value_t::number_unsigned: return Value(static_cast<Int>(json.get<uint64_t>()));
-    case Json::value_t::number_float: return json.get<double>();
-    case Json::value_t::string: return text(json.get_ref<const std::string&>());
+    case Json::value_t::boolean:
+      return json.get<bool>();
+    case Json::value_t::number_integer:
+      return Value::integer(json.get<int64_t>());
+    case Json::value_t::number_unsigned:
+      return Value(static_cast<Int>(json.get<uint64_t>()));
+    case Json::value_t::number_float:
+      return json.get<double>();
+    case Json::value_t::string:
+      return text(json.get_ref<const std::string&>());
     case Json::value_t::array: {
       std::vector<Value> all;
       all.reserve(json.size());
@@ -149,7 +153,8 @@ Value from_json(const Json& json, bool marked, Meter& meter, int depth) {
         dict.set(text(key), from_json(item, marked, meter, depth + 1), meter);
       return make_dict(std::move(dict), meter);
     }
-    default: return None{};
+    default:
+      return None{};
   }
 }
 
@@ -157,15 +162,24 @@ const char* type_name(const Value& v) {
   static constexpr const char* kLists[] = {"list",        "tuple",      "range",    "dict_keys",
                                            "dict_values", "dict_items", "generator"};
   switch (v.any().index()) {
-    case 0: return "undefined";
-    case 1: return "none";
-    case 2: return "boolean";
-    case 3: return "integer";
-    case 4: return "float";
-    case 5: return "string";
-    case 6: return kLists[v.list()->kind];
-    case 7: return "mapping";
-    default: return v.object()->type();
+    case 0:
+      return "undefined";
+    case 1:
+      return "none";
+    case 2:
+      return "boolean";
+    case 3:
+      return "integer";
+    case 4:
+      return "float";
+    case 5:
+      return "string";
+    case 6:
+      return kLists[v.list()->kind];
+    case 7:
+      return "mapping";
+    default:
+      return v.object()->type();
   }
 }
 
@@ -177,14 +191,22 @@ void need_defined(const Value& v) {
 bool truth(const Value& v) {
   switch (v.any().index()) {
     case 0:
-    case 1: return false;
-    case 2: return *v.boolean();
-    case 3: return std::get<Int>(v.any()) != 0;
-    case 4: return *v.real() != 0;
-    case 5: return !v.text()->empty();
-    case 6: return v.list()->kind == List::generator || !v.list()->all.empty();
-    case 7: return !v.dict()->all.empty();
-    default: return true;
+    case 1:
+      return false;
+    case 2:
+      return *v.boolean();
+    case 3:
+      return std::get<Int>(v.any()) != 0;
+    case 4:
+      return *v.real() != 0;
+    case 5:
+      return !v.text()->empty();
+    case 6:
+      return v.list()->kind == List::generator || !v.list()->all.empty();
+    case 7:
+      return !v.dict()->all.empty();
+    default:
+      return true;
   }
 }
 
@@ -206,8 +228,7 @@ std::vector<Value> items_of(const Value& v, Meter& meter) {
   if (const MarkedText* t = v.text()) {
     meter.work(t->size());
     for (size_t at = 0; at < t->size();) {
-      const size_t n =
-          static_cast<size_t>(std::max(1, utf8_length(t->view().substr(at))));
+      const size_t n = static_cast<size_t>(std::max(1, utf8_length(t->view().substr(at))));
       meter.items(1);
       out.push_back(t->part(at, at + n));
       at += n;

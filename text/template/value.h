@@ -52,7 +52,7 @@ class Meter {
   };
 
  private:
-  static constexpr size_t kItemBytes = 32;
+  static constexpr size_t kItemBytes = 64;
   [[noreturn]] void too_much(const char* what) const;
   const TemplateLimits& limits_;
   uint64_t steps_ = 0, work_ = 0;
@@ -74,7 +74,8 @@ using ObjectPtr = std::shared_ptr<Object>;
 
 class Value {
  public:
-  using Any = std::variant<Undefined, None, bool, Int, double, TextPtr, ListPtr, DictPtr, ObjectPtr>;
+  using Any =
+      std::variant<Undefined, None, bool, Int, double, TextPtr, ListPtr, DictPtr, ObjectPtr>;
   Value() = default;  // undefined
   Value(None) : any_(None{}) {}
   Value(bool b) : any_(b) {}
@@ -113,9 +114,9 @@ class Value {
 struct List {
   enum Kind { list, tuple, range, keys, values, items, generator } kind = list;
   std::vector<Value> all;
-  std::string shown;             // of a range
+  std::string shown;  // of a range
   int depth = 1;
-  mutable size_t taken = 0;      // of a generator: given out already
+  mutable size_t taken = 0;  // of a generator: given out already
 };
 
 struct Dict {

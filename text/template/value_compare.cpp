@@ -32,14 +32,14 @@ bool numbers(const Value& a, const Value& b) {
 
 bool equal_lists(const List& a, const List& b, Meter& meter) {
   if (&a == &b) return true;
-  if (a.kind == List::generator || b.kind == List::generator || a.kind == List::values) return false;
+  if (a.kind == List::generator || b.kind == List::generator || a.kind == List::values)
+    return false;
   auto set = [](const List& l) { return l.kind == List::keys || l.kind == List::items; };
   if (a.all.size() != b.all.size()) return false;
   if (set(a) && set(b)) {
     return std::all_of(a.all.begin(), a.all.end(), [&](const Value& v) {
-      return std::any_of(b.all.begin(), b.all.end(), [&](const Value& w) {
-        return equal(v, w, meter);
-      });
+      return std::any_of(b.all.begin(), b.all.end(),
+                         [&](const Value& w) { return equal(v, w, meter); });
     });
   }
   if (a.kind != b.kind) return false;

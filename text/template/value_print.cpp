@@ -37,14 +37,22 @@ void represent(const MarkedText& t, MarkedText& out) {
   out.append(std::string_view(&quote, 1), false);
   each_character(t, [&](char32_t c, std::string_view bytes, bool marked) {
     std::string escaped;
-    if (c == '\\' || c == static_cast<char32_t>(quote)) escaped = str("\\", bytes);
-    else if (c == '\n') escaped = "\\n";
-    else if (c == '\r') escaped = "\\r";
-    else if (c == '\t') escaped = "\\t";
-    else if (c == ' ' || is_printable(c)) return out.append(bytes, marked);
-    else if (c < 0x100) escaped = hex(c, "\\x", 2);
-    else if (c < 0x10000) escaped = hex(c, "\\u", 4);
-    else escaped = hex(c, "\\U", 8);
+    if (c == '\\' || c == static_cast<char32_t>(quote))
+      escaped = str("\\", bytes);
+    else if (c == '\n')
+      escaped = "\\n";
+    else if (c == '\r')
+      escaped = "\\r";
+    else if (c == '\t')
+      escaped = "\\t";
+    else if (c == ' ' || is_printable(c))
+      return out.append(bytes, marked);
+    else if (c < 0x100)
+      escaped = hex(c, "\\x", 2);
+    else if (c < 0x10000)
+      escaped = hex(c, "\\u", 4);
+    else
+      escaped = hex(c, "\\U", 8);
     out.append(escaped, marked);
   });
   out.append(std::string_view(&quote, 1), false);
@@ -74,15 +82,20 @@ class Printer {
     if (l.kind == List::generator) fail("a generator cannot be printed: put |list behind it");
     if (l.kind == List::range) return put(l.shown);
     const bool view = l.kind >= List::keys;
-    if (view) put(str(l.kind == List::keys ? "dict_keys" : l.kind == List::values ? "dict_values"
-                                                                                  : "dict_items", "("));
+    if (view)
+      put(str(l.kind == List::keys     ? "dict_keys"
+              : l.kind == List::values ? "dict_values"
+                                       : "dict_items",
+              "("));
     put(l.kind == List::tuple ? "(" : "[");
     for (size_t i = 0; i < l.all.size(); ++i) {
       if (i) put(", ");
       repr(l.all[i]);
     }
-    if (l.kind == List::tuple) put(l.all.size() == 1 ? ",)" : ")");
-    else put("]");
+    if (l.kind == List::tuple)
+      put(l.all.size() == 1 ? ",)" : ")");
+    else
+      put("]");
     if (view) put(")");
     meter_.make(0);
   }
@@ -140,7 +153,9 @@ class JsonPrinter {
     if (v.is_none()) return "null";
     if (const bool* b = v.boolean()) return *b ? "true" : "false";
     if (const double* d = v.real())
-      return std::isnan(*d) ? "NaN" : std::isinf(*d) ? (*d > 0 ? "Infinity" : "-Infinity") : to_text(*d);
+      return std::isnan(*d)   ? "NaN"
+             : std::isinf(*d) ? (*d > 0 ? "Infinity" : "-Infinity")
+                              : to_text(*d);
     return to_text(std::get<Int>(v.any()));
   }
   void dict(const Dict& d, size_t level) {
@@ -156,7 +171,8 @@ class JsonPrinter {
       if (i) out.append(form_.item_separator);
       line(level + 1);
       const Value& key = order[i]->first;
-      if (key.text()) quote(*key.text());
+      if (key.text())
+        quote(*key.text());
       else if (key.is_undefined() || key.list() || key.object())
         fail(str("a ", type_name(key), " cannot be a key in JSON"));
       else
@@ -172,17 +188,24 @@ class JsonPrinter {
     put("\"");
     each_character(t, [&](char32_t c, std::string_view bytes, bool marked) {
       switch (c) {
-        case '"': return out.append("\\\"", marked);
-        case '\\': return out.append("\\\\", marked);
-        case '\n': return out.append("\\n", marked);
-        case '\r': return out.append("\\r", marked);
-        case '\t': return out.append("\\t", marked);
-        case '\f': return out.append("\\f", marked);
-        case '\b': return out.append("\\b", marked);
-        default: break;
+        case '"':
+          return out.append("\\\"", marked);
+        case '\\':
+          return out.append("\\\\", marked);
+        case '\n':
+          return out.append("\\n", marked);
+        case '\r':
+          return out.append("\\r", marked);
+        case '\t':
+          return out.append("\\t", marked);
+        case '\f':
+          return out.append("\\f", marked);
+        case '\b':
+          return out.append("\\b", marked);
+        default:
+          break;
       }
-      if (c >= 0x20 && (c < 0x80 || !form_.ascii))
-        return out.append(bytes, marked);
+      if (c >= 0x20 && (c < 0x80 || !form_.ascii)) return out.append(bytes, marked);
       if (c < 0x10000) return out.append(hex(c, "\\u", 4), marked);
       c -= 0x10000;
       out.append(hex(0xD800 + (c >> 10), "\\u", 4) + hex(0xDC00 + (c & 0x3FF), "\\u", 4), marked);
@@ -228,13 +251,21 @@ MarkedText representation(const Value& v, Meter& meter) {
 
 MarkedText to_text(const Value& v, Meter& meter) {
   switch (v.any().index()) {
-    case 0: return MarkedText();
-    case 1: return MarkedText("None");
-    case 2: return MarkedText(*v.boolean() ? "True" : "False");
-    case 3: return MarkedText(to_text(std::get<Int>(v.any())));
-    case 4: return MarkedText(to_text(*v.real()));
-    case 5: meter.make(v.text()->size()); return *v.text();
-    default: return representation(v, meter);
+    case 0:
+      return MarkedText();
+    case 1:
+      return MarkedText("None");
+    case 2:
+      return MarkedText(*v.boolean() ? "True" : "False");
+    case 3:
+      return MarkedText(to_text(std::get<Int>(v.any())));
+    case 4:
+      return MarkedText(to_text(*v.real()));
+    case 5:
+      meter.make(v.text()->size());
+      return *v.text();
+    default:
+      return representation(v, meter);
   }
 }
 
