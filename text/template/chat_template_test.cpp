@@ -65,7 +65,8 @@ void compare_with_peer(const std::string& path) {
       error = e.what();
     }
     ++cases;
-    const bool good = c.contains("text") ? error.empty() && found == c["text"] : !error.empty();
+    const bool good = c.contains("text") ? error.empty() && found == c["text"].get<std::string>()
+                                         : !error.empty();
     if (!good && ++wrong <= 10)
       ADD_FAILURE() << line.substr(0, 1000) << "\n  ours: " << (error.empty() ? found : error);
   }
