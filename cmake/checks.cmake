@@ -17,7 +17,7 @@ ws_script(check_layers_self tools ${WELLSPRING_PYTHON} tools/check_layers --self
 ws_script(dev_script tools ${CMAKE_SOURCE_DIR}/tools/dev_test.sh)
 ws_script(demo_script tools ${WELLSPRING_PYTHON} tools/demo_test.py)
 ws_script(links tools ${CMAKE_SOURCE_DIR}/tools/links_test.sh ${CMAKE_BINARY_DIR})
-foreach(folder base tensor chips/cpu ops nn text text/grammar data models/decoder train serve eval cli cluster/controller cluster/slurm web tests
+foreach(folder base tensor chips/cpu ops nn text text/grammar text/template data models/decoder train serve eval cli cluster/controller cluster/slurm web tests
         python/tests)
   string(REPLACE "/" "_" label ${folder})
   string(REPLACE "_tests" "" label ${label})

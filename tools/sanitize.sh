@@ -47,6 +47,7 @@ seeds() {  # NAME FOLDER: good inputs for a fuzz target to begin with
   local i=0 body
   case $1 in
     tokenizer_fuzz) cp text/testdata/{digits,gpt2,llama2,llama3,qwen2}.json "$2" ;;
+    chat_template_fuzz) cp text/template/testdata/templates/*.jinja "$2" ;;
     safetensors_fuzz) for body in models/decoder/testdata/*/golden.safetensors; do cp "$body" "$2/$((++i))"; done ;;
     job_file_fuzz) sed -n '/^```yaml/,/^```/{/^```/d;p}' docs/job-file.md | csplit -sz -f "$2/job-" - '/^name:/' '{*}' ;;
     spec_fuzz) printf '%s' '{"name": "a", "team": "t", "command": "true", "accepted": [{"chip": "a100", "count": 2}], "array": "0-9,12"}' >"$2/spec" ;;
@@ -85,7 +86,7 @@ case $what in
     isa=portable
     grep -qw avx2 /proc/cpuinfo && isa=avx2
     configure asan-quick build-asan-quick -DWELLSPRING_ISAS="$isa"
-    mapfile -t tests < <(existing base text text_grammar data cluster_policy tensor serve models_decoder)
+    mapfile -t tests < <(existing base text text_grammar text_template data cluster_policy tensor serve models_decoder)
     begin=$SECONDS
     make_targets "${tests[@]}" wellspring wellspring_engine
     echo "note: built in $((SECONDS - begin)) s"
