@@ -168,7 +168,7 @@ def single(bench, exact):
                 if what == "decode":
                     reads.append(bench.roof("read"))
                 return ours.seconds(length, tokens)[what == "decode"]
-            times = bench.turns(1 if bench.args.quick else 5, ours=one,
+            times = bench.turns(1 if bench.args.quick else 3, ours=one,
                                 peer=lambda budget, what=what: peer_seconds(bench, kind, *((512, 0) if what == "prefill" else (0, 64))))
             n = length if what == "prefill" else 1
             size = sum(os.path.getsize(os.path.join(folder_of(kind), f)) for f in os.listdir(folder_of(kind)) if f.endswith(".safetensors"))

@@ -47,7 +47,10 @@ void dump_logits(const Decoder& model, const std::vector<int32_t>& prompt,
 
 int generate(const GenerateOptions& o) {
   const std::string folder = find_model_folder(o.model);
-  std::shared_ptr<const Decoder> model = load_decoder(folder, *parse_dtype(o.dtype));
+  std::unique_ptr<Decoder> loaded = load_decoder(folder, *parse_dtype(o.dtype));
+  if (loaded->dtype() == DType::bf16 && !loaded->quantized())  // rows side by side: a token is as fast as memory
+    loaded->quantize(WeightFormat::bf16, WeightFormat::bf16);
+  std::shared_ptr<const Decoder> model = std::move(loaded);
   std::unique_ptr<ModelText> text;
   if (ModelText::present(folder)) text = std::make_unique<ModelText>(folder, model->config());
   if (o.ids.empty() && !text)
