@@ -332,8 +332,21 @@ class GbnfDrawer {
     }
   }
 
+  /// (x{0,n}){k,m} is x{0,nm}, (x{1,n}){k,m} is x{k,nm}: one counter instead of two that may split
+  /// a text in many ways. Null for other expressions.
+  static ExpressionPtr flattened(const Expression& e) {
+    const Expression& inner = *e.parts[0];
+    if (inner.kind != Kind::repeat || inner.min > 1) return nullptr;
+    const bool none = e.max == 0 || inner.max == 0;
+    const bool endless = !none && (e.max == kUnbounded || inner.max == kUnbounded);
+    const uint64_t max = endless ? kUnbounded : uint64_t{e.max} * inner.max;
+    if (!endless && max >= kUnbounded) return nullptr;
+    return make_repeat(inner.parts[0], inner.min ? e.min : 0, static_cast<uint32_t>(max));
+  }
+
   void draw_repeat(Draft& draft, const Expression& e, int from, int to) {
     const Expression& part = *e.parts[0];
+    if (const ExpressionPtr flat = flattened(e)) return draw_repeat(draft, *flat, from, to);
     const bool empty = nullable(part);
     const uint32_t min = empty ? 0 : e.min;  // what may be empty need not be there
     if (e.max == kUnbounded && min <= 1) {

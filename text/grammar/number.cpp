@@ -181,9 +181,11 @@ void draw_number(Draft& draft, int from, int to, const NumberShape& given) {
       shape.max_fraction = std::min<uint32_t>(
           shape.max_fraction,
           static_cast<uint32_t>(15 - std::min<size_t>(b->value.whole.size(), 15)));
-  auto outer = [](const std::optional<Bound>& near, const std::optional<Bound>& far) {
+  // Multiples only as long as a double holds them exactly.
+  const size_t usual = shape.multiple > 1 ? kUsualDigits - 1 : kUsualDigits;
+  auto outer = [usual](const std::optional<Bound>& near, const std::optional<Bound>& far) {
     const size_t digits =
-        near && near->value.whole.size() >= kUsualDigits ? kMostDigits : kUsualDigits;
+        near && near->value.whole.size() >= usual ? kMostDigits : usual;
     Bound most{{false, std::string(digits, '9'), ""}, false};
     if (!far) return most;
     most.value.whole.assign(kMostDigits, '9');

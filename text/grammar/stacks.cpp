@@ -8,6 +8,10 @@ namespace {
 
 /// Ways beyond this many are dropped (the language only gets smaller).
 constexpr size_t kMaxWays = 4096;
+/// So are unions of stacks for one byte beyond this many.
+constexpr uint64_t kMaxUnions = 100'000;
+/// Unions that are remembered.
+constexpr size_t kMaxUnited = 100'000;
 
 uint64_t mix(uint64_t h, uint64_t x) {
   h = (h ^ x) * 0x9E3779B97F4A7C15u;
@@ -74,16 +78,17 @@ void Stacks::grow() {
 }
 
 int32_t Stacks::unite(int32_t a, int32_t b) {
-  const int32_t found = unite_inner(a, b);
-  united_.clear();
-  return found;
+  if (united_.pairs.size() > kMaxUnited) united_.pairs.clear();
+  return unite_inner(a, b);
 }
 
 int32_t Stacks::unite_inner(int32_t a, int32_t b) {
   if (a == b) return a;
   if (a > b) std::swap(a, b);
   const uint64_t key = static_cast<uint64_t>(a) << 32 | static_cast<uint32_t>(b);
-  if (auto it = united_.find(key); it != united_.end()) return it->second;
+  if (auto it = united_.pairs.find(key); it != united_.pairs.end()) return it->second;
+  if (work_ > kMaxUnions) return a;
+  ++work_;
   std::vector<Element> all(elements(a).begin(), elements(a).end());
   all.insert(all.end(), elements(b).begin(), elements(b).end());
   std::sort(all.begin(), all.end());
@@ -99,7 +104,7 @@ int32_t Stacks::unite_inner(int32_t a, int32_t b) {
   drop_covered(all, [](const Element& x, const Element& y) {
     return x.call == y.call && x.below == y.below;
   });
-  return united_[key] = intern(all, bottom(a) || bottom(b));
+  return united_.pairs[key] = intern(all, bottom(a) || bottom(b));
 }
 
 void Stacks::keep_only(std::span<int32_t*> roots) {
@@ -205,6 +210,7 @@ void Runner::leave(const Element& e) {
 }
 
 void Runner::close(ConfigSet& to) {
+  stacks_.begin_step();
   to.configs.clear();
   to.ended = false;
   for (size_t i = 0; i < work_.size(); ++i) {

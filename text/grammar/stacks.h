@@ -27,8 +27,10 @@ class Stacks {
  public:
   Stacks() : frames_{{0, 0, 0, true}}, table_(16, -1) {}
   int32_t push(const Element& e) { return intern({&e, 1}, false); }
-  /// The frame whose alternatives are those of both.
+  /// The frame whose alternatives are those of both; once too much was united since begin_step(),
+  /// one of the two.
   int32_t unite(int32_t a, int32_t b);
+  void begin_step() { work_ = 0; }
   std::span<const Element> elements(int32_t frame) const {
     return {elements_.data() + frames_[frame].begin, frames_[frame].count};
   }
@@ -52,7 +54,20 @@ class Stacks {
   std::vector<Frame> frames_;
   std::vector<Element> elements_;
   std::vector<int32_t> table_;  // open addressing; the size is a power of two
-  std::unordered_map<uint64_t, int32_t> united_;
+  /// What was united before; a copy begins with none, which keeps copies cheap.
+  struct United {
+    std::unordered_map<uint64_t, int32_t> pairs;
+    United() = default;
+    United(const United&) {}
+    United(United&&) = default;
+    United& operator=(const United&) {
+      pairs.clear();
+      return *this;
+    }
+    United& operator=(United&&) = default;
+  };
+  United united_;
+  uint64_t work_ = 0;
 };
 
 /// One way: a node, its rule's counter, and the calls that are open.
