@@ -150,9 +150,11 @@ class PercentFormat {
 
   static std::string in_base(Int i, char kind) {
     const int base = kind == 'o' ? 8 : (kind | 32) == 'x' ? 16 : 10;
+    // Named: GCC 12's undefined-behaviour check evaluates the index of a conditional literal wrongly.
+    const std::string_view digits = kind == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
     std::string out;
     do
-      out += (kind == 'X' ? "0123456789ABCDEF" : "0123456789abcdef")[static_cast<size_t>(i % base)];
+      out += digits[static_cast<size_t>(i % base)];
     while ((i /= base) != 0);
     return {out.rbegin(), out.rend()};
   }
