@@ -174,6 +174,7 @@ ApiRequest read_api_request(std::string_view text, bool chat) {
   Json body = parse_json(text, "request body");
   if (!body.is_object()) throw Error(Fault::data, "the request body must be a JSON object");
   ApiRequest r;
+  r.chat = chat;
   refuse(body);
   if (chat)
     read_messages(body, r);

@@ -11,6 +11,7 @@
 namespace wellspring {
 
 struct ApiRequest {
+  bool chat = false;                  // /v1/chat/completions
   std::string model;                  // empty when not given
   std::vector<int32_t> ids;           // prompt given as token ids
   std::string prompt;                 // or as text
