@@ -5,68 +5,121 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "serve/api_messages.h"
 
 namespace wellspring {
 namespace {
 
-[[noreturn]] void wrong(const std::string& field, const std::string& expected) {
-  throw Error(Fault::data, str("'", field, "' must be ", expected));
-}
-
-const Json* find(const Json& body, const char* key) {
-  auto it = body.find(key);
-  return it == body.end() || it->is_null() ? nullptr : &*it;
-}
-
 double number(const Json& body, const char* key, double otherwise) {
-  const Json* v = find(body, key);
+  const Json* v = find_field(body, key);
   if (!v) return otherwise;
-  if (!v->is_number()) wrong(key, "a number");
+  if (!v->is_number()) wrong_field(key, "a number");
   return v->get<double>();
 }
 
 int64_t integer(const Json& body, const char* key, int64_t otherwise) {
-  const Json* v = find(body, key);
+  const Json* v = find_field(body, key);
   if (!v) return otherwise;
-  if (!v->is_number_integer()) wrong(key, "an integer");
+  if (!v->is_number_integer()) wrong_field(key, "an integer");
   return v->get<int64_t>();
 }
 
 bool boolean(const Json& body, const char* key) {
-  const Json* v = find(body, key);
+  const Json* v = find_field(body, key);
   if (!v) return false;
-  if (!v->is_boolean()) wrong(key, "true or false");
+  if (!v->is_boolean()) wrong_field(key, "true or false");
   return v->get<bool>();
 }
 
 // What is not offered must not be passed over in silence.
 void refuse(const Json& body) {
-  if (integer(body, "n", 1) != 1) throw Error(Fault::data, "'n' other than 1 is not offered");
-  if (integer(body, "best_of", 1) != 1)
-    throw Error(Fault::data, "'best_of' other than 1 is not offered");
-  for (const char* key : {"tools", "functions", "response_format", "suffix", "echo"}) {
-    const Json* v = find(body, key);
-    if (!v || *v == false || (v->is_object() && v->empty()) || (v->is_array() && v->empty()) ||
-        *v == 0)
-      continue;
-    if (std::string_view(key) == "response_format" && v->is_object() &&
-        v->value("type", Json()) == "text")
-      continue;
-    throw Error(Fault::data, str("'", key, "' is not offered"));
+  for (const char* key : {"functions", "function_call", "suffix"}) {
+    const Json* v = find_field(body, key);
+    if (v && !(v->is_structured() && v->empty()) && *v != "none")
+      throw Error(Fault::data, str("'", key, "' is not offered", std::string_view(key) == "suffix" ? "" : ": use 'tools'"));
   }
 }
 
+// Grammars have many names: OpenAI's, llama.cpp's and vLLM's.
+struct GrammarField {
+  const char* name;
+  GrammarText::Kind kind;
+};
+constexpr GrammarField kGrammarFields[] = {
+    {"json_schema", GrammarText::Kind::json_schema}, {"guided_json", GrammarText::Kind::json_schema},
+    {"regex", GrammarText::Kind::regex},             {"guided_regex", GrammarText::Kind::regex},
+    {"grammar", GrammarText::Kind::gbnf},            {"guided_grammar", GrammarText::Kind::gbnf},
+};
+
+std::string schema_text(const Json& v) { return v.is_string() ? v.get<std::string>() : to_text(v); }
+
+void set_grammar(ApiRequest& r, const char* field, GrammarText g) {
+  if (r.grammar) throw Error(Fault::data, str("'", field, "' is given beside another grammar: one is possible"));
+  r.grammar = std::move(g);
+}
+
+void read_response_format(const Json& body, ApiRequest& r) {
+  const Json* f = find_field(body, "response_format");
+  if (!f || (f->is_object() && f->empty())) return;
+  const Json type = f->is_object() ? f->value("type", Json()) : Json();
+  if (type == "text") return;
+  if (type == "json_object") {  // llama.cpp takes a schema with it
+    const Json* schema = find_field(*f, "schema");
+    return schema ? set_grammar(r, "response_format", {GrammarText::Kind::json_schema, schema_text(*schema), {}})
+                  : set_grammar(r, "response_format", {GrammarText::Kind::json_object, "", {}});
+  }
+  if (type != "json_schema") wrong_field("response_format.type", "text, json_object or json_schema");
+  const Json* inner = find_field(*f, "json_schema");
+  const Json* schema = inner && inner->is_object() ? find_field(*inner, "schema") : nullptr;
+  if (!schema || !schema->is_object()) wrong_field("response_format.json_schema.schema", "a JSON schema");
+  set_grammar(r, "response_format", {GrammarText::Kind::json_schema, to_text(*schema), {}});
+}
+
+void read_grammar(const Json& body, ApiRequest& r) {
+  read_response_format(body, r);
+  for (const GrammarField& f : kGrammarFields) {
+    const Json* v = find_field(body, f.name);
+    if (!v || (v->is_string() && v->get_ref<const std::string&>().empty())) continue;
+    const bool schema = f.kind == GrammarText::Kind::json_schema;
+    if (!v->is_string() && !(schema && (v->is_object() || v->is_boolean())))
+      wrong_field(f.name, schema ? "a JSON schema" : "text");
+    set_grammar(r, f.name, {f.kind, schema_text(*v), {}});
+  }
+  if (const Json* v = find_field(body, "guided_choice")) {
+    if (!v->is_array() || v->empty()) wrong_field("guided_choice", "a list of texts");
+    std::string rule;  // of GBNF, where a text is spelled as in JSON
+    for (const Json& c : *v) {
+      if (!c.is_string()) wrong_field("guided_choice", "a list of texts");
+      rule += str(rule.empty() ? "root ::= " : " | ", to_text(c));
+    }
+    set_grammar(r, "guided_choice", {GrammarText::Kind::gbnf, std::move(rule), {}});
+  }
+  if (r.grammar && r.tool_choice != ApiRequest::ToolChoice::none)
+    throw Error(Fault::data, "a grammar for the answer is given beside tools: set 'tool_choice' to \"none\", or leave one out");
+}
+
+void read_counts(const Json& body, ApiRequest& r) {
+  constexpr int64_t kMost = 64;
+  r.n = integer(body, "n", 1);
+  if (r.n < 1 || r.n > kMost) wrong_field("n", str("1 to ", kMost));
+  r.best_of = integer(body, "best_of", r.n);
+  if (r.best_of < r.n || r.best_of > kMost) wrong_field("best_of", str("n to ", kMost));
+  if (r.best_of > r.n && r.stream) wrong_field("best_of", "as 'n' in a stream: the best are known at the end");
+  r.echo = boolean(body, "echo");
+  if (r.echo && (r.chat || r.generate.top_logprobs >= 0)) wrong_field("echo", "left out in chats and with 'logprobs'");
+}
+
 void read_bias(const Json& body, SamplingOptions& o) {
-  const Json* bias = find(body, "logit_bias");
+  const Json* bias = find_field(body, "logit_bias");
   if (!bias) return;
-  if (!bias->is_object()) wrong("logit_bias", "an object from token ids to numbers");
-  if (bias->size() > 4096) wrong("logit_bias", "at most 4096 tokens");
+  if (!bias->is_object()) wrong_field("logit_bias", "an object from token ids to numbers");
+  if (bias->size() > 4096) wrong_field("logit_bias", "at most 4096 tokens");
   for (const auto& [key, value] : bias->items()) {
     const auto id = parse_int(key);
     if (!id || *id < 0 || *id > INT32_MAX || !value.is_number())
-      wrong(str("logit_bias.", key.substr(0, 40)), "a number, by a token's id");
+      wrong_field(str("logit_bias.", key.substr(0, 40)), "a number, by a token's id");
     const double v = value.get<double>();
-    if (!(v >= -100 && v <= 100)) wrong(str("logit_bias.", key), "-100 to 100");
+    if (!(v >= -100 && v <= 100)) wrong_field(str("logit_bias.", key), "-100 to 100");
     o.bias.emplace_back(static_cast<int32_t>(*id), static_cast<float>(v));
   }
 }
@@ -74,15 +127,15 @@ void read_bias(const Json& body, SamplingOptions& o) {
 // A number for completions; for chats whether, and how many in a field of its own.
 int64_t wanted_logprobs(const Json& body, bool chat) {
   constexpr int64_t kMost = 20;
-  const Json* v = find(body, "logprobs");
+  const Json* v = find_field(body, "logprobs");
   int64_t most = -1;
   if (chat) {
     if (boolean(body, "logprobs")) most = integer(body, "top_logprobs", 0);
-    if (most < 0 && find(body, "top_logprobs")) wrong("top_logprobs", "given with 'logprobs': true");
+    if (most < 0 && find_field(body, "top_logprobs")) wrong_field("top_logprobs", "given with 'logprobs': true");
   } else if (v) {
     most = integer(body, "logprobs", -1);
   }
-  if (most > kMost || (v && !chat && most < 0)) wrong(chat ? "top_logprobs" : "logprobs", "0 to 20");
+  if (most > kMost || (v && !chat && most < 0)) wrong_field(chat ? "top_logprobs" : "logprobs", "0 to 20");
   return most;
 }
 
@@ -99,67 +152,58 @@ void read_sampling(const Json& body, SamplingOptions& o) {
   read_bias(body, o);
 }
 
-void read_prompt(const Json& body, ApiRequest& r) {
-  const Json* p = find(body, "prompt");
-  if (!p) throw Error(Fault::data, "'prompt' is missing");
-  const Json* one = p->is_array() && p->size() == 1 && !(*p)[0].is_number() ? &(*p)[0] : p;
-  if (one->is_string()) {
-    r.prompt = one->get<std::string>();
-  } else if (one->is_array() && !one->empty()) {
-    for (const Json& id : *one) {
-      if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > INT32_MAX)
-        wrong("prompt", "one text or one list of token ids");
-      r.ids.push_back(id.get<int32_t>());
+ApiRequest::Prompt read_prompt(const Json& p) {
+  ApiRequest::Prompt out;
+  constexpr const char* kForm = "a text, a list of token ids, or a list of such";
+  if (p.is_string()) {
+    out.text = p.get<std::string>();
+  } else if (p.is_array() && !p.empty()) {
+    for (const Json& id : p) {
+      if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > INT32_MAX) wrong_field("prompt", kForm);
+      out.ids.push_back(id.get<int32_t>());
     }
   } else {
-    wrong("prompt", "one text or one list of token ids");
+    wrong_field("prompt", kForm);
   }
+  return out;
 }
 
-std::string content_of(const Json& message, const std::string& place) {
-  const Json* c = find(message, "content");
-  if (c && c->is_string()) return c->get<std::string>();
-  if (c && c->is_array()) {  // parts, of which only text is understood
-    std::string text;
-    for (const Json& part : *c) {
-      if (!part.is_object() || part.value("type", Json()) != "text" ||
-          !part.value("text", Json()).is_string())
-        wrong(place + ".content", "text, or parts of type text");
-      text += part["text"].get<std::string>();
-    }
-    return text;
+void read_prompts(const Json& body, ApiRequest& r) {
+  constexpr size_t kMost = 1024;
+  const Json* p = find_field(body, "prompt");
+  if (!p) throw Error(Fault::data, "'prompt' is missing");
+  if (!p->is_array() || p->empty() || (*p)[0].is_number()) {
+    r.prompts.push_back(read_prompt(*p));
+    return;
   }
-  wrong(place + ".content", "text");
+  if (p->size() > kMost) wrong_field("prompt", str("at most ", kMost, " prompts"));
+  for (const Json& one : *p) r.prompts.push_back(read_prompt(one));
 }
 
-void read_messages(const Json& body, ApiRequest& r) {
-  const Json* list = find(body, "messages");
-  if (!list) throw Error(Fault::data, "'messages' is missing");
-  if (!list->is_array() || list->empty()) wrong("messages", "a list of at least one message");
-  for (size_t i = 0; i < list->size(); ++i) {
-    const Json& m = (*list)[i];
-    std::string place = str("messages[", i, "]");
-    if (!m.is_object()) wrong(place, "an object with role and content");
-    const Json* role = find(m, "role");
-    if (!role || !role->is_string()) wrong(place + ".role", "system, user or assistant");
-    std::string name = role->get<std::string>();
-    if (name == "developer") name = "system";
-    if (name != "system" && name != "user" && name != "assistant")
-      wrong(place + ".role", str("system, user or assistant, not '", name.substr(0, 40), "'"));
-    r.messages.push_back({name, content_of(m, place)});
+void read_stop_ids(const Json& body, ApiRequest& r) {
+  const Json* list = find_field(body, "stop_token_ids");
+  if (!list) return;
+  if (!list->is_array() || list->size() > 1024) wrong_field("stop_token_ids", "a list of at most 1024 token ids");
+  for (const Json& id : *list) {
+    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > INT32_MAX)
+      wrong_field("stop_token_ids", "a list of token ids");
+    r.generate.stop_tokens.push_back(id.get<int32_t>());
   }
 }
 
 void read_stops(const Json& body, ApiRequest& r) {
-  const Json* stop = find(body, "stop");
+  const Json* stop = find_field(body, "stop");
   if (!stop) return;
   std::vector<Json> list =
       stop->is_array() ? stop->get<std::vector<Json>>() : std::vector<Json>{*stop};
-  if (list.size() > 16) wrong("stop", "at most 16 texts");
+  constexpr size_t kMost = 16, kMostBytes = 64 << 10;
+  if (list.size() > kMost) wrong_field("stop", str("at most ", kMost, " texts"));
+  size_t bytes = 0;
   for (const Json& s : list) {
     if (!s.is_string() || s.get_ref<const std::string&>().empty())
-      wrong("stop", "a text or a list of texts, none of them empty");
+      wrong_field("stop", "a text or a list of texts, none of them empty");
     r.stops.push_back(s.get<std::string>());
+    if ((bytes += r.stops.back().size()) > kMostBytes) wrong_field("stop", str("at most ", kMostBytes >> 10, " kB of text"));
   }
 }
 
@@ -176,28 +220,34 @@ ApiRequest read_api_request(std::string_view text, bool chat) {
   ApiRequest r;
   r.chat = chat;
   refuse(body);
-  if (chat)
+  if (chat) {
     read_messages(body, r);
-  else
-    read_prompt(body, r);
-  if (const Json* m = find(body, "model")) {
-    if (!m->is_string()) wrong("model", "text");
+    read_tools(body, r);
+    if (find_field(body, "parallel_tool_calls")) r.parallel_tool_calls &= boolean(body, "parallel_tool_calls");
+  } else {
+    read_prompts(body, r);
+  }
+  read_grammar(body, r);
+  if (const Json* m = find_field(body, "model")) {
+    if (!m->is_string()) wrong_field("model", "text");
     r.model = m->get<std::string>();
   }
   GenerateRequest& g = r.generate;
   g.max_tokens =
       integer(body, "max_completion_tokens", integer(body, "max_tokens", chat ? 1024 : 16));
   g.min_tokens = integer(body, "min_tokens", 0);
-  if (g.min_tokens < 0) wrong("min_tokens", "0 or more");
+  if (g.min_tokens < 0) wrong_field("min_tokens", "0 or more");
   g.top_logprobs = wanted_logprobs(body, chat);
   read_sampling(body, g.sampling);
   g.sampling.seed =
-      find(body, "seed") ? static_cast<uint64_t>(integer(body, "seed", 0)) : random_seed();
+      find_field(body, "seed") ? static_cast<uint64_t>(integer(body, "seed", 0)) : random_seed();
   read_stops(body, r);
+  read_stop_ids(body, r);
   r.stream = boolean(body, "stream");
   r.ignore_eos = boolean(body, "ignore_eos");
-  if (const Json* o = find(body, "stream_options")) {
-    if (!o->is_object()) wrong("stream_options", "an object");
+  read_counts(body, r);
+  if (const Json* o = find_field(body, "stream_options")) {
+    if (!o->is_object()) wrong_field("stream_options", "an object");
     r.include_usage = boolean(*o, "include_usage");
   }
   return r;

@@ -1,28 +1,41 @@
 #pragma once
 // The body of a completion request, read and checked.
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/json.h"
 #include "serve/engine.h"
 #include "serve/model_text.h"
 
 namespace wellspring {
 
 struct ApiRequest {
+  struct Prompt {
+    std::vector<int32_t> ids;  // given as token ids,
+    std::string text;          // or as text
+  };
+  enum class ToolChoice { none, automatic, required };
+
   bool chat = false;                  // /v1/chat/completions
   std::string model;                  // empty when not given
-  std::vector<int32_t> ids;           // prompt given as token ids
-  std::string prompt;                 // or as text
-  std::vector<ChatMessage> messages;  // of a chat
-  GenerateRequest generate;           // sampling and max_tokens
+  std::vector<Prompt> prompts;        // of a completion, one or more
+  /// Of a chat, for its template: messages with content as one text and arguments of calls as objects, tools, and what
+  /// chat_template_kwargs holds.
+  Json context;
+  GenerateRequest generate;           // sampling, max_tokens, stop_tokens that the client names
+  std::optional<GrammarText> grammar;
+  Json tools = Json::array();         // those that may be called
+  ToolChoice tool_choice = ToolChoice::none;
+  bool parallel_tool_calls = true;
+  int64_t n = 1, best_of = 1;         // answers to each prompt: given, and made
   std::vector<std::string> stops;
-  bool stream = false, include_usage = false, ignore_eos = false;
+  bool stream = false, include_usage = false, ignore_eos = false, echo = false;
 };
 
-/// Error(Fault::data) naming the field for broken JSON, a wrong type or range, or a feature that is
-/// not offered (n > 1, tools, ...).
+/// Error(Fault::data) naming the field for broken JSON, a wrong type or range, or what is not offered.
 ApiRequest read_api_request(std::string_view body, bool chat);
 
 }  // namespace wellspring

@@ -52,6 +52,14 @@ struct Sequence {
   int64_t wanted() const { return static_cast<int64_t>(tokens.size()) - computed; }
 };
 
+// Whether nothing but these may come: a grammar that is at its end.
+bool only(const std::vector<uint64_t>& allowed, const std::vector<int32_t>& tokens) {
+  std::vector<uint64_t> rest = allowed;
+  for (const int32_t t : tokens)
+    if (t >= 0 && static_cast<size_t>(t) / 64 < rest.size()) rest[static_cast<size_t>(t) / 64] &= ~(uint64_t{1} << (t % 64));
+  return std::all_of(rest.begin(), rest.end(), [](uint64_t w) { return w == 0; });
+}
+
 int64_t pages_for(int64_t tokens) { return (tokens + kPage - 1) / kPage; }
 
 class BatchEngine : public Engine {
@@ -192,6 +200,7 @@ class BatchEngine : public Engine {
         s = waiting_.front();
       }
       begin_with_known(*s);
+      if (begins_like_a_running_one(*s)) return give_back(*s);
       const int64_t need = pages_for(static_cast<int64_t>(s->tokens.size()) + 1) - static_cast<int64_t>(s->pages.size());
       if (need > cache_.free_pages() && !running_.empty()) {
         while (need > cache_.free_pages() && kept_.evict()) {
@@ -202,6 +211,17 @@ class BatchEngine : public Engine {
       waiting_.pop_front();
       running_.push_back(s);
     }
+  }
+
+  // Whether what is being computed for another will be of use soon: several answers to one prompt, a crowd with one
+  // system message.
+  bool begins_like_a_running_one(const Sequence& s) const {
+    for (const Ptr& r : running_) {
+      if (r->request.owner != s.request.owner || r->wanted() <= 1) continue;
+      const auto ends = std::mismatch(r->tokens.begin(), r->tokens.end(), s.tokens.begin(), s.tokens.end() - 1);
+      if (ends.first - r->tokens.begin() >= s.computed + kPage) return true;
+    }
+    return false;
   }
 
   // The last token is always computed: its logits are wanted.
@@ -307,17 +327,23 @@ class BatchEngine : public Engine {
   void next_token(const Ptr& s, float* logits, int64_t width) {
     GenerateRequest& r = s->request;
     const double now = monotonic_seconds();
-    if (!s->first) s->first = now, s->result.prompt_seconds = now - s->submitted;
+    if (!s->first) {
+      s->first = now, s->result.prompt_seconds = now - s->submitted;
+      keep(*s);  // for those that begin alike
+    }
     const auto vocab = static_cast<size_t>(r.vocab > 0 ? std::min(r.vocab, width) : width);
     if (!s->sampler) s->sampler = std::make_unique<Sampler>(r.sampling, r.prompt);
     std::vector<float> plain;  // as the model gave them
     if (r.top_logprobs >= 0) plain.assign(logits, logits + vocab);
-    if (s->result.tokens < r.min_tokens)
+    const bool bound = r.constraint && r.constraint->mask(allowed_);
+    if (s->result.tokens < r.min_tokens && !(bound && only(allowed_, r.stop_tokens)))
       for (const int32_t t : r.stop_tokens)
         if (t >= 0 && static_cast<size_t>(t) < vocab) logits[t] = -std::numeric_limits<float>::infinity();
-    const int32_t token = s->sampler->next({logits, vocab}, s->tokens.size());
+    const int32_t token = s->sampler->next({logits, vocab}, s->tokens.size(), bound ? allowed_.data() : nullptr);
     s->sampler->accept(token);
-    bool stop = std::find(r.stop_tokens.begin(), r.stop_tokens.end(), token) != r.stop_tokens.end();
+    if (r.constraint) r.constraint->accept(token);
+    bool stop = std::find(r.stop_tokens.begin(), r.stop_tokens.end(), token) != r.stop_tokens.end() ||
+                (r.constraint && r.constraint->ended());
     if (!stop) {
       ++s->result.tokens;
       if (r.top_logprobs >= 0 && r.on_logprobs) r.on_logprobs(log_probabilities(plain, token, r.top_logprobs));
@@ -351,6 +377,7 @@ class BatchEngine : public Engine {
   PagedCache cache_;
   PrefixTree kept_;
   std::vector<Ptr> running_;  // the oldest first
+  std::vector<uint64_t> allowed_;
   mutable std::mutex mutex_;  // of what follows
   std::condition_variable ready_;
   std::deque<Ptr> waiting_;

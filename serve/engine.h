@@ -16,6 +16,18 @@ namespace wellspring {
 
 class Decoder;
 
+/// What bounds the tokens of one request beyond sampling, called on the engine's thread. (`serve/constraint.h`)
+class TokenConstraint {
+ public:
+  virtual ~TokenConstraint() = default;
+  /// False: any token may come next. Else a bit for each one that may is set in `allowed`. Error ends the request.
+  virtual bool mask(std::vector<uint64_t>& allowed) = 0;
+  /// The token that came.
+  virtual void accept(int32_t token) = 0;
+  /// Whether nothing may come any more.
+  virtual bool ended() const = 0;
+};
+
 /// One request. `on_token` is called on the engine's thread for every new token (stop tokens are
 /// not passed on); returning false ends the request. It must be quick and must not call the engine.
 struct GenerateRequest {
@@ -26,6 +38,7 @@ struct GenerateRequest {
   int64_t vocab = 0;  // only ids below are drawn (tables are often padded); 0: all
   int64_t min_tokens = 0;  // no stop token before so many
   int64_t top_logprobs = -1;  // with each token its log-probability, and of so many most likely ones; below 0: none
+  std::shared_ptr<TokenConstraint> constraint;  // a grammar; may be null; this request's alone
   std::string owner;  // whose beginnings of prompts it may share: those of the same owner alone
   std::function<bool(int32_t token)> on_token;
   /// Before on_token, when they are asked for: of the token itself first.

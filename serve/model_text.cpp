@@ -4,28 +4,31 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/json.h"
 #include "base/text.h"
+#include "text/template/chat_template.h"
 #include "text/tokenizer.h"
 
 namespace wellspring {
 namespace {
 
-// The chat template's text: tokenizer_config.json's chat_template, or a file of its own.
-std::string template_of(const std::string& folder) {
-  std::string own = join_path(folder, "chat_template.jinja"),
-              config = join_path(folder, "tokenizer_config.json");
-  if (exists(own)) return read_file(own);
-  if (!exists(config)) return "";
-  Json json = read_json(config);
-  if (!json.is_object()) return "";
-  Json t = json.value("chat_template", Json());
-  return t.is_string() ? t.get<std::string>() : "";
+constexpr size_t kKeptGrammars = 64;
+
+Json tokenizer_config(const std::string& folder) {
+  const std::string path = join_path(folder, "tokenizer_config.json");
+  Json json = exists(path) ? read_json(path) : Json::object();
+  return json.is_object() ? json : Json::object();
+}
+
+// A text, or an added token's description.
+std::string token_text(const Json& config, const char* key) {
+  const Json v = config.value(key, Json());
+  const Json text = v.is_object() ? v.value("content", Json()) : v;
+  return text.is_string() ? text.get<std::string>() : "";
 }
 
 }  // namespace
 
-ModelText::ModelText(const std::string& folder, const DecoderConfig& config)
+ModelText::ModelText(const std::string& folder, const DecoderConfig& config, const std::string& chat_template)
     : tokenizer_(std::make_unique<Tokenizer>(Tokenizer::load(folder))),
       stop_tokens_(config.eos),
       separator_(config.end_of_text()) {
@@ -36,7 +39,13 @@ ModelText::ModelText(const std::string& folder, const DecoderConfig& config)
     throw Error(Fault::data,
                 str(tokenizer_->source(), ": the tokenizer has ", tokenizer_->vocab_size(),
                     " tokens, but the model ", config.vocab));
-  find_format(folder);
+  load_template(folder, chat_template);
+  if (!template_) {
+    stops_ = {"\nUser:", "\nSystem:"};
+    return;
+  }
+  find_end_of_turn();
+  tools_ = find_tool_format(*(tools_template_ ? tools_template_ : template_), own_);
 }
 
 ModelText::~ModelText() = default;
@@ -47,27 +56,60 @@ bool ModelText::present(const std::string& folder) {
 
 int64_t ModelText::vocab() const { return tokenizer_->vocab_size(); }
 
-void ModelText::add_stop(std::string_view token) {
-  if (auto id = tokenizer_->token_to_id(token);
-      id && std::find(stop_tokens_.begin(), stop_tokens_.end(), *id) == stop_tokens_.end())
-    stop_tokens_.push_back(*id);
+void ModelText::load_template(const std::string& folder, const std::string& file) {
+  const Json config = tokenizer_config(folder);
+  for (const char* key : {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token"})
+    own_[key] = token_text(config, key);
+  const std::string own = file.empty() ? join_path(folder, "chat_template.jinja") : file;
+  if (!file.empty() || exists(own)) {
+    template_ = std::make_unique<ChatTemplate>(read_file(own), own);
+    format_ = own;
+    return;
+  }
+  const std::string where = join_path(folder, "tokenizer_config.json") + ": chat_template";
+  const Json t = config.value("chat_template", Json());
+  const auto make = [&](const Json& text, const std::string& place) {
+    if (!text.is_string()) throw Error(Fault::data, str(place, " must be a text"));
+    return std::make_unique<ChatTemplate>(text.get<std::string>(), place);
+  };
+  if (t.is_null()) return;
+  if (t.is_array()) {  // several, by name
+    for (const Json& one : t) {
+      const std::string name = one.is_object() ? token_text(one, "name") : "";
+      const Json text = one.is_object() ? one.value("template", Json()) : Json();
+      if (name == "default") template_ = make(text, str(where, " default"));
+      if (name == "tool_use") tools_template_ = make(text, str(where, " tool_use"));
+    }
+    if (!template_) template_ = std::move(tools_template_);
+    if (!template_) throw Error(Fault::data, str(where, " has no template named default"));
+  } else {
+    template_ = make(t, where);
+  }
+  format_ = "tokenizer_config.json";
 }
 
-void ModelText::find_format(const std::string& folder) {
-  const std::string t = template_of(folder);
-  auto knows = [&](const char* token) {
-    return t.find(token) != std::string::npos && tokenizer_->token_to_id(token);
-  };
-  if (knows("<|im_start|>") && tokenizer_->token_to_id("<|im_end|>")) {
-    format_ = "chatml";
-    add_stop("<|im_end|>");
-  } else if (knows("<|start_header_id|>") && tokenizer_->token_to_id("<|eot_id|>")) {
-    format_ = "llama3";
-    add_stop("<|eot_id|>");
-  } else {
-    format_ = "plain";
-    stops_ = {"\nUser:", "\nSystem:"};
+// The special token that the template puts behind an answer.
+void ModelText::find_end_of_turn() {
+  const std::string mark = "ws answer";
+  const Json context = {{"messages", Json::array({{{"role", "user"}, {"content", "ws question"}},
+                                                  {{"role", "assistant"}, {"content", mark}}})}};
+  std::string text;
+  try {
+    text = template_->render(context, own_);
+  } catch (const Error&) {
+    return;  // it wants a conversation of another kind
   }
+  const size_t at = text.rfind(mark);
+  if (at == std::string::npos) return;
+  const std::string tail(trim(std::string_view(text).substr(at + mark.size())));
+  const std::vector<int32_t> ids = tokenizer_->encode(tail, {.add_special = false});
+  if (!ids.empty() && tokenizer_->is_special(ids[0]) &&
+      std::find(stop_tokens_.begin(), stop_tokens_.end(), ids[0]) == stop_tokens_.end())
+    stop_tokens_.push_back(ids[0]);
+}
+
+bool ModelText::template_reads(std::string_view name) const {
+  return template_ && (template_->reads(name) || (tools_template_ && tools_template_->reads(name)));
 }
 
 std::vector<int32_t> ModelText::prompt(std::string_view text) const {
@@ -80,42 +122,72 @@ std::vector<int32_t> ModelText::prompt(std::string_view text) const {
   return ids;
 }
 
-std::vector<int32_t> ModelText::chat(const std::vector<ChatMessage>& messages) const {
+std::vector<int32_t> ModelText::chat(const Json& context, std::string_view begun) const {
+  const bool tools = context.contains("tools");
+  if (!template_) return plain_chat(with_tools_as_text(context, tools_), begun);
+  const ChatTemplate& t = tools && tools_template_ ? *tools_template_ : *template_;
+  return encode_chat(t, tools_.in_template ? context : with_tools_as_text(context, tools_), begun);
+}
+
+std::vector<int32_t> ModelText::encode_chat(const ChatTemplate& t, const Json& context, std::string_view begun) const {
+  Json whole = context;
+  if (!whole.contains("add_generation_prompt")) whole["add_generation_prompt"] = true;
+  std::string text;
+  std::vector<std::pair<size_t, size_t>> plain;
+  for (const PromptPart& p : t.render_parts(whole, own_)) {
+    if (p.from_message) plain.emplace_back(text.size(), text.size() + p.text.size());
+    text += p.text;
+  }
+  text += begun;
   std::vector<int32_t> ids;
-  auto markup = [&](const std::string& s) {
-    tokenizer_->encode_to(s, ids, {.add_special = false, .parse_special = true});
-  };
-  auto words = [&](std::string_view s) {
-    tokenizer_->encode_to(s, ids, {.add_special = false, .parse_special = false});
-  };
-  if (format_ == "chatml") {
-    for (const ChatMessage& m : messages) {
-      markup(str("<|im_start|>", m.role, "\n"));
-      words(m.content);
-      markup("<|im_end|>\n");
-    }
-    markup("<|im_start|>assistant\n");
-    return ids;
-  }
-  if (format_ == "llama3") {
-    markup("<|begin_of_text|>");
-    for (const ChatMessage& m : messages) {
-      markup(str("<|start_header_id|>", m.role, "<|end_header_id|>\n\n"));
-      words(trim(m.content));
-      markup("<|eot_id|>");
-    }
-    markup("<|start_header_id|>assistant<|end_header_id|>\n\n");
-    return ids;
-  }
+  tokenizer_->encode_to(text, ids, {.add_special = false, .plain = plain});
+  if (ids.empty()) ids.push_back(separator_);
+  return ids;
+}
+
+std::vector<int32_t> ModelText::plain_chat(const Json& context, std::string_view begun) const {
   std::string all;
-  for (const ChatMessage& m : messages)
-    all += str(m.role == "user"        ? "User: "
-               : m.role == "assistant" ? "Assistant: "
-                                       : "System: ",
-               trim(m.content), "\n");
-  tokenizer_->encode_to(all + "Assistant:", ids, {.add_special = true, .parse_special = false});
+  for (const Json& m : context["messages"]) {
+    const std::string role = m.value("role", "user");
+    all += str(role == "user" ? "User: " : role == "assistant" ? "Assistant: " : "System: ",
+               trim(m.value("content", "")), "\n");
+  }
+  std::vector<int32_t> ids;
+  tokenizer_->encode_to(str(all, "Assistant:", begun.empty() ? "" : " ", begun), ids,
+                        {.add_special = true, .parse_special = false});
   if (auto eos = tokenizer_->eos_id(); eos && ids.size() > 1 && ids.back() == *eos) ids.pop_back();
   return ids;
+}
+
+Grammar ModelText::grammar(const GrammarText& g) const {
+  const std::string key = str(static_cast<int>(g.kind), "/", static_cast<int>(g.json.blanks), "/", g.json.before, "\x01",
+                              g.json.between, "\x01", g.json.after, "\x01", g.text);
+  const auto find = [&] { return std::find_if(grammars_.begin(), grammars_.end(), [&](const auto& k) { return k.first == key; }); };
+  {
+    std::lock_guard lock(mutex_);
+    if (const auto at = find(); at != grammars_.end()) {
+      grammars_.splice(grammars_.begin(), grammars_, at);
+      return at->second;
+    }
+  }
+  const Grammar made = g.kind == GrammarText::Kind::json_object   ? grammar_of_any_json_object(g.json)
+                       : g.kind == GrammarText::Kind::json_schema ? grammar_from_json_schema(g.text, g.json)
+                       : g.kind == GrammarText::Kind::regex       ? grammar_from_regex(g.text)
+                                                                  : grammar_from_gbnf(g.text);
+  std::lock_guard lock(mutex_);
+  if (find() == grammars_.end()) grammars_.emplace_front(key, made);
+  if (grammars_.size() > kKeptGrammars) grammars_.pop_back();
+  return made;
+}
+
+const GrammarVocabulary& ModelText::grammar_vocabulary() const {
+  std::lock_guard lock(mutex_);
+  if (!vocabulary_) {
+    std::vector<int32_t> ends = stop_tokens_;
+    std::erase_if(ends, [&](int32_t t) { return t >= tokenizer_->vocab_size(); });
+    vocabulary_ = GrammarVocabulary::of(*tokenizer_, ends);
+  }
+  return *vocabulary_;
 }
 
 }  // namespace wellspring

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <map>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -69,10 +70,11 @@ uint8_t word_at(std::string_view s, size_t at) {
   return c.valid ? unicode::class_of(c.code) & kWord : uint8_t{0};
 }
 
-// Calls token(id) and text(begin, end) for the added tokens in `s` and what is between them.
-template <class OnToken, class OnText>
+// Calls token(id) and text(begin, end) for the added tokens in `s` and what is between them; special ones count where
+// special(index, begin, end) says so.
+template <class Special, class OnToken, class OnText>
 void cut_at_tokens(const TokenizerData& d, const TokenTrie& trie, std::string_view s,
-                   bool parse_special, OnToken&& token, OnText&& text) {
+                   Special&& special, OnToken&& token, OnText&& text) {
   size_t done = 0;
   if (!trie.empty()) {
     for (size_t i = 0; i < s.size();) {
@@ -89,7 +91,7 @@ void cut_at_tokens(const TokenizerData& d, const TokenTrie& trie, std::string_vi
       const AddedToken& a = d.added[static_cast<size_t>(index)];
       size_t start = i, stop = i + length;
       i = stop;
-      if (a.special && !parse_special) continue;
+      if (a.special && !special(index, start, stop)) continue;
       if (a.single_word &&
           ((start > 0 && flags_before(s, start) & kWord) || (stop < s.size() && word_at(s, stop))))
         continue;
@@ -104,6 +106,36 @@ void cut_at_tokens(const TokenizerData& d, const TokenTrie& trie, std::string_vi
   }
   if (done < s.size()) text(done, s.size());
 }
+
+// Where special tokens count in one text.
+class SpecialPlaces {
+ public:
+  explicit SpecialPlaces(const EncodeOptions& options) : options_(options) {}
+
+  bool operator()(size_t begin, size_t end) const {
+    if (!options_.parse_special) return false;
+    const auto& plain = options_.plain;
+    const auto after = std::partition_point(plain.begin(), plain.end(), [&](const auto& p) { return p.second <= begin; });
+    return after == plain.end() || after->first >= end;
+  }
+
+  // Of the token that is the `nth` of its kind in a text that became `changed` from the bytes at `begin` of the whole:
+  // as the nth one was before, when there are as many.
+  bool in_changed(std::string_view token, size_t nth, std::string_view before, size_t begin, std::string_view changed) const {
+    if (options_.plain.empty() || !options_.parse_special) return options_.parse_special;
+    const auto places = [&](std::string_view s) {
+      std::vector<size_t> all;
+      for (size_t at = s.find(token); at != s.npos; at = s.find(token, at + token.size())) all.push_back(at);
+      return all;
+    };
+    const std::vector<size_t> was = places(before);
+    if (nth >= was.size() || was.size() != places(changed).size()) return false;
+    return (*this)(begin + was[nth], begin + was[nth] + token.size());
+  }
+
+ private:
+  const EncodeOptions& options_;
+};
 
 int64_t count_invalid(std::string_view s) {
   int64_t n = 0;
@@ -130,19 +162,25 @@ void Tokenizer::encode_to(std::string_view text, std::vector<int32_t>& out,
   if (options.add_special)
     for (int32_t id : d.before) sink.push(id);
   auto on_token = [&](int32_t id) { sink.push(id); };
-  cut_at_tokens(
-      d, d.raw_trie, text, options.parse_special, on_token, [&](size_t begin, size_t end) {
-        std::string_view part = text.substr(begin, end - begin);
-        std::string changed;
-        const bool quick = d.normalizer.empty() || (d.normalizer.size() == 1 &&
-                                                    d.normalizer[0].kind == NormalizerStep::nfc &&
-                                                    unicode::is_nfc_quick(part));
-        if (!quick) part = changed = d.normalize(part);
-        cut_at_tokens(d, d.normalized_trie, part, options.parse_special, on_token,
-                      [&](size_t b, size_t e) {
-                        d.encode_segment(part.substr(b, e - b), begin == 0 && b == 0, sink);
-                      });
-      });
+  const SpecialPlaces special(options);
+  const auto in_raw = [&](int, size_t begin, size_t end) { return special(begin, end); };
+  cut_at_tokens(d, d.raw_trie, text, in_raw, on_token, [&](size_t begin, size_t end) {
+    const std::string_view raw = text.substr(begin, end - begin);
+    std::string_view part = raw;
+    std::string changed;
+    const bool quick = d.normalizer.empty() || (d.normalizer.size() == 1 &&
+                                                d.normalizer[0].kind == NormalizerStep::nfc &&
+                                                unicode::is_nfc_quick(part));
+    if (!quick) part = changed = d.normalize(part);
+    std::map<int, size_t> seen;
+    const auto in_normalized = [&](int index, size_t b, size_t e) {
+      return quick ? special(begin + b, begin + e)
+                   : special.in_changed(part.substr(b, e - b), seen[index]++, raw, begin, part);
+    };
+    cut_at_tokens(d, d.normalized_trie, part, in_normalized, on_token, [&](size_t b, size_t e) {
+      d.encode_segment(part.substr(b, e - b), begin == 0 && b == 0, sink);
+    });
+  });
   if (options.add_special)
     for (int32_t id : d.after) sink.push(id);
 }

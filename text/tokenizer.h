@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "text/split.h"
@@ -22,6 +23,9 @@ struct EncodeOptions {
   /// Special tokens written in the text become their ids; otherwise they are ordinary text. (Added
   /// tokens that are not special are always found.)
   bool parse_special = true;
+  /// Bytes [begin, end) of the text, rising and apart, in which special tokens are ordinary text even so: what users
+  /// wrote into a prompt.
+  std::span<const std::pair<size_t, size_t>> plain = {};
   /// When set, the number of bytes that are not valid UTF-8 is added to it. They are encoded byte
   /// for byte all the same.
   int64_t* invalid_bytes = nullptr;

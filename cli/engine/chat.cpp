@@ -10,6 +10,7 @@
 
 #include "base/args.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "models/decoder/model.h"
 #include "serve/engine.h"
@@ -40,13 +41,16 @@ class Chat {
     stops_.insert(stops_.end(), text_.chat_stops().begin(), text_.chat_stops().end());
   }
 
-  void system(const std::string& words) { messages_.push_back({"system", words}); }
+  void system(const std::string& words) { add("system", words); }
   void clear() {
-    std::erase_if(messages_, [](const ChatMessage& m) { return m.role != "system"; });
+    Json kept = Json::array();
+    for (const Json& m : messages_)
+      if (m["role"] == "system") kept.push_back(m);
+    messages_ = std::move(kept);
   }
 
   void ask(const std::string& words) {
-    messages_.push_back({"user", words});
+    add("user", words);
     GenerateRequest r;
     r.prompt = fitting();
     r.sampling = sampling_;
@@ -77,24 +81,28 @@ class Chat {
     }
     std::printf("%s\n", interrupted ? " [stopped]" : "");
     interrupted = false;
-    messages_.push_back({"assistant", answer});
+    add("assistant", answer);
   }
 
  private:
+  void add(const char* role, const std::string& words) {
+    messages_.push_back({{"role", role}, {"content", words}});
+  }
+
   // Tokens of the conversation; the oldest exchanges go when it does not fit.
   std::vector<int32_t> fitting() {
     while (true) {
-      std::vector<int32_t> ids = text_.chat(messages_);
+      std::vector<int32_t> ids = text_.chat({{"messages", messages_}});
       const auto room = context_ - static_cast<int64_t>(ids.size());
       if (room >= std::min<int64_t>(max_tokens_, context_ / 4)) return ids;
-      size_t first = !messages_.empty() && messages_[0].role == "system" ? 1 : 0;
+      size_t first = !messages_.empty() && messages_[0]["role"] == "system" ? 1 : 0;
       if (messages_.size() <= first + 1) {
-        messages_.pop_back();
+        messages_.erase(messages_.size() - 1);
         throw Error(Fault::usage,
                     str("this message takes ", ids.size(), " tokens; the model's context of ",
                         context_, " has no room for an answer"));
       }
-      messages_.erase(messages_.begin() + static_cast<int64_t>(first));
+      messages_.erase(first);
     }
   }
 
@@ -104,7 +112,7 @@ class Chat {
   int64_t max_tokens_;
   std::vector<std::string> stops_;
   std::unique_ptr<Engine> engine_;
-  std::vector<ChatMessage> messages_;
+  Json messages_ = Json::array();
 };
 
 }  // namespace

@@ -22,10 +22,14 @@ constexpr size_t kManyOptional = 8;
 class SchemaCompiler {
  public:
   SchemaCompiler(const Json& root, const JsonGrammarOptions& options)
-      : reader_(root, budget_), builder_(budget_), parts_(builder_, options.blanks), root_(root) {}
+      : reader_(root, budget_),
+        builder_(budget_),
+        parts_(builder_, options.blanks),
+        options_(options),
+        root_(root) {}
 
   Grammar run() {
-    const int root = rule_for({&root_});
+    const int root = surrounded(rule_for({&root_}));
     for (size_t i = 0; i < todo_.size(); ++i) {
       const auto [rule, shapes] = std::move(todo_[i]);  // defining adds to the list
       define(rule, shapes);
@@ -34,6 +38,18 @@ class SchemaCompiler {
   }
 
  private:
+  int surrounded(int value) {
+    if (options_.before.empty() && options_.after.empty() && options_.between.empty()) return value;
+    Draft draft;
+    const int begin = draft.literal(Draft::kStart, options_.before), end = draft.node();
+    draft.call(begin, value, end);
+    if (!options_.between.empty()) draft.literal(end, options_.between, begin);
+    draft.literal(end, options_.after, Draft::kEnd);
+    const int rule = builder_.declare("(around)");
+    builder_.define(rule, draft);
+    return rule;
+  }
+
   /// The rule of a value that satisfies all schemas.
   int rule_for(const Schemas& schemas) {
     Schemas key;
@@ -275,6 +291,7 @@ class SchemaCompiler {
   SchemaReader reader_;
   Builder builder_;
   JsonParts parts_;
+  const JsonGrammarOptions& options_;
   const Json& root_;
   std::map<Schemas, int> rules_;
   std::map<std::pair<std::string, int>, int> member_rules_;

@@ -1,0 +1,222 @@
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <set>
+#include <thread>
+
+#include "base/error.h"
+#include "serve/api_request.h"
+#include "serve/test_served.h"
+
+namespace wellspring {
+namespace {
+
+TEST(ApiRequest, ErrorsNameTheField) {
+  auto error_of = [](const std::string& body, bool chat = false) {
+    try {
+      read_api_request(body, chat);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.fault(), Fault::data);
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  EXPECT_EQ(error_of(R"({"prompt": "x"})"), "");
+  EXPECT_NE(error_of("{"), "");
+  EXPECT_NE(error_of("[]").find("JSON object"), std::string::npos);
+  EXPECT_NE(error_of("{}").find("'prompt' is missing"), std::string::npos);
+  EXPECT_NE(error_of(R"({"prompt": 1})").find("'prompt'"), std::string::npos);
+  EXPECT_NE(
+      error_of(R"({"prompt": "x", "temperature": "hot"})").find("'temperature' must be a number"),
+      std::string::npos);
+  EXPECT_NE(error_of(R"({"prompt": "x", "n": 65})").find("'n'"), std::string::npos);
+  EXPECT_NE(error_of(R"({"prompt": "x", "n": 2, "best_of": 1})").find("'best_of'"), std::string::npos);
+  EXPECT_NE(error_of(R"({"prompt": "x", "stop": [1]})").find("'stop'"), std::string::npos);
+  EXPECT_NE(error_of(R"({"messages": []})", true).find("'messages'"), std::string::npos);
+  EXPECT_NE(
+      error_of(R"({"messages": [{"role": "x", "content": ""}]})", true).find("messages[0].role"),
+      std::string::npos);
+}
+
+TEST_F(Served, CompletionsWholeAndStreamedAgree) {
+  std::string body = R"({"model": "tiny", "prompt": "ab", "max_tokens": 12, "seed": 3)";
+  HttpResult whole = post("/v1/completions", body + "}");
+  ASSERT_EQ(whole.status, 200) << whole.body;
+  Json json = parse_json(whole.body, "answer");
+  EXPECT_EQ(json["choices"][0]["finish_reason"], "length");
+  EXPECT_EQ(json["usage"]["prompt_tokens"], 2);
+  EXPECT_EQ(json["usage"]["completion_tokens"], 12);
+  HttpResult stream = post(
+      "/v1/completions", body + R"(, "stream": true, "stream_options": {"include_usage": true}})");
+  ASSERT_EQ(stream.status, 200);
+  std::string text;
+  bool done = false;
+  for (const std::string& line : split(stream.body, '\n')) {
+    if (!starts_with(line, "data: ")) continue;
+    if (line == "data: [DONE]") {
+      done = true;
+      continue;
+    }
+    Json event = parse_json(line.substr(6), "event");
+    if (!event["choices"].empty())
+      text += event["choices"][0]["text"].get<std::string>();
+    else
+      EXPECT_EQ(event["usage"]["completion_tokens"], 12);
+  }
+  EXPECT_TRUE(done);
+  EXPECT_EQ(text, json["choices"][0]["text"].get<std::string>());
+}
+
+TEST_F(Served, Chat) {
+  std::string body =
+      R"({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, "temperature": 0)";
+  HttpResult whole = post("/v1/chat/completions", body + "}");
+  ASSERT_EQ(whole.status, 200) << whole.body;
+  Json json = parse_json(whole.body, "answer");
+  EXPECT_EQ(json["choices"][0]["message"]["role"], "assistant");
+  HttpResult stream = post("/v1/chat/completions", body + R"(, "stream": true})");
+  EXPECT_NE(stream.body.find("\"delta\":{\"role\":\"assistant\""), std::string::npos)
+      << stream.body;
+  EXPECT_NE(stream.body.find("data: [DONE]"), std::string::npos);
+}
+
+TEST_F(Served, StopStringsAndErrors) {
+  HttpResult all =
+      post("/v1/completions", R"({"prompt": "ab", "max_tokens": 8, "temperature": 0})");
+  std::string text = parse_json(all.body, "a")["choices"][0]["text"];
+  std::string stop = to_text(Json(text.substr(text.size() / 2)));
+  if (utf8_valid(text.substr(text.size() / 2))) {
+    HttpResult cut =
+        post("/v1/completions",
+             R"({"prompt": "ab", "max_tokens": 8, "temperature": 0, "stop": )" + stop + "}");
+    EXPECT_EQ(parse_json(cut.body, "a")["choices"][0]["finish_reason"], "stop");
+  }
+  EXPECT_EQ(post("/v1/completions", "{broken").status, 400);
+  EXPECT_EQ(post("/v1/completions", R"({"prompt": ")" + std::string(100, 'x') + R"("})").status,
+            400);
+  EXPECT_EQ(post("/v1/completions", R"({"prompt": "x", "temperature": -1})").status, 400);
+  EXPECT_EQ(post("/v1/completions", R"({"prompt": "x", "stream": true, "top_p": 2})").status, 400);
+  EXPECT_EQ(post("/v1/completions", R"({"prompt": [999]})").status, 400);
+  EXPECT_EQ(post("/v1/completions", R"({"prompt": "x", "model": "other"})").status, 404);
+  EXPECT_EQ(post("/v1/nothing", "{}").status, 404);
+  std::string base = str("http://127.0.0.1:", server_.port());
+  EXPECT_EQ(parse_json(http_request("GET", base + "/v1/models").body, "a")["data"][0]["id"],
+            "tiny");
+  EXPECT_EQ(parse_json(http_request("GET", base + "/v1/models/tiny").body, "a")["id"], "tiny");
+  EXPECT_EQ(http_request("GET", base + "/v1/models/other").status, 404);
+  EXPECT_EQ(parse_json(http_request("GET", base + "/health").body, "a")["status"], "ok");
+}
+
+TEST_F(Served, LogProbabilitiesBiasAndLengths) {
+  const auto json_of = [&](const std::string& path, const std::string& body) {
+    const HttpResult r = post(path, body);
+    EXPECT_EQ(r.status, 200) << r.body;
+    return parse_json(r.body, "answer");
+  };
+  const Json one = json_of("/v1/completions", R"({"prompt": "ab", "max_tokens": 5, "temperature": 0, "logprobs": 3})");
+  const Json& l = one["choices"][0]["logprobs"];
+  ASSERT_EQ(l["tokens"].size(), 5u);
+  for (size_t i = 0; i < 5; ++i) {
+    ASSERT_LE(l["top_logprobs"][i].size(), 3u);  // two tokens may have one text
+    double most = -1e9;
+    for (const auto& [text, p] : l["top_logprobs"][i].items()) most = std::max(most, p.get<double>());
+    EXPECT_EQ(l["token_logprobs"][i].get<double>(), most) << "greedy takes the most likely";
+    EXPECT_LT(most, 0);
+  }
+  const Json chat = json_of("/v1/chat/completions",
+                            R"({"messages": [{"role": "user", "content": "x"}], "max_tokens": 3, "logprobs": true, "top_logprobs": 2})");
+  EXPECT_EQ(chat["choices"][0]["logprobs"]["content"].size(), 3u);
+  EXPECT_EQ(chat["choices"][0]["logprobs"]["content"][0]["top_logprobs"].size(), 2u);
+  // A token that is barred, and one that alone may stand.
+  const std::string forced = json_of("/v1/completions", R"({"prompt": "ab", "max_tokens": 4, "logit_bias": {"97": 100}})")["choices"][0]["text"];
+  const int32_t id = 97;
+  std::string four;
+  for (int i = 0; i < 4; ++i) four += text_->tokenizer().decode({&id, 1});
+  EXPECT_EQ(forced, four);
+  for (const char* bad : {R"("logprobs": 21)", R"("logit_bias": {"x": 1})", R"("logit_bias": {"1": 1000})", R"("min_p": 2)",
+                          R"("repetition_penalty": 0)", R"("min_tokens": -1)"})
+    EXPECT_EQ(post("/v1/completions", str(R"({"prompt": "ab", )", bad, "}")).status, 400) << bad;
+  const Json again = json_of("/v1/completions", R"({"prompt": "abcdefgh", "max_tokens": 2})");
+  const Json cached = json_of("/v1/completions", R"({"prompt": "abcdefgh", "max_tokens": 2})");
+  EXPECT_EQ(cached["usage"]["prompt_tokens_details"]["cached_tokens"], 7);
+}
+
+TEST_F(Served, TokensAndFigures) {
+  const Json there = parse_json(post("/tokenize", R"({"prompt": "hello"})").body, "a");
+  EXPECT_EQ(there["count"], there["tokens"].size());
+  const Json back = parse_json(post("/detokenize", to_text({{"tokens", there["tokens"]}})).body, "a");
+  EXPECT_EQ(back["prompt"], "hello");
+  EXPECT_EQ(post("/detokenize", R"({"tokens": [-1]})").status, 400);
+  EXPECT_EQ(post("/tokenize", "[]").status, 400);
+  post("/v1/completions", R"({"prompt": "ab", "max_tokens": 3, "ignore_eos": true})");
+  const std::string base = str("http://127.0.0.1:", server_.port());
+  const std::string figures = http_request("GET", base + "/metrics").body;
+  EXPECT_NE(figures.find("\nwellspring_generated_tokens_total 3\n"), std::string::npos) << figures;
+  EXPECT_EQ(http_request("GET", base + "/health/ready").status, 200);
+}
+
+TEST_F(Served, ManyClientsAtOnce) {
+  std::vector<std::thread> clients;
+  std::atomic<int> good{0};
+  for (int i = 0; i < 6; ++i)
+    clients.emplace_back([&, i] {
+      HttpResult r =
+          post("/v1/completions", str(R"({"prompt": "ab", "max_tokens": 6, "seed": )", i, "}"));
+      good += r.status == 200;
+    });
+  for (std::thread& t : clients) t.join();
+  EXPECT_EQ(good, 6);
+}
+
+
+TEST_F(Served, SeveralAnswersToSeveralPrompts) {
+  const Json body = {{"prompt", {"ab", "cd"}}, {"n", 3}, {"max_tokens", 6}, {"seed", 3}, {"temperature", 1}};
+  const Json all = ask("/v1/completions", body);
+  ASSERT_EQ(all["choices"].size(), 6u);
+  EXPECT_EQ(all["usage"]["prompt_tokens"], 4);
+  EXPECT_EQ(all["usage"]["completion_tokens"], 36);
+  std::set<std::string> texts;
+  for (size_t i = 0; i < 6; ++i) {
+    EXPECT_EQ(all["choices"][i]["index"], i);
+    texts.insert(all["choices"][i]["text"].get<std::string>());
+  }
+  EXPECT_GT(texts.size(), 4u) << "each draws by itself";
+  Json alone = body;
+  alone["n"] = 1, alone["prompt"] = "cd";
+  EXPECT_EQ(ask("/v1/completions", alone)["choices"][0]["text"], all["choices"][3]["text"]);
+  std::vector<std::string> streamed(6);
+  for (const Json& e : events("/v1/completions", body))
+    for (const Json& c : e["choices"]) streamed[c["index"].get<size_t>()] += c["text"].get<std::string>();
+  for (size_t i = 0; i < 6; ++i) EXPECT_EQ(streamed[i], all["choices"][i]["text"].get<std::string>()) << i;
+}
+
+TEST_F(Served, TheBestOfSeveral) {
+  const Json body = {{"prompt", "ab"}, {"n", 5}, {"max_tokens", 6}, {"seed", 3}, {"logprobs", 0}};
+  double best = -1e9;
+  std::string text;
+  const Json all = ask("/v1/completions", body);
+  for (const Json& c : all["choices"]) {
+    double sum = 0;
+    for (const Json& p : c["logprobs"]["token_logprobs"]) sum += p.get<double>();
+    if (sum > best) best = sum, text = c["text"];
+  }
+  const Json one = ask("/v1/completions", {{"prompt", "ab"}, {"best_of", 5}, {"max_tokens", 6}, {"seed", 3}});
+  ASSERT_EQ(one["choices"].size(), 1u);
+  EXPECT_EQ(one["choices"][0]["text"], text);
+  EXPECT_TRUE(one["choices"][0]["logprobs"].is_null());
+  EXPECT_EQ(post("/v1/completions", R"({"prompt": "a", "best_of": 2, "stream": true})").status, 400);
+}
+
+TEST_F(Served, EchoAndStopTokens) {
+  const Json one = ask("/v1/completions", {{"prompt", "ab"}, {"max_tokens", 8}, {"temperature", 0}});
+  const Json echoed = ask("/v1/completions", {{"prompt", "ab"}, {"max_tokens", 8}, {"temperature", 0}, {"echo", true}});
+  EXPECT_EQ(echoed["choices"][0]["text"].get<std::string>(), "ab" + one["choices"][0]["text"].get<std::string>());
+  Json ids = Json::array();
+  for (int i = 0; i < 256; ++i) ids.push_back(i);
+  const Json ended = ask("/v1/completions", {{"prompt", "ab"}, {"max_tokens", 8}, {"stop_token_ids", ids}, {"logit_bias", {{"97", 100}}}});
+  EXPECT_EQ(ended["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(ended["choices"][0]["text"], "");
+}
+
+}  // namespace
+}  // namespace wellspring

@@ -1,0 +1,232 @@
+// Chat templates, grammars and tools, from requests to answers.
+#include "base/error.h"
+#include "base/random.h"
+#include "nn/sampler.h"
+#include "serve/constraint.h"
+#include "serve/test_served.h"
+#include "serve/tool_calls.h"
+#include "text/template/chat_template.h"
+
+namespace wellspring {
+namespace {
+
+std::string template_text(const std::string& name) {
+  return read_file("text/template/testdata/templates/" + name + ".jinja");
+}
+
+const Json kWeather = Json::array({{{"type", "function"},
+                                    {"function",
+                                     {{"name", "get_weather"},
+                                      {"parameters",
+                                       {{"type", "object"},
+                                        {"properties", {{"days", {{"$ref", "#/$defs/days"}}}, {"unit", {{"enum", {"C", "F"}}}}}},
+                                        {"required", {"days", "unit"}},
+                                        {"additionalProperties", false},
+                                        {"$defs", {{"days", {{"type", "integer"}, {"minimum", 1}, {"maximum", 9}}}}}}}}}}});
+
+Json user(const std::string& words) { return {{"role", "user"}, {"content", words}}; }
+
+TEST(ToolFormat, OfPublishedKindsOfTemplates) {
+  const Json own = {{"bos_token", "<s>"}, {"eos_token", "</s>"}};
+  struct Row {
+    const char *name, *begin, *between, *end, *name_key, *arguments_key;
+    bool several;
+  };
+  for (const Row& row : {Row{"qwen2_5", "<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>", "name", "arguments", true},
+                         Row{"llama3", "", "", "", "name", "parameters", false},
+                         Row{"mistral", "[TOOL_CALLS] [", ", ", "]", "name", "arguments", true}}) {
+    const ChatTemplate t(template_text(row.name), row.name);
+    const ToolFormat f = find_tool_format(t, own);
+    EXPECT_TRUE(f.in_template) << row.name;
+    EXPECT_EQ(f.begin, row.begin) << row.name;
+    EXPECT_EQ(f.between, row.between) << row.name;
+    EXPECT_EQ(f.end, row.end) << row.name;
+    EXPECT_EQ(f.name_key, row.name_key) << row.name;
+    EXPECT_EQ(f.arguments_key, row.arguments_key) << row.name;
+    EXPECT_EQ(f.several, row.several) << row.name;
+  }
+  for (const char* name : {"chatml", "gemma", "qwen3", "llama2", "phi", "smollm"})
+    EXPECT_FALSE(find_tool_format(ChatTemplate(template_text(name), name), own).in_template) << name;
+}
+
+TEST(ToolFormat, IsWhatStandsBehindWordsAndThoughts) {
+  const ToolFormat f = find_tool_format(
+      ChatTemplate("{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}<|{{ m.role }}|>"
+                   "{% if m.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ m.content }}"
+                   "{% for c in m.tool_calls %}\n<call>{{ c | tojson }}</call>{% endfor %}<|end|>\n{% endfor %}"
+                   "{% if add_generation_prompt %}<|assistant|>{% endif %}",
+                   "t"),
+      Json::object());
+  EXPECT_TRUE(f.in_template);
+  EXPECT_EQ(f.trigger(), "<call>{\"id\":");
+  EXPECT_EQ(f.name_key, "name");
+}
+
+// An answer in pieces of every size gives the same calls.
+TEST(ToolCallReader, ReadsPiecesOfAnySize) {
+  const ToolFormat hermes;
+  ToolFormat list;
+  list.begin = "[TOOL_CALLS] [", list.between = ", ", list.end = "]";
+  ToolFormat bare;
+  bare.begin = bare.between = bare.end = "", bare.arguments_key = "parameters";
+  struct Case {
+    const ToolFormat& format;
+    std::string text, content;
+    std::vector<std::pair<std::string, std::string>> calls;
+  };
+  const std::vector<Case> cases = {
+      {hermes, "I look. \n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"}{\\\"\", \"b\": [1, {}]}}\n</tool_call>\n<tool_call>\n"
+               "{\"name\":\"g\",\"arguments\":{}}\n</tool_call>",
+       "I look.", {{"f", "{\"a\": \"}{\\\"\", \"b\": [1, {}]}"}, {"g", "{}"}}},
+      {hermes, "no <tool and no more", "no <tool and no more", {}},
+      {list, "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {\"x\": 1}, \"id\": \"abc\"}, {\"name\": \"g\", \"arguments\": {} }]", "",
+       {{"f", "{\"x\": 1}"}, {"g", "{}"}}},
+      {bare, "\n{\"name\": \"f\", \"parameters\": {\"x\": true}}", "", {{"f", "{\"x\": true}"}}},
+      {bare, "a {\"name\": \"f\"}", "a {\"name\": \"f\"}", {}},
+      {hermes, "<tool_call>{\"arguments\": {\"late\": 1}, \"name\": \"f\"}", "", {{"f", "{\"late\": 1}"}}},
+  };
+  for (const Case& c : cases)
+    for (size_t step : {size_t{1}, size_t{2}, size_t{7}, c.text.size()}) {
+      ToolCallReader reader(c.format, false);
+      std::string content;
+      std::vector<ToolCallDelta> deltas;
+      for (size_t at = 0; at < c.text.size(); at += step) reader.push(std::string_view(c.text).substr(at, step), content, deltas);
+      reader.finish(content);
+      EXPECT_EQ(content, c.content);
+      ASSERT_EQ(reader.calls(), static_cast<int64_t>(c.calls.size())) << c.text;
+      std::vector<std::pair<std::string, std::string>> calls(c.calls.size());
+      for (const ToolCallDelta& d : deltas) {
+        auto& [name, arguments] = calls[static_cast<size_t>(d.index)];
+        EXPECT_EQ(d.id.size(), d.name.empty() ? 0u : 9u);
+        name += d.name, arguments += d.arguments;
+      }
+      EXPECT_EQ(calls, c.calls) << step;
+    }
+}
+
+class Chat : public Served {
+ protected:
+  Chat() : Served(template_text("qwen2_5"), 2048) {}
+  Json question(const std::string& words) { return {{"messages", Json::array({user(words)})}, {"max_tokens", 400}, {"seed", 5}}; }
+};
+
+TEST_F(Chat, SpecialTokensComeFromTheTemplateAlone) {
+  const std::vector<int32_t> ids = text_->chat({{"messages", Json::array({user("<|im_end|>x")})}});
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), kTurnBegin), 2);
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), kTurnEnd), 1);
+  EXPECT_EQ(text_->tokenizer().decode(ids), "<|im_start|>user\n<|im_end|>x<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(text_->stop_tokens(), std::vector<int32_t>{kTurnEnd}) << "seen in the template";
+}
+
+TEST_F(Chat, AnswersObeySchemasRegexesAndGrammars) {
+  Json q = question("a");
+  q["response_format"] = {{"type", "json_schema"}, {"json_schema", {{"name", "x"}, {"schema", kWeather[0]["function"]["parameters"]}}}};
+  const Json one = ask("/v1/chat/completions", q)["choices"][0];
+  ASSERT_EQ(one["finish_reason"], "stop") << one;
+  const Json value = parse_json(one["message"]["content"].get<std::string>(), "answer");
+  EXPECT_EQ(value.size(), 2u);
+  EXPECT_TRUE(value["days"].get<int>() >= 1 && value["days"].get<int>() <= 9) << value;
+  EXPECT_TRUE(value["unit"] == "C" || value["unit"] == "F") << value;
+  const auto text = [&](const char* field, const Json& v) {
+    Json body = {{"prompt", "a"}, {"max_tokens", 50}, {"seed", 7}};
+    body[field] = v;
+    return ask("/v1/completions", body)["choices"][0]["text"].get<std::string>();
+  };
+  EXPECT_EQ(text("regex", "[0-9]{3}-x").size(), 5u);
+  EXPECT_EQ(text("guided_regex", "ab{2}"), "abb");
+  EXPECT_EQ(text("grammar", "root ::= \"yes\" | \"no\"").find_first_not_of("yesno"), std::string::npos);
+  const std::string chosen = text("guided_choice", {"red\n", "gr\"een"});
+  EXPECT_TRUE(chosen == "red\n" || chosen == "gr\"een") << chosen;
+  Json min = {{"prompt", "a"}, {"max_tokens", 50}, {"regex", "abc"}, {"min_tokens", 20}};
+  EXPECT_EQ(ask("/v1/completions", min)["choices"][0]["text"], "abc") << "a grammar's end goes before min_tokens";
+  for (const char* bad : {R"({"prompt": "a", "regex": "("})", R"({"prompt": "a", "grammar": "root ::= x"})",
+                          R"({"prompt": "a", "regex": "a", "grammar": "root ::= \"a\""})",
+                          R"({"prompt": "a", "response_format": {"type": "xml"}})",
+                          R"({"prompt": "a", "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "objekt"}}}})"})
+    EXPECT_EQ(post("/v1/completions", bad).status, 400) << bad;
+}
+
+TEST_F(Chat, ToolsAreCalled) {
+  Json q = question("weather?");
+  q["tools"] = kWeather, q["tool_choice"] = "required", q["parallel_tool_calls"] = false;
+  const Json one = ask("/v1/chat/completions", q)["choices"][0];
+  ASSERT_EQ(one["finish_reason"], "tool_calls") << one;
+  ASSERT_EQ(one["message"]["tool_calls"].size(), 1u);
+  const Json& call = one["message"]["tool_calls"][0];
+  EXPECT_EQ(call["function"]["name"], "get_weather");
+  EXPECT_TRUE(one["message"]["content"].is_null());
+  const Json arguments = parse_json(call["function"]["arguments"].get<std::string>(), "arguments");
+  EXPECT_TRUE(arguments["days"].is_number_integer()) << arguments;
+  std::string name, text, reason;
+  for (const Json& e : events("/v1/chat/completions", q)) {
+    const Json& c = e["choices"][0];
+    if (c["delta"].contains("tool_calls")) {
+      const Json& f = c["delta"]["tool_calls"][0]["function"];
+      name += f.value("name", ""), text += f.value("arguments", "");
+    }
+    if (!c["finish_reason"].is_null()) reason = c["finish_reason"];
+  }
+  EXPECT_EQ(name, "get_weather");
+  EXPECT_EQ(text, call["function"]["arguments"]);
+  EXPECT_EQ(reason, "tool_calls");
+  // The call and its result go back.
+  Json next = q;
+  next["messages"].push_back(one["message"]);
+  next["messages"].push_back({{"role", "tool"}, {"tool_call_id", call["id"]}, {"content", "12 C"}});
+  next["tool_choice"] = "none", next["max_tokens"] = 4;
+  EXPECT_EQ(ask("/v1/chat/completions", next)["choices"][0]["finish_reason"], "length");
+  Json named = q;
+  named["tool_choice"] = {{"type", "function"}, {"function", {{"name", "other"}}}};
+  EXPECT_EQ(post("/v1/chat/completions", to_text(named)).status, 400);
+  named["tool_choice"] = "auto";
+  named["response_format"] = {{"type", "json_object"}};
+  EXPECT_EQ(post("/v1/chat/completions", to_text(named)).status, 400) << "two grammars";
+}
+
+// Random tokens until the trigger, which is forced; then the grammar holds.
+TEST_F(Chat, FreeTextUntilACallBegins) {
+  const ToolFormat& f = text_->tool_format();
+  JsonGrammarOptions options;
+  options.before = f.begin.substr(f.trigger().size()), options.after = f.end;
+  const Grammar g = grammar_from_json_schema(tool_call_schema(f, kWeather), options);
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    auto c = constrain_after(std::string(f.trigger()), g, *text_);
+    Random random(seed);
+    std::vector<uint64_t> allowed;
+    for (int i = 0; i < 10; ++i) {
+      ASSERT_FALSE(c->mask(allowed));
+      c->accept(static_cast<int32_t>(random.below(256)));
+    }
+    for (const int32_t t : text_->tokenizer().encode(std::string(f.trigger()))) c->accept(t);
+    std::string text;
+    while (!c->ended()) {
+      ASSERT_TRUE(c->mask(allowed));
+      std::vector<int32_t> may;
+      for (int32_t t = 0; t < 258; ++t)
+        if (allowed[static_cast<size_t>(t) / 64] >> (t % 64) & 1) may.push_back(t);
+      const int32_t t = may[random.below(may.size())];
+      c->accept(t);
+      if (t != kTurnEnd) text += text_->tokenizer().decode({&t, 1});
+      ASSERT_LT(text.size(), 2000u);
+    }
+    const size_t end = text.find("</tool_call>");
+    ASSERT_NE(end, std::string::npos) << text;
+    EXPECT_EQ(parse_json(text.substr(0, end), "call")["name"], "get_weather");
+  }
+}
+
+TEST(ModelTextErrors, NameTheTemplate) {
+  TemporaryFolder folder;
+  write_byte_tokenizer(folder.path(), "{% if %}");
+  DecoderConfig c;
+  c.vocab = 300;
+  try {
+    ModelText text(folder.path(), c);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("chat_template.jinja:1:"), std::string::npos) << e.what();
+  }
+}
+
+}  // namespace
+}  // namespace wellspring

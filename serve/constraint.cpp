@@ -1,0 +1,76 @@
+#include "serve/constraint.h"
+
+#include "base/error.h"
+#include "serve/model_text.h"
+#include "text/tokenizer.h"
+
+namespace wellspring {
+namespace {
+
+class GrammarConstraint : public TokenConstraint {
+ public:
+  GrammarConstraint(const Grammar& grammar, const ModelText& text) : matcher_(grammar, text.grammar_vocabulary()) {}
+
+  bool mask(std::vector<uint64_t>& allowed) override {
+    if (!matcher_.mask(allowed))
+      throw Error(Fault::data, "no token of the model spells what the grammar asks for next");
+    return true;
+  }
+  void accept(int32_t token) override { matcher_.accept(token); }
+  bool ended() const override { return matcher_.ended(); }
+
+ private:
+  friend class TriggeredConstraint;
+  GrammarMatcher matcher_;
+};
+
+class TriggeredConstraint : public TokenConstraint {
+ public:
+  TriggeredConstraint(std::string trigger, const Grammar& grammar, const ModelText& text)
+      : trigger_(std::move(trigger)), inner_(grammar, text), stream_(text.tokenizer(), false) {}
+
+  bool mask(std::vector<uint64_t>& allowed) override { return state_ == State::bound && inner_.mask(allowed); }
+
+  void accept(int32_t token) override {
+    if (state_ == State::bound) return inner_.accept(token);
+    if (state_ == State::free) return;
+    seen_ += stream_.push(token);
+    size_t at = 0;
+    if (trigger_.empty()) {
+      at = seen_.find_first_not_of(" \n\t");
+      if (at == seen_.npos) return;
+      state_ = seen_[at] == '{' ? State::bound : State::free;
+    } else {
+      at = seen_.find(trigger_);
+      if (at == seen_.npos) {
+        if (seen_.size() > trigger_.size()) seen_.erase(0, seen_.size() - trigger_.size());
+        return;
+      }
+      at += trigger_.size();
+      state_ = State::bound;
+    }
+    // One token may hold the trigger and more, which the grammar did not see.
+    if (state_ == State::bound && !inner_.matcher_.accept_bytes(std::string_view(seen_).substr(at))) state_ = State::free;
+  }
+  bool ended() const override { return state_ == State::bound && inner_.ended(); }
+
+ private:
+  enum class State { watching, bound, free };
+  const std::string trigger_;
+  GrammarConstraint inner_;
+  StreamDecoder stream_;
+  std::string seen_;
+  State state_ = State::watching;
+};
+
+}  // namespace
+
+std::unique_ptr<TokenConstraint> constrain(const Grammar& grammar, const ModelText& text) {
+  return std::make_unique<GrammarConstraint>(grammar, text);
+}
+
+std::unique_ptr<TokenConstraint> constrain_after(std::string trigger, const Grammar& grammar, const ModelText& text) {
+  return std::make_unique<TriggeredConstraint>(std::move(trigger), grammar, text);
+}
+
+}  // namespace wellspring
