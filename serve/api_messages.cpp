@@ -1,6 +1,7 @@
 #include "serve/api_messages.h"
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/text.h"
 
 namespace wellspring {
@@ -85,20 +86,21 @@ void read_messages(const Json& body, ApiRequest& r) {
   const Json* list = find_field(body, "messages");
   if (!list) throw Error(Fault::data, "'messages' is missing");
   if (!list->is_array() || list->empty()) wrong_field("messages", "a list of at least one message");
-  r.context = Json::object();
+  Json context = Json::object();
   if (const Json* more = find_field(body, "chat_template_kwargs")) {
     if (!more->is_object()) wrong_field("chat_template_kwargs", "an object");
-    r.context = *more;
+    context = *more;
   }
   Json messages = Json::array();
   for (size_t i = 0; i < list->size(); ++i) messages.push_back(read_message((*list)[i], str("messages[", i, "]")));
-  r.context["messages"] = std::move(messages);
+  context["messages"] = std::move(messages);
+  r.context = std::make_shared<Json>(std::move(context));
 }
 
 void read_tools(const Json& body, ApiRequest& r) {
   const Json* tools = find_field(body, "tools");
   const Json* choice = find_field(body, "tool_choice");
-  r.context.erase("tools");
+  r.context->erase("tools");
   if (!tools || (tools->is_array() && tools->empty())) {
     if (choice && *choice != "none" && *choice != "auto") wrong_field("tool_choice", "given with 'tools'");
     return;
@@ -114,17 +116,16 @@ void read_tools(const Json& body, ApiRequest& r) {
   }
   if (choice && *choice == "none") return;
   r.tool_choice = ApiRequest::ToolChoice::automatic;
-  r.tools = r.context["tools"] = *tools;
+  (*r.context)["tools"] = *tools;
+  r.tools = std::make_shared<Json>(*tools);
   if (!choice || *choice == "auto") return;
   r.tool_choice = ApiRequest::ToolChoice::required;
   if (*choice == "required") return;
   const Json* f = choice->is_object() ? find_field(*choice, "function") : nullptr;
   const std::string* name = f && f->is_object() ? text_of(*f, "name") : nullptr;
   if (!name) wrong_field("tool_choice", "none, auto, required, or a function by its name");
-  r.tools = Json::array();
-  for (const Json& t : *tools)
-    if (t["function"]["name"] == *name) r.tools.push_back(t);
-  if (r.tools.empty()) wrong_field("tool_choice.function.name", "the name of one of the tools");
+  std::erase_if(r.tools->get_ref<Json::array_t&>(), [&](const Json& t) { return t["function"]["name"] != *name; });
+  if (r.tools->empty()) wrong_field("tool_choice.function.name", "the name of one of the tools");
   r.parallel_tool_calls = false;
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 // Messages and tools of a chat request, checked, in the form that chat templates read. Inside of api_request.
 
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "serve/api_request.h"
 
 namespace wellspring {

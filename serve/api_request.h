@@ -1,12 +1,13 @@
 #pragma once
 // The body of a completion request, read and checked.
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "serve/engine.h"
 #include "serve/model_text.h"
 
@@ -24,10 +25,10 @@ struct ApiRequest {
   std::vector<Prompt> prompts;        // of a completion, one or more
   /// Of a chat, for its template: messages with content as one text and arguments of calls as objects, tools, and what
   /// chat_template_kwargs holds.
-  Json context;
+  std::shared_ptr<Json> context;
   GenerateRequest generate;           // sampling, max_tokens, stop_tokens that the client names
   std::optional<GrammarText> grammar;
-  Json tools = Json::array();         // those that may be called
+  std::shared_ptr<Json> tools;        // those that may be called
   ToolChoice tool_choice = ToolChoice::none;
   bool parallel_tool_calls = true;
   int64_t n = 1, best_of = 1;         // answers to each prompt: given, and made

@@ -143,7 +143,7 @@ class Exchange {
   }
 
   std::vector<int32_t> prompt(size_t i) const {
-    if (chat_) return model_.text->chat(api_.context, begun() ? model_.text->tool_format().begin : "");
+    if (chat_) return model_.text->chat(*api_.context, begun() ? model_.text->tool_format().begin : "");
     const ApiRequest::Prompt& p = api_.prompts[i];
     return p.ids.empty() ? model_.text->prompt(p.text) : p.ids;
   }
@@ -155,7 +155,7 @@ class Exchange {
     if (!calls_tools()) return [] { return nullptr; };
     const ToolFormat& f = text.tool_format();
     const std::string trigger(f.trigger());
-    GrammarText g{GrammarText::Kind::json_schema, tool_call_schema(f, api_.tools), {}};
+    GrammarText g{GrammarText::Kind::json_schema, tool_call_schema(f, *api_.tools), {}};
     g.json.after = f.end;
     if (api_.parallel_tool_calls && f.several) g.json.between = f.between;
     if (begun()) return [&text, g = text.grammar(g)] { return constrain(g, text); };

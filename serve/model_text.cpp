@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "text/template/chat_template.h"
 #include "text/tokenizer.h"
@@ -30,6 +31,7 @@ std::string token_text(const Json& config, const char* key) {
 
 ModelText::ModelText(const std::string& folder, const DecoderConfig& config, const std::string& chat_template)
     : tokenizer_(std::make_unique<Tokenizer>(Tokenizer::load(folder))),
+      own_(std::make_unique<Json>(Json::object())),
       stop_tokens_(config.eos),
       separator_(config.end_of_text()) {
   if (auto eos = tokenizer_->eos_id())
@@ -45,7 +47,7 @@ ModelText::ModelText(const std::string& folder, const DecoderConfig& config, con
     return;
   }
   find_end_of_turn();
-  tools_ = find_tool_format(*(tools_template_ ? tools_template_ : template_), own_);
+  tools_ = find_tool_format(*(tools_template_ ? tools_template_ : template_), *own_);
 }
 
 ModelText::~ModelText() = default;
@@ -59,7 +61,7 @@ int64_t ModelText::vocab() const { return tokenizer_->vocab_size(); }
 void ModelText::load_template(const std::string& folder, const std::string& file) {
   const Json config = tokenizer_config(folder);
   for (const char* key : {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token"})
-    own_[key] = token_text(config, key);
+    (*own_)[key] = token_text(config, key);
   const std::string own = file.empty() ? join_path(folder, "chat_template.jinja") : file;
   if (!file.empty() || exists(own)) {
     template_ = std::make_unique<ChatTemplate>(read_file(own), own);
@@ -95,7 +97,7 @@ void ModelText::find_end_of_turn() {
                                                   {{"role", "assistant"}, {"content", mark}}})}};
   std::string text;
   try {
-    text = template_->render(context, own_);
+    text = template_->render(context, *own_);
   } catch (const Error&) {
     return;  // it wants a conversation of another kind
   }
@@ -134,7 +136,7 @@ std::vector<int32_t> ModelText::encode_chat(const ChatTemplate& t, const Json& c
   if (!whole.contains("add_generation_prompt")) whole["add_generation_prompt"] = true;
   std::string text;
   std::vector<std::pair<size_t, size_t>> plain;
-  for (const PromptPart& p : t.render_parts(whole, own_)) {
+  for (const PromptPart& p : t.render_parts(whole, *own_)) {
     if (p.from_message) plain.emplace_back(text.size(), text.size() + p.text.size());
     text += p.text;
   }

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "models/decoder/config.h"
 #include "serve/tool_calls.h"
 #include "text/grammar/grammar.h"
@@ -74,7 +74,7 @@ class ModelText {
 
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<ChatTemplate> template_, tools_template_;
-  Json own_ = Json::object();  // bos_token and the like
+  std::unique_ptr<Json> own_;  // bos_token and the like
   std::string format_ = "plain";
   ToolFormat tools_;
   std::vector<std::string> stops_;
