@@ -1,7 +1,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <future>
@@ -15,8 +14,9 @@
 #include "base/threads.h"
 #include "base/time.h"
 #include "models/decoder/model.h"
+#include "nn/sampler.h"
 #include "serve/engine.h"
-#include "serve/prefix_tree.h"
+#include "serve/sequence.h"
 
 namespace wellspring {
 
@@ -34,23 +34,9 @@ GenerateResult Engine::generate(GenerateRequest request) {
 
 namespace {
 
-constexpr int64_t kPage = PagedCache::kPage;
-
-// A request from its submission to its end.
-struct Sequence {
-  int64_t ticket = 0;
-  GenerateRequest request;
-  Engine::OnEnd on_end;
-  std::atomic<bool> cancelled{false};
-  double submitted = 0, first = 0;
-  GenerateResult result;
-  // What follows is the engine thread's.
-  std::vector<int32_t> tokens;  // the prompt and what was made
-  std::vector<int32_t> pages;
-  std::unique_ptr<Sampler> sampler;
-  int64_t computed = 0;  // tokens whose keys and values are there
-  int64_t wanted() const { return static_cast<int64_t>(tokens.size()) - computed; }
-};
+constexpr int64_t kPage = PagePool::kPage;
+// Guesses share a pass: beyond so many rows the pass takes longer than they save.
+constexpr int64_t kGuessedRows = 16;
 
 // Whether nothing but these may come: a grammar that is at its end.
 bool only(const std::vector<uint64_t>& allowed, const std::vector<int32_t>& tokens) {
@@ -60,18 +46,16 @@ bool only(const std::vector<uint64_t>& allowed, const std::vector<int32_t>& toke
   return std::all_of(rest.begin(), rest.end(), [](uint64_t w) { return w == 0; });
 }
 
-int64_t pages_for(int64_t tokens) { return (tokens + kPage - 1) / kPage; }
-
 class BatchEngine : public Engine {
  public:
   BatchEngine(std::shared_ptr<const Decoder> model, const EngineOptions& o)
-      : model_(std::move(model)), options_(o), cache_(make_cache()), kept_(cache_), thread_([this] { run(); }) {}
+      : model_(std::move(model)), options_(o), pool_(model_->config(), count_pages(), dtype(*model_)), thread_([this] { run(); }) {}
 
   ~BatchEngine() override {
     {
       std::lock_guard lock(mutex_);
       closing_ = true;
-      for (auto& s : all_) s->cancelled = true;
+      for (auto& t : all_) t->cancelled = true;
     }
     ready_.notify_all();
     thread_.join();
@@ -79,26 +63,29 @@ class BatchEngine : public Engine {
 
   int64_t submit(GenerateRequest request, OnEnd on_end) override {
     check(request);
+    auto t = std::make_shared<Task>();
+    t->request = std::move(request), t->on_end = std::move(on_end);
+    t->share = str(t->request.owner, "\n", reinterpret_cast<uintptr_t>(t->request.adapter.get()));
+    t->result.prompt_tokens = static_cast<int64_t>(t->request.prompt.size());
+    t->submitted = monotonic_seconds();
+    if (t->request.beams) t->search.emplace(t->request.beams, t->request.length_penalty, t->request.stop_tokens);
     auto s = std::make_shared<Sequence>();
-    s->request = std::move(request), s->on_end = std::move(on_end);
-    s->tokens = s->request.prompt;
-    s->result.prompt_tokens = static_cast<int64_t>(s->tokens.size());
-    s->submitted = monotonic_seconds();
+    s->task = t, s->tokens = t->request.prompt;
     std::lock_guard lock(mutex_);
     if (closing_) throw Error(Fault::try_again, "the engine is shutting down");
     if (static_cast<int64_t>(waiting_.size()) >= options_.waiting)
       throw Error(Fault::try_again, str(waiting_.size(), " requests wait already: try again later"));
-    s->ticket = ++figures_.requests;
+    t->ticket = ++figures_.requests;
     waiting_.push_back(s);
-    all_.insert(s);
+    all_.insert(t);
     ready_.notify_one();
-    return s->ticket;
+    return t->ticket;
   }
 
   void cancel(int64_t ticket) override {
     std::lock_guard lock(mutex_);
-    for (auto& s : all_)
-      if (s->ticket == ticket) s->cancelled = true;
+    for (auto& t : all_)
+      if (t->ticket == ticket) t->cancelled = true;
     ready_.notify_one();
   }
 
@@ -110,17 +97,21 @@ class BatchEngine : public Engine {
   EngineFigures figures() const override {
     std::lock_guard lock(mutex_);
     EngineFigures f = figures_;
-    f.waiting = static_cast<int64_t>(waiting_.size()), f.running = static_cast<int64_t>(all_.size()) - f.waiting;
+    f.waiting = static_cast<int64_t>(waiting_.size()), f.running = std::max<int64_t>(0, static_cast<int64_t>(all_.size()) - f.waiting);
     return f;
   }
 
  private:
   using Ptr = std::shared_ptr<Sequence>;
 
-  PagedCache make_cache() const {
+  DType dtype(const Decoder& model) const { return options_.cache.value_or(model.dtype()); }
+
+  // Of the model, and as many of the one that guesses.
+  int64_t count_pages() const {
     const DecoderConfig& c = model_->config();
-    const auto make = [&](int64_t pages) { return PagedCache(c.layers, c.kv_heads, c.head_width, pages, options_.cache.value_or(model_->dtype())); };
-    const int64_t page = make(1).page_bytes(), whole = pages_for(c.context);
+    const int64_t page = PagePool::page_bytes(c, dtype(*model_)) +
+                         (options_.draft ? PagePool::page_bytes(options_.draft->config(), dtype(*options_.draft)) : 0);
+    const int64_t whole = PagePool::pages_for(c.context);
     int64_t bytes = options_.cache_bytes;
     if (!bytes)
       bytes = std::min<int64_t>(::sysconf(_SC_PHYS_PAGES) / 4 * ::sysconf(_SC_PAGE_SIZE), 64 * whole * page);
@@ -128,30 +119,35 @@ class BatchEngine : public Engine {
     if (pages < whole)
       throw Error(Fault::config, str("a cache of ", bytes >> 20, " MB does not hold one context of ", c.context, " tokens, which takes ",
                                      (whole * page + (1 << 20) - 1) >> 20, " MB"));
-    return make(pages);
+    return pages;
   }
 
   void check(const GenerateRequest& r) const {
     const DecoderConfig& c = model_->config();
     const auto n = static_cast<int64_t>(r.prompt.size());
+    const bool embed = r.pooling != Pooling::none;
     if (!n) throw Error(Fault::usage, "the prompt is empty");
-    if (n >= c.context)
+    if (n >= c.context + embed)
       throw Error(Fault::usage, str("the prompt has ", n, " tokens, but the model's context of ",
-                                    c.context, " must hold prompt and answer"));
+                                    c.context, embed ? " must hold it" : " must hold prompt and answer"));
     if (r.max_tokens < 1)
       throw Error(Fault::usage, str("max_tokens is ", r.max_tokens, "; expected at least 1"));
     for (int32_t t : r.prompt)
       if (t < 0 || t >= c.vocab)
         throw Error(Fault::usage, str("token ", t, " is not in the vocabulary of ", c.vocab));
+    if (r.beams < 0 || r.beams > options_.sequences)
+      throw Error(Fault::usage, str("beams is ", r.beams, "; expected at most ", options_.sequences, ", as many as run together"));
     r.sampling.check();
   }
 
   void run() {
     claim_team();
+    if (options_.draft)
+      drafts_ = std::make_unique<DraftModel>(options_.draft, pool_.cache().pages(), options_.rows, dtype(*options_.draft));
     while (true) {
       {
         std::unique_lock lock(mutex_);
-        figures_.pages = cache_.pages(), figures_.free_pages = cache_.free_pages(), figures_.kept_pages = kept_.pages();
+        count_free();
         ready_.wait(lock, [&] { return closing_ || !waiting_.empty() || !running_.empty(); });
         if (closing_ && waiting_.empty() && running_.empty()) return;
       }
@@ -161,33 +157,30 @@ class BatchEngine : public Engine {
         pass();
       } catch (...) {  // a fault of the pass is one of all that took part
         const std::exception_ptr error = std::current_exception();
-        for (const Ptr& s : std::vector<Ptr>(running_)) end(s, error);
+        while (!running_.empty()) end(running_.back()->task, error);
       }
     }
   }
 
-  void drop_cancelled() {
-    std::vector<Ptr> gone;
-    {
-      std::lock_guard lock(mutex_);
-      std::erase_if(waiting_, [&](const Ptr& s) { return s->cancelled && (gone.push_back(s), true); });
-    }
-    for (const Ptr& s : running_)
-      if (s->cancelled) gone.push_back(s);
-    for (const Ptr& s : gone) s->result.finish = GenerateResult::Finish::cancelled, end(s, nullptr);
+  void count_free() {
+    figures_.pages = pool_.cache().pages(), figures_.free_pages = pool_.cache().free_pages(), figures_.kept_pages = pool_.kept();
   }
 
-  // A page, if need be one that was kept; -1: none.
-  int32_t take_page() {
-    int32_t page = cache_.take();
-    while (page < 0 && kept_.evict()) page = cache_.take();
-    return page;
+  void drop_cancelled() {
+    std::set<std::shared_ptr<Task>> gone;
+    {
+      std::lock_guard lock(mutex_);
+      for (const Ptr& s : waiting_)
+        if (s->task->cancelled) gone.insert(s->task);
+    }
+    for (const Ptr& s : running_)
+      if (s->task->cancelled) gone.insert(s->task);
+    for (const auto& t : gone) t->result.finish = GenerateResult::Finish::cancelled, end(t, nullptr);
   }
 
   void give_back(Sequence& s) {
-    for (const int32_t p : s.pages) cache_.release(p);
-    s.pages.clear();
-    s.computed = 0;
+    pool_.give_back(s.held);
+    if (drafts_) drafts_->forget(s.drafted, s.task->share);
   }
 
   // Waiting ones, as long as the pages of their prompts can be had.
@@ -200,13 +193,9 @@ class BatchEngine : public Engine {
         s = waiting_.front();
       }
       begin_with_known(*s);
-      if (begins_like_a_running_one(*s)) return give_back(*s);
-      const int64_t need = pages_for(static_cast<int64_t>(s->tokens.size()) + 1) - static_cast<int64_t>(s->pages.size());
-      if (need > cache_.free_pages() && !running_.empty()) {
-        while (need > cache_.free_pages() && kept_.evict()) {
-        }
-        if (need > cache_.free_pages()) return give_back(*s);
-      }
+      if (s->request().pooling != Pooling::mean && begins_like_a_running_one(*s)) return give_back(*s);
+      const int64_t need = PagePool::pages_for(static_cast<int64_t>(s->tokens.size()) + 1) - static_cast<int64_t>(s->held.pages.size());
+      if (!running_.empty() && !pool_.have_free(need)) return give_back(*s);
       std::lock_guard lock(mutex_);
       waiting_.pop_front();
       running_.push_back(s);
@@ -217,39 +206,27 @@ class BatchEngine : public Engine {
   // system message.
   bool begins_like_a_running_one(const Sequence& s) const {
     for (const Ptr& r : running_) {
-      if (r->request.owner != s.request.owner || r->wanted() <= 1) continue;
+      if (r->task->share != s.task->share || r->wanted() <= 1) continue;
       const auto ends = std::mismatch(r->tokens.begin(), r->tokens.end(), s.tokens.begin(), s.tokens.end() - 1);
-      if (ends.first - r->tokens.begin() >= s.computed + kPage) return true;
+      if (ends.first - r->tokens.begin() >= s.held.tokens + kPage) return true;
     }
     return false;
   }
 
-  // The last token is always computed: its logits are wanted.
+  // The last token is always computed: its logits are wanted. A mean needs every token's activations.
   void begin_with_known(Sequence& s) {
-    PrefixTree::Match m = kept_.find(s.request.owner, std::span(s.tokens).first(s.tokens.size() - 1));
-    s.pages = std::move(m.pages);
-    s.computed = static_cast<int64_t>(s.pages.size()) * kPage;
-    if (m.part >= 0) {
-      cache_.share(m.part);  // lest it is evicted for its own copy
-      if (const int32_t copy = take_page(); copy >= 0) {
-        cache_.copy(m.part, copy);
-        s.pages.push_back(copy);
-        s.computed += m.part_tokens;
-      }
-      cache_.release(m.part);
+    if (s.request().pooling == Pooling::mean) {
+      s.sum.clear();
+      return;
     }
-    s.result.cached_tokens = std::min(s.computed, s.result.prompt_tokens);
+    pool_.begin(s.task->share, std::span(s.tokens).first(s.tokens.size() - 1), s.held);
+    s.task->result.cached_tokens = std::min(s.held.tokens, s.prompt());
   }
 
   // Pages for the next `rows` tokens. Takes them from the youngest others that run, when there are none; false: this
   // one has to wait itself.
   bool reserve(const Ptr& s, int64_t rows) {
-    while (static_cast<int64_t>(s->pages.size()) < pages_for(s->computed + rows)) {
-      const int32_t page = take_page();
-      if (page >= 0) {
-        s->pages.push_back(page);
-        continue;
-      }
+    while (!pool_.reserve(s->held, s->held.tokens + rows)) {
       const Ptr last = running_.back();
       preempt(last);
       if (last == s) return false;
@@ -266,122 +243,287 @@ class BatchEngine : public Engine {
     ++figures_.preemptions;
   }
 
-  void keep(const Sequence& s) {
-    if (s.computed)
-      kept_.keep(s.request.owner, std::span(s.tokens).first(static_cast<size_t>(s.computed)),
-                 std::span(s.pages).first(static_cast<size_t>(pages_for(s.computed))));
+  void keep(const Sequence& s) { pool_.keep(s.task->share, s.tokens, s.held); }
+
+  bool runs(const Ptr& s) const { return std::find(running_.begin(), running_.end(), s) != running_.end(); }
+
+  // How many tokens to guess: fewer when guesses were wrong, now and then one to see.
+  int64_t worth_guessing(const Sequence& s, int64_t each) const {
+    const GenerateRequest& r = s.request();
+    if (s.wanted() != 1 || r.beams || r.pooling != Pooling::none || !s.sampler) return 0;
+    const double most = static_cast<double>(std::min(options_.draft_tokens, each));
+    int64_t n = static_cast<int64_t>(most * std::min(1.0, 2 * s.hits) + 0.5);
+    if (n == 0 && s.tokens.size() % 16 == 0) n = 1;
+    const auto length = static_cast<int64_t>(s.tokens.size());
+    return std::min({n, r.max_tokens - s.task->result.tokens - 1, model_->config().context - length - 1});
   }
 
-  // Those that go on first, a token each; then prompts in their order, cut to what is left.
+  void guess() {
+    if (!options_.look_up && !drafts_) return;
+    int64_t decoding = 0;
+    for (const Ptr& s : running_) s->guess.clear(), decoding += s->wanted() == 1;
+    const int64_t each = decoding ? kGuessedRows / decoding - 1 : 0;
+    std::vector<DraftModel::Wish> wishes;
+    for (const Ptr& s : running_) {
+      const int64_t n = worth_guessing(*s, each);
+      if (n < 1) continue;
+      if (options_.look_up) s->guess = look_up(s->tokens, n);
+      if (s->guess.empty() && drafts_)
+        wishes.push_back({s->drafted, s->task->share, s->tokens, n, *s->sampler, vocab(*s, model_->config().vocab), s->guess});
+    }
+    if (!wishes.empty()) drafts_->guess(wishes);
+    for (const Ptr& s : running_) cut_by_grammar(*s);
+  }
+
+  // What a grammar will not let pass need not be computed.
+  static void cut_by_grammar(Sequence& s) {
+    if (s.guess.empty() || !s.request().constraint) return;
+    const std::unique_ptr<TokenConstraint> c = s.request().constraint->copy();
+    size_t n = 0;
+    while (n < s.guess.size() && c->accept(s.guess[n])) ++n;
+    s.guess.resize(n);
+  }
+
+  // Those that go on first, a token each and what was guessed; then prompts in their order, cut to what is left.
   std::vector<std::pair<Ptr, int64_t>> plan() {
     std::vector<std::pair<Ptr, int64_t>> rows;
     int64_t room = options_.rows;
     for (const bool prompts : {false, true})
       for (const Ptr& s : std::vector<Ptr>(running_)) {
-        if ((s->wanted() > 1) != prompts || room == 0) continue;
-        if (std::find(running_.begin(), running_.end(), s) == running_.end()) continue;  // preempted meanwhile
-        const int64_t n = std::min(s->wanted(), room);
+        if ((s->wanted() > 1) != prompts || room == 0 || !s->likely.empty()) continue;
+        if (!runs(s)) continue;  // preempted meanwhile
+        int64_t n = std::min(s->wanted() + static_cast<int64_t>(s->guess.size()), room);
+        if (prompts) n = std::min(s->wanted(), room);
         if (!reserve(s, n)) continue;
         rows.emplace_back(s, n), room -= n;
       }
-    std::erase_if(rows, [&](const auto& r) { return std::find(running_.begin(), running_.end(), r.first) == running_.end(); });
+    std::erase_if(rows, [&](const auto& r) { return !runs(r.first); });
     return rows;
   }
 
   void pass() {
+    guess();
     const auto rows = plan();
     if (rows.empty()) return;
-    DecodeBatch b;
-    for (const auto& [s, n] : rows) b.table_width = std::max<int64_t>(b.table_width, static_cast<int64_t>(s->pages.size()));
-    std::vector<Ptr> asked;
+    BatchBuilder batch;
+    struct Asked {
+      Ptr s;
+      int64_t rows;
+    };
+    std::vector<Asked> asked;
+    std::vector<Ptr> pooled;  // one for each row of activations
     for (const auto& [s, n] : rows) {
-      const auto first = static_cast<int32_t>(b.ids.size());
-      b.segments.insert(b.segments.end(), {first, static_cast<int32_t>(n), static_cast<int32_t>(s->computed)});
-      for (int64_t i = 0; i < n; ++i) {
-        const int64_t p = s->computed + i;
-        b.ids.push_back(s->tokens[static_cast<size_t>(p)]);
-        b.positions.push_back(static_cast<int32_t>(p));
-        b.slots.push_back(static_cast<int32_t>(s->pages[static_cast<size_t>(p / kPage)] * kPage + p % kPage));
+      std::vector<int32_t> tokens(s->tokens.begin() + s->held.tokens, s->tokens.end());
+      tokens.insert(tokens.end(), s->guess.begin(), s->guess.end());
+      tokens.resize(static_cast<size_t>(n));
+      const auto first = batch.add(s->held, tokens, s->request().adapter.get()), last = first + static_cast<int32_t>(n) - 1;
+      const bool all = n >= s->wanted();
+      if (s->request().pooling != Pooling::none) {
+        const int32_t from = s->request().pooling == Pooling::mean ? first : all ? last : last + 1;
+        for (int32_t r = from; r <= last; ++r) batch.want_hidden(r), pooled.push_back(s);
+      } else if (all) {
+        const int64_t wanted = n - s->wanted() + 1;
+        for (int32_t r = last - static_cast<int32_t>(wanted) + 1; r <= last; ++r) batch.want(r);
+        asked.push_back({s, wanted});
       }
-      std::vector<int32_t> table = s->pages;
-      table.resize(static_cast<size_t>(b.table_width), 0);
-      b.tables.insert(b.tables.end(), table.begin(), table.end());
-      if (n == s->wanted()) b.wanted.push_back(static_cast<int32_t>(b.ids.size() - 1)), asked.push_back(s);
     }
-    const Tensor logits = model_->step(b, cache_);
-    for (const auto& [s, n] : rows) s->computed += n;
+    Tensor hidden;
+    const Tensor logits = model_->step(batch.finish(), pool_.cache(), &hidden);
     {
       std::lock_guard lock(mutex_);
       ++figures_.passes;
     }
-    for (size_t i = 0; i < asked.size(); ++i) {
-      float* row = logits.data_as<float>() + static_cast<int64_t>(i) * logits.size(1);
+    for (const auto& [s, n] : rows) s->held.tokens += std::min(n, s->wanted());
+    float* row = logits.defined() ? logits.data_as<float>() : nullptr;
+    for (const Asked& a : asked) {
       try {
-        next_token(asked[i], row, logits.size(1));
+        if (a.s->task->search)
+          next_beams(a.s, {row, static_cast<size_t>(vocab(*a.s, logits.size(1)))});
+        else
+          next_tokens(a.s, row, a.rows, logits.size(1));
       } catch (...) {
-        end(asked[i], std::current_exception());
+        end(a.s->task, std::current_exception());
       }
+      row += a.rows * logits.size(1);
     }
+    pool_activations(pooled, hidden);
   }
 
-  void next_token(const Ptr& s, float* logits, int64_t width) {
-    GenerateRequest& r = s->request;
-    const double now = monotonic_seconds();
-    if (!s->first) {
-      s->first = now, s->result.prompt_seconds = now - s->submitted;
-      keep(*s);  // for those that begin alike
+  int64_t vocab(const Sequence& s, int64_t width) const {
+    return s.request().vocab > 0 ? std::min(s.request().vocab, width) : width;
+  }
+
+  // From the logits behind the last token and behind each guess: what is drawn, as long as the guesses were right.
+  void next_tokens(const Ptr& s, float* row, int64_t rows, int64_t width) {
+    const std::vector<int32_t> guess = std::move(s->guess);
+    s->guess.clear();
+    int64_t right = 0;
+    bool going = true;
+    for (int64_t i = 0; i < rows && going; ++i, row += width) {
+      const std::optional<int32_t> token = next_token(s, row, width);
+      going = token && i + 1 < rows && guess[static_cast<size_t>(i)] == *token;
+      if (going) ++s->held.tokens, ++right;
     }
-    const auto vocab = static_cast<size_t>(r.vocab > 0 ? std::min(r.vocab, width) : width);
+    if (rows < 2) return;
+    s->hits = 0.8 * s->hits + 0.2 * static_cast<double>(right) / static_cast<double>(rows - 1);
+    std::lock_guard lock(mutex_);
+    figures_.guessed += rows - 1, figures_.guessed_right += right;
+  }
+
+  void first_token(const Ptr& s, double now) {
+    Task& t = *s->task;
+    t.first = now, t.result.prompt_seconds = now - t.submitted;
+    keep(*s);  // for those that begin alike
+  }
+
+  // None: the request has ended.
+  std::optional<int32_t> next_token(const Ptr& s, float* logits, int64_t width) {
+    Task& t = *s->task;
+    GenerateRequest& r = t.request;
+    if (!t.first) first_token(s, monotonic_seconds());
+    const auto n = static_cast<size_t>(vocab(*s, width));
     if (!s->sampler) s->sampler = std::make_unique<Sampler>(r.sampling, r.prompt);
     std::vector<float> plain;  // as the model gave them
-    if (r.top_logprobs >= 0) plain.assign(logits, logits + vocab);
+    if (r.top_logprobs >= 0) plain.assign(logits, logits + n);
     const bool bound = r.constraint && r.constraint->mask(allowed_);
-    if (s->result.tokens < r.min_tokens && !(bound && only(allowed_, r.stop_tokens)))
-      for (const int32_t t : r.stop_tokens)
-        if (t >= 0 && static_cast<size_t>(t) < vocab) logits[t] = -std::numeric_limits<float>::infinity();
-    const int32_t token = s->sampler->next({logits, vocab}, s->tokens.size(), bound ? allowed_.data() : nullptr);
+    if (t.result.tokens < r.min_tokens && !(bound && only(allowed_, r.stop_tokens)))
+      for (const int32_t stop : r.stop_tokens)
+        if (stop >= 0 && static_cast<size_t>(stop) < n) logits[stop] = -std::numeric_limits<float>::infinity();
+    const int32_t token = s->sampler->next({logits, n}, s->tokens.size(), bound ? allowed_.data() : nullptr);
     s->sampler->accept(token);
     if (r.constraint) r.constraint->accept(token);
     bool stop = std::find(r.stop_tokens.begin(), r.stop_tokens.end(), token) != r.stop_tokens.end() ||
                 (r.constraint && r.constraint->ended());
     if (!stop) {
-      ++s->result.tokens;
+      ++t.result.tokens;
       if (r.top_logprobs >= 0 && r.on_logprobs) r.on_logprobs(log_probabilities(plain, token, r.top_logprobs));
       stop = r.on_token && !r.on_token(token);
     }
-    s->result.seconds = monotonic_seconds() - s->first;
-    const int64_t room = model_->config().context - s->result.prompt_tokens;
-    if (stop || s->result.tokens >= std::min(r.max_tokens, room)) {
-      s->result.finish = stop ? GenerateResult::Finish::stop : GenerateResult::Finish::length;
-      return end(s, nullptr);
+    t.result.seconds = monotonic_seconds() - t.first;
+    if (stop || t.result.tokens >= most_tokens(t)) {
+      t.result.finish = stop ? GenerateResult::Finish::stop : GenerateResult::Finish::length;
+      end(s->task, nullptr);
+      return {};
     }
     s->tokens.push_back(token);
+    return token;
   }
 
-  void end(const Ptr& s, const std::exception_ptr& error) {
-    if (!error) keep(*s);
-    give_back(*s);
+  int64_t most_tokens(const Task& t) const {
+    return std::min(t.request.max_tokens, model_->config().context - t.result.prompt_tokens);
+  }
+
+  // Notes what may follow a beam; when all of the search are as far, chooses those that go on.
+  void next_beams(const Ptr& s, std::span<const float> logits) {
+    Task& t = *s->task;
+    if (!t.first) {
+      first_token(s, monotonic_seconds());
+      t.beams = {s};
+    }
+    s->likely = log_probabilities(logits, 0, 2 * t.search->width());
+    s->likely.erase(s->likely.begin());  // token 0 was asked for
+    if (std::any_of(t.beams.begin(), t.beams.end(), [](const Ptr& b) { return b->likely.empty(); })) return;
+    std::vector<std::vector<int32_t>> made;
+    for (const Ptr& b : t.beams) made.push_back(b->made());
+    std::vector<BeamSearch::Parent> parents;
+    for (size_t i = 0; i < made.size(); ++i) parents.push_back({&made[i], t.beams[i]->log_probability, &t.beams[i]->likely});
+    const std::vector<BeamSearch::Next> next = t.search->step(parents);
+    t.result.tokens = static_cast<int64_t>(made[0].size()) + 1;
+    t.result.seconds = monotonic_seconds() - t.first;
+    t.result.finish = GenerateResult::Finish::stop;
+    if (next.empty()) return end(s->task, nullptr);
+    if (t.result.tokens >= most_tokens(t)) {
+      for (const BeamSearch::Next& n : next) {
+        std::vector<int32_t> whole = made[n.parent];
+        whole.push_back(n.token);
+        t.search->cut(whole, n.log_probability);
+      }
+      t.result.finish = GenerateResult::Finish::length;
+      return end(s->task, nullptr);
+    }
+    replace_beams(t, next);
+  }
+
+  // What goes on is a fork of its parent, whose pages are then given back.
+  void replace_beams(Task& t, const std::vector<BeamSearch::Next>& next) {
+    const std::vector<Ptr> old = std::move(t.beams);
+    t.beams.clear();
+    for (const BeamSearch::Next& n : next) {
+      const Ptr& parent = old[n.parent];
+      auto b = std::make_shared<Sequence>();
+      b->task = parent->task, b->tokens = parent->tokens, b->log_probability = n.log_probability;
+      b->held = pool_.fork(parent->held);
+      b->tokens.push_back(n.token);
+      t.beams.push_back(b);
+    }
+    for (const Ptr& b : old) {
+      give_back(*b);
+      leave(b);
+    }
+    running_.insert(running_.end(), t.beams.begin(), t.beams.end());
+  }
+
+  // Sums in order of position, in f64: the same bits however a prompt is cut.
+  void pool_activations(const std::vector<Ptr>& of_rows, const Tensor& hidden) {
+    for (size_t i = 0; i < of_rows.size(); ++i) {
+      Sequence& s = *of_rows[i];
+      const int64_t width = hidden.size(1);
+      const float* row = hidden.data_as<float>() + static_cast<int64_t>(i) * width;
+      s.sum.resize(static_cast<size_t>(width));
+      for (int64_t k = 0; k < width; ++k) s.sum[static_cast<size_t>(k)] += row[k];
+      if (s.wanted() > 0 || (i + 1 < of_rows.size() && of_rows[i + 1] == of_rows[i])) continue;
+      const double count = s.request().pooling == Pooling::mean ? static_cast<double>(s.tokens.size()) : 1;
+      std::vector<float> out;
+      for (const double x : s.sum) out.push_back(static_cast<float>(x / count));
+      s.task->result.finish = GenerateResult::Finish::stop;
+      s.task->result.prompt_seconds = monotonic_seconds() - s.task->submitted;
+      if (s.request().on_embedding) s.request().on_embedding(out);
+      end(of_rows[i]->task, nullptr);
+    }
+  }
+
+  void leave(const Ptr& s) {
     std::erase(running_, s);
+    std::lock_guard lock(mutex_);
+    std::erase(waiting_, s);
+  }
+
+  void end(const std::shared_ptr<Task>& t, const std::exception_ptr& error) {
+    std::vector<Ptr> mine;
+    for (const Ptr& s : running_)
+      if (s->task == t) mine.push_back(s);
     {
       std::lock_guard lock(mutex_);
-      all_.erase(s);
-      figures_.prompt_tokens += s->result.prompt_tokens, figures_.cached_tokens += s->result.cached_tokens;
-      figures_.tokens += s->result.tokens;
-      figures_.free_pages = cache_.free_pages(), figures_.kept_pages = kept_.pages();
+      for (const Ptr& s : waiting_)
+        if (s->task == t) mine.push_back(s);
     }
-    if (s->on_end) s->on_end(s->result, error);
+    for (const Ptr& s : mine) {
+      if (!error) keep(*s);
+      give_back(*s);
+      leave(s);
+    }
+    t->beams.clear();
+    {
+      std::lock_guard lock(mutex_);
+      all_.erase(t);
+      figures_.prompt_tokens += t->result.prompt_tokens, figures_.cached_tokens += t->result.cached_tokens;
+      figures_.tokens += t->result.tokens;
+      count_free();
+    }
+    if (!error && t->search && t->request.on_beams) t->request.on_beams(t->search->found());
+    if (t->on_end) t->on_end(t->result, error);
   }
 
   std::shared_ptr<const Decoder> model_;
   const EngineOptions options_;
-  PagedCache cache_;
-  PrefixTree kept_;
+  PagePool pool_;
+  std::unique_ptr<DraftModel> drafts_;
   std::vector<Ptr> running_;  // the oldest first
   std::vector<uint64_t> allowed_;
   mutable std::mutex mutex_;  // of what follows
   std::condition_variable ready_;
   std::deque<Ptr> waiting_;
-  std::set<Ptr> all_;
+  std::set<std::shared_ptr<Task>> all_;
   EngineFigures figures_;
   bool closing_ = false;
   std::thread thread_;  // last: it uses the others

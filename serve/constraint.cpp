@@ -16,7 +16,8 @@ class GrammarConstraint : public TokenConstraint {
       throw Error(Fault::data, "no token of the model spells what the grammar asks for next");
     return true;
   }
-  void accept(int32_t token) override { matcher_.accept(token); }
+  bool accept(int32_t token) override { return matcher_.accept(token); }
+  std::unique_ptr<TokenConstraint> copy() const override { return std::make_unique<GrammarConstraint>(*this); }
   bool ended() const override { return matcher_.ended(); }
 
  private:
@@ -31,27 +32,29 @@ class TriggeredConstraint : public TokenConstraint {
 
   bool mask(std::vector<uint64_t>& allowed) override { return state_ == State::bound && inner_.mask(allowed); }
 
-  void accept(int32_t token) override {
+  bool accept(int32_t token) override {
     if (state_ == State::bound) return inner_.accept(token);
-    if (state_ == State::free) return;
+    if (state_ == State::free) return true;
     seen_ += stream_.push(token);
     size_t at = 0;
     if (trigger_.empty()) {
       at = seen_.find_first_not_of(" \n\t");
-      if (at == seen_.npos) return;
+      if (at == seen_.npos) return true;
       state_ = seen_[at] == '{' ? State::bound : State::free;
     } else {
       at = seen_.find(trigger_);
       if (at == seen_.npos) {
         if (seen_.size() > trigger_.size()) seen_.erase(0, seen_.size() - trigger_.size());
-        return;
+        return true;
       }
       at += trigger_.size();
       state_ = State::bound;
     }
     // One token may hold the trigger and more, which the grammar did not see.
     if (state_ == State::bound && !inner_.matcher_.accept_bytes(std::string_view(seen_).substr(at))) state_ = State::free;
+    return true;
   }
+  std::unique_ptr<TokenConstraint> copy() const override { return std::make_unique<TriggeredConstraint>(*this); }
   bool ended() const override { return state_ == State::bound && inner_.ended(); }
 
  private:

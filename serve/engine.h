@@ -14,6 +14,7 @@
 
 namespace wellspring {
 
+struct Adapter;
 class Decoder;
 
 /// What bounds the tokens of one request beyond sampling, called on the engine's thread. (`serve/constraint.h`)
@@ -22,10 +23,23 @@ class TokenConstraint {
   virtual ~TokenConstraint() = default;
   /// False: any token may come next. Else a bit for each one that may is set in `allowed`. Error ends the request.
   virtual bool mask(std::vector<uint64_t>& allowed) = 0;
-  /// The token that came.
-  virtual void accept(int32_t token) = 0;
+  /// The token that came; false, and no change, when it may not.
+  virtual bool accept(int32_t token) = 0;
+  /// Goes on by itself from here.
+  virtual std::unique_ptr<TokenConstraint> copy() const = 0;
   /// Whether nothing may come any more.
   virtual bool ended() const = 0;
+};
+
+/// An embedding instead of an answer: the final activations of the last token, or their mean over all tokens.
+enum class Pooling { none, last, mean };
+
+/// One of the answers that a beam search found.
+struct Beam {
+  std::vector<int32_t> tokens;  // without the stop token
+  double log_probability = 0;   // of all of them
+  double score = 0;             // over their number (with the stop token) to the power of length_penalty
+  bool ended = false;           // by a stop token
 };
 
 /// One request. `on_token` is called on the engine's thread for every new token (stop tokens are
@@ -39,6 +53,14 @@ struct GenerateRequest {
   int64_t min_tokens = 0;  // no stop token before so many
   int64_t top_logprobs = -1;  // with each token its log-probability, and of so many most likely ones; below 0: none
   std::shared_ptr<TokenConstraint> constraint;  // a grammar; may be null; this request's alone
+  std::shared_ptr<const Adapter> adapter;  // a LoRA adapter of the model; may be null
+  Pooling pooling = Pooling::none;
+  std::function<void(const std::vector<float>&)> on_embedding;
+  /// More than 0: beam search of this width instead of drawing, as transformers' `num_beams` (no early stopping). Sampling
+  /// options, constraint, on_token and logprobs are not used.
+  int64_t beams = 0;
+  double length_penalty = 1;
+  std::function<void(const std::vector<Beam>&)> on_beams;  // at the end; the best first
   std::string owner;  // whose beginnings of prompts it may share: those of the same owner alone
   std::function<bool(int32_t token)> on_token;
   /// Before on_token, when they are asked for: of the token itself first.
@@ -59,12 +81,17 @@ struct EngineOptions {
   int64_t rows = 512;          // tokens of one pass: prompts are cut to fit beside those that go on
   int64_t sequences = 64;      // running together
   int64_t waiting = 1 << 20;   // more are refused
+  /// Guesses what comes next and computes it together: the same tokens, sooner where guesses are right.
+  bool look_up = false;                   // by what followed before in the same text,
+  std::shared_ptr<const Decoder> draft;   // or by a small model with the same tokens
+  int64_t draft_tokens = 4;               // at most, for each sequence and pass
 };
 
 /// What an engine has done since its start.
 struct EngineFigures {
   int64_t running = 0, waiting = 0, pages = 0, free_pages = 0, kept_pages = 0;
   int64_t requests = 0, prompt_tokens = 0, cached_tokens = 0, tokens = 0, passes = 0, preemptions = 0;
+  int64_t guessed = 0, guessed_right = 0;
 };
 
 /// Thread-safe. Requests begin in order of submission.
