@@ -43,7 +43,7 @@ struct AdapterOnDisk {
           tensors.emplace_back(at + ".lora_A.weight", random_tensor({rank, columns(model.config(), p->name)}, ++seed, 0.5f));
           tensors.emplace_back(at + ".lora_B.weight", random_tensor({part.rows, rank}, ++seed, 0.5f));
         }
-    if (rank8 != "?") config["rank_pattern"] = {{rank8, 8}}, config["alpha_pattern"] = {{str("layers.[0-9]+.*", rank8), 3}};
+    if (rank8 != "?") config["rank_pattern"] = {{rank8, 8}}, config["alpha_pattern"] = {{str("[a-z]+.[0-9]+.*", rank8), 3}};
   }
   static int64_t columns(const DecoderConfig& c, const std::string& name) {
     return ends_with(name, ".down.weight") ? c.ffn : ends_with(name, ".out.weight") ? c.heads * c.head_width : c.width;
@@ -250,7 +250,7 @@ TEST(Adapter, ErrorsNameFileAndTensor) {
   expect(set("bias", "all"), "'bias' must be \"none\"");
   expect(set("init_lora_weights", "pissa"), "'init_lora_weights' \"pissa\" changes");
   expect(set("r", 0), "field 'r' must be an integer of at least 1");
-  expect(set("r", 5), "q_proj.lora_A.weight' has shape [4, 32]; expected [5, 32] (rank 5 by ");
+  expect(set("r", 5), "o_proj.lora_A.weight' has shape [4, 32]; expected [5, 32] (rank 5 by ");
   expect(set("lora_alpha", "6"), "field 'lora_alpha' must be a number");
   expect(set("rank_pattern", {{"(", 3}}), "'rank_pattern', key '('");
   expect(set("rank_pattern", {{"o_proj", 3}}), "o_proj.lora_A.weight' has shape [4, 32]; expected [3, 32]");

@@ -102,12 +102,12 @@ std::vector<std::pair<Parameter*, Weight*>> Decoder::matrices() {
 }
 
 void Decoder::quantize(WeightFormat format, WeightFormat tables,
-                       const std::function<Tensor(const std::string&)>& importance) {
+                       const std::function<Tensor(const std::string&)>& feedback) {
   if (use_ != Use::inference) throw Error(Fault::usage, "only a model that was loaded for inference is quantised");
   if (quantized()) throw Error(Fault::usage, "the model is quantised already");
   for (auto& [p, w] : matrices()) {
     const bool table = w == &embed_.packed || w == &head_.packed;
-    *w = wellspring::quantize(p->compute, table ? tables : format, p->name, importance ? importance(p->name) : Tensor());
+    *w = wellspring::quantize(p->compute, table ? tables : format, p->name, feedback && !table ? feedback(p->name) : Tensor());
     p->master = p->compute = {};
     packed_.emplace_back(p->name, w);
   }

@@ -71,9 +71,10 @@ class Decoder {
   Tensor step(const DecodeBatch& batch, PagedCache& cache, Tensor* hidden = nullptr) const;
 
   /// Weights in 8 or 4 bits from here on: hidden matrices in `format`, embedding and head in `tables`. Inference only;
-  /// the plain values go. `importance` gives a matrix's f32 [columns] by its name, or an undefined tensor.
-  void quantize(WeightFormat format, WeightFormat tables,
-                const std::function<Tensor(const std::string& name)>& importance = {});
+  /// the plain values go. `feedback` gives a matrix's feedback (nn/weight.h) by its name, or an undefined tensor; it is
+  /// asked for one matrix after the other, in the order of parameters(), and may run the model, whose matrices before
+  /// that one are quantised already.
+  void quantize(WeightFormat format, WeightFormat tables, const std::function<Tensor(const std::string& name)>& feedback = {});
   /// Weights that were quantised before, by name and shape; from here on as after quantize().
   void take_packed(const std::function<Weight(const std::string& name, int64_t rows, int64_t columns)>& get);
   /// Whether it holds such weights; their names ("layers.0.qkv.weight") in the order of parameters().
