@@ -60,7 +60,7 @@ int64_t Weight::bytes() const {
   return sum;
 }
 
-Weight quantize(const Tensor& plain, WeightFormat format, const std::string& name, const Tensor& importance) {
+Weight quantize(const Tensor& plain, WeightFormat format, const std::string& name, const Tensor& feedback) {
   check_finite(plain, name);
   Weight w{.format = format, .rows = plain.size(0), .columns = plain.size(1), .values = {}, .scales = {}, .levels = {}};
   if (format == WeightFormat::bf16) {
@@ -72,7 +72,7 @@ Weight quantize(const Tensor& plain, WeightFormat format, const std::string& nam
     std::memcpy(w.levels.data(), kLevels, sizeof kLevels);
     w.levels = w.levels.to_device(plain.device());
   }
-  std::tie(w.values, w.scales) = quantize_weight(plain, w.levels, format == WeightFormat::q8, importance);
+  std::tie(w.values, w.scales) = quantize_weight(plain, w.levels, format == WeightFormat::q8, w.levels.defined() ? feedback : Tensor());
   return w;
 }
 

@@ -33,10 +33,10 @@ struct Weight {
   int64_t bytes() const;
 };
 
-/// From plain values [rows, columns], f32 or bf16. `importance` f32 [columns] says how much a column's error
-/// counts (4 bits): the mean square of what is multiplied with it. Error(Fault::data) with `name` for values
-/// that are not finite.
-Weight quantize(const Tensor& plain, WeightFormat format, const std::string& name, const Tensor& importance = {});
+/// From plain values [rows, columns], f32 or bf16. `feedback` (nn/calibration.h; q4 alone, else not looked at) makes
+/// the error least for certain activations instead of for all alike. Error(Fault::data) with `name` for values that
+/// are not finite.
+Weight quantize(const Tensor& plain, WeightFormat format, const std::string& name, const Tensor& feedback = {});
 /// The plain values that it stands for, f32.
 Tensor dequantize(const Weight& weight);
 

@@ -130,7 +130,7 @@ Tensor embedding_quantized(const Tensor& values, const Tensor& scales, const Ten
   return y;
 }
 
-std::tuple<Tensor, Tensor> quantize_weight(const Tensor& w, const Tensor& levels, bool by_row, const Tensor& importance) {
+std::tuple<Tensor, Tensor> quantize_weight(const Tensor& w, const Tensor& levels, bool by_row, const Tensor& feedback) {
   constexpr const char* op = "quantize_weight";
   check_f32_or_bf16(op, "w", w);
   if (w.dims() != 2) throw Error(Fault::usage, str(op, ": w must be [rows, columns], but is ", w.text()));
@@ -141,13 +141,14 @@ std::tuple<Tensor, Tensor> quantize_weight(const Tensor& w, const Tensor& levels
     for (int i = 0; i < 16; ++i)
       if (l[i] == -128 || (i && l[i] <= l[i - 1])) throw Error(Fault::usage, str(op, ": levels must rise, from -127"));
   }
-  need(!importance.defined() || is(importance, DType::f32, {w.size(1)}), op, "importance", str("f32[", w.size(1), "]"),
-       importance);
+  if (feedback.defined() && !levels.defined()) throw Error(Fault::usage, str(op, ": feedback belongs to 4 bits alone"));
+  const Shape square{w.size(1), w.size(1)};
+  need(!feedback.defined() || is(feedback, DType::f32, square), op, "feedback", str("f32", square.text()), feedback);
   const int64_t blocks = (w.size(0) + kBlockRows - 1) / kBlockRows, groups = (w.size(1) + kGroup - 1) / kGroup;
   const Tensor values = Tensor::empty({blocks, groups, levels.defined() ? 256 : 512}, DType::u8, w.device());
   const Tensor scales = by_row ? Tensor::empty({blocks, kBlockRows}, DType::f32, w.device())
                                : Tensor::empty({blocks, groups, kBlockRows}, DType::f16, w.device());
-  launch(kQuantize, {values, scales}, {packed(w), levels, importance});
+  launch(kQuantize, {values, scales}, {packed(w), levels, feedback});
   return {values, scales};
 }
 

@@ -1,8 +1,11 @@
 // wellspring quantize: a model with weights of 8 or 4 bits.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <map>
+#include <optional>
+#include <set>
 
 #include "base/args.h"
 #include "base/error.h"
@@ -12,6 +15,10 @@
 #include "base/text.h"
 #include "base/time.h"
 #include "models/decoder/model.h"
+#include "nn/calibration.h"
+#include "ops/matmul.h"
+#include "ops/pointwise.h"
+#include "ops/shape.h"
 #include "text/tokenizer.h"
 
 namespace wellspring {
@@ -39,31 +46,57 @@ std::vector<Tensor> windows(const Tokenizer& tokenizer, const std::vector<std::s
   return out;
 }
 
-// The mean square of each column that a matrix is multiplied with.
-std::map<std::string, Tensor> importances(Decoder& model, const std::vector<Tensor>& texts) {
-  std::map<std::string, std::vector<double>> sums;
-  model.set_hook([&](const std::string& name, const Tensor& value) {
-    if (!ends_with(name, ".input")) return;
-    const int64_t width = value.size(-1);
-    std::vector<double>& sum = sums[name.substr(0, name.size() - 6) + ".weight"];
-    sum.resize(static_cast<size_t>(width));
-    const std::vector<float> x = value.to_vector<float>();
-    for (size_t i = 0; i < x.size(); ++i) sum[i % static_cast<size_t>(width)] += static_cast<double>(x[i]) * x[i];
-  });
-  Progress progress("calibrating", static_cast<int64_t>(texts.size()), "windows");
-  for (size_t i = 0; i < texts.size(); ++i) model.logits(texts[i]), progress.update(static_cast<int64_t>(i + 1));
-  progress.finish();
-  model.set_hook(nullptr);
-  std::map<std::string, Tensor> out;
-  for (const auto& [name, sum] : sums) {
-    double mean = 0;
-    for (const double s : sum) mean += s / static_cast<double>(sum.size());
-    std::vector<float> column;  // a column that was never used still counts a little
-    for (const double s : sum) column.push_back(static_cast<float>(mean > 0 ? s / mean + 1e-3 : 1));
-    out[name] = Tensor::from(std::span<const float>(column), {static_cast<int64_t>(column.size())});
+// The feedback of one matrix after the other, from the model's own activations. Sums for as many matrices as fit are
+// made in one run over the texts, in which the matrices before them are quantised already.
+class Calibration {
+ public:
+  Calibration(Decoder& model, std::vector<Tensor> texts) : model_(model), texts_(std::move(texts)) {
+    for (const Parameter* p : model.parameters())
+      if (p->shape().size() == 2) names_.push_back(p->name), widths_.push_back(p->shape()[1]);
   }
-  return out;
-}
+  Tensor feedback(const std::string& name) {
+    if (!moments_.count(name)) collect(name);
+    const auto it = moments_.find(name);
+    if (it == moments_.end()) return {};  // a matrix that is not multiplied with
+    const Tensor out = error_feedback(it->second);
+    moments_.erase(it);
+    return out;
+  }
+
+ private:
+  static constexpr int64_t kBytes = int64_t{2} << 30;
+
+  void collect(const std::string& first) {
+    moments_.clear();
+    std::set<std::string> wanted;
+    int64_t bytes = 0;
+    const auto begin = static_cast<size_t>(std::find(names_.begin(), names_.end(), first) - names_.begin());
+    for (size_t i = begin; i < names_.size(); ++i) {
+      bytes += widths_[i] * widths_[i] * 4;
+      if (i > begin && bytes > kBytes) break;
+      wanted.insert(names_[i]);
+    }
+    model_.set_hook([&](const std::string& at, const Tensor& value) {
+      if (!ends_with(at, ".input")) return;
+      const std::string name = at.substr(0, at.size() - 6) + ".weight";
+      if (!wanted.count(name)) return;
+      const int64_t K = value.size(-1);
+      const Tensor x = to(view(value, {value.numel() / K, K}), DType::f32), sum = matmul(transpose(x, 0, 1), x);
+      const auto [it, fresh] = moments_.emplace(name, sum);
+      if (!fresh) add_(it->second, sum);
+    });
+    Progress progress("calibrating", static_cast<int64_t>(texts_.size()), "windows");
+    for (size_t i = 0; i < texts_.size(); ++i) model_.logits(texts_[i]), progress.update(static_cast<int64_t>(i + 1));
+    progress.finish();
+    model_.set_hook(nullptr);
+  }
+
+  Decoder& model_;
+  const std::vector<Tensor> texts_;
+  std::vector<std::string> names_;
+  std::vector<int64_t> widths_;
+  std::map<std::string, Tensor> moments_;
+};
 
 struct Quality {
   int64_t tokens = 0;
@@ -113,15 +146,10 @@ int quantize(const QuantizeOptions& o) {
   const double begin = monotonic_seconds();
   auto model = load_decoder(folder, DType::bf16);
   const int64_t length = std::min(o.window, model->config().context);
-  std::map<std::string, Tensor> weights;
-  if (!o.calibrate.empty()) {
-    const Tokenizer tokenizer = Tokenizer::load(folder);
-    weights = importances(*model, windows(tokenizer, o.calibrate, length, o.tokens, model->config().vocab));
-  }
-  model->quantize(format, tables, [&](const std::string& name) {
-    const auto it = weights.find(name);
-    return it == weights.end() ? Tensor() : it->second;
-  });
+  std::optional<Calibration> calibration;
+  if (!o.calibrate.empty() && format == WeightFormat::q4)
+    calibration.emplace(*model, windows(Tokenizer::load(folder), o.calibrate, length, o.tokens, model->config().vocab));
+  model->quantize(format, tables, [&](const std::string& name) { return calibration ? calibration->feedback(name) : Tensor(); });
   save_quantized(*model, o.out, folder);
   int64_t bytes = 0, values = 0;
   for (const auto& [name, w] : model->packed()) bytes += w->bytes(), values += w->rows * w->columns;
@@ -167,7 +195,7 @@ extern "C" int wellspring_command_quantize(int argc, char** argv) {
   args.option("--to", &o.to, "q4|q8|q8_groups|bf16", "the hidden matrices (q4: 4.5 bits a weight)");
   args.option("--tables", &o.tables, "q4|q8|q8_groups|bf16", "the embedding and the head (q8; bf16 beside bf16)");
   args.option("--out", &o.out, "DIR", "folder to write (it must not hold a model yet)");
-  args.option("--calibrate", &o.calibrate, "FILE", "text by which columns that matter more are kept better (q4); may be repeated");
+  args.option("--calibrate", &o.calibrate, "FILE", "text whose activations errors are made least for (q4); may be repeated");
   args.option("--quality", &o.quality, "FILE", "text by which the result is compared with bf16: perplexity, KL; may be repeated");
   args.option("--window", &o.window, "N", "tokens seen at once in these texts (512)");
   args.option("--tokens", &o.tokens, "N", "at most so many of them (16384)");

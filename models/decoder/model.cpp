@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "models/decoder/adapter.h"
 #include "ops/activation.h"
 #include "ops/attention.h"
 #include "ops/embedding.h"
@@ -50,14 +51,17 @@ Tensor Decoder::attend(const Block& block, Tensor normed, int64_t layer, KvCache
   return block.out(mixed);
 }
 
-Tensor Decoder::feed(const Block& block, Tensor normed, int64_t layer) const {
+Tensor Decoder::feed(const Block& block, Tensor normed, int64_t layer, const std::vector<AdaptedRows>& adapted) const {
   see_input(layer, "up", normed);
   Tensor up = block.up(normed);
+  adapt(up, normed, layer, BlockMatrix::up, adapted);
   normed = {};
   Tensor active = config_.gelu ? gelu(up, "tanh") : swiglu(up);
   up = {};
   see_input(layer, "down", active);
-  return block.down(active);
+  Tensor down = block.down(active);
+  adapt(down, active, layer, BlockMatrix::down, adapted);
+  return down;
 }
 
 Tensor Decoder::embedded(const Tensor& ids, const Tensor& positions) const {
@@ -68,7 +72,8 @@ Tensor Decoder::embedded(const Tensor& ids, const Tensor& positions) const {
 }
 
 Tensor Decoder::through_blocks(Tensor residual, Dropout& drop,
-                               const std::function<Tensor(int64_t, Tensor)>& attend) const {
+                               const std::function<Tensor(int64_t, Tensor)>& attend,
+                               const std::vector<AdaptedRows>& adapted) const {
   if (drop.active()) residual = drop(residual);
   see("embedding", residual);
   Tensor normed = blocks_[0].norm1(residual, dtype_);
@@ -80,7 +85,7 @@ Tensor Decoder::through_blocks(Tensor residual, Dropout& drop,
     if (drop.active()) branch = drop(branch);
     normed = block.norm2.add(residual, branch, dtype_);
     branch = {};
-    branch = feed(block, std::move(normed), static_cast<int64_t>(i));
+    branch = feed(block, std::move(normed), static_cast<int64_t>(i), adapted);
     see(str("layers.", i, ".mlp"), branch);
     if (drop.active()) branch = drop(branch);
     normed = next.add(residual, branch, dtype_);

@@ -19,6 +19,8 @@ namespace wellspring {
 using ActivationHook = std::function<void(const std::string& name, const Tensor& value)>;
 
 class PagedCache;
+struct Adapter;
+enum class BlockMatrix;
 
 /// The rows of one pass, of several sequences, N in all (ops/inference.h, attention_paged). Each row's keys and
 /// values go to its slot.
@@ -27,6 +29,8 @@ struct DecodeBatch {
   std::vector<int32_t> tables, segments;       // [sequences, table_width], [sequences, 3]
   int64_t table_width = 0;
   std::vector<int32_t> wanted;  // rows whose logits are wanted, rising
+  std::vector<int32_t> hidden;  // rows whose final activations are wanted, rising
+  std::vector<const Adapter*> adapters;  // [sequences], null: none; or empty: none at all (models/decoder/adapter.h)
 };
 
 class Decoder {
@@ -61,13 +65,16 @@ class Decoder {
   Tensor step(const Tensor& ids, KvCache& cache) const;
   std::unique_ptr<KvCache> make_cache(int64_t batch = 1) const;
   /// One pass over rows of several sequences: logits f32 [wanted, V] (undefined when none is wanted). A row's bits
-  /// depend on its own sequence alone, whatever else is in the batch and however a prompt is cut into passes.
-  Tensor step(const DecodeBatch& batch, PagedCache& cache) const;
+  /// depend on its own sequence and adapter alone, whatever else is in the batch and however a prompt is cut into
+  /// passes. `hidden` receives the final normed activations f32 [batch.hidden, D], for embeddings (undefined when
+  /// none is wanted).
+  Tensor step(const DecodeBatch& batch, PagedCache& cache, Tensor* hidden = nullptr) const;
 
   /// Weights in 8 or 4 bits from here on: hidden matrices in `format`, embedding and head in `tables`. Inference only;
-  /// the plain values go. `importance` gives a matrix's f32 [columns] by its name, or an undefined tensor.
-  void quantize(WeightFormat format, WeightFormat tables,
-                const std::function<Tensor(const std::string& name)>& importance = {});
+  /// the plain values go. `feedback` gives a matrix's feedback (nn/weight.h) by its name, or an undefined tensor; it is
+  /// asked for one matrix after the other, in the order of parameters(), and may run the model, whose matrices before
+  /// that one are quantised already.
+  void quantize(WeightFormat format, WeightFormat tables, const std::function<Tensor(const std::string& name)>& feedback = {});
   /// Weights that were quantised before, by name and shape; from here on as after quantize().
   void take_packed(const std::function<Weight(const std::string& name, int64_t rows, int64_t columns)>& get);
   /// Whether it holds such weights; their names ("layers.0.qkv.weight") in the order of parameters().
@@ -89,14 +96,23 @@ class Decoder {
   const Embedding& head() const { return config_.tied ? embed_ : head_; }
   // A matrix and the place of its form for inference, by the order of parameters().
   std::vector<std::pair<Parameter*, Weight*>> matrices();
+  // The rows of a batch that an adapter changes.
+  struct AdaptedRows {
+    const Adapter* adapter;
+    Tensor rows;  // i32
+  };
+  std::vector<AdaptedRows> adapted_rows(const DecodeBatch& batch) const;
+  // Adds the adapters' share to `y`, what a block's matrix made of `x`.
+  static void adapt(const Tensor& y, const Tensor& x, int64_t layer, BlockMatrix matrix, const std::vector<AdaptedRows>& adapted);
   // The blocks from the embedded rows on: normed activations; `attend(i, normed)` is block i's attention.
-  Tensor through_blocks(Tensor residual, Dropout& drop, const std::function<Tensor(int64_t, Tensor)>& attend) const;
+  Tensor through_blocks(Tensor residual, Dropout& drop, const std::function<Tensor(int64_t, Tensor)>& attend,
+                        const std::vector<AdaptedRows>& adapted = {}) const;
   Tensor embedded(const Tensor& ids, const Tensor& positions) const;
   // Final normed activations [B, T, D]; with a cache the new tokens attend to what it holds.
   Tensor forward(const Tensor& ids, KvCache* cache, Dropout* dropout) const;
   Tensor attend(const Block& block, Tensor normed, int64_t layer, KvCache* cache,
                 const Tensor& positions, const Tensor& lengths) const;
-  Tensor feed(const Block& block, Tensor normed, int64_t layer) const;
+  Tensor feed(const Block& block, Tensor normed, int64_t layer, const std::vector<AdaptedRows>& adapted) const;
   void see_input(int64_t layer, const char* matrix, const Tensor& value) const;
   void check_ids(const Tensor& ids, int64_t before) const;
   void see(const std::string& name, const Tensor& value) const {
