@@ -11,9 +11,12 @@
 #include "base/random.h"
 #include "base/text.h"
 #include "base/threads.h"
+#include "models/decoder/adapter.h"
 #include "models/decoder/model.h"
 #include "nn/paged_cache.h"
 #include "nn/sampler.h"
+#include "serve/beam_search.h"
+#include "serve/draft.h"
 #include "serve/engine.h"
 #include "serve/stop_filter.h"
 
@@ -107,10 +110,30 @@ TEST(Engine, AnswersInOrderAndLikeTheWholeSequence) {
   refused(std::vector<int32_t>(64, 1), 1);
 }
 
+// Changes every matrix.
+std::shared_ptr<const Adapter> random_adapter(const DecoderConfig& c) {
+  auto out = std::make_shared<Adapter>();
+  Random random(11);
+  const auto values = [&](int64_t rows, int64_t columns) {
+    Tensor t = Tensor::empty({rows, columns});
+    for (int64_t i = 0; i < t.numel(); ++i) t.data_as<float>()[i] = static_cast<float>(random.uniform() - 0.5);
+    return t;
+  };
+  out->layers.resize(static_cast<size_t>(c.layers));
+  const int64_t heads = c.heads * c.head_width, qkv = heads + 2 * c.kv_heads * c.head_width;
+  for (Adapter::Layer& l : out->layers) {
+    l.matrices[static_cast<int>(BlockMatrix::qkv)] = {values(4, c.width), values(qkv, 4)};
+    l.matrices[static_cast<int>(BlockMatrix::out)] = {values(4, heads), values(c.width, 4)};
+    l.matrices[static_cast<int>(BlockMatrix::up)] = {values(4, c.width), values(2 * c.ffn, 4)};
+    l.matrices[static_cast<int>(BlockMatrix::down)] = {values(4, c.ffn), values(c.width, 4)};
+  }
+  return out;
+}
+
 // Requests that have much in common, many at a time, with so few pages that some have to wait again.
 struct Schedule {
   std::vector<GenerateRequest> requests;
-  explicit Schedule(uint64_t seed, int n, int64_t context) {
+  Schedule(uint64_t seed, int n, int64_t context, const std::shared_ptr<const Adapter>& adapter) {
     Random random(seed, 0);
     const auto below = [&](int64_t k) { return static_cast<int64_t>(random.uniform() * static_cast<double>(k)); };
     std::vector<int32_t> base(static_cast<size_t>(context));
@@ -123,6 +146,7 @@ struct Schedule {
       r.sampling.temperature = i % 3 ? 0.9 : 0;
       r.sampling.seed = static_cast<uint64_t>(i), r.sampling.top_p = i % 2 ? 0.9 : 1;
       r.owner = i % 4 ? "" : "another";
+      if (i % 5 == 0) r.adapter = adapter;
       requests.push_back(std::move(r));
     }
   }
@@ -161,7 +185,7 @@ TEST(Engine, TheSameAnswerAloneAndInAnyCompany) {
     for (size_t i = 0; i < model->parameters().size(); ++i)
       model->parameters()[i]->compute.copy_from(trained.parameters()[i]->compute.detach());
     if (kind.weights) model->quantize(*kind.weights, *kind.weights == WeightFormat::bf16 ? WeightFormat::bf16 : WeightFormat::q8);
-    const Schedule schedule(7, n, c.context);
+    const Schedule schedule(7, n, c.context, random_adapter(c));
     EngineOptions alone;
     alone.cache = kind.cache;
     std::vector<std::vector<int32_t>> expected(schedule.requests.size());
@@ -172,16 +196,27 @@ TEST(Engine, TheSameAnswerAloneAndInAnyCompany) {
       make_engine(model, alone)->generate(std::move(r));
     }
     set_threads(2);
-    for (const int64_t rows : {5, 64}) {
+    struct Way {
+      int64_t rows;
+      bool look_up;
+      std::shared_ptr<const Decoder> draft;
+    };
+    const auto other = std::make_shared<const Decoder>(small(), kind.dtype, 2);  // guesses, mostly wrong
+    for (const Way& way : {Way{5, false, nullptr}, Way{64, true, nullptr}, Way{64, false, other}, Way{64, true, model}}) {
       EngineOptions o = alone;
-      o.rows = rows, o.sequences = 6;
+      o.rows = way.rows, o.sequences = 6, o.look_up = way.look_up, o.draft = way.draft;
       o.cache_bytes = 7 * PagedCache(c.layers, c.kv_heads, c.head_width, 1, kind.cache).page_bytes();
+      if (way.draft)
+        o.cache_bytes += 7 * PagedCache(way.draft->config().layers, way.draft->config().kv_heads, way.draft->config().head_width, 1,
+                                        kind.cache).page_bytes();
       const auto engine = make_engine(model, o);
       EXPECT_EQ(schedule.run(*engine, true), expected);
       EXPECT_EQ(schedule.run(*engine, false), expected) << "one after the other, with what is kept";
       const EngineFigures f = engine->figures();
       EXPECT_GT(f.preemptions, 0);
       EXPECT_GT(f.cached_tokens, 0);
+      if (way.draft) { EXPECT_GT(f.guessed, 0); }
+      if (way.draft == model) { EXPECT_GT(f.guessed_right, f.guessed / 2) << f.guessed; }
       EXPECT_EQ(f.free_pages + f.kept_pages, f.pages) << "a page is lost";
     }
   }
@@ -214,6 +249,105 @@ TEST(Engine, CancelsWaitingAndRunning) {
   ASSERT_EQ(ends.size(), 3u);
   EXPECT_EQ(ends[1], GenerateResult::Finish::cancelled);
   EXPECT_EQ(ends[2], GenerateResult::Finish::length);
+}
+
+TEST(Guesses, LookUpFindsTheLatest) {
+  const std::vector<int32_t> t = {1, 2, 3, 9, 1, 2, 3, 4, 5, 1, 2, 3};
+  EXPECT_EQ(look_up(t, 2), (std::vector<int32_t>{4, 5}));
+  EXPECT_EQ(look_up(t, 9), (std::vector<int32_t>{4, 5, 1, 2, 3}));
+  EXPECT_TRUE(look_up(std::vector<int32_t>{1, 2, 3, 4}, 4).empty());
+  EXPECT_EQ(look_up(std::vector<int32_t>{7, 7, 7, 7}, 4), std::vector<int32_t>{7});
+}
+
+// Beam search by its definition: whole sequences through the model, no cache.
+std::vector<Beam> beams_by_definition(const Decoder& model, const GenerateRequest& r) {
+  BeamSearch search(r.beams, r.length_penalty, r.stop_tokens);
+  std::vector<Beam> live(1);
+  for (int64_t step = 1;; ++step) {
+    std::vector<std::vector<TokenProbability>> likely;
+    std::vector<BeamSearch::Parent> parents;
+    for (const Beam& b : live) {
+      std::vector<int32_t> all = r.prompt;
+      all.insert(all.end(), b.tokens.begin(), b.tokens.end());
+      const auto n = static_cast<int64_t>(all.size());
+      const Tensor logits = model.logits(Tensor::from(std::span<const int32_t>(all), {1, n}));
+      likely.push_back(log_probabilities({logits.data_as<float>() + (n - 1) * logits.size(2), static_cast<size_t>(logits.size(2))}, 0, 2 * r.beams));
+      likely.back().erase(likely.back().begin());
+    }
+    for (size_t i = 0; i < live.size(); ++i) parents.push_back({&live[i].tokens, live[i].log_probability, &likely[i]});
+    const auto next = search.step(parents);
+    std::vector<Beam> go;
+    for (const auto& n : next) {
+      Beam b = live[n.parent];
+      b.tokens.push_back(n.token), b.log_probability = n.log_probability;
+      go.push_back(b);
+    }
+    live = go;
+    if (live.empty() || step == r.max_tokens) break;
+  }
+  for (const Beam& b : live) search.cut(b.tokens, b.log_probability);
+  return search.found();
+}
+
+TEST(Engine, BeamsAreThoseOfTheDefinition) {
+  const auto model = std::make_shared<const Decoder>(small(), DType::f32, 1);
+  EngineOptions tight;
+  tight.rows = 7, tight.sequences = 9;
+  tight.cache_bytes = 5 * PagedCache(2, 2, 16, 1, DType::f32).page_bytes();
+  const auto engine = make_engine(model, tight);
+  std::vector<std::vector<Beam>> found(12);
+  std::vector<GenerateRequest> requests;
+  for (size_t i = 0; i < found.size(); ++i) {
+    GenerateRequest r;
+    for (size_t k = 0; k < 3 + 3 * i; ++k) r.prompt.push_back(static_cast<int32_t>((k * 37 + i / 2) % 300));
+    r.beams = static_cast<int64_t>(1 + i % 4), r.max_tokens = static_cast<int64_t>(4 + i % 5);
+    r.length_penalty = i % 2 ? 1 : 0.5;
+    for (int32_t t = 0; t < 60; ++t) r.stop_tokens.push_back(t * 5 % 300);
+    requests.push_back(r);
+    r.on_beams = [&found, i](const std::vector<Beam>& b) { found[i] = b; };
+    engine->submit(std::move(r), [](const GenerateResult&, std::exception_ptr e) { EXPECT_FALSE(e); });
+  }
+  while (engine->load()) std::this_thread::yield();
+  int64_t ended = 0;
+  for (size_t i = 0; i < found.size(); ++i) {
+    const std::vector<Beam> expected = beams_by_definition(*model, requests[i]);
+    ASSERT_EQ(found[i].size(), expected.size()) << i;
+    for (size_t k = 0; k < expected.size(); ++k) {
+      EXPECT_EQ(found[i][k].tokens, expected[k].tokens) << i << " " << k;
+      EXPECT_NEAR(found[i][k].score, expected[k].score, 1e-4);
+      ended += found[i][k].ended;
+    }
+  }
+  EXPECT_GT(ended, 0);
+  const EngineFigures f = engine->figures();
+  EXPECT_EQ(f.free_pages + f.kept_pages, f.pages) << "a page is lost";
+}
+
+TEST(Engine, EmbeddingsAloneAndInCompany) {
+  DecoderConfig c = small();
+  c.context = 256;
+  const auto model = std::make_shared<const Decoder>(c, DType::f32, 1);
+  const auto embed = [&](Engine& engine, std::vector<std::vector<float>>& out, bool together) {
+    for (size_t i = 0; i < out.size(); ++i) {
+      GenerateRequest r;
+      for (size_t k = 0; k < 1 + 23 * i; ++k) r.prompt.push_back(static_cast<int32_t>(k * 7 % 300));
+      r.pooling = i % 2 ? Pooling::mean : Pooling::last;
+      r.on_embedding = [&out, i](const std::vector<float>& e) { out[i] = e; };
+      engine.submit(std::move(r), [](const GenerateResult&, std::exception_ptr e) { EXPECT_FALSE(e); });
+      while (!together && engine.load()) std::this_thread::yield();
+    }
+    while (engine.load()) std::this_thread::yield();
+  };
+  std::vector<std::vector<float>> alone(11), company(11);
+  embed(*make_engine(model), alone, false);
+  EngineOptions o;
+  o.rows = 10, o.sequences = 4, o.cache_bytes = 6 * PagedCache(2, 2, 16, 1, DType::f32).page_bytes();
+  const auto engine = make_engine(model, o);
+  embed(*engine, company, true);
+  EXPECT_EQ(alone, company);
+  EXPECT_EQ(alone[3].size(), 32u);
+  embed(*engine, company, false);
+  EXPECT_EQ(alone, company) << "with what is kept";
 }
 
 }  // namespace
