@@ -1,5 +1,6 @@
 #include "serve/api_request.h"
 
+#include <cmath>
 #include <random>
 
 #include "base/error.h"
@@ -96,6 +97,16 @@ void read_grammar(const Json& body, ApiRequest& r) {
   }
   if (r.grammar && r.tool_choice != ApiRequest::ToolChoice::none)
     throw Error(Fault::data, "a grammar for the answer is given beside tools: set 'tool_choice' to \"none\", or leave one out");
+}
+
+// As vLLM has it: the width is best_of (n without one).
+void read_beams(const Json& body, ApiRequest& r) {
+  if (!boolean(body, "use_beam_search")) return;
+  const bool plain = !r.grammar && r.stops.empty() && r.tool_choice == ApiRequest::ToolChoice::none && !r.stream && r.generate.top_logprobs < 0;
+  if (!plain) wrong_field("use_beam_search", "left out with 'stream', 'stop', 'logprobs', tools and grammars");
+  r.generate.beams = r.best_of;
+  r.generate.length_penalty = number(body, "length_penalty", 1);
+  if (!(std::abs(r.generate.length_penalty) <= 10)) wrong_field("length_penalty", "-10 to 10");
 }
 
 void read_counts(const Json& body, ApiRequest& r) {
@@ -246,6 +257,7 @@ ApiRequest read_api_request(std::string_view text, bool chat) {
   r.stream = boolean(body, "stream");
   r.ignore_eos = boolean(body, "ignore_eos");
   read_counts(body, r);
+  read_beams(body, r);
   if (const Json* o = find_field(body, "stream_options")) {
     if (!o->is_object()) wrong_field("stream_options", "an object");
     r.include_usage = boolean(*o, "include_usage");

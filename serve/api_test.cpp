@@ -207,6 +207,19 @@ TEST_F(Served, TheBestOfSeveral) {
   EXPECT_EQ(post("/v1/completions", R"({"prompt": "a", "best_of": 2, "stream": true})").status, 400);
 }
 
+TEST_F(Served, BeamsTheBestFirst) {
+  const Json body = {{"prompt", "ab"}, {"n", 2}, {"best_of", 4}, {"max_tokens", 6}, {"use_beam_search", true}};
+  const Json all = ask("/v1/completions", body);
+  ASSERT_EQ(all["choices"].size(), 2u);
+  EXPECT_NE(all["choices"][0]["text"], all["choices"][1]["text"]);
+  const Json greedy = ask("/v1/completions", {{"prompt", "ab"}, {"max_tokens", 6}, {"temperature", 0}});
+  Json one = body;
+  one["n"] = one["best_of"] = 1;
+  EXPECT_EQ(ask("/v1/completions", one)["choices"][0]["text"], greedy["choices"][0]["text"]);
+  one["stream"] = true;
+  EXPECT_EQ(post("/v1/completions", to_text(one)).status, 400);
+}
+
 TEST_F(Served, EchoAndStopTokens) {
   const Json one = ask("/v1/completions", {{"prompt", "ab"}, {"max_tokens", 8}, {"temperature", 0}});
   const Json echoed = ask("/v1/completions", {{"prompt", "ab"}, {"max_tokens", 8}, {"temperature", 0}, {"echo", true}});

@@ -185,7 +185,7 @@ class BatchEngine : public Engine {
 
   // Waiting ones, as long as the pages of their prompts can be had.
   void admit() {
-    while (static_cast<int64_t>(running_.size()) < options_.sequences) {
+    while (moving() < options_.sequences) {
       Ptr s;
       {
         std::lock_guard lock(mutex_);
@@ -195,7 +195,9 @@ class BatchEngine : public Engine {
       begin_with_known(*s);
       if (s->request().pooling != Pooling::mean && begins_like_a_running_one(*s)) return give_back(*s);
       const int64_t need = PagePool::pages_for(static_cast<int64_t>(s->tokens.size()) + 1) - static_cast<int64_t>(s->held.pages.size());
-      if (!running_.empty() && !pool_.have_free(need)) return give_back(*s);
+      bool room = pool_.have_free(need);
+      while (!room && strip_standing()) room = pool_.have_free(need);
+      if (!room && moving()) return give_back(*s);
       std::lock_guard lock(mutex_);
       waiting_.pop_front();
       running_.push_back(s);
@@ -206,7 +208,7 @@ class BatchEngine : public Engine {
   // system message.
   bool begins_like_a_running_one(const Sequence& s) const {
     for (const Ptr& r : running_) {
-      if (r->task->share != s.task->share || r->wanted() <= 1) continue;
+      if (r->task->share != s.task->share || r->wanted() <= 1 || r->stands()) continue;
       const auto ends = std::mismatch(r->tokens.begin(), r->tokens.end(), s.tokens.begin(), s.tokens.end() - 1);
       if (ends.first - r->tokens.begin() >= s.held.tokens + kPage) return true;
     }
@@ -227,10 +229,24 @@ class BatchEngine : public Engine {
   // one has to wait itself.
   bool reserve(const Ptr& s, int64_t rows) {
     while (!pool_.reserve(s->held, s->held.tokens + rows)) {
-      const Ptr last = running_.back();
+      if (strip_standing()) continue;
+      const Ptr last = *std::find_if(running_.rbegin(), running_.rend(), [](const Ptr& r) { return !r->stands(); });
       preempt(last);
       if (last == s) return false;
     }
+    return true;
+  }
+
+  int64_t moving() const {
+    return std::count_if(running_.begin(), running_.end(), [](const Ptr& s) { return !s->stands(); });
+  }
+
+  // The pages of a beam that stands still, lest searches wait for each other's; what goes on from it finds what is kept.
+  bool strip_standing() {
+    const auto it = std::find_if(running_.rbegin(), running_.rend(), [](const Ptr& s) { return s->stands() && !s->held.pages.empty(); });
+    if (it == running_.rend()) return false;
+    keep(**it);
+    give_back(**it);
     return true;
   }
 
@@ -290,7 +306,7 @@ class BatchEngine : public Engine {
     int64_t room = options_.rows;
     for (const bool prompts : {false, true})
       for (const Ptr& s : std::vector<Ptr>(running_)) {
-        if ((s->wanted() > 1) != prompts || room == 0 || !s->likely.empty()) continue;
+        if ((s->wanted() > 1) != prompts || room == 0 || s->stands()) continue;
         if (!runs(s)) continue;  // preempted meanwhile
         int64_t n = std::min(s->wanted() + static_cast<int64_t>(s->guess.size()), room);
         if (prompts) n = std::min(s->wanted(), room);
@@ -422,7 +438,7 @@ class BatchEngine : public Engine {
     }
     s->likely = log_probabilities(logits, 0, 2 * t.search->width());
     s->likely.erase(s->likely.begin());  // token 0 was asked for
-    if (std::any_of(t.beams.begin(), t.beams.end(), [](const Ptr& b) { return b->likely.empty(); })) return;
+    if (std::any_of(t.beams.begin(), t.beams.end(), [](const Ptr& b) { return !b->stands(); })) return;
     std::vector<std::vector<int32_t>> made;
     for (const Ptr& b : t.beams) made.push_back(b->made());
     std::vector<BeamSearch::Parent> parents;
@@ -452,7 +468,10 @@ class BatchEngine : public Engine {
       const Ptr& parent = old[n.parent];
       auto b = std::make_shared<Sequence>();
       b->task = parent->task, b->tokens = parent->tokens, b->log_probability = n.log_probability;
-      b->held = pool_.fork(parent->held);
+      if (parent->held.pages.empty())
+        pool_.begin(parent->task->share, parent->tokens, b->held);
+      else
+        b->held = pool_.fork(parent->held);
       b->tokens.push_back(n.token);
       t.beams.push_back(b);
     }

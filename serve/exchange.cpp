@@ -2,266 +2,95 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <ctime>
-#include <mutex>
 #include <numeric>
-#include <optional>
 
 #include "base/error.h"
 #include "base/http.h"
 #include "base/json.h"
-#include "base/random.h"
 #include "base/text.h"
 #include "serve/api.h"
-#include "serve/constraint.h"
-#include "serve/engine.h"
+#include "serve/generation.h"
 #include "serve/model_text.h"
-#include "serve/stop_filter.h"
-#include "serve/tool_calls.h"
 #include "text/tokenizer.h"
 
 namespace wellspring {
 namespace {
 
-// What the engine's thread has made for a connection's thread: text, and the log-probabilities of its tokens.
-struct Piece {
-  std::string text;
-  std::vector<std::vector<TokenProbability>> logprobs;
-  bool empty() const { return text.empty() && logprobs.empty(); }
-  void add(Piece&& more) {
-    text += more.text;
-    std::move(more.logprobs.begin(), more.logprobs.end(), std::back_inserter(logprobs));
-  }
-};
-
-// Between the engine's thread and the connection's, for all answers of an exchange.
-class Mailbox {
- public:
-  explicit Mailbox(size_t answers) : pieces_(answers), results_(answers), running_(0) {}
-
-  void begin() {
-    std::lock_guard lock(mutex_);
-    ++running_;
-  }
-  void put(size_t answer, std::string text) {
-    std::lock_guard lock(mutex_);
-    pieces_[answer].text += text;
-    if (!text.empty()) news_ = true, changed_.notify_one();
-  }
-  void put(size_t answer, const std::vector<TokenProbability>& logprobs) {
-    std::lock_guard lock(mutex_);
-    pieces_[answer].logprobs.push_back(logprobs);
-  }
-  void end(size_t answer, const GenerateResult& result, std::exception_ptr error) {
-    std::lock_guard lock(mutex_);
-    results_[answer] = result;
-    if (error && !error_) error_ = error;
-    --running_, news_ = true;
-    changed_.notify_one();
-  }
-  // Waits a moment for more; true when there will be no more. `ended`: which of the answers have.
-  bool take(std::vector<Piece>& pieces, std::vector<bool>& ended) {
-    std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, std::chrono::milliseconds(100), [&] { return running_ == 0 || news_ || error_; });
-    news_ = false;
-    for (Piece& p : pieces) p = {};
-    std::swap(pieces, pieces_);
-    for (size_t i = 0; i < results_.size(); ++i) ended[i] = results_[i].has_value();
-    return running_ == 0;
-  }
-  void check() {
-    std::lock_guard lock(mutex_);
-    if (error_) std::rethrow_exception(error_);
-  }
-  const GenerateResult& result(size_t answer) const { return *results_[answer]; }  // once it has ended
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<Piece> pieces_;
-  std::vector<std::optional<GenerateResult>> results_;
-  std::exception_ptr error_;
-  int64_t running_;
-  bool news_ = false;
-};
-
-// One of the answers. The decoder and the filter belong to the engine's thread while it runs.
-struct Answer {
-  Answer(const Tokenizer& tokenizer, bool show_special, std::vector<std::string> stops)
-      : stream(tokenizer, !show_special, true), filter(std::move(stops)) {}
-  StreamDecoder stream;
-  StopFilter filter;
-  int64_t ticket = 0;
-  // The connection's thread:
-  std::optional<ToolCallReader> tools;
-  std::string content;
-  Json calls = Json::array();
-  std::vector<std::vector<TokenProbability>> logprobs;
-  double log_probability = 0;  // of all tokens
-  bool told = false;           // its end, to a stream
-};
+using News = Generation::News;
 
 class Exchange {
  public:
   Exchange(const ServedModel& model, ApiRequest request, HttpResponse& response)
-      : model_(model),
-        chat_(request.chat),
-        response_(response),
-        api_(std::move(request)),
-        prompts_(chat_ ? 1 : api_.prompts.size()),
-        per_prompt_(static_cast<size_t>(api_.best_of)),
-        mailbox_(prompts_ * per_prompt_) {
+      : model_(model), response_(response), generation_(model, std::move(request)), api_(generation_.request()), chat_(api_.chat) {
     static std::atomic<int64_t> next{0};
     created_ = std::time(nullptr);
     id_ = str(chat_ ? "chatcmpl-" : "cmpl-", created_, "-", ++next);
-    for (size_t i = 0; i < prompts_ * per_prompt_; ++i) {
-      answers_.push_back(std::make_unique<Answer>(model_.text->tokenizer(), calls_tools(), stops()));
-      if (calls_tools()) answers_.back()->tools.emplace(model_.text->tool_format(), begun());
-    }
-  }
-
-  void run() {
-    try {
-      submit();
-      api_.stream ? stream() : whole();
-    } catch (...) {  // the engine writes into this object: it must have ended first
-      cancel();
-      throw;
-    }
-  }
-
- private:
-  bool calls_tools() const { return api_.tool_choice != ApiRequest::ToolChoice::none; }
-  bool begun() const { return api_.tool_choice == ApiRequest::ToolChoice::required; }
-
-  std::vector<std::string> stops() const {
-    std::vector<std::string> all = api_.stops;
-    if (chat_)
-      all.insert(all.end(), model_.text->chat_stops().begin(), model_.text->chat_stops().end());
-    return all;
-  }
-
-  std::vector<int32_t> prompt(size_t i) const {
-    if (chat_) return model_.text->chat(*api_.context, begun() ? model_.text->tool_format().begin : "");
-    const ApiRequest::Prompt& p = api_.prompts[i];
-    return p.ids.empty() ? model_.text->prompt(p.text) : p.ids;
-  }
-
-  std::function<std::shared_ptr<TokenConstraint>()> constraints() const {
-    const ModelText& text = *model_.text;
-    if (api_.grammar)
-      return [&text, g = text.grammar(*api_.grammar)] { return constrain(g, text); };
-    if (!calls_tools()) return [] { return nullptr; };
-    const ToolFormat& f = text.tool_format();
-    const std::string trigger(f.trigger());
-    GrammarText g{GrammarText::Kind::json_schema, tool_call_schema(f, *api_.tools), {}};
-    g.json.after = f.end;
-    if (api_.parallel_tool_calls && f.several) g.json.between = f.between;
-    if (begun()) return [&text, g = text.grammar(g)] { return constrain(g, text); };
-    g.json.before = f.begin.substr(f.begin.find(trigger) + trigger.size());
-    return [&text, trigger, g = text.grammar(g)] { return constrain_after(trigger, g, text); };
-  }
-
-  void submit() {
-    const auto constraint = constraints();
-    if (!api_.ignore_eos)
-      for (const int32_t t : model_.text->stop_tokens()) api_.generate.stop_tokens.push_back(t);
-    api_.generate.vocab = model_.text->vocab();
-    for (size_t p = 0; p < prompts_; ++p) {
-      api_.generate.prompt = prompt(p);
-      for (size_t k = 0; k < per_prompt_; ++k) submit_one(p * per_prompt_ + k, static_cast<int64_t>(k), constraint());
-    }
-  }
-
-  void submit_one(size_t i, int64_t k, std::shared_ptr<TokenConstraint> constraint) {
-    Answer& a = *answers_[i];
-    GenerateRequest g = api_.generate;
-    if (api_.best_of > api_.n) g.top_logprobs = std::max<int64_t>(g.top_logprobs, 0);
-    if (k) g.sampling.seed = Random(g.sampling.seed, static_cast<uint64_t>(k)).next_u64();  // the first: as alone
-    g.constraint = std::move(constraint);
-    g.on_token = [this, i, &a](int32_t token) {
-      mailbox_.put(i, a.filter.push(a.stream.push(token)));
-      return !a.filter.stopped();
-    };
-    g.on_logprobs = [this, i](const std::vector<TokenProbability>& p) { mailbox_.put(i, p); };
-    mailbox_.begin();
-    try {
-      a.ticket = model_.engine->submit(std::move(g), [this, i, &a](const GenerateResult& r, std::exception_ptr e) {
-        if (!e && !a.filter.stopped()) {
-          mailbox_.put(i, a.filter.push(a.stream.finish()));
-          mailbox_.put(i, a.filter.finish());
-        }
-        mailbox_.end(i, r, e);
-      });
-    } catch (...) {
-      mailbox_.end(i, {}, nullptr);
-      throw;
-    }
-  }
-
-  void cancel() {
-    for (const auto& a : answers_)
-      if (a->ticket) model_.engine->cancel(a->ticket);
-    std::vector<Piece> dropped(answers_.size());
-    std::vector<bool> ended(answers_.size());
-    while (!mailbox_.take(dropped, ended)) {
-    }
-  }
-
-  // Takes what came for an answer; what a stream would show of it.
-  struct News {
-    std::string content;
-    std::vector<ToolCallDelta> calls;
-    std::vector<std::vector<TokenProbability>> logprobs;
-    bool empty() const { return content.empty() && calls.empty() && logprobs.empty(); }
-  };
-  News read(Answer& a, Piece&& piece, bool ended) {
-    News news;
-    if (a.tools) {
-      a.tools->push(piece.text, news.content, news.calls);
-      if (ended) a.tools->finish(news.content);
-    } else {
-      news.content = std::move(piece.text);
-    }
-    for (const auto& p : piece.logprobs) a.log_probability += p[0].log_probability;
-    news.logprobs = std::move(piece.logprobs);
-    return news;
   }
 
   void whole() {
-    std::vector<Piece> pieces(answers_.size());
-    std::vector<bool> ended(answers_.size());
-    for (bool all = false; !all;) {
-      all = mailbox_.take(pieces, ended);
-      mailbox_.check();
-      for (size_t i = 0; i < answers_.size(); ++i) {
-        Answer& a = *answers_[i];
-        News news = read(a, std::move(pieces[i]), ended[i]);
-        a.content += news.content;
-        for (ToolCallDelta& d : news.calls) add_call(a.calls, std::move(d));
-        std::move(news.logprobs.begin(), news.logprobs.end(), std::back_inserter(a.logprobs));
+    struct Answer {
+      News all;
+      Json calls = Json::array();
+    };
+    std::vector<Answer> answers(generation_.answers());
+    std::vector<News> news;
+    for (bool more = true; more;) {
+      more = generation_.take(news);
+      generation_.check();
+      for (size_t i = 0; i < answers.size(); ++i) {
+        Answer& a = answers[i];
+        a.all.content += news[i].content;
+        for (ToolCallDelta& d : news[i].calls) add_call(a.calls, std::move(d));
+        std::move(news[i].logprobs.begin(), news[i].logprobs.end(), std::back_inserter(a.all.logprobs));
       }
-      if (!all && response_.client_gone()) return cancel();
+      if (more && response_.client_gone()) return;
     }
     Json choices = Json::array();
-    for (size_t p = 0; p < prompts_; ++p)
-      for (const size_t i : best(p)) choices.push_back(choice(i, static_cast<int64_t>(choices.size())));
+    for (size_t first = 0; first < answers.size(); first += generation_.answers_per_prompt())
+      for (const size_t i : best(first))
+        choices.push_back(choice(i, static_cast<int64_t>(choices.size()), answers[i].all, answers[i].calls));
     Json body = head(chat_ ? "chat.completion" : "text_completion");
     body["choices"] = std::move(choices);
     body["usage"] = usage();
     response_.send(200, "application/json", to_text(body));
   }
 
-  // Of a prompt's answers the `n` of the highest log-probability a token, in their order.
-  std::vector<size_t> best(size_t p) const {
-    std::vector<size_t> all(per_prompt_);
-    std::iota(all.begin(), all.end(), p * per_prompt_);
+  void stream() {
+    response_.header("Cache-Control", "no-cache");
+    bool open = false;
+    std::vector<News> news;
+    for (bool more = true; more;) {
+      more = generation_.take(news);
+      if (!open) generation_.check();  // an error before the first piece is answered as an error
+      for (size_t i = 0; i < news.size(); ++i) {
+        if (news[i].empty() && !news[i].ended) continue;
+        if (!open) begin(), open = true;
+        if (!news[i].empty() && !event(delta(i, news[i], Json()))) return;
+        if (news[i].ended && !end_of(i)) return;
+      }
+      if (more && response_.client_gone()) return;
+    }
+    if (api_.include_usage) {
+      Json last = head(chat_ ? "chat.completion.chunk" : "text_completion");
+      last["choices"] = Json::array();
+      last["usage"] = usage();
+      event(last);
+    }
+    response_.write("data: [DONE]\n\n");
+    response_.end();
+  }
+
+ private:
+  // Of a prompt's answers the `n` of the highest log-probability a token; beams come in their order.
+  std::vector<size_t> best(size_t first) const {
+    std::vector<size_t> all(generation_.answers_per_prompt());
+    std::iota(all.begin(), all.end(), first);
     if (api_.best_of == api_.n) return all;
-    const auto mean = [&](size_t i) {
-      return answers_[i]->log_probability / static_cast<double>(std::max<int64_t>(1, mailbox_.result(i).tokens));
-    };
-    std::stable_sort(all.begin(), all.end(), [&](size_t a, size_t b) { return mean(a) > mean(b); });
+    if (!api_.generate.beams)
+      std::stable_sort(all.begin(), all.end(), [&](size_t a, size_t b) {
+        return generation_.mean_log_probability(a) > generation_.mean_log_probability(b);
+      });
     all.resize(static_cast<size_t>(api_.n));
     return all;
   }
@@ -273,71 +102,40 @@ class Exchange {
     arguments = arguments.get<std::string>() + d.arguments;
   }
 
-  Json choice(size_t i, int64_t index) const {
-    const Answer& a = *answers_[i];
+  Json choice(size_t i, int64_t index, const News& all, const Json& calls) const {
     Json c = {{"index", index}};
     if (chat_) {
-      c["message"] = {{"role", "assistant"}, {"content", a.content}};
-      if (!a.calls.empty()) {
-        if (a.content.empty()) c["message"]["content"] = nullptr;
-        c["message"]["tool_calls"] = a.calls;
+      c["message"] = {{"role", "assistant"}, {"content", all.content}};
+      if (!calls.empty()) {
+        if (all.content.empty()) c["message"]["content"] = nullptr;
+        c["message"]["tool_calls"] = calls;
       }
     } else {
-      c["text"] = api_.echo ? echoed(i) + a.content : a.content;
+      c["text"] = api_.echo ? echoed(i) + all.content : all.content;
     }
-    c["finish_reason"] = finish(i);
-    c["logprobs"] = logprobs(api_.generate.top_logprobs >= 0 ? a.logprobs : std::vector<std::vector<TokenProbability>>{});
+    c["finish_reason"] = generation_.finish_reason(i);
+    c["logprobs"] = api_.generate.top_logprobs >= 0 ? logprobs(all.logprobs) : Json();
     return c;
   }
 
   std::string echoed(size_t i) const {
-    const ApiRequest::Prompt& p = api_.prompts[i / per_prompt_];
+    const ApiRequest::Prompt& p = api_.prompts[i / generation_.answers_per_prompt()];
     return p.ids.empty() ? p.text : utf8_repair(model_.text->tokenizer().decode(p.ids));
   }
 
-  void stream() {
-    response_.header("Cache-Control", "no-cache");
-    bool open = false, gone = false;
-    std::vector<Piece> pieces(answers_.size());
-    std::vector<bool> ended(answers_.size());
-    for (bool all = false; !all && !gone;) {
-      all = mailbox_.take(pieces, ended);
-      if (!open) mailbox_.check();  // an error before the first piece is answered as an error
-      for (size_t i = 0; i < answers_.size() && !gone; ++i) {
-        const bool last = ended[i] && !answers_[i]->told;
-        News news = read(*answers_[i], std::move(pieces[i]), last);
-        if (news.empty() && !last) continue;
-        if (!open) begin(), open = true;
-        if (!news.empty()) gone = !event(delta(i, news, Json()));
-        if (last && !gone) gone = !end_of(i);
-      }
-      if (!all && !gone) gone = response_.client_gone();
-    }
-    if (gone) return cancel();
-    if (api_.include_usage) {
-      Json last = head(chat_ ? "chat.completion.chunk" : "text_completion");
-      last["choices"] = Json::array();
-      last["usage"] = usage();
-      event(last);
-    }
-    response_.write("data: [DONE]\n\n");
-    response_.end();
-  }
-
   bool end_of(size_t i) {
-    answers_[i]->told = true;
     try {
-      mailbox_.check();
+      generation_.check();
     } catch (const Error& e) {  // the head is sent: what is left is to say it in the stream
       return event({{"error", {{"message", e.what()}, {"type", "server_error"}}}});
     }
-    return event(delta(i, {}, finish(i)));
+    return event(delta(i, {}, generation_.finish_reason(i)));
   }
 
   void begin() {
     response_.begin_stream(200, "text/event-stream");
     if (!chat_ && !api_.echo) return;
-    for (size_t i = 0; i < answers_.size(); ++i) {
+    for (size_t i = 0; i < generation_.answers(); ++i) {
       News news;
       if (!chat_) news.content = echoed(i);
       Json body = delta(i, news, Json());
@@ -400,31 +198,19 @@ class Exchange {
   Json head(const char* object) const {
     return {{"id", id_}, {"object", object}, {"created", created_}, {"model", model_.name}};
   }
-  const char* finish(size_t i) const {
-    const Answer& a = *answers_[i];
-    if (mailbox_.result(i).finish == GenerateResult::Finish::length) return "length";
-    return a.tools && a.tools->calls() ? "tool_calls" : "stop";
-  }
   Json usage() const {
-    int64_t prompt = 0, made = 0, cached = 0;
-    for (size_t i = 0; i < answers_.size(); ++i) {
-      const GenerateResult& r = mailbox_.result(i);
-      made += r.tokens;
-      if (i % per_prompt_ == 0) prompt += r.prompt_tokens, cached += r.cached_tokens;  // a prompt counts once
-    }
-    return {{"prompt_tokens", prompt},
-            {"completion_tokens", made},
-            {"total_tokens", prompt + made},
-            {"prompt_tokens_details", {{"cached_tokens", cached}}}};
+    const Generation::Usage u = generation_.usage();
+    return {{"prompt_tokens", u.prompt},
+            {"completion_tokens", u.made},
+            {"total_tokens", u.prompt + u.made},
+            {"prompt_tokens_details", {{"cached_tokens", u.cached}}}};
   }
 
   const ServedModel& model_;
-  const bool chat_;
   HttpResponse& response_;
-  ApiRequest api_;
-  const size_t prompts_, per_prompt_;
-  Mailbox mailbox_;
-  std::vector<std::unique_ptr<Answer>> answers_;
+  Generation generation_;
+  const ApiRequest& api_;
+  const bool chat_;
   std::string id_;
   int64_t created_ = 0;
 };
@@ -432,7 +218,9 @@ class Exchange {
 }  // namespace
 
 void answer_completion(const ServedModel& model, ApiRequest request, HttpResponse& response) {
-  Exchange(model, std::move(request), response).run();
+  const bool stream = request.stream;
+  Exchange exchange(model, std::move(request), response);
+  stream ? exchange.stream() : exchange.whole();
 }
 
 }  // namespace wellspring

@@ -41,7 +41,8 @@ struct Sequence {
   double hits = 1;  // the share of late guesses that were right
   // A beam:
   double log_probability = 0;
-  std::vector<TokenProbability> likely;  // its next tokens, while others of the search are not as far
+  std::vector<TokenProbability> likely;  // its next tokens, while it stands still for others of the search
+  bool stands() const { return !likely.empty(); }
   std::vector<double> sum;               // of activations, for a mean
 
   const GenerateRequest& request() const { return task->request; }

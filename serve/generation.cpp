@@ -1,0 +1,258 @@
+#include "serve/generation.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "base/text.h"
+#include "serve/api.h"
+#include "serve/constraint.h"
+#include "serve/stop_filter.h"
+#include "text/tokenizer.h"
+
+namespace wellspring {
+namespace {
+
+// What the engine's thread has made for a connection's thread: text, and the log-probabilities of its tokens.
+struct Piece {
+  std::string text;
+  std::vector<std::vector<TokenProbability>> logprobs;
+};
+
+}  // namespace
+
+// Between the engine's thread and the connection's, for all answers.
+class Generation::Mailbox {
+ public:
+  explicit Mailbox(size_t answers) : pieces_(answers), results_(answers), running_(0) {}
+
+  void begin(int64_t answers) {
+    std::lock_guard lock(mutex_);
+    running_ += answers;
+  }
+  void put(size_t answer, std::string text) {
+    std::lock_guard lock(mutex_);
+    pieces_[answer].text += text;
+    if (!text.empty()) news_ = true, changed_.notify_one();
+  }
+  void put(size_t answer, const std::vector<TokenProbability>& logprobs) {
+    std::lock_guard lock(mutex_);
+    pieces_[answer].logprobs.push_back(logprobs);
+  }
+  void end(size_t answer, const GenerateResult& result, std::exception_ptr error) {
+    std::lock_guard lock(mutex_);
+    results_[answer] = result;
+    if (error && !error_) error_ = error;
+    --running_, news_ = true;
+    changed_.notify_one();
+  }
+  // Waits a moment for more; false when there will be no more. `ended`: which of the answers have.
+  bool take(std::vector<Piece>& pieces, std::vector<bool>& ended) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, std::chrono::milliseconds(100), [&] { return running_ == 0 || news_ || error_; });
+    news_ = false;
+    for (Piece& p : pieces) p = {};
+    std::swap(pieces, pieces_);
+    for (size_t i = 0; i < results_.size(); ++i) ended[i] = results_[i].has_value();
+    return running_ != 0;
+  }
+  void check() {
+    std::lock_guard lock(mutex_);
+    if (error_) std::rethrow_exception(error_);
+  }
+  const GenerateResult& result(size_t answer) const { return *results_[answer]; }  // once it has ended
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<Piece> pieces_;
+  std::vector<std::optional<GenerateResult>> results_;
+  std::exception_ptr error_;
+  int64_t running_;
+  bool news_ = false;
+};
+
+// The decoder and the filter belong to the engine's thread while it runs.
+struct Generation::Answer {
+  Answer(const Tokenizer& tokenizer, bool show_special, std::vector<std::string> stops)
+      : stream(tokenizer, !show_special, true), filter(std::move(stops)) {}
+  StreamDecoder stream;
+  StopFilter filter;
+  int64_t ticket = 0;
+  // The connection's thread:
+  std::optional<ToolCallReader> tools;
+  double log_probability = 0;  // of all tokens
+  bool told = false;           // its end
+};
+
+Generation::Generation(const ServedModel& model, ApiRequest request) : model_(model), api_(std::move(request)) {
+  const size_t n = (api_.chat ? 1 : api_.prompts.size()) * answers_per_prompt();
+  mailbox_ = std::make_unique<Mailbox>(n);
+  std::vector<std::string> stops = api_.stops;
+  if (api_.chat) stops.insert(stops.end(), model_.text->chat_stops().begin(), model_.text->chat_stops().end());
+  for (size_t i = 0; i < n; ++i) {
+    answers_.push_back(std::make_unique<Answer>(model_.text->tokenizer(), calls_tools(), stops));
+    if (calls_tools()) answers_.back()->tools.emplace(model_.text->tool_format(), begun());
+  }
+  try {
+    submit();
+  } catch (...) {
+    cancel();
+    throw;
+  }
+}
+
+Generation::~Generation() { cancel(); }
+
+// The engine writes into this object: it must have ended before it goes.
+void Generation::cancel() {
+  for (const auto& a : answers_)
+    if (a->ticket) model_.engine->cancel(a->ticket);
+  std::vector<Piece> dropped(answers_.size());
+  std::vector<bool> ended(answers_.size());
+  while (mailbox_->take(dropped, ended)) {
+  }
+}
+
+std::vector<int32_t> Generation::prompt(size_t i) const {
+  if (api_.chat) return model_.text->chat(*api_.context, begun() ? model_.text->tool_format().begin : "");
+  const ApiRequest::Prompt& p = api_.prompts[i];
+  return p.ids.empty() ? model_.text->prompt(p.text) : p.ids;
+}
+
+std::function<std::shared_ptr<TokenConstraint>()> Generation::constraints() const {
+  const ModelText& text = *model_.text;
+  if (api_.grammar)
+    return [&text, g = text.grammar(*api_.grammar)] { return constrain(g, text); };
+  if (!calls_tools()) return [] { return nullptr; };
+  const ToolFormat& f = text.tool_format();
+  const std::string trigger(f.trigger());
+  GrammarText g{GrammarText::Kind::json_schema, tool_call_schema(f, *api_.tools), {}};
+  g.json.after = f.end;
+  if (api_.parallel_tool_calls && f.several) g.json.between = f.between;
+  if (begun()) return [&text, g = text.grammar(g)] { return constrain(g, text); };
+  g.json.before = f.begin.substr(f.begin.find(trigger) + trigger.size());
+  return [&text, trigger, g = text.grammar(g)] { return constrain_after(trigger, g, text); };
+}
+
+void Generation::submit() {
+  const auto constraint = constraints();
+  if (!api_.ignore_eos)
+    for (const int32_t t : model_.text->stop_tokens()) api_.generate.stop_tokens.push_back(t);
+  api_.generate.vocab = model_.text->vocab();
+  for (size_t first = 0; first < answers_.size(); first += answers_per_prompt()) {
+    api_.generate.prompt = prompt(first / answers_per_prompt());
+    if (api_.generate.beams) {
+      submit_beams(first);
+      continue;
+    }
+    for (size_t k = 0; k < answers_per_prompt(); ++k) submit_one(first + k, static_cast<int64_t>(k), constraint());
+  }
+}
+
+void Generation::submit_one(size_t i, int64_t k, std::shared_ptr<TokenConstraint> constraint) {
+  Answer& a = *answers_[i];
+  GenerateRequest g = api_.generate;
+  if (api_.best_of > api_.n) g.top_logprobs = std::max<int64_t>(g.top_logprobs, 0);
+  if (k) g.sampling.seed = Random(g.sampling.seed, static_cast<uint64_t>(k)).next_u64();  // the first: as alone
+  g.constraint = std::move(constraint);
+  g.on_token = [this, i, &a](int32_t token) {
+    mailbox_->put(i, a.filter.push(a.stream.push(token)));
+    return !a.filter.stopped();
+  };
+  g.on_logprobs = [this, i](const std::vector<TokenProbability>& p) { mailbox_->put(i, p); };
+  mailbox_->begin(1);
+  try {
+    a.ticket = model_.engine->submit(std::move(g), [this, i, &a](const GenerateResult& r, std::exception_ptr e) {
+      if (!e && !a.filter.stopped()) {
+        mailbox_->put(i, a.filter.push(a.stream.finish()));
+        mailbox_->put(i, a.filter.finish());
+      }
+      mailbox_->end(i, r, e);
+    });
+  } catch (...) {
+    mailbox_->end(i, {}, nullptr);
+    throw;
+  }
+}
+
+// One request of the engine for all answers to a prompt, which come at the end.
+void Generation::submit_beams(size_t first) {
+  GenerateRequest g = api_.generate;
+  const size_t n = answers_per_prompt();
+  auto found = std::make_shared<std::vector<Beam>>();
+  g.on_beams = [found](const std::vector<Beam>& beams) { *found = beams; };
+  mailbox_->begin(static_cast<int64_t>(n));
+  const auto end_all = [this, first, n](const GenerateResult& r, const std::vector<Beam>& beams, const std::exception_ptr& e) {
+    for (size_t k = 0; k < n; ++k) {
+      GenerateResult one = r;
+      if (k < beams.size()) {
+        Answer& a = *answers_[first + k];
+        std::string text;
+        for (const int32_t t : beams[k].tokens) text += a.stream.push(t);
+        mailbox_->put(first + k, text + a.stream.finish());
+        one.tokens = static_cast<int64_t>(beams[k].tokens.size());
+        one.finish = beams[k].ended ? GenerateResult::Finish::stop : GenerateResult::Finish::length;
+      }
+      mailbox_->end(first + k, one, e);
+    }
+  };
+  try {
+    answers_[first]->ticket = model_.engine->submit(
+        std::move(g), [end_all, found](const GenerateResult& r, std::exception_ptr e) { end_all(r, *found, e); });
+  } catch (...) {
+    end_all({}, {}, nullptr);
+    throw;
+  }
+}
+
+bool Generation::take(std::vector<News>& news) {
+  std::vector<Piece> pieces(answers_.size());
+  std::vector<bool> ended(answers_.size());
+  const bool more = mailbox_->take(pieces, ended);
+  news.assign(answers_.size(), {});
+  for (size_t i = 0; i < answers_.size(); ++i) {
+    Answer& a = *answers_[i];
+    News& n = news[i];
+    n.ended = ended[i] && !a.told;
+    a.told |= ended[i];
+    if (a.tools) {
+      a.tools->push(pieces[i].text, n.content, n.calls);
+      if (n.ended) a.tools->finish(n.content);
+    } else {
+      n.content = std::move(pieces[i].text);
+    }
+    for (const auto& p : pieces[i].logprobs) a.log_probability += p[0].log_probability;
+    n.logprobs = std::move(pieces[i].logprobs);
+  }
+  return more;
+}
+
+void Generation::check() const { mailbox_->check(); }
+
+const GenerateResult& Generation::result(size_t answer) const { return mailbox_->result(answer); }
+
+const char* Generation::finish_reason(size_t answer) const {
+  if (result(answer).finish == GenerateResult::Finish::length) return "length";
+  const Answer& a = *answers_[answer];
+  return a.tools && a.tools->calls() ? "tool_calls" : "stop";
+}
+
+double Generation::mean_log_probability(size_t answer) const {
+  return answers_[answer]->log_probability / static_cast<double>(std::max<int64_t>(1, result(answer).tokens));
+}
+
+Generation::Usage Generation::usage() const {
+  Usage u;
+  for (size_t i = 0; i < answers_.size(); ++i) {
+    const GenerateResult& r = result(i);
+    u.made += r.tokens;
+    if (i % answers_per_prompt() == 0) u.prompt += r.prompt_tokens, u.cached += r.cached_tokens;
+  }
+  return u;
+}
+
+}  // namespace wellspring
