@@ -1,6 +1,8 @@
 #include "serve/api.h"
 
 #include <ctime>
+#include <functional>
+#include <optional>
 
 #include "base/error.h"
 #include "base/http.h"

@@ -3,8 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "base/config.h"
+#include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"

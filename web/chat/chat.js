@@ -57,12 +57,13 @@ async function ask() {
   const body = request();
   const made = {role: 'assistant', content: '', note: ''};
   s.said.push(made);
-  s.stop = new AbortController();
+  const stop = new AbortController();
+  s.stop = stop;
   s.problem = '';
   render();
   let first = 0;
   try {
-    const end = await answer(body, s.key, s.stop.signal, (text) => {
+    const end = await answer(body, s.key, stop.signal, (text) => {
       first ||= performance.now();
       made.content += text;
       soon();
@@ -72,11 +73,19 @@ async function ask() {
   } catch (error) {
     if (error.name === 'AbortError') made.note = 'stopped';
     else fail(error);
-    if (!made.content) s.said.pop();
+    if (!made.content) unsay(made);
   }
-  s.stop = null;
+  if (s.stop === stop) s.stop = null;
   render();
   if (!s.open) document.getElementById('draft').focus();
+}
+
+// What was not answered goes back to where it was written.
+function unsay(made) {
+  if (s.said.at(-1) !== made) return;
+  s.said.pop();
+  const question = s.said.pop();
+  if (!s.draft) s.draft = question.content;
 }
 
 function noted({reason, tokens}, seconds) {
@@ -101,6 +110,7 @@ function again() {
 
 function clear() {
   if (s.stop) s.stop.abort();
+  s.stop = null;
   s.said = [];
   s.problem = '';
   render();
@@ -203,3 +213,4 @@ document.addEventListener('keydown', (e) => {
 recall();
 render();
 load();
+if (matchMedia('(pointer: fine)').matches) document.getElementById('draft').focus();
