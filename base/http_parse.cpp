@@ -145,7 +145,7 @@ HttpRead HttpReader::request(Request* out, const HttpServerOptions& limits,
   http::read_header(impl_->source, impl_->buffer, parser, error);
   int64_t most_body = limits.max_body;
   HttpRequest& request = out->request;
-  if (!error) take_head(parser.get(), request);
+  if (!error || error == http::error::body_limit) take_head(parser.get(), request);
   if (!error && limits.body_limit) {
     most_body = std::clamp<int64_t>(limits.body_limit(request), 0, limits.max_body);
     parser.body_limit(static_cast<uint64_t>(most_body));

@@ -173,7 +173,7 @@ def test_drain_has_an_end(folder, model):
     c = http.client.HTTPConnection('127.0.0.1', s.port, timeout=60)
     c.request('POST', '/v1/completions', json.dumps({**LONG, 'stream': True}))
     c.getresponse().read(10)
-    assert '--drain-seconds' in s.stop() or b'[DONE]' in c.sock.recv(1 << 20)
+    assert '--drain-seconds' in s.stop()
 
 
 def test_models_share_a_budget(folder, model):

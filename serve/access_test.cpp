@@ -90,7 +90,9 @@ class Front : public testing::Test {
  protected:
   void start(AccessOptions access, double request_seconds = 0, bool share_prompts = false) {
     write_byte_tokenizer(folder_.path());
-    text_ = std::make_unique<ModelText>(folder_.path(), DecoderConfig{});
+    DecoderConfig config;
+    config.vocab = 256;
+    text_ = std::make_unique<ModelText>(folder_.path(), config);
     model_ = std::make_shared<FakeModel>("tiny", text_.get());
     access_ = std::make_shared<Access>(std::move(access));
     models_ = std::make_shared<Models>(std::vector<ModelSource>{{"tiny", {"other-name"}, 0, 64, [this] { return model_; }}}, 0);

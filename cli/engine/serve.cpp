@@ -99,9 +99,10 @@ std::shared_ptr<Access> read_access(ServeOptions& o) {
   }
   if (const char* key = std::getenv("WELLSPRING_API_KEY"); key && *key) o.access.keys.push_back(single_api_key(key));
   o.access.address = o.http.address;
+  auto access = std::make_shared<Access>(o.access);
   if (!is_loopback(o.http.address) && o.http.key.empty())
     log_warning("serve", "keys and texts can be read on the way to ", o.http.address, ": --tls-cert and --tls-key encrypt them");
-  return std::make_shared<Access>(o.access);
+  return access;
 }
 
 void run(ServeOptions& o) {

@@ -91,7 +91,7 @@ function unsay(made) {
 function noted({reason, tokens}, seconds) {
   const parts = [];
   if (tokens) parts.push(`${tokens} tokens`);
-  if (tokens > 1 && seconds > 0) parts.push(`${(tokens / seconds).toFixed(tokens / seconds < 10 ? 1 : 0)} a second`);
+  if (tokens > 1 && seconds > 0.05) parts.push(`${(tokens / seconds).toFixed(tokens / seconds < 10 ? 1 : 0)} a second`);
   if (reason === 'length') parts.push('cut at its most tokens');
   return parts.join(', ');
 }
@@ -130,7 +130,13 @@ async function copy(text) {
 function body(text) {
   return text.split(/^```/m).map((part, i) => (i % 2
     ? h('pre', {tabindex: 0, role: 'group', 'aria-label': 'code'}, h('code', {}, part.replace(/^[^\n]*\n/, '')))
-    : part.trim() && h('p', {}, part.replace(/^\n+|\s+$/g, ''))));
+    : part.trim() && h('p', {}, inline(part.replace(/^\n+|\s+$/g, '')))));
+}
+
+// **bold** and `code` within it.
+function inline(text) {
+  return text.split(/(\*\*[^*\n]+\*\*|`[^`\n]+`)/).map((part, i) => (i % 2 === 0 ? part
+    : part[0] === '*' ? h('strong', {}, part.slice(2, -2)) : h('code', {}, part.slice(1, -1))));
 }
 
 function message(m, i) {
@@ -179,9 +185,10 @@ function composer() {
   const key = (e) => {
     if (e.key === 'Enter' && !e.shiftKey && !e.isComposing) e.preventDefault(), send();
   };
-  return h('form', {on: {submit: (e) => { e.preventDefault(); send(); }}},
+  return h('form', {'aria-label': 'Message', on: {submit: (e) => { e.preventDefault(); send(); }}},
     h('label', {for: 'draft', class: 'sr-only'}, 'Message'),
-    h('textarea', {id: 'draft', rows: 2, value: s.draft, placeholder: 'Write a message. Enter sends, Shift and Enter begin a line, Escape stops.',
+    h('textarea', {id: 'draft', rows: 2, placeholder: 'Write a message. Enter sends, Shift and Enter begin a line, Escape stops.',
+      update: (el) => { if (el.value !== s.draft) el.value = s.draft; },  // typing draws nothing
       on: {keydown: key, input: (e) => { s.draft = e.target.value; }}}),
     s.stop ? h('button', {key: 'stop', type: 'button', class: 'main', on: {click: () => s.stop.abort()}}, 'Stop')
       : h('button', {key: 'send', type: 'submit', class: 'main', disabled: !s.model}, 'Send'));
