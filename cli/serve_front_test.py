@@ -39,7 +39,7 @@ def test_refused_at_the_start(folder, model):
     keys, bad = write(f'{folder}/keys', f'ada {KEY}\n'), write(f'{folder}/bad', f'ada {KEY}\nbo\n')
     cert = write(f'{folder}/cert', 'no certificate')
     for words, said, status in (((model, '--host', '0.0.0.0'), '--api-key-file', 64), ((model, '--tls-cert', cert), '--tls-key', 64),
-                                ((model, '--tls-cert', cert, '--tls-key', cert), 'certificate', 65), ((model, '--api-key-file', bad), 'bad:2', 65),
+                                ((model, '--tls-cert', cert, '--tls-key', cert), 'PEM', 78), ((model, '--api-key-file', bad), 'bad:2', 65),
                                 ((model, '--api-key-file', f'{folder}/none'), 'none', 74), ((), '--models', 64),
                                 ((model, '--allow-origin', 'chat.example'), 'chat.example', 64), ((model, model), 'two models', 64),
                                 ((model, '--max-body-mb', '0'), '--max-body-mb', 64), ((model, '--memory-gb', '0.000001'), '--memory-gb', 78),
