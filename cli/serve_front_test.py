@@ -15,6 +15,7 @@ from use_model_test import CONTEXT, PROGRAM, PROMPT, Server, main, run  # noqa: 
 
 KEY, OTHER = 'a-key-of-sufficient-length', 'another-key-of-that-length'
 LONG = {'prompt': PROMPT, 'max_tokens': CONTEXT - 100, 'temperature': 0, 'ignore_eos': True}
+SOME = {**LONG, 'max_tokens': 500}
 SHORT = {'prompt': PROMPT, 'max_tokens': 2}
 
 
@@ -45,7 +46,7 @@ def test_refused_at_the_start(folder, model):
                                 ((model, '--max-body-mb', '0'), '--max-body-mb', 64), ((model, '--memory-gb', '0.000001'), '--memory-gb', 78),
                                 (('--models', write(f'{folder}/m.yaml', f'models:\n  - {{path: {model}, wights: q4}}\n')), 'm.yaml:2', 78)):
         error = run('serve', '--port', '0', *words, status=status)
-        assert error.startswith('error: ') and said in error and KEY not in error, (words, error)
+        assert 'error: ' in error and said in error and KEY not in error, (words, error)
     assert keys
 
 
@@ -112,7 +113,7 @@ def test_full_is_429(folder, model):
     s = Server(model, '--sequences', '1', '--waiting', '1', '--batch-tokens', '64')
     seen = []
     try:
-        threads = [threading.Thread(target=lambda: seen.append((s.ask('POST', '/v1/completions', LONG)[0], s.headers['Retry-After']))) for _ in range(8)]
+        threads = [threading.Thread(target=lambda: seen.append((s.ask('POST', '/v1/completions', SOME)[0], s.headers['Retry-After']))) for _ in range(8)]
         for t in threads:
             t.start()
         for t in threads:
@@ -127,7 +128,7 @@ def test_full_is_429(folder, model):
 def test_limit_of_a_key(folder, model):
     s = Server(model, '--key-requests', '1', '--api-key-file', write(f'{folder}/keys', f'ada {KEY}\nbo {OTHER}\n'))
     try:
-        first = threading.Thread(target=s.ask, args=('POST', '/v1/completions', LONG), kwargs={'headers': bearer(KEY)})
+        first = threading.Thread(target=s.ask, args=('POST', '/v1/completions', SOME), kwargs={'headers': bearer(KEY)})
         first.start()
         until(lambda: s.good('/health')['requests'])
         status, text = s.ask('POST', '/v1/completions', SHORT, headers=bearer(KEY))
@@ -142,7 +143,7 @@ def test_limit_of_a_key(folder, model):
 def test_draining(folder, model):
     s = Server(model)
     c = http.client.HTTPConnection('127.0.0.1', s.port, timeout=60)
-    c.request('POST', '/v1/completions', json.dumps({**LONG, 'stream': True}))
+    c.request('POST', '/v1/completions', json.dumps({**SOME, 'stream': True}))
     r = c.getresponse()
     assert r.read(10).startswith(b'data: ')
     s.process.send_signal(signal.SIGTERM)
@@ -196,7 +197,7 @@ models:
         assert status == 503 and '--memory-gb' in text, (status, text)
         status, text = s.ask('POST', '/v1/completions', {**SHORT, 'model': 'nobody'})
         assert status == 404 and json.loads(text)['error']['code'] == 'model_not_found', text
-        long = threading.Thread(target=s.ask, args=('POST', '/v1/completions', {**LONG, 'model': 'first'}))
+        long = threading.Thread(target=s.ask, args=('POST', '/v1/completions', {**SOME, 'model': 'first'}))
         long.start()
         until(lambda: s.good('/health')['requests'])
         status, text = s.ask('POST', '/v1/completions', {**SHORT, 'model': 'second'})
