@@ -249,6 +249,7 @@ TEST_F(Front, LateAnswersEnd) {
   const std::string whole = complete();
   EXPECT_EQ(status_of(whole), 504);
   EXPECT_EQ(code_of(whole), "request_timeout");
+  EXPECT_NE(whole.find("X-Should-Retry: false"), std::string::npos);
   const std::string stream = complete("", R"(, "stream": true)");
   EXPECT_EQ(status_of(stream), 200);
   EXPECT_NE(stream.find(R"(data: {"error":{"message":)"), std::string::npos) << stream;

@@ -28,6 +28,7 @@ Json api_error_json(const ApiError& error) {
 
 void send_api_error(const ApiError& error, HttpResponse& response) {
   if (error.retry_after > 0) response.header("Retry-After", std::to_string(error.retry_after));
+  if (error.status >= 500 && error.retry_after == 0) response.header("X-Should-Retry", "false");  // OpenAI's clients would
   response.send(error.status, "application/json", to_text(api_error_json(error)) + "\n");
 }
 
