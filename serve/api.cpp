@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/http.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "serve/access.h"
 #include "serve/api_error.h"
@@ -30,7 +31,9 @@ std::shared_ptr<const LoadedModel> model_for(const ApiFront& front, const std::s
   } catch (const ApiError&) {
     throw;
   } catch (const Error& e) {  // not the client's fault, whatever it is
-    throw ApiError(503, "model_unavailable", str("model '", front.models->name_of(name), "' cannot be loaded: ", e.what()));
+    const std::string why = str("model '", front.models->name_of(name), "' cannot be loaded: ", e.what());
+    log_error("serve", why);
+    throw ApiError(503, "model_unavailable", why);
   }
 }
 

@@ -140,9 +140,8 @@ void Models::load_entry(Entry& entry, const Leaving& leaving) {
   try {
     model = entry.source.load();
     log_info("serve", "model '", entry.source.name, "' loaded in ", human_duration(clock.seconds()));
-  } catch (const std::exception& e) {
-    error = std::current_exception();
-    log_error("serve", "model '", entry.source.name, "' cannot be loaded: ", e.what());
+  } catch (...) {
+    error = std::current_exception();  // for those who wait
   }
   std::lock_guard lock(mutex_);
   if (model) {
