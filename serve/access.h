@@ -20,9 +20,9 @@ struct ApiKey {
   std::string hash;  // SHA-256, 32 bytes
 };
 
-/// Lines "NAME KEY" or "NAME sha256:HEX", empty ones and comments (#). Several keys may have one name, which is up to
-/// 64 letters, digits and -_.@; a key has 16 to 512 characters without spaces. Error(Fault::data) naming `where` and
-/// the line (never the key); at most 1000 keys.
+/// Lines "NAME KEY" or "NAME sha256:HEX", empty ones and comments (#). Several keys may have one
+/// name, which is up to 64 letters, digits and -_.@; a key has 16 to 512 characters without spaces.
+/// Error(Fault::data) naming `where` and the line (never the key); at most 1000 keys.
 std::vector<ApiKey> parse_api_keys(std::string_view text, const std::string& where);
 /// One key named "default". Error(Fault::usage) when it is too short.
 ApiKey single_api_key(std::string_view key);
@@ -31,27 +31,31 @@ struct AccessOptions {
   std::string address = "127.0.0.1";  // where the server listens
   std::vector<ApiKey> keys;           // none: whoever reaches the server may ask
   std::vector<std::string> hosts;     // more names under which it may be addressed
-  std::vector<std::string> origins;   // whose pages may ask: "https://chat.example.org", or "*" for all
-  bool open_metrics = false;          // /metrics without a key
-  int64_t key_requests = 0;           // at once of one name (without keys: of all); 0: any number
+  std::vector<std::string>
+      origins;                // whose pages may ask: "https://chat.example.org", or "*" for all
+  bool open_metrics = false;  // /metrics without a key
+  int64_t key_requests = 0;   // at once of one name (without keys: of all); 0: any number
 };
 
 /// Thread-safe.
 class Access {
  public:
-  /// Error(Fault::usage) for an address that others reach when there are no keys, and for an origin that is none.
+  /// Error(Fault::usage) for an address that others reach when there are no keys, and for an origin
+  /// that is none.
   explicit Access(AccessOptions options);
 
   /// Before start(): a path that needs no key (a page's files).
   void open(const std::string& path) { open_.insert(path); }
-  /// For HttpServer::filter. Answers what may not ask: 421 for another Host (DNS rebinding), 403 for pages of
-  /// other origins, 401 without a known key. Answers preflights. Else names the user.
+  /// For HttpServer::filter. Answers what may not ask: 421 for another Host (DNS rebinding), 403
+  /// for pages of other origins, 401 without a known key. Answers preflights. Else names the user.
   void check(HttpRequest& request, HttpResponse& response);
 
   /// A request that counts, until it dies.
   class Slot {
    public:
-    Slot(Slot&& other) noexcept : access_(other.access_), user_(std::move(other.user_)) { other.access_ = nullptr; }
+    Slot(Slot&& other) noexcept : access_(other.access_), user_(std::move(other.user_)) {
+      other.access_ = nullptr;
+    }
     Slot& operator=(Slot&&) = delete;
     ~Slot();
 

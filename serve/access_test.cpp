@@ -13,6 +13,7 @@
 #include "serve/api_error.h"
 #include "serve/models.h"
 #include "serve/test_model.h"
+#include "serve/test_served.h"
 
 namespace wellspring {
 namespace {
@@ -20,15 +21,19 @@ namespace {
 const std::string kAda = "ada-has-a-long-key-0123", kBo = "bo-has-another-key-4567";
 
 TEST(ApiKeys, Lines) {
-  const auto keys = parse_api_keys(str("# people\n\nada ", kAda, "\r\n  bo\tsha256:", hex(sha256(kBo)), "\nada ", kAda, "-new\n"), "keys");
+  const auto keys =
+      parse_api_keys(str("# people\n\nada ", kAda, "\r\n  bo\tsha256:", hex(sha256(kBo)), "\nada ",
+                         kAda, "-new\n"),
+                     "keys");
   ASSERT_EQ(keys.size(), 3u);
   EXPECT_EQ(keys[1].name, "bo");
   EXPECT_EQ(keys[1].hash, sha256(kBo));
   EXPECT_EQ(keys[2].name, "ada") << "two keys of one";
   const std::string long_name(65, 'x');
-  for (const std::string& bad : {std::string("\n# none\n"), std::string("ada"), std::string("ada short"), "a/b " + kAda, long_name + " " + kAda,
-                                 "ada " + kAda + " more", std::string("ada sha256:12"), "ada " + std::string(513, 'k'),
-                                 "ada " + kAda + "\nbo " + kAda})
+  for (const std::string& bad :
+       {std::string("\n# none\n"), std::string("ada"), std::string("ada short"), "a/b " + kAda,
+        long_name + " " + kAda, "ada " + kAda + " more", std::string("ada sha256:12"),
+        "ada " + std::string(513, 'k'), "ada " + kAda + "\nbo " + kAda})
     try {
       parse_api_keys(bad, "keys");
       ADD_FAILURE() << bad;
@@ -91,11 +96,12 @@ class Front : public testing::Test {
   void start(AccessOptions access, double request_seconds = 0, bool share_prompts = false) {
     write_byte_tokenizer(folder_.path());
     DecoderConfig config;
-    config.vocab = 256;
+    config.vocab = 300;
     text_ = std::make_unique<ModelText>(folder_.path(), config);
     model_ = std::make_shared<FakeModel>("tiny", text_.get());
     access_ = std::make_shared<Access>(std::move(access));
-    models_ = std::make_shared<Models>(std::vector<ModelSource>{{"tiny", {"other-name"}, 0, 64, [this] { return model_; }}}, 0);
+    models_ = std::make_shared<Models>(
+        std::vector<ModelSource>{{"tiny", {"other-name"}, 0, 64, [this] { return model_; }}}, 0);
     HttpServerOptions o;
     o.request_ids = true;
     o.max_body = 4096;
@@ -108,21 +114,28 @@ class Front : public testing::Test {
     return o;
   }
   // The answer to one request, in memory: status line and headers, empty line, body.
-  std::string ask(const std::string& method, const std::string& path, const std::string& headers = "", const std::string& body = "",
+  std::string ask(const std::string& method, const std::string& path,
+                  const std::string& headers = "", const std::string& body = "",
                   const std::string& host = "localhost") {
-    return server_->answer(str(method, " ", path, " HTTP/1.1\r\nHost: ", host, "\r\nConnection: close\r\n", headers,
-                               body.empty() ? "" : str("Content-Length: ", body.size(), "\r\n"), "\r\n", body));
+    return server_->answer(
+        str(method, " ", path, " HTTP/1.1\r\nHost: ", host, "\r\nConnection: close\r\n", headers,
+            body.empty() ? "" : str("Content-Length: ", body.size(), "\r\n"), "\r\n", body));
   }
-  static int status_of(const std::string& answer) { return static_cast<int>(parse_int(answer.substr(9, 3)).value_or(0)); }
+  static int status_of(const std::string& answer) {
+    return static_cast<int>(parse_int(answer.substr(9, 3)).value_or(0));
+  }
   static std::string code_of(const std::string& answer) {
     const Json error = parse_json(answer.substr(answer.find("\r\n\r\n") + 4), "answer")["error"];
-    EXPECT_TRUE(error["message"].is_string() && error["type"].is_string() && error.contains("param"));
+    EXPECT_TRUE(error["message"].is_string() && error["type"].is_string() &&
+                error.contains("param"));
     return error["code"];
   }
   std::string complete(const std::string& headers = "", const std::string& more = "") {
     return ask("POST", "/v1/completions", headers, R"({"prompt": "x")" + more + "}");
   }
-  static std::string bearer(const std::string& key) { return str("Authorization: Bearer ", key, "\r\n"); }
+  static std::string bearer(const std::string& key) {
+    return str("Authorization: Bearer ", key, "\r\n");
+  }
 
   TemporaryFolder folder_;
   std::unique_ptr<ModelText> text_;
@@ -134,7 +147,8 @@ class Front : public testing::Test {
 
 TEST_F(Front, Keys) {
   start(with_keys());
-  for (const std::string& headers : {std::string(), bearer("wrong-key-wrong-key"), bearer(""), bearer(kAda + "x"), "Authorization: Basic " + kAda + "\r\n"}) {
+  for (const std::string& headers : {std::string(), bearer("wrong-key-wrong-key"), bearer(""),
+                                     bearer(kAda + "x"), "Authorization: Basic " + kAda + "\r\n"}) {
     const std::string answer = complete(headers);
     EXPECT_EQ(status_of(answer), 401) << headers;
     EXPECT_EQ(code_of(answer), "invalid_api_key");
@@ -144,9 +158,11 @@ TEST_F(Front, Keys) {
   EXPECT_EQ(status_of(complete(bearer(kAda))), 200);
   EXPECT_EQ(status_of(complete("authorization: bearer  " + kBo + " \r\n")), 200);
   EXPECT_EQ(model_->engine.owners, (std::vector<std::string>{"ada", "bo"}));
-  for (const char* path : {"/", "/chat/chat.js", "/chat/chat.css", "/lib/dom.js", "/icon.svg", "/health", "/health/live", "/health/ready"})
+  for (const char* path : {"/", "/chat/chat.js", "/chat/chat.css", "/lib/dom.js", "/icon.svg",
+                           "/health", "/health/live", "/health/ready"})
     EXPECT_EQ(status_of(ask("GET", path)), 200) << path;
-  for (const char* path : {"/v1/models", "/metrics", "/v1/models/tiny", "/nowhere", "//", "/chat/../metrics"})
+  for (const char* path :
+       {"/v1/models", "/metrics", "/v1/models/tiny", "/nowhere", "//", "/chat/../metrics"})
     EXPECT_EQ(status_of(ask("GET", path)), 401) << path;
   EXPECT_EQ(status_of(ask("POST", "/tokenize", "", R"({"prompt": "x"})")), 401);
   EXPECT_EQ(status_of(ask("GET", "/metrics", bearer(kBo))), 200);
@@ -165,9 +181,11 @@ TEST_F(Front, Hosts) {
   AccessOptions o;
   o.hosts = {"Spring.example:8080"};
   start(o);
-  for (const char* host : {"localhost:8080", "127.0.0.1", "[::1]:80", "LOCALHOST", "192.168.1.9:8080", "spring.example", "spring.example:1"})
+  for (const char* host : {"localhost:8080", "127.0.0.1", "[::1]:80", "LOCALHOST",
+                           "192.168.1.9:8080", "spring.example", "spring.example:1"})
     EXPECT_EQ(status_of(ask("GET", "/v1/models", "", "", host)), 200) << host;
-  for (const char* host : {"evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "[", "1.2.3"}) {
+  for (const char* host :
+       {"evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "[", "1.2.3"}) {
     EXPECT_EQ(status_of(ask("GET", "/v1/models", "", "", host)), 421) << host;
     EXPECT_EQ(status_of(ask("GET", "/", "", "", host)), 421) << host;
     EXPECT_EQ(status_of(ask("GET", "/health", "", "", host)), 200) << host;
@@ -178,29 +196,41 @@ TEST_F(Front, Origins) {
   AccessOptions o = with_keys();
   o.origins = {"https://Chat.example"};
   start(o);
-  const std::string asks = "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization,x-stainless-os\r\n";
-  const std::string foreign = "Origin: https://evil.example\r\n", known = "Origin: https://chat.example\r\n";
+  const std::string asks =
+      "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: "
+      "authorization,x-stainless-os\r\n";
+  const std::string foreign = "Origin: https://evil.example\r\n",
+                    known = "Origin: https://chat.example\r\n";
   EXPECT_EQ(status_of(complete(bearer(kAda) + foreign)), 403);
   EXPECT_EQ(status_of(complete(bearer(kAda) + "Origin: null\r\n")), 403);
   EXPECT_EQ(status_of(ask("OPTIONS", "/v1/completions", foreign + asks)), 403);
   EXPECT_EQ(status_of(ask("GET", "/health", foreign)), 403);
-  EXPECT_EQ(status_of(complete(bearer(kAda) + "Origin: http://localhost\r\n")), 200) << "the chat page";
+  EXPECT_EQ(status_of(complete(bearer(kAda) + "Origin: http://localhost\r\n")), 200)
+      << "the chat page";
   const std::string answer = complete(bearer(kAda) + known);
   EXPECT_EQ(status_of(answer), 200);
-  EXPECT_NE(answer.find("Access-Control-Allow-Origin: https://chat.example\r\n"), std::string::npos);
-  EXPECT_NE(complete(known).find("Access-Control-Allow-Origin"), std::string::npos) << "a page may read a refusal";
+  EXPECT_NE(answer.find("Access-Control-Allow-Origin: https://chat.example\r\n"),
+            std::string::npos);
+  EXPECT_NE(complete(known).find("Access-Control-Allow-Origin"), std::string::npos)
+      << "a page may read a refusal";
   const std::string preflight = ask("OPTIONS", "/v1/completions", known + asks);
   EXPECT_EQ(status_of(preflight), 204);
-  EXPECT_NE(preflight.find("Access-Control-Allow-Headers: authorization,x-stainless-os\r\n"), std::string::npos);
+  EXPECT_NE(preflight.find("Access-Control-Allow-Headers: authorization,x-stainless-os\r\n"),
+            std::string::npos);
   EXPECT_EQ(status_of(ask("OPTIONS", "/v1/completions", bearer(kAda))), 405);
 }
 
 TEST_F(Front, RequestIds) {
   start({});
-  EXPECT_NE(ask("GET", "/nowhere", "X-Request-Id: my-id.7\r\n").find("X-Request-Id: my-id.7\r\n"), std::string::npos);
-  for (const std::string& bad : {std::string("two words"), std::string(129, 'x'), std::string("\xc3\xa9"), std::string()})
-    EXPECT_NE(ask("GET", "/health", "X-Request-Id: " + bad + "\r\n").find("X-Request-Id: req-"), std::string::npos) << bad;
-  const std::string large = ask("POST", "/v1/completions", "X-Request-Id: big\r\n", std::string(5000, ' '));
+  EXPECT_NE(ask("GET", "/nowhere", "X-Request-Id: my-id.7\r\n").find("X-Request-Id: my-id.7\r\n"),
+            std::string::npos);
+  for (const std::string& bad :
+       {std::string("two words"), std::string(129, 'x'), std::string("\xc3\xa9"), std::string()})
+    EXPECT_NE(ask("GET", "/health", "X-Request-Id: " + bad + "\r\n").find("X-Request-Id: req-"),
+              std::string::npos)
+        << bad;
+  const std::string large =
+      ask("POST", "/v1/completions", "X-Request-Id: big\r\n", std::string(5000, ' '));
   EXPECT_EQ(status_of(large), 413);
   EXPECT_NE(large.find("X-Request-Id: big\r\n"), std::string::npos);
 }
@@ -278,11 +308,13 @@ TEST_F(Front, Draining) {
 TEST_F(Front, ThePage) {
   start({});
   const std::string page = ask("GET", "/");
-  EXPECT_NE(page.find("Content-Security-Policy: default-src 'none'; script-src 'self'"), std::string::npos);
+  EXPECT_NE(page.find("Content-Security-Policy: default-src 'none'; script-src 'self'"),
+            std::string::npos);
   EXPECT_NE(page.find("Content-Type: text/html"), std::string::npos);
   EXPECT_EQ(page.find("<style"), std::string::npos);
   EXPECT_NE(ask("GET", "/chat/chat.js").find("Content-Type: text/javascript"), std::string::npos);
-  for (const char* path : {"/chat/nothing.js", "/chat/", "/chat/../chat/chat.js", "/lib/table.js"}) EXPECT_EQ(status_of(ask("GET", path)), 404) << path;
+  for (const char* path : {"/chat/nothing.js", "/chat/", "/chat/../chat/chat.js", "/lib/table.js"})
+    EXPECT_EQ(status_of(ask("GET", path)), 404) << path;
 }
 
 }  // namespace

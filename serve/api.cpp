@@ -25,13 +25,15 @@ namespace {
 using Handler = std::function<void(const ApiFront&, const HttpRequest&, HttpResponse&)>;
 
 // The model that a request means, loaded. Null: nobody waits for it any more.
-std::shared_ptr<const LoadedModel> model_for(const ApiFront& front, const std::string& name, const HttpResponse& response) {
+std::shared_ptr<const LoadedModel> model_for(const ApiFront& front, const std::string& name,
+                                             const HttpResponse& response) {
   try {
     return front.models->get(name, [&] { return response.client_gone(); });
   } catch (const ApiError&) {
     throw;
   } catch (const Error& e) {  // not the client's fault, whatever it is
-    const std::string why = str("model '", front.models->name_of(name), "' cannot be loaded: ", e.what());
+    const std::string why =
+        str("model '", front.models->name_of(name), "' cannot be loaded: ", e.what());
     log_error("serve", why);
     throw ApiError(503, "model_unavailable", why);
   }
@@ -42,8 +44,10 @@ void end_late(const ApiFront& front, HttpResponse& response) {
   if (!response.late() || response.ended()) return;
   response.late_after(0);
   if (response.client_gone()) return;
-  const ApiError error(504, "request_timeout", str("the answer took longer than the ", human_duration(front.request_seconds),
-                                                   " that it may (--request-seconds): ask for fewer tokens"));
+  const ApiError error(
+      504, "request_timeout",
+      str("the answer took longer than the ", human_duration(front.request_seconds),
+          " that it may (--request-seconds): ask for fewer tokens"));
   if (!response.begun()) return send_api_error(error, response);
   response.write(str("data: ", to_text(api_error_json(error)), "\n\n"));
   response.end();
@@ -53,12 +57,15 @@ void complete(const ApiFront& front, const HttpRequest& q, HttpResponse& a, bool
   ApiRequest request = read_api_request(q.body, chat);
   if (!front.share_prompts) request.generate.owner = q.user;
   a.late_after(front.request_seconds);
-  if (const auto model = model_for(front, request.model, a)) answer_completion(model->served, std::move(request), a);
+  if (const auto model = model_for(front, request.model, a))
+    answer_completion(model->served, std::move(request), a);
   end_late(front, a);
 }
 
 Json model_json(const ModelState& m, int64_t started) {
-  Json json = {{"id", m.name}, {"object", "model"}, {"created", started}, {"owned_by", "wellspring"}, {"context", m.context}, {"loaded", m.loaded}};
+  Json json = {{"id", m.name},         {"object", "model"},
+               {"created", started},   {"owned_by", "wellspring"},
+               {"context", m.context}, {"loaded", m.loaded}};
   if (!m.aliases.empty()) json["aliases"] = m.aliases;
   return json;
 }
@@ -101,13 +108,16 @@ void tokenize(const ApiFront& front, const HttpRequest& q, HttpResponse& a) {
   const auto model = model_for(front, model_of(body), a);
   if (!model) return;
   const std::vector<int32_t> ids = model->served.text->prompt(it->get<std::string>());
-  a.send(200, "application/json", to_text({{"tokens", ids}, {"count", ids.size()}, {"max_model_len", model->served.context}}));
+  a.send(
+      200, "application/json",
+      to_text({{"tokens", ids}, {"count", ids.size()}, {"max_model_len", model->served.context}}));
 }
 
 void detokenize(const ApiFront& front, const HttpRequest& q, HttpResponse& a) {
   const Json body = body_of(q);
   const auto it = body.find("tokens");
-  if (it == body.end() || !it->is_array()) throw Error(Fault::data, "'tokens' must be a list of token ids");
+  if (it == body.end() || !it->is_array())
+    throw Error(Fault::data, "'tokens' must be a list of token ids");
   const auto model = model_for(front, model_of(body), a);
   if (!model) return;
   const ModelText& text = *model->served.text;
@@ -121,12 +131,16 @@ void detokenize(const ApiFront& front, const HttpRequest& q, HttpResponse& a) {
 }
 
 std::string content_type(std::string_view path) {
-  return path.ends_with(".js") ? "text/javascript; charset=utf-8" : path.ends_with(".css") ? "text/css; charset=utf-8" : path.ends_with(".svg") ? "image/svg+xml" : "text/html; charset=utf-8";
+  return path.ends_with(".js")    ? "text/javascript; charset=utf-8"
+         : path.ends_with(".css") ? "text/css; charset=utf-8"
+         : path.ends_with(".svg") ? "image/svg+xml"
+                                  : "text/html; charset=utf-8";
 }
 
 void send_file(const ChatFile& file, HttpResponse& a) {
   a.header("Content-Security-Policy",
-           "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+           "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src "
+           "'self'; "
            "form-action 'none'; base-uri 'none'; frame-ancestors 'none'");
   a.header("Referrer-Policy", "no-referrer");
   a.header("Cross-Origin-Opener-Policy", "same-origin");
@@ -152,12 +166,21 @@ void add_api_routes(HttpServer& server, const ApiFront& front) {
     });
   };
   const int64_t started = std::time(nullptr);
-  route("POST", "/v1/completions", [](const ApiFront& f, const HttpRequest& q, HttpResponse& a) { complete(f, q, a, false); });
-  route("POST", "/v1/chat/completions", [](const ApiFront& f, const HttpRequest& q, HttpResponse& a) { complete(f, q, a, true); });
-  route("GET", "/v1/models", [started](const ApiFront& f, const HttpRequest&, HttpResponse& a) { list_models(f, a, started); });
-  route("GET", "/v1/models/{id*}", [started](const ApiFront& f, const HttpRequest& q, HttpResponse& a) { show_model(f, q, a, started); });
+  route("POST", "/v1/completions",
+        [](const ApiFront& f, const HttpRequest& q, HttpResponse& a) { complete(f, q, a, false); });
+  route("POST", "/v1/chat/completions",
+        [](const ApiFront& f, const HttpRequest& q, HttpResponse& a) { complete(f, q, a, true); });
+  route("GET", "/v1/models", [started](const ApiFront& f, const HttpRequest&, HttpResponse& a) {
+    list_models(f, a, started);
+  });
+  route("GET", "/v1/models/{id*}",
+        [started](const ApiFront& f, const HttpRequest& q, HttpResponse& a) {
+          show_model(f, q, a, started);
+        });
   for (const std::string path : {"/health", "/health/live", "/health/ready"})
-    route("GET", path, [ready = path == "/health/ready"](const ApiFront& f, const HttpRequest&, HttpResponse& a) { health(f, a, ready); });
+    route("GET", path,
+          [ready = path == "/health/ready"](const ApiFront& f, const HttpRequest&,
+                                            HttpResponse& a) { health(f, a, ready); });
   route("GET", "/metrics", [](const ApiFront& f, const HttpRequest&, HttpResponse& a) {
     a.send(200, "text/plain; version=0.0.4", metrics_text(*f.models, *f.access));
   });
@@ -166,12 +189,14 @@ void add_api_routes(HttpServer& server, const ApiFront& front) {
   for (const ChatFile& file : chat_files()) {
     const std::string path(file.path == "/chat/index.html" ? "/" : file.path);
     front.access->open(path);
-    route("GET", path, [&file](const ApiFront&, const HttpRequest&, HttpResponse& a) { send_file(file, a); });
+    route("GET", path,
+          [&file](const ApiFront&, const HttpRequest&, HttpResponse& a) { send_file(file, a); });
   }
 }
 
 void add_api_routes(HttpServer& server, const ServedModel& model) {
-  add_api_routes(server, {std::make_shared<Models>(std::vector{loaded_source(model)}, 0), std::make_shared<Access>(AccessOptions{})});
+  add_api_routes(server, {std::make_shared<Models>(std::vector{loaded_source(model)}, 0),
+                          std::make_shared<Access>(AccessOptions{})});
 }
 
 }  // namespace wellspring

@@ -6,7 +6,9 @@ namespace wellspring {
 namespace {
 
 Fault fault_of(int status) {
-  return status == 429 || status >= 503 ? Fault::try_again : status >= 500 ? Fault::internal : Fault::usage;
+  return status == 429 || status >= 503 ? Fault::try_again
+         : status >= 500                ? Fault::internal
+                                        : Fault::usage;
 }
 
 const char* type_of_status(int status) {
@@ -19,16 +21,23 @@ const char* type_of_status(int status) {
 }  // namespace
 
 ApiError::ApiError(int status, std::string code, const std::string& message, int retry_after)
-    : Error(fault_of(status), message), status(status), code(std::move(code)), retry_after(retry_after) {}
+    : Error(fault_of(status), message),
+      status(status),
+      code(std::move(code)),
+      retry_after(retry_after) {}
 
 Json api_error_json(const ApiError& error) {
   return {{"error",
-           {{"message", error.what()}, {"type", type_of_status(error.status)}, {"param", nullptr}, {"code", error.code}}}};
+           {{"message", error.what()},
+            {"type", type_of_status(error.status)},
+            {"param", nullptr},
+            {"code", error.code}}}};
 }
 
 void send_api_error(const ApiError& error, HttpResponse& response) {
   if (error.retry_after > 0) response.header("Retry-After", std::to_string(error.retry_after));
-  if (error.status >= 500 && error.retry_after == 0) response.header("X-Should-Retry", "false");  // OpenAI's clients would
+  if (error.status >= 500 && error.retry_after == 0)
+    response.header("X-Should-Retry", "false");  // OpenAI's clients would
   response.send(error.status, "application/json", to_text(api_error_json(error)) + "\n");
 }
 

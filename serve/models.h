@@ -40,14 +40,16 @@ struct ModelSpec {
   std::string dtype = "bf16";  // f32 or bf16
   std::string weights;         // q8, q4, ...; empty: as they are
   std::string cache;           // f32, bf16, i8; empty: as dtype
+  std::string chat_template;   // file; empty: the folder's
   double cache_gb = 0;         // 0: a quarter of the memory, at most 64 full contexts
 };
 
-/// The file of --models: `models:`, a list of maps with the fields of ModelSpec; what a model leaves out is as in
-/// `otherwise`. Error(Fault::config) with file and line.
+/// The file of --models: `models:`, a list of maps with the fields of ModelSpec; what a model
+/// leaves out is as in `otherwise`. Error(Fault::config) with file and line.
 std::vector<ModelSpec> read_models_file(const std::string& path, const ModelSpec& otherwise);
-/// Error(Fault::usage) for a dtype, weights or cache that there are not; Fault::io when the folder is no model.
-/// `memory`: bytes that models may take, of which the cache is a part; 0: those of the machine.
+/// Error(Fault::usage) for a dtype, weights or cache that there are not; Fault::io when the folder
+/// is no model. `memory`: bytes that models may take, of which the cache is a part; 0: those of the
+/// machine.
 ModelSource model_source(const ModelSpec& spec, const EngineOptions& engine, int64_t memory);
 
 /// What is known of one model now.
@@ -62,17 +64,20 @@ struct ModelState {
 /// Thread-safe; all calls return at once but get(). Must outlive what it gave away.
 class Models {
  public:
-  /// At least one; the first is the one that requests mean which name none. `memory`: bytes that all loaded models
-  /// may take; 0: any number. Error(Fault::usage) when two have one name, Fault::config when the first takes more.
+  /// At least one; the first is the one that requests mean which name none. `memory`: bytes that
+  /// all loaded models may take; 0: any number. Error(Fault::usage) when two have one name,
+  /// Fault::config when the first takes more.
   Models(std::vector<ModelSource> sources, int64_t memory);
   ~Models();
   Models(const Models&) = delete;
   Models& operator=(const Models&) = delete;
 
-  /// The model by name or alias ("": the first), loaded if need be: on a thread of its own, once for all who ask
-  /// meanwhile, while other models go on. Null when `give_up` said so first. ApiError 404 (model_not_found), 503
-  /// when it can never fit, 429 when those that answer now leave no room; else what its loading threw.
-  std::shared_ptr<const LoadedModel> get(const std::string& name, const std::function<bool()>& give_up = {});
+  /// The model by name or alias ("": the first), loaded if need be: on a thread of its own, once
+  /// for all who ask meanwhile, while other models go on. Null when `give_up` said so first.
+  /// ApiError 404 (model_not_found), 503 when it can never fit, 429 when those that answer now
+  /// leave no room; else what its loading threw.
+  std::shared_ptr<const LoadedModel> get(const std::string& name,
+                                         const std::function<bool()>& give_up = {});
   /// Name of the model by name or alias. ApiError 404.
   std::string name_of(const std::string& name) const;
   std::vector<ModelState> list() const;

@@ -20,7 +20,11 @@ struct Shelf {
     std::vector<ModelSource> out;
     for (int i = 0; i < 3; ++i) {
       const std::string name(1, static_cast<char>('a' + i));
-      out.push_back({name, {name + "-alias"}, 10 * (i + 1), 64, [this, i, name]() -> std::shared_ptr<const LoadedModel> {
+      out.push_back({name,
+                     {name + "-alias"},
+                     10 * (i + 1),
+                     64,
+                     [this, i, name]() -> std::shared_ptr<const LoadedModel> {
                        ++loading, ++loads[i];
                        while (closed) std::this_thread::sleep_for(std::chrono::milliseconds(1));
                        --loading;
@@ -102,7 +106,8 @@ TEST(Models, OthersGoOnWhileOneLoads) {
   s.models.get("a");
   s.closed = true;
   std::vector<std::future<std::shared_ptr<const LoadedModel>>> waiting;
-  for (int i = 0; i < 4; ++i) waiting.push_back(std::async(std::launch::async, [&] { return s.models.get("b"); }));
+  for (int i = 0; i < 4; ++i)
+    waiting.push_back(std::async(std::launch::async, [&] { return s.models.get("b"); }));
   while (!s.loading) std::this_thread::yield();
   EXPECT_EQ(s.models.get("a")->served.name, "a");
   EXPECT_EQ(s.models.get("b", [] { return true; }), nullptr) << "who leaves does not wait";
@@ -115,7 +120,8 @@ TEST(Models, AFailureIsToldToAllWhoWaitedAndTriedAgain) {
   Shelf s(0);
   s.closed = s.broken = true;
   std::vector<std::future<std::shared_ptr<const LoadedModel>>> waiting;
-  for (int i = 0; i < 3; ++i) waiting.push_back(std::async(std::launch::async, [&] { return s.models.get("b"); }));
+  for (int i = 0; i < 3; ++i)
+    waiting.push_back(std::async(std::launch::async, [&] { return s.models.get("b"); }));
   while (!s.loading) std::this_thread::yield();
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   s.closed = false;
@@ -157,14 +163,18 @@ TEST(ModelsFile, ErrorsNameTheLine) {
     common.weights = "q8";
     return read_models_file(path, common);
   };
-  const auto specs = read("models:\n  - path: some/where/small\n  - {name: big, path: x, weights: q4, cache: i8, aliases: [gpt-x]}\n");
+  const auto specs = read(
+      "models:\n  - path: some/where/small\n  - {name: big, path: x, weights: q4, cache: i8, "
+      "aliases: [gpt-x]}\n");
   ASSERT_EQ(specs.size(), 2u);
   EXPECT_EQ(specs[0].name, "small");
   EXPECT_EQ(specs[0].weights, "q8");
   EXPECT_EQ(specs[1].weights, "q4");
   EXPECT_EQ(specs[1].aliases, std::vector<std::string>{"gpt-x"});
-  for (const char* bad : {"models:\n  - {name: x}\n", "models:\n  - {path: x, wieghts: q4}\n", "models:\n  - {path: x, weights: q5}\n",
-                          "models:\n  - {path: x, cache: f64}\n", "other: 1\n", "models: []\n", "models:\n  - {path: x, cache_gb: -1}\n"})
+  for (const char* bad :
+       {"models:\n  - {name: x}\n", "models:\n  - {path: x, wieghts: q4}\n",
+        "models:\n  - {path: x, weights: q5}\n", "models:\n  - {path: x, cache: f64}\n",
+        "other: 1\n", "models: []\n", "models:\n  - {path: x, cache_gb: -1}\n"})
     try {
       read(bad);
       ADD_FAILURE() << bad;

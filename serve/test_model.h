@@ -1,5 +1,5 @@
 #pragma once
-// For tests: a tokenizer of bytes, and a model whose engine does what a test wants.
+// For tests: a model whose engine does what a test wants.
 
 #include <atomic>
 #include <map>
@@ -9,33 +9,10 @@
 #include <vector>
 
 #include "base/error.h"
-#include "base/file.h"
-#include "base/json.h"
-#include "base/text.h"
 #include "serve/engine.h"
-#include "serve/model_text.h"
 #include "serve/models.h"
 
 namespace wellspring {
-
-/// A tokenizer.json whose tokens are the 256 bytes.
-inline void write_byte_tokenizer(const std::string& folder) {
-  Json vocab = Json::object();
-  char32_t next = 256;
-  for (int b = 0; b < 256; ++b) {  // GPT-2's printable form of a byte
-    const bool plain = (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
-    std::string spelled;
-    utf8_append(spelled, plain ? static_cast<char32_t>(b) : next++);
-    vocab[spelled] = b;
-  }
-  const auto bytes = [](bool space) {
-    return Json{{"type", "ByteLevel"}, {"add_prefix_space", space}, {"trim_offsets", true}, {"use_regex", true}};
-  };
-  const Json json = {{"version", "1.0"}, {"added_tokens", Json::array()}, {"normalizer", nullptr}, {"pre_tokenizer", bytes(false)},
-                     {"post_processor", nullptr}, {"decoder", bytes(true)},
-                     {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", Json::array()}}}};
-  write_file_atomic(folder + "/tokenizer.json", to_text(json));
-}
 
 /// Answers "aaa"; when it holds, one "a", and then nothing until it is released or cancelled.
 class FakeEngine : public Engine {
