@@ -264,7 +264,7 @@ def test_serve_refuses(folder, model):
     s = Server(model)
     try:
         for raw, said in (('{"prompt": "a', 'request body'), ('[]', 'object'), ('{}', 'prompt'), ('{"prompt": 5}', 'prompt'),
-                          ('{"prompt": "a", "max_tokens": "b"}', 'max_tokens'), ('{"prompt": "a", "n": 2}', "'n'"),
+                          ('{"prompt": "a", "max_tokens": "b"}', 'max_tokens'), ('{"prompt": "a", "n": 0}', "'n'"),
                           ('{"prompt": "a", "temperature": -1}', 'temperature'), ('{"prompt": [99999]}', '99999'),
                           ('{"prompt": "a", "max_tokens": 0}', 'max_tokens'), ('{"prompt": "a", "stop": [""]}', 'stop')):
             status, text = s.ask('POST', '/v1/completions', raw=raw)
