@@ -25,6 +25,8 @@ struct HttpRequest {
   HttpHeaders headers;
   std::string body;
   std::string peer;  // "127.0.0.1:51234"
+  std::string id;    // with HttpServerOptions::request_ids
+  std::string user;  // who asks, when the server's filter says so
 
   /// First value of a header, query parameter or route part; "" when absent.
   std::string_view header(std::string_view lower_case_name) const;
@@ -89,16 +91,21 @@ class HttpResponse {
   /// when the request does not ask for an upgrade to `protocol` (answered with 400 when it leaves
   /// the handler), Error(Fault::try_again) when max_streams are open (503).
   std::shared_ptr<HttpDuplex> upgrade(const std::string& protocol);
-  /// Whether the client has closed its side: for long work between writes.
+  /// Whether to stop: the client has closed its side, or the answer is late(). For long work between writes.
   bool client_gone() const;
-  /// Whether send() or begin_stream() was called.
+  /// The answer is late from so many seconds from now on; 0: never. A late one may still be written.
+  void late_after(double seconds);
+  bool late() const;
+  /// Whether send() or begin_stream() was called, and whether the answer is complete.
   bool begun() const;
+  bool ended() const;
 
  private:
   Impl* impl_;
 };
 
 using HttpHandler = std::function<void(const HttpRequest&, HttpResponse&)>;
+using HttpFilter = std::function<void(HttpRequest&, HttpResponse&)>;
 
 struct HttpServerOptions {
   std::string address = "127.0.0.1";  // a name or number; "0.0.0.0" or "::" for all
@@ -121,6 +128,7 @@ struct HttpServerOptions {
   int64_t stack_size = 0;             // bytes per thread; 0: the system's. 256 KiB for thousands
   std::string certificate, key;       // PEM files, or the PEM texts themselves; both set: TLS alone
   bool access_log = false;            // one log line per request
+  bool request_ids = false;           // X-Request-Id of the request (a sane one), else a new one, on its answer
 };
 
 /// A server with a fixed set of routes. Handlers run on connection threads, several at once. An
@@ -136,6 +144,9 @@ class HttpServer {
   /// Before start(). `path` may hold segments "{name}", and end in "{name*}" for all the rest.
   /// GET routes answer HEAD too.
   void route(const std::string& method, const std::string& path, HttpHandler handler);
+  /// Before start(): called before every route, of unknown paths, too. It may add headers and name the user;
+  /// when it answers or throws, no route does.
+  void filter(HttpFilter filter);
   /// Binds, listens and returns. Error(Fault::io) naming address and port when that fails.
   void start();
   /// The port it listens on; 0 before start().
@@ -152,6 +163,9 @@ class HttpServer {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+/// Whether only this machine reaches what listens there: "localhost", "::1", "127.x.y.z"; no name that begins so.
+bool is_loopback(std::string_view address);
 
 struct HttpResult {
   int status = 0;

@@ -144,10 +144,10 @@ HttpRead HttpReader::request(Request* out, const HttpServerOptions& limits,
   impl_->source.deadline = monotonic_seconds() + limits.header_timeout;
   http::read_header(impl_->source, impl_->buffer, parser, error);
   int64_t most_body = limits.max_body;
+  HttpRequest& request = out->request;
+  if (!error || error == http::error::body_limit) take_head(parser.get(), request);
   if (!error && limits.body_limit) {
-    HttpRequest head;
-    take_head(parser.get(), head);
-    most_body = std::clamp<int64_t>(limits.body_limit(head), 0, limits.max_body);
+    most_body = std::clamp<int64_t>(limits.body_limit(request), 0, limits.max_body);
     parser.body_limit(static_cast<uint64_t>(most_body));
     // A length that was announced has been judged by the limit before.
     if (parser.content_length_remaining().value_or(0) > static_cast<uint64_t>(most_body))
@@ -172,8 +172,6 @@ HttpRead HttpReader::request(Request* out, const HttpServerOptions& limits,
     return judged;
   }
   auto& message = parser.get();
-  HttpRequest& request = out->request;
-  take_head(message, request);
   request.body = std::move(message.body());
   out->keep_alive = message.keep_alive();
   out->http10 = message.version() < 11;

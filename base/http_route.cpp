@@ -1,8 +1,12 @@
 #include "base/http_route.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
+#include <cstring>
+#include <functional>
 #include <new>
+#include <random>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -57,10 +61,33 @@ const char* type_of(int status) {
                          : "internal_error";
 }
 
+bool sane_id(std::string_view id) {
+  return !id.empty() && id.size() <= 128 &&
+         std::all_of(id.begin(), id.end(), [](char c) {
+           return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || std::strchr("-_.:", c);
+         });
+}
+
+// Unlike any other of this server, and most likely of all; no secret.
+std::string make_id() {
+  static const uint64_t start = (uint64_t{std::random_device()()} << 32) | std::random_device()();
+  static std::atomic<uint64_t> next{0};
+  char id[32];
+  std::snprintf(id, sizeof id, "req-%016llx", static_cast<unsigned long long>(start + ++next * 0x9e3779b97f4a7c15u));
+  return id;
+}
+
+void give_id(HttpRequest& request, HttpResponse::Impl& impl) {
+  const std::string_view given = request.header("x-request-id");
+  request.id = sane_id(given) ? std::string(given) : make_id();
+  impl.headers += str("X-Request-Id: ", request.id, "\r\n");
+}
+
 // The handler's exception as an answer. An answer that has begun can only be broken off: without
 // its last chunk the client sees that it is not whole.
 void answer_failure(HttpResponse::Impl& impl, int status, const std::string& message) {
-  log_warning("http", "request failed with ", status, ": ", message);
+  const std::string id = impl.request ? impl.request->id : "";
+  log_warning("http", "request ", id, id.empty() ? "" : " ", "failed with ", status, ": ", message);
   if (impl.status == 0)
     HttpResponse(&impl).send_error(status, message);
   else
@@ -181,24 +208,47 @@ std::shared_ptr<HttpDuplex> HttpResponse::upgrade(const std::string& protocol) {
   return impl_->duplex;
 }
 
-bool HttpResponse::client_gone() const { return impl_->stream_gone || impl_->stream->gone(); }
+bool HttpResponse::client_gone() const { return impl_->stream_gone || late() || impl_->stream->gone(); }
 bool HttpResponse::begun() const { return impl_->status != 0; }
+bool HttpResponse::ended() const { return impl_->ended; }
+bool HttpResponse::late() const { return impl_->late_at > 0 && monotonic_seconds() > impl_->late_at; }
+void HttpResponse::late_after(double seconds) {
+  impl_->late_at = seconds > 0 ? monotonic_seconds() + seconds : 0;
+}
 
-void answer_request(const std::vector<HttpRoute>& routes, HttpRequest& request,
-                    HttpResponse::Impl& impl) {
+namespace {
+
+// Whatever leaves it becomes an answer.
+void guarded(HttpResponse::Impl& impl, const std::function<void()>& answer) {
+  try {
+    answer();
+  } catch (const Error& e) {
+    answer_failure(impl, status_of(e.fault()), e.what());
+  } catch (const std::bad_alloc&) {
+    answer_failure(impl, 503, "out of memory");
+  } catch (const std::exception& e) {
+    answer_failure(impl, 500, str("unexpected: ", e.what()));
+  }
+}
+
+}  // namespace
+
+void answer_request(const HttpRoutes& routes, HttpRequest& request, HttpResponse::Impl& impl) {
   HttpResponse response(&impl);
+  impl.head = request.method == "HEAD";
+  if (routes.filter) guarded(impl, [&] { routes.filter(request, response); });
+  if (impl.status) return;
   std::vector<std::string> path = path_segments(request.path);
   std::string method = request.method == "HEAD" ? "GET" : request.method;
-  impl.head = request.method == "HEAD";
   std::vector<std::string> allowed;
-  for (const HttpRoute& route : routes) {
+  for (const HttpRoute& route : routes.list) {
     if (!matches(route, path, &request.parts)) continue;
     if (route.method != method) {
       if (std::find(allowed.begin(), allowed.end(), route.method) == allowed.end())
         allowed.push_back(route.method);
       continue;
     }
-    try {
+    guarded(impl, [&] {
       route.handler(request, response);
       // A handler may leave without an answer when nobody is there to read one.
       if (!impl.status && response.client_gone())
@@ -206,13 +256,7 @@ void answer_request(const std::vector<HttpRoute>& routes, HttpRequest& request,
       else if (!impl.status)
         answer_failure(impl, 500, "the handler gave no answer");
       if (impl.streaming && !impl.ended) impl.keep_alive = false;
-    } catch (const Error& e) {
-      answer_failure(impl, status_of(e.fault()), e.what());
-    } catch (const std::bad_alloc&) {
-      answer_failure(impl, 503, "out of memory");
-    } catch (const std::exception& e) {
-      answer_failure(impl, 500, str("unexpected: ", e.what()));
-    }
+    });
     return;
   }
   if (allowed.empty()) {
@@ -258,7 +302,7 @@ bool answer_unreadable(HttpRead read, const std::string& reason, const HttpServe
 }  // namespace
 
 void serve_stream(ByteStream& stream, const std::string& peer, const HttpServerOptions& options,
-                  const std::vector<HttpRoute>& routes, ConnectionWatch& watch) {
+                  const HttpRoutes& routes, ConnectionWatch& watch) {
   HttpReader reader(stream);
   while (watch.idle(true)) {
     bool there = reader.wait(monotonic_seconds() + options.idle_timeout) == HttpRead::ok;
@@ -277,6 +321,7 @@ void serve_stream(ByteStream& stream, const std::string& peer, const HttpServerO
         [&] { stream.write("HTTP/1.1 100 Continue\r\n\r\n", options.write_timeout); },
         [&](int64_t bytes) { return watch.hold(bytes); });
     watch.handling();
+    if (options.request_ids) give_id(read.request, impl);
     if (result != HttpRead::ok) {
       if (watch.evicted()) result = HttpRead::timeout;
       answer_unreadable(result, read.reason, options, impl);
@@ -291,7 +336,8 @@ void serve_stream(ByteStream& stream, const std::string& peer, const HttpServerO
     if (options.access_log)
       log_info("http", peer, " ", utf8_repair(read.request.method), " ",
                utf8_repair(read.request.target), " ", impl.status, " ", impl.sent, " B ",
-               human_duration(clock.seconds()));
+               human_duration(clock.seconds()), read.request.id.empty() ? "" : " ", read.request.id,
+               read.request.user.empty() ? "" : " ", read.request.user);
     if (!impl.keep_alive) return;
   }
 }

@@ -49,6 +49,7 @@ struct HttpResponse::Impl {
   int status = 0;  // 0: nothing sent yet
   int64_t sent = 0;
   bool streaming = false, ended = false, stream_gone = false;
+  double late_at = 0;  // in monotonic_seconds(); 0: never
 
   ~Impl() {
     if (duplex) duplex_impl->detach();
@@ -57,11 +58,15 @@ struct HttpResponse::Impl {
   void put(std::string_view bytes);
 };
 
-/// Finds the route of `request` and lets its handler answer; whatever happens, something is sent.
-void answer_request(const std::vector<HttpRoute>& routes, HttpRequest& request,
-                    HttpResponse::Impl& response);
+struct HttpRoutes {
+  std::vector<HttpRoute> list;
+  HttpFilter filter;  // empty: none
+};
+
+/// Lets the filter, then the route of `request` answer; whatever happens, something is sent.
+void answer_request(const HttpRoutes& routes, HttpRequest& request, HttpResponse::Impl& response);
 /// Serves requests from `stream` until it ends or may not go on.
 void serve_stream(ByteStream& stream, const std::string& peer, const HttpServerOptions& options,
-                  const std::vector<HttpRoute>& routes, ConnectionWatch& watch);
+                  const HttpRoutes& routes, ConnectionWatch& watch);
 
 }  // namespace wellspring

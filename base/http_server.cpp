@@ -44,7 +44,7 @@ void raise_descriptor_limit(int connections) {
 
 struct HttpServer::Impl {
   HttpServerOptions options;
-  std::vector<HttpRoute> routes;
+  HttpRoutes routes;
   std::unique_ptr<TlsContext> tls;
   int listener = -1, wake = -1;
   std::atomic<int> port{0};
@@ -415,7 +415,12 @@ HttpServer::~HttpServer() { stop(); }
 
 void HttpServer::route(const std::string& method, const std::string& path, HttpHandler handler) {
   WS_CHECK(impl_->listener < 0, "routes come before start()");
-  impl_->routes.push_back({method, path_segments(path), std::move(handler)});
+  impl_->routes.list.push_back({method, path_segments(path), std::move(handler)});
+}
+
+void HttpServer::filter(HttpFilter filter) {
+  WS_CHECK(impl_->listener < 0, "the filter comes before start()");
+  impl_->routes.filter = std::move(filter);
 }
 
 void HttpServer::start() {

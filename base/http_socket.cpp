@@ -90,6 +90,11 @@ int listen_socket(const std::string& address, int port) {
               str("cannot listen on port ", port, " of ", address, ": ", std::strerror(error)));
 }
 
+bool is_loopback(std::string_view address) {
+  return address == "localhost" || address == "::1" ||
+         (address.starts_with("127.") && address.find_first_not_of("0123456789.") == address.npos);
+}
+
 std::string peer_name(int fd) {
   sockaddr_storage address{};
   socklen_t size = sizeof address;

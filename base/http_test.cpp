@@ -391,5 +391,51 @@ TEST_F(Http, ClientErrors) {
   EXPECT_EQ(url_decode("a%20b%2F%E4%B8%AD%zz%4"), "a b/中%zz%4");
 }
 
+TEST_F(Http, FilterComesBeforeRoutes) {
+  HttpServerOptions o = quick();
+  o.request_ids = true;
+  HttpServer server(o);
+  add_routes(server);
+  server.filter([](HttpRequest& q, HttpResponse& r) {
+    r.header("X-Seen", q.id);
+    q.user = "ada";
+    if (q.path == "/count") r.send(401, "text/plain", "no");
+    if (q.path == "/echo") throw Error(Fault::try_again, "busy");
+  });
+  server.route("GET", "/who", [](const HttpRequest& q, HttpResponse& r) { r.send(200, "text/plain", q.user); });
+  server.start();
+  const auto get = [&](const std::string& path) {
+    return http_request("GET", str("http://127.0.0.1:", server.port(), path), {{"X-Request-Id", "one"}});
+  };
+  EXPECT_EQ(get("/who").body, "ada");
+  EXPECT_EQ(get("/who").header("x-request-id"), "one");
+  EXPECT_EQ(get("/count").status, 401);
+  EXPECT_EQ(get("/echo").status, 503);
+  const HttpResult unknown = get("/nowhere");
+  EXPECT_EQ(unknown.status, 404);
+  EXPECT_EQ(unknown.header("x-seen"), "one");
+}
+
+TEST_F(Http, ALateAnswerLooksAsIfNobodyWaited) {
+  HttpServer server(quick());
+  server.route("GET", "/late", [](const HttpRequest&, HttpResponse& r) {
+    r.late_after(0.05);
+    EXPECT_FALSE(r.client_gone() || r.late());
+    while (!r.client_gone()) std::this_thread::yield();
+    EXPECT_TRUE(r.late() && !r.ended());
+    r.late_after(0);
+    EXPECT_FALSE(r.client_gone());
+    r.send(504, "text/plain", "late");
+    EXPECT_TRUE(r.ended());
+  });
+  server.start();
+  EXPECT_EQ(http_request("GET", str("http://127.0.0.1:", server.port(), "/late")).body, "late");
+}
+
+TEST(Loopback, NoNameThatBeginsSo) {
+  for (const char* yes : {"localhost", "127.0.0.1", "127.1.2.3", "::1"}) EXPECT_TRUE(is_loopback(yes)) << yes;
+  for (const char* no : {"127.evil.example", "127", "10.0.0.1", "0.0.0.0", "::", ""}) EXPECT_FALSE(is_loopback(no)) << no;
+}
+
 }  // namespace
 }  // namespace wellspring

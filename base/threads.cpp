@@ -25,12 +25,12 @@ namespace wellspring {
 namespace {
 
 thread_local int t_index = 0;
-thread_local bool t_inside = false;
+thread_local bool t_inside = false, t_claims = false;
 
 std::atomic<bool> g_busy{false};
 std::atomic<bool> g_forked{false};
-std::atomic<const void*> g_owner{nullptr};  // address of the owner's t_index, or null
-std::atomic<int> g_threads{0};              // 0: not decided yet
+std::atomic<int> g_claims{0};   // threads that have claimed the team
+std::atomic<int> g_threads{0};  // 0: not decided yet
 
 int processors() {
   cpu_set_t set;
@@ -107,8 +107,7 @@ void run_team(Loop& loop, int n) {
 
 bool take_team() {
   if (t_inside || g_forked.load(std::memory_order_relaxed)) return false;
-  const void* owner = g_owner.load(std::memory_order_relaxed);
-  if (owner && owner != &t_index) return false;
+  if (!t_claims && g_claims.load(std::memory_order_relaxed) > 0) return false;
   return !g_busy.exchange(true, std::memory_order_acquire);
 }
 
@@ -150,14 +149,11 @@ void set_threads(int n) {
 
 void claim_team() {
   struct Claim {
-    ~Claim() {
-      const void* self = &t_index;
-      g_owner.compare_exchange_strong(self, nullptr);
-    }
+    Claim() { t_claims = true, ++g_claims; }
+    ~Claim() { t_claims = false, --g_claims; }
   };
   thread_local Claim claim;  // given back when the thread ends
   (void)claim;
-  g_owner.store(&t_index, std::memory_order_relaxed);
 }
 
 int thread_index() { return t_index; }

@@ -35,9 +35,9 @@ void parallel_for(int64_t tiles, TileFunction fn);
 int threads();
 /// Sets it (>= 1; may exceed the processors). Call from the engine thread, outside parallel_for.
 void set_threads(int n);
-/// Makes the calling thread the engine thread: from now on parallel_for runs in place on all
-/// others. A server calls it once at the start of its engine thread. A later claim moves the team;
-/// the end of the thread gives it back.
+/// Makes the calling thread an engine thread: from now on parallel_for runs in place on all that have
+/// not claimed. A server calls it once at the start of each engine thread; among them whoever comes
+/// first has the team. The end of the thread gives the claim back.
 void claim_team();
 /// Index of the running thread inside parallel_for, 0 .. threads() - 1: for scratch memory that
 /// belongs to that call (two threads outside the team both have index 0).

@@ -108,6 +108,16 @@ TEST_F(Threads, AClaimedTeamServesItsThreadAlone) {
   EXPECT_GT(engine, 0);
   EXPECT_EQ(other, 0);
   EXPECT_GT(foreign_tiles(), 0);  // the claim ended with its thread
+  std::thread([&] {
+    claim_team();
+    std::thread([&] {
+      claim_team();
+      other = foreign_tiles();
+    }).join();
+    engine = foreign_tiles();
+  }).join();
+  EXPECT_GT(engine, 0);
+  EXPECT_GT(other, 0) << "a second engine thread";
 }
 
 TEST_F(Threads, ForkedChildRunsAlone) {

@@ -73,21 +73,21 @@ def generate(model, *words):
 
 
 class Server:
-    def __init__(self, model, *words):
+    def __init__(self, *words, key=''):
         self.log = tempfile.TemporaryFile('w+')
-        self.process = subprocess.Popen([PROGRAM, 'serve', model, '--port', '0', '--dtype', 'f32', *words],
-                                        stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.process = subprocess.Popen([PROGRAM, 'serve', '--port', '0', '--dtype', 'f32', *words], stdout=subprocess.PIPE,
+                                        stderr=self.log, text=True, env={**os.environ, 'WELLSPRING_API_KEY': key})
         line = self.process.stdout.readline()
-        assert 'http://127.0.0.1:' in line, line
-        self.port = int(line.split('http://127.0.0.1:')[1].split()[0])
+        assert '://127.0.0.1:' in line, line
+        self.port = int(line.split('://127.0.0.1:')[1].split()[0])
 
-    def ask(self, method, path, body=None, raw=None):
-        """Status and text."""
+    def ask(self, method, path, body=None, raw=None, headers={}):
+        """Status and text; self.headers of the answer."""
         c = http.client.HTTPConnection('127.0.0.1', self.port, timeout=60)
         c.request(method, path, raw if raw is not None else None if body is None else json.dumps(body),
-                  {'Content-Type': 'application/json'})
+                  {'Content-Type': 'application/json', **headers})
         r = c.getresponse()
-        text = r.read().decode()
+        text, self.headers = r.read().decode(), r.headers
         c.close()
         return r.status, text
 
@@ -264,7 +264,7 @@ def test_serve_refuses(folder, model):
     s = Server(model)
     try:
         for raw, said in (('{"prompt": "a', 'request body'), ('[]', 'object'), ('{}', 'prompt'), ('{"prompt": 5}', 'prompt'),
-                          ('{"prompt": "a", "max_tokens": "b"}', 'max_tokens'), ('{"prompt": "a", "n": 2}', "'n'"),
+                          ('{"prompt": "a", "max_tokens": "b"}', 'max_tokens'), ('{"prompt": "a", "n": 0}', "'n'"),
                           ('{"prompt": "a", "temperature": -1}', 'temperature'), ('{"prompt": [99999]}', '99999'),
                           ('{"prompt": "a", "max_tokens": 0}', 'max_tokens'), ('{"prompt": "a", "stop": [""]}', 'stop')):
             status, text = s.ask('POST', '/v1/completions', raw=raw)
@@ -296,7 +296,7 @@ def test_client_that_leaves(folder, model):
         for stream in (True, False):
             body = json.dumps({'prompt': PROMPT, 'max_tokens': CONTEXT, 'stream': stream})
             c = socket.create_connection(('127.0.0.1', s.port), timeout=30)
-            c.sendall(f'POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}'.encode())
+            c.sendall(f'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}'.encode())
             if stream:
                 assert b' 200 ' in c.recv(200)
             c.close()
@@ -444,18 +444,25 @@ def test_export_refuses(folder, model):
     assert 'nowhere' in run('export', f'{folder}/nowhere', '--out', out, status=74)
 
 
-def main():
+def make_model(folder):
+    """A model with a tokenizer."""
+    corpus = f'{folder}/corpus.txt'
+    with open(corpus, 'w') as f:
+        draw = random.Random(1)
+        words = 'the a water of spring stone river runs over under and light long green 泉 水 hello there word more be short'.split()
+        f.write('\n'.join(' '.join(draw.choice(words) for _ in range(12)) for _ in range(400)))
+    model = f'{folder}/model'
+    write_model(model, 384)
+    run('text', 'train', corpus, '--vocab-size', '384', '--out', model)
+    return model
+
+
+def main(tests):
+    """Runs the tests among a module's names."""
     passed = failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        corpus = f'{folder}/corpus.txt'
-        with open(corpus, 'w') as f:
-            draw = random.Random(1)
-            words = 'the a water of spring stone river runs over under and light long green 泉 水 hello there word more be short'.split()
-            f.write('\n'.join(' '.join(draw.choice(words) for _ in range(12)) for _ in range(400)))
-        model = f'{folder}/model'
-        write_model(model, 384)
-        run('text', 'train', corpus, '--vocab-size', '384', '--out', model)
-        for name, test in sorted(globals().items()):
+        model = make_model(folder)
+        for name, test in sorted(tests.items()):
             if not name.startswith('test_') or (len(sys.argv) > 2 and sys.argv[2] not in name):
                 continue
             try:
@@ -472,4 +479,5 @@ def main():
     return 1 if failed else 0
 
 
-sys.exit(main())
+if __name__ == '__main__':
+    sys.exit(main(globals()))

@@ -20,7 +20,7 @@ install(EXPORT wellspring NAMESPACE wellspring:: DESTINATION lib/cmake/wellsprin
 
 # What the controller serves to browsers.
 install(DIRECTORY web/ DESTINATION ${CMAKE_INSTALL_DATADIR}/wellspring/web
-  PATTERN "testing" EXCLUDE PATTERN "*.py" EXCLUDE PATTERN "*.pyc" EXCLUDE PATTERN "*.md" EXCLUDE PATTERN "__pycache__" EXCLUDE)
+  PATTERN "testing" EXCLUDE PATTERN "chat" EXCLUDE PATTERN "*.py" EXCLUDE PATTERN "*.pyc" EXCLUDE PATTERN "*.md" EXCLUDE PATTERN "__pycache__" EXCLUDE)
 
 # The public headers, as their folders stand: #include "ops/softmax.h".
 foreach(folder base tensor ops nn models text data train serve eval)

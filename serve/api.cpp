@@ -1,98 +1,202 @@
 #include "serve/api.h"
 
 #include <ctime>
+#include <functional>
+#include <optional>
 
 #include "base/error.h"
 #include "base/http.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/text.h"
+#include "serve/access.h"
+#include "serve/api_error.h"
+#include "serve/chat_files.h"
 #include "serve/engine.h"
 #include "serve/exchange.h"
+#include "serve/metrics.h"
 #include "serve/model_text.h"
+#include "serve/models.h"
 #include "text/tokenizer.h"
 
 namespace wellspring {
 namespace {
 
-bool refuse_name(const std::string& asked, const ServedModel& model, HttpResponse& response) {
-  if (asked == model.name) return false;
-  response.send_error(
-      404, str("there is no model '", asked.substr(0, 80), "' here, only '", model.name, "'"));
-  return true;
+using Handler = std::function<void(const ApiFront&, const HttpRequest&, HttpResponse&)>;
+
+// The model that a request means, loaded. Null: nobody waits for it any more.
+std::shared_ptr<const LoadedModel> model_for(const ApiFront& front, const std::string& name,
+                                             const HttpResponse& response) {
+  try {
+    return front.models->get(name, [&] { return response.client_gone(); });
+  } catch (const ApiError&) {
+    throw;
+  } catch (const Error& e) {  // not the client's fault, whatever it is
+    const std::string why =
+        str("model '", front.models->name_of(name), "' cannot be loaded: ", e.what());
+    log_error("serve", why);
+    throw ApiError(503, "model_unavailable", why);
+  }
 }
 
-// Prometheus' text form.
-std::string metrics(const ServedModel& model) {
-  const EngineFigures f = model.engine->figures();
-  std::string out;
-  const auto row = [&](const char* name, const char* type, const char* help, int64_t value) {
-    out += str("# HELP wellspring_", name, " ", help, "\n# TYPE wellspring_", name, " ", type, "\nwellspring_", name, " ", value, "\n");
-  };
-  row("requests_running", "gauge", "requests in the engine", f.running);
-  row("requests_waiting", "gauge", "requests that wait for it", f.waiting);
-  row("requests_total", "counter", "requests taken", f.requests);
-  row("prompt_tokens_total", "counter", "tokens of prompts", f.prompt_tokens);
-  row("cached_tokens_total", "counter", "of them, found computed", f.cached_tokens);
-  row("generated_tokens_total", "counter", "tokens made", f.tokens);
-  row("passes_total", "counter", "passes through the model", f.passes);
-  row("preemptions_total", "counter", "requests that had to wait again for pages", f.preemptions);
-  row("cache_pages", "gauge", "pages of keys and values", f.pages);
-  row("cache_pages_free", "gauge", "of them free", f.free_pages);
-  row("cache_pages_kept", "gauge", "of them kept for prompts that begin alike", f.kept_pages);
-  return out;
+// An answer that was left because it took too long ends with an error.
+void end_late(const ApiFront& front, HttpResponse& response) {
+  if (!response.late() || response.ended()) return;
+  response.late_after(0);
+  if (response.client_gone()) return;
+  const ApiError error(
+      504, "request_timeout",
+      str("the answer took longer than the ", human_duration(front.request_seconds),
+          " that it may (--request-seconds): ask for fewer tokens"));
+  if (!response.begun()) return send_api_error(error, response);
+  response.write(str("data: ", to_text(api_error_json(error)), "\n\n"));
+  response.end();
+}
+
+void complete(const ApiFront& front, const HttpRequest& q, HttpResponse& a, bool chat) {
+  ApiRequest request = read_api_request(q.body, chat);
+  if (!front.share_prompts) request.generate.owner = q.user;
+  a.late_after(front.request_seconds);
+  if (const auto model = model_for(front, request.model, a))
+    answer_completion(model->served, std::move(request), a);
+  end_late(front, a);
+}
+
+Json model_json(const ModelState& m, int64_t started) {
+  Json json = {{"id", m.name},         {"object", "model"},
+               {"created", started},   {"owned_by", "wellspring"},
+               {"context", m.context}, {"loaded", m.loaded}};
+  if (!m.aliases.empty()) json["aliases"] = m.aliases;
+  return json;
+}
+
+void list_models(const ApiFront& front, HttpResponse& a, int64_t started) {
+  Json data = Json::array();
+  for (const ModelState& m : front.models->list()) data.push_back(model_json(m, started));
+  a.send(200, "application/json", to_text({{"object", "list"}, {"data", std::move(data)}}));
+}
+
+void show_model(const ApiFront& front, const HttpRequest& q, HttpResponse& a, int64_t started) {
+  const std::string name = front.models->name_of(std::string(q.part("id")));
+  for (const ModelState& m : front.models->list())
+    if (m.name == name) return a.send(200, "application/json", to_text(model_json(m, started)));
+}
+
+void health(const ApiFront& front, HttpResponse& a, bool ready) {
+  const bool draining = front.access->draining();
+  a.send(ready && draining ? 503 : 200, "application/json",
+         to_text({{"status", draining ? "draining" : "ok"}, {"requests", front.models->load()}}));
+}
+
+Json body_of(const HttpRequest& q) {
+  Json body = parse_json(q.body, "request body");
+  if (!body.is_object()) throw Error(Fault::data, "the request body must be a JSON object");
+  return body;
+}
+
+std::string model_of(const Json& body) {
+  const auto it = body.find("model");
+  if (it == body.end() || it->is_null()) return "";
+  if (!it->is_string()) throw Error(Fault::data, "'model' must be a text");
+  return it->get<std::string>();
+}
+
+void tokenize(const ApiFront& front, const HttpRequest& q, HttpResponse& a) {
+  const Json body = body_of(q);
+  const auto it = body.find(body.contains("prompt") ? "prompt" : "content");
+  if (it == body.end() || !it->is_string()) throw Error(Fault::data, "'prompt' must be a text");
+  const auto model = model_for(front, model_of(body), a);
+  if (!model) return;
+  const std::vector<int32_t> ids = model->served.text->prompt(it->get<std::string>());
+  a.send(
+      200, "application/json",
+      to_text({{"tokens", ids}, {"count", ids.size()}, {"max_model_len", model->served.context}}));
+}
+
+void detokenize(const ApiFront& front, const HttpRequest& q, HttpResponse& a) {
+  const Json body = body_of(q);
+  const auto it = body.find("tokens");
+  if (it == body.end() || !it->is_array())
+    throw Error(Fault::data, "'tokens' must be a list of token ids");
+  const auto model = model_for(front, model_of(body), a);
+  if (!model) return;
+  const ModelText& text = *model->served.text;
+  std::vector<int32_t> ids;
+  for (const Json& id : *it) {
+    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= text.vocab())
+      throw Error(Fault::data, str("'tokens' must be token ids below ", text.vocab()));
+    ids.push_back(id.get<int32_t>());
+  }
+  a.send(200, "application/json", to_text({{"prompt", utf8_repair(text.tokenizer().decode(ids))}}));
+}
+
+std::string content_type(std::string_view path) {
+  return path.ends_with(".js")    ? "text/javascript; charset=utf-8"
+         : path.ends_with(".css") ? "text/css; charset=utf-8"
+         : path.ends_with(".svg") ? "image/svg+xml"
+                                  : "text/html; charset=utf-8";
+}
+
+void send_file(const ChatFile& file, HttpResponse& a) {
+  a.header("Content-Security-Policy",
+           "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src "
+           "'self'; "
+           "form-action 'none'; base-uri 'none'; frame-ancestors 'none'");
+  a.header("Referrer-Policy", "no-referrer");
+  a.header("Cross-Origin-Opener-Policy", "same-origin");
+  a.header("Cache-Control", "no-cache");
+  a.send(200, content_type(file.path), file.text);
 }
 
 }  // namespace
 
-void add_api_routes(HttpServer& server, const ServedModel& model) {
-  for (const bool chat : {false, true})
-    server.route("POST", chat ? "/v1/chat/completions" : "/v1/completions", [&model, chat](const HttpRequest& q, HttpResponse& a) {
-      ApiRequest request = read_api_request(q.body, chat);
-      if (request.model.empty() || !refuse_name(request.model, model, a)) answer_completion(model, std::move(request), a);
+void add_api_routes(HttpServer& server, const ApiFront& front) {
+  server.filter([front](HttpRequest& q, HttpResponse& a) {
+    a.header("X-Content-Type-Options", "nosniff");
+    front.access->check(q, a);
+  });
+  const auto route = [&](const char* method, const std::string& path, const Handler& handler) {
+    const bool counts = std::string_view(method) == "POST" && starts_with(path, "/v1/");
+    server.route(method, path, [front, handler, counts](const HttpRequest& q, HttpResponse& a) {
+      with_api_errors(a, [&] {
+        std::optional<Access::Slot> slot;
+        if (counts) slot.emplace(front.access->enter(q.user));
+        handler(front, q, a);
+      });
     });
-  const int64_t started = std::time(nullptr);
-  auto one = [&model, started] {
-    return Json{{"id", model.name},
-                {"object", "model"},
-                {"created", started},
-                {"owned_by", "wellspring"},
-                {"context", model.context}};
   };
-  server.route("GET", "/v1/models", [one](const HttpRequest&, HttpResponse& a) {
-    a.send(200, "application/json", to_text({{"object", "list"}, {"data", Json::array({one()})}}));
+  const int64_t started = std::time(nullptr);
+  route("POST", "/v1/completions",
+        [](const ApiFront& f, const HttpRequest& q, HttpResponse& a) { complete(f, q, a, false); });
+  route("POST", "/v1/chat/completions",
+        [](const ApiFront& f, const HttpRequest& q, HttpResponse& a) { complete(f, q, a, true); });
+  route("GET", "/v1/models", [started](const ApiFront& f, const HttpRequest&, HttpResponse& a) {
+    list_models(f, a, started);
   });
-  server.route("GET", "/v1/models/{id*}", [&model, one](const HttpRequest& q, HttpResponse& a) {
-    if (!refuse_name(std::string(q.part("id")), model, a))
-      a.send(200, "application/json", to_text(one()));
+  route("GET", "/v1/models/{id*}",
+        [started](const ApiFront& f, const HttpRequest& q, HttpResponse& a) {
+          show_model(f, q, a, started);
+        });
+  for (const std::string path : {"/health", "/health/live", "/health/ready"})
+    route("GET", path,
+          [ready = path == "/health/ready"](const ApiFront& f, const HttpRequest&,
+                                            HttpResponse& a) { health(f, a, ready); });
+  route("GET", "/metrics", [](const ApiFront& f, const HttpRequest&, HttpResponse& a) {
+    a.send(200, "text/plain; version=0.0.4", metrics_text(*f.models, *f.access));
   });
-  for (const char* path : {"/health", "/health/live", "/health/ready"})
-    server.route("GET", path, [&model](const HttpRequest&, HttpResponse& a) {
-      a.send(200, "application/json",
-             to_text({{"status", "ok"}, {"model", model.name}, {"requests", model.engine->load()}}));
-    });
-  server.route("GET", "/metrics", [&model](const HttpRequest&, HttpResponse& a) {
-    a.send(200, "text/plain; version=0.0.4", metrics(model));
-  });
-  server.route("POST", "/tokenize", [&model](const HttpRequest& q, HttpResponse& a) {
-    const Json body = parse_json(q.body, "request body");
-    const auto it = body.is_object() ? body.find(body.contains("prompt") ? "prompt" : "content") : body.end();
-    if (!body.is_object() || it == body.end() || !it->is_string())
-      throw Error(Fault::data, "'prompt' must be a text");
-    const std::vector<int32_t> ids = model.text->prompt(it->get<std::string>());
-    a.send(200, "application/json", to_text({{"tokens", ids}, {"count", ids.size()}, {"max_model_len", model.context}}));
-  });
-  server.route("POST", "/detokenize", [&model](const HttpRequest& q, HttpResponse& a) {
-    const Json body = parse_json(q.body, "request body");
-    const auto it = body.is_object() ? body.find("tokens") : body.end();
-    if (!body.is_object() || it == body.end() || !it->is_array()) throw Error(Fault::data, "'tokens' must be a list of token ids");
-    std::vector<int32_t> ids;
-    for (const Json& id : *it) {
-      if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= model.text->vocab())
-        throw Error(Fault::data, str("'tokens' must be token ids below ", model.text->vocab()));
-      ids.push_back(id.get<int32_t>());
-    }
-    a.send(200, "application/json", to_text({{"prompt", utf8_repair(model.text->tokenizer().decode(ids))}}));
-  });
+  route("POST", "/tokenize", tokenize);
+  route("POST", "/detokenize", detokenize);
+  for (const ChatFile& file : chat_files()) {
+    const std::string path(file.path == "/chat/index.html" ? "/" : file.path);
+    front.access->open(path);
+    route("GET", path,
+          [&file](const ApiFront&, const HttpRequest&, HttpResponse& a) { send_file(file, a); });
+  }
+}
+
+void add_api_routes(HttpServer& server, const ServedModel& model) {
+  add_api_routes(server, {std::make_shared<Models>(std::vector{loaded_source(model)}, 0),
+                          std::make_shared<Access>(AccessOptions{})});
 }
 
 }  // namespace wellspring

@@ -1,13 +1,18 @@
 #pragma once
-// OpenAI's HTTP API over an Engine: /v1/completions, /v1/chat/completions (both also as server-sent
-// events), /v1/models, /health; /tokenize, /detokenize, and /metrics for Prometheus.
+// OpenAI's HTTP API over engines: /v1/completions, /v1/chat/completions (both also as server-sent
+// events), /v1/models, /health; /tokenize, /detokenize, /metrics for Prometheus, and the chat page
+// at /.
 
+#include <cstdint>
+#include <memory>
 #include <string>
 
 namespace wellspring {
 
+class Access;
 class Engine;
 class HttpServer;
+class Models;
 class ModelText;
 
 struct ServedModel {
@@ -17,8 +22,18 @@ struct ServedModel {
   int64_t context = 0;
 };
 
-/// Before server.start(). `model` must outlive the server. Handlers wait on connection threads
-/// while the engine works; a client that goes away cancels its request.
+/// What answers requests, and for whom.
+struct ApiFront {
+  std::shared_ptr<Models> models;
+  std::shared_ptr<Access> access;
+  double request_seconds = 0;  // an answer that takes longer ends with an error (504); 0: any time
+  bool share_prompts = false;  // kept beginnings of prompts are those of all keys, not of one
+};
+
+/// Before server.start(): the routes and the filter. Handlers wait on connection threads while the
+/// engine works; a client that goes away cancels its request.
+void add_api_routes(HttpServer& server, const ApiFront& front);
+/// For one model, on the loopback and without keys; its parts must outlive the server.
 void add_api_routes(HttpServer& server, const ServedModel& model);
 
 }  // namespace wellspring

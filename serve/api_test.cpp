@@ -151,7 +151,7 @@ TEST_F(Served, TokensAndFigures) {
   post("/v1/completions", R"({"prompt": "ab", "max_tokens": 3, "ignore_eos": true})");
   const std::string base = str("http://127.0.0.1:", server_.port());
   const std::string figures = http_request("GET", base + "/metrics").body;
-  EXPECT_NE(figures.find("\nwellspring_generated_tokens_total 3\n"), std::string::npos) << figures;
+  EXPECT_NE(figures.find("\nwellspring_generated_tokens_total{model=\"tiny\"} 3\n"), std::string::npos) << figures;
   EXPECT_EQ(http_request("GET", base + "/health/ready").status, 200);
 }
 

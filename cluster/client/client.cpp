@@ -28,10 +28,6 @@ std::string message_of(const HttpResult& r) {
               message_of(r));
 }
 
-bool is_loopback_number(const std::string& host) {  // 127.x.y.z, and no name that begins so
-  return starts_with(host, "127.") && host.find_first_not_of("0123456789.") == std::string::npos;
-}
-
 HttpClientOptions options_of(const Login& login) {
   HttpClientOptions o;
   o.ca_pem = login.ca;
@@ -68,7 +64,7 @@ void check_url(const std::string& url) {
   if (!starts_with(url, "http://")) return;
   std::string host = url.substr(7, url.find_first_of("/?#", 7) - 7);
   host = starts_with(host, "[") ? host.substr(1, host.find(']') - 1) : host.substr(0, host.find(':'));
-  if (host != "localhost" && host != "::1" && !is_loopback_number(host))
+  if (!is_loopback(host))
     throw Error(Fault::config, str(url, ": what is said there could be read by others on the way: use https:// (the "
                                         "controller speaks TLS on every address but the loopback)"));
 }

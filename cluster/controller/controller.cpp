@@ -51,7 +51,7 @@ Controller::Controller(ControllerOptions options) : options_(std::move(options))
     ::chmod(path.c_str(), 0700);
   }
   make_directories(options_.runs);
-  secure_ = !is_loopback(options_.address);
+  secure_ = !is_loopback(options_.address);  // TLS there
   keys();
   Core::Options core;
   core.keep = options_.keep;

@@ -18,12 +18,6 @@ std::string default_folder() {
   return str(home ? home : ".", "/.local/share/wellspring");
 }
 
-bool is_loopback(const std::string& address) {
-  // Not a name that begins with a number.
-  return address == "localhost" || address == "::1" ||
-         (starts_with(address, "127.") && address.find_first_not_of("0123456789.") == std::string::npos);
-}
-
 ControllerOptions read_controller_options(const std::string& path,
                                           const std::vector<std::string>& overrides) {
   Config c = path.empty() ? Config() : Config::read(path);

@@ -41,7 +41,5 @@ ControllerOptions read_controller_options(const std::string& path,
                                           const std::vector<std::string>& overrides);
 /// Where the state lies when nobody says: /var/lib/wellspring for root, ~/.local/share/wellspring.
 std::string default_folder();
-/// A name without the loopback: served by TLS only.
-bool is_loopback(const std::string& address);
 
 }  // namespace wellspring::cluster

@@ -92,7 +92,7 @@ class Browser:
         self.chromium = self.playwright.chromium.launch(executable_path=chromium(), args=['--no-sandbox', '--disable-dev-shm-usage'])
         self.contexts = []
 
-    def page(self, token=None, width=1280, height=900, scheme='light', url=None, **options):
+    def page(self, token=None, width=1280, height=900, scheme='light', url=None, ready='#token', **options):
         context = self.chromium.new_context(viewport={'width': width, 'height': height}, color_scheme=scheme, locale='en-GB', **options)
         context.set_default_timeout(10000)
         self.contexts.append(context)
@@ -102,7 +102,7 @@ class Browser:
         page.on('console', lambda message: page.faults.append(f'console: {message.text} {message.location.get("url", "")}')
                 if message.type in ('error', 'warning') else None)
         page.goto(url or self.url)
-        page.wait_for_selector('#token')
+        page.wait_for_selector(ready)
         if token:
             self.login(page, token)
         return page

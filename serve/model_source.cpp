@@ -1,0 +1,146 @@
+// Models from folders.
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "base/config.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "models/decoder/model.h"
+#include "nn/paged_cache.h"
+#include "nn/weight.h"
+#include "serve/model_text.h"
+#include "serve/models.h"
+
+namespace wellspring {
+namespace {
+
+struct FolderModel : LoadedModel {
+  std::shared_ptr<const Decoder> decoder;
+  std::unique_ptr<ModelText> text;
+  std::unique_ptr<Engine> engine;  // goes first
+};
+
+// What a plain folder's weights become: by themselves rows of bf16 side by side, which is faster;
+// f32 stays.
+std::optional<WeightFormat> format_of(const ModelSpec& spec) {
+  if (!spec.weights.empty()) return parse_weight_format(spec.weights);
+  if (spec.dtype == "bf16") return WeightFormat::bf16;
+  return std::nullopt;
+}
+WeightFormat tables_of(WeightFormat format) {
+  return format == WeightFormat::bf16 ? format : WeightFormat::q8;
+}
+
+void check(const ModelSpec& spec) {
+  if (spec.dtype != "f32" && spec.dtype != "bf16")
+    throw Error(Fault::usage, str("--dtype is '", spec.dtype, "'; expected f32 or bf16"));
+  if (!spec.cache.empty() && spec.cache != "f32" && spec.cache != "bf16" && spec.cache != "i8")
+    throw Error(Fault::usage, str("--cache is '", spec.cache, "'; expected f32, bf16 or i8"));
+  if (spec.cache_gb < 0)
+    throw Error(Fault::usage, str("--cache-gb is ", spec.cache_gb, "; expected 0 or more"));
+  format_of(spec);
+}
+
+int64_t weight_bytes(const std::string& folder, const DecoderConfig& c, const ModelSpec& spec) {
+  if (read_json(join_path(folder, "config.json")).contains("quantization_config")) {
+    int64_t bytes = 0;
+    for (const std::string& name : list_directory(folder))
+      if (ends_with(name, ".safetensors")) bytes += file_size(join_path(folder, name));
+    return bytes;
+  }
+  const auto tables = static_cast<double>(c.vocab * c.width * (c.tied ? 1 : 2)),
+             all = static_cast<double>(c.parameters());
+  const auto format = format_of(spec);
+  const double bits =
+      format ? (all - tables) * bits_of(*format) + tables * bits_of(tables_of(*format)) : all * 32;
+  return static_cast<int64_t>(bits / 8);
+}
+
+int64_t weight_bytes(const Decoder& model) {
+  int64_t bytes = 0;
+  for (const Parameter* p : model.parameters())
+    if (p->compute.defined())
+      bytes += p->compute.numel() * static_cast<int64_t>(size_of(p->compute.dtype()));
+  for (const auto& [name, weight] : model.packed()) bytes += weight->bytes();
+  return bytes;
+}
+
+// With its cache's bytes set.
+EngineOptions options_of(const ModelSpec& spec, const DecoderConfig& c, EngineOptions o,
+                         int64_t memory) {
+  const std::string dtype = spec.cache.empty() ? spec.dtype : spec.cache;
+  o.cache = parse_dtype(dtype);
+  const int64_t page = PagedCache(c.layers, c.kv_heads, c.head_width, 1, *o.cache).page_bytes();
+  const int64_t whole = (c.context + PagedCache::kPage - 1) / PagedCache::kPage * page;
+  if (memory <= 0) memory = int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGE_SIZE);
+  o.cache_bytes = spec.cache_gb > 0 ? static_cast<int64_t>(spec.cache_gb * 1e9)
+                                    : std::min(memory / 4, 64 * whole);
+  o.cache_bytes = std::min(o.cache_bytes, o.sequences * whole);
+  return o;
+}
+
+std::shared_ptr<const LoadedModel> load(const ModelSpec& spec, const std::string& folder,
+                                        const EngineOptions& options) {
+  std::unique_ptr<Decoder> decoder = load_decoder(folder, *parse_dtype(spec.dtype));
+  if (const auto format = format_of(spec); format && !decoder->quantized())
+    decoder->quantize(*format, tables_of(*format));
+  auto model = std::make_shared<FolderModel>();
+  model->bytes = weight_bytes(*decoder) + options.cache_bytes;
+  model->decoder = std::move(decoder);
+  model->text = std::make_unique<ModelText>(folder, model->decoder->config(), spec.chat_template);
+  model->engine = make_engine(model->decoder, options);
+  model->chat_format = model->text->chat_format();
+  model->served = {spec.name, model->engine.get(), model->text.get(),
+                   model->decoder->config().context};
+  return model;
+}
+
+ModelSpec read_model(const Config& c, const ModelSpec& otherwise) {
+  ModelSpec spec = otherwise;
+  spec.path = c.text("path");
+  spec.name = c.text("name", base_name(spec.path));
+  spec.aliases = c.texts("aliases");
+  spec.dtype = c.choice("dtype", {"f32", "bf16"}, otherwise.dtype);
+  spec.weights = c.text("weights", otherwise.weights);
+  spec.cache = c.text("cache", otherwise.cache);
+  spec.chat_template = c.text("chat_template", otherwise.chat_template);
+  spec.cache_gb = c.number("cache_gb", otherwise.cache_gb);
+  try {
+    check(spec);
+  } catch (const Error& e) {
+    throw Error(Fault::config, str(c.place(), ": ", e.what()));
+  }
+  return spec;
+}
+
+}  // namespace
+
+std::vector<ModelSpec> read_models_file(const std::string& path, const ModelSpec& otherwise) {
+  const Config c = Config::read(path);
+  std::vector<ModelSpec> specs;
+  for (const Config& item : c.items("models")) specs.push_back(read_model(item, otherwise));
+  c.check_all_used();
+  if (specs.empty())
+    throw Error(
+        Fault::config,
+        str(path, ": no models: write `models:` and under it `- {name: NAME, path: FOLDER}`"));
+  return specs;
+}
+
+ModelSource model_source(const ModelSpec& spec, const EngineOptions& engine, int64_t memory) {
+  check(spec);
+  const std::string folder = find_model_folder(spec.path);
+  if (!ModelText::present(folder))
+    throw Error(Fault::io, str(folder, " has no tokenizer.json: a server needs it"));
+  const DecoderConfig config = read_decoder_config(folder);
+  const EngineOptions options = options_of(spec, config, engine, memory);
+  return {spec.name, spec.aliases, weight_bytes(folder, config, spec) + options.cache_bytes,
+          config.context, [spec, folder, options] { return load(spec, folder, options); }};
+}
+
+}  // namespace wellspring
