@@ -18,7 +18,7 @@ CONTEXT = 2048
 PROMPT = 'the water of the spring'
 
 
-def write_model(folder, vocab):
+def write_model(folder, vocab, seed=5):
     """A Qwen2 of width 32 whose weights are large enough that its tokens vary."""
     config = {'architectures': ['Qwen2ForCausalLM'], 'model_type': 'qwen2', 'hidden_act': 'silu', 'hidden_size': 32,
               'intermediate_size': 48, 'num_hidden_layers': 2, 'num_attention_heads': 4, 'num_key_value_heads': 2,
@@ -33,7 +33,7 @@ def write_model(folder, vocab):
         shapes[f'{at}mlp.gate_proj.weight'] = shapes[f'{at}mlp.up_proj.weight'] = (48, 32)
         shapes[f'{at}mlp.down_proj.weight'] = (32, 48)
         shapes[f'{at}input_layernorm.weight'] = shapes[f'{at}post_attention_layernorm.weight'] = (32,)
-    draw, header, data = random.Random(5), {}, b''
+    draw, header, data = random.Random(seed), {}, b''
     for name, shape in shapes.items():
         n = shape[0] * (shape[1] if len(shape) == 2 else 1)
         values = [1.0] * n if 'norm' in name else [draw.gauss(0, 0.4) for _ in range(n)]
@@ -73,10 +73,10 @@ def generate(model, *words):
 
 
 class Server:
-    def __init__(self, model, *words):
+    def __init__(self, model, *words, port=0, **options):
         self.log = tempfile.TemporaryFile('w+')
-        self.process = subprocess.Popen([PROGRAM, 'serve', model, '--port', '0', '--dtype', 'f32', *words],
-                                        stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.process = subprocess.Popen([PROGRAM, 'serve', model, '--port', str(port), '--dtype', 'f32', *words],
+                                        stdout=subprocess.PIPE, stderr=self.log, text=True, **options)
         line = self.process.stdout.readline()
         assert 'http://127.0.0.1:' in line, line
         self.port = int(line.split('http://127.0.0.1:')[1].split()[0])
@@ -444,19 +444,26 @@ def test_export_refuses(folder, model):
     assert 'nowhere' in run('export', f'{folder}/nowhere', '--out', out, status=74)
 
 
-def main():
+def make_model(folder):
+    """The small model with a tokenizer; returns its folder."""
+    corpus = f'{folder}/corpus.txt'
+    with open(corpus, 'w') as f:
+        draw = random.Random(1)
+        words = 'the a water of spring stone river runs over under and light long green 泉 水 hello there word more be short'.split()
+        f.write('\n'.join(' '.join(draw.choice(words) for _ in range(12)) for _ in range(400)))
+    model = f'{folder}/model'
+    write_model(model, 384)
+    run('text', 'train', corpus, '--vocab-size', '384', '--out', model)
+    return model
+
+
+def run_tests(tests, wanted):
+    """Calls the test_*(folder, model) of a module, counts, and returns the exit status."""
     passed = failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        corpus = f'{folder}/corpus.txt'
-        with open(corpus, 'w') as f:
-            draw = random.Random(1)
-            words = 'the a water of spring stone river runs over under and light long green 泉 水 hello there word more be short'.split()
-            f.write('\n'.join(' '.join(draw.choice(words) for _ in range(12)) for _ in range(400)))
-        model = f'{folder}/model'
-        write_model(model, 384)
-        run('text', 'train', corpus, '--vocab-size', '384', '--out', model)
-        for name, test in sorted(globals().items()):
-            if not name.startswith('test_') or (len(sys.argv) > 2 and sys.argv[2] not in name):
+        model = make_model(folder)
+        for name, test in sorted(tests.items()):
+            if not name.startswith('test_') or wanted not in name:
                 continue
             try:
                 with tempfile.TemporaryDirectory(dir=folder) as own:
@@ -472,4 +479,5 @@ def main():
     return 1 if failed else 0
 
 
-sys.exit(main())
+if __name__ == '__main__':
+    sys.exit(run_tests(globals(), sys.argv[2] if len(sys.argv) > 2 else ''))
