@@ -165,8 +165,7 @@ struct HttpClient::Impl {
 };
 
 HttpClient::HttpClient(const std::string& base_url, HttpHeaders headers, HttpClientOptions options)
-    : impl_(
-          new Impl{parse_url(base_url), std::move(headers), std::move(options), {}, {}, {}}) {
+    : impl_(new Impl{parse_url(base_url), std::move(headers), std::move(options), {}, {}, {}}) {
   std::string& base = impl_->url.target;
   if (base.find('?') != base.npos)
     throw Error(Fault::usage, str("'", base_url, "' is no base URL: it has a query"));

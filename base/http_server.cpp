@@ -76,8 +76,8 @@ struct HttpServer::Impl {
   int64_t bodies = 0;  // bytes that requests may have in memory now
   bool stopping = false;
   std::deque<std::pair<int, std::string>> waiting;  // accepted, without a thread yet
-  std::deque<std::pair<int, double>> refused;  // the acceptor's: answered, closed at that time
-  double next_close = 0;                       // when to look at them
+  std::deque<std::pair<int, double>> refused;       // the acceptor's: answered, closed at that time
+  double next_close = 0;                            // when to look at them
   std::map<int, Connection> serving;
   std::map<std::string, int> per_peer;  // waiting and served
 
@@ -230,7 +230,8 @@ void HttpServer::Impl::close_refused(bool all) {
   std::erase_if(refused, [&](const std::pair<int, double>& one) {
     char dropped[1 << 14];
     long n = 1;
-    for (int i = 0; i < 16 && n > 0; ++i) n = ::recv(one.first, dropped, sizeof dropped, MSG_DONTWAIT);
+    for (int i = 0; i < 16 && n > 0; ++i)
+      n = ::recv(one.first, dropped, sizeof dropped, MSG_DONTWAIT);
     const bool goes_on = n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
     if (goes_on && now < one.second && !all) return false;
     ::close(one.first);

@@ -32,7 +32,8 @@ LengthRange length_range(const std::string& flag, const std::string& text) {
   const auto low = parse_int(text.substr(0, dash));
   const auto high = dash == text.npos ? low : parse_int(text.substr(dash + 1));
   if (!low || !high || *low < 1 || *high < *low)
-    throw Error(Fault::usage, str(flag, " is '", text, "'; expected a number of tokens, or 16-256"));
+    throw Error(Fault::usage,
+                str(flag, " is '", text, "'; expected a number of tokens, or 16-256"));
   return {*low, *high};
 }
 
@@ -50,8 +51,10 @@ LoadGoals goals_of(const std::string& text) {
                  : name == "e2e"  ? &goals.whole
                                   : nullptr;
     if (!goal || !seconds)
-      throw Error(Fault::usage,
-                  str("--slo holds '", part, "'; expected ttft=, tpot= or e2e= with a duration, as in ttft=500ms,tpot=50ms"));
+      throw Error(
+          Fault::usage,
+          str("--slo holds '", part,
+              "'; expected ttft=, tpot= or e2e= with a duration, as in ttft=500ms,tpot=50ms"));
     *goal = *seconds;
   }
   return goals;
@@ -97,7 +100,8 @@ class OwnServer {
       const auto status = process_->wait(0.05);
       const std::string said = read_file(log());
       if (status)
-        throw Error(Fault::io, str("'wellspring serve ", model, "' ended with status ", *status, ": ", trim(said)));
+        throw Error(Fault::io, str("'wellspring serve ", model, "' ended with status ", *status,
+                                   ": ", trim(said)));
       const size_t at = said.find("http://");
       if (at != said.npos && said.find('\n', at) != said.npos)
         url = said.substr(at, said.find_first_of(" \n", at) - at);
@@ -138,9 +142,8 @@ Json report_json(const LoadOptions& o, const LoadReport& r) {
   for (const auto& [name, member] : measures()) {
     const Durations& d = r.*member;
     if (d.count() == 0) continue;
-    latency[name] = {{"count", d.count()},        {"mean", d.mean()},
-                     {"p50", d.quantile(0.5)},    {"p90", d.quantile(0.9)},
-                     {"p99", d.quantile(0.99)},   {"max", d.most()}};
+    latency[name] = {{"count", d.count()},     {"mean", d.mean()},        {"p50", d.quantile(0.5)},
+                     {"p90", d.quantile(0.9)}, {"p99", d.quantile(0.99)}, {"max", d.most()}};
   }
   Json out = {{"url", o.url}, {"model", o.model}};
   if (o.rate > 0)
@@ -151,39 +154,47 @@ Json report_json(const LoadOptions& o, const LoadReport& r) {
   out["requests"] = {{"sent", r.sent},         {"answered", r.answered}, {"failed", r.failures()},
                      {"given_up", r.given_up}, {"repeated", r.repeated}, {"late", r.late}};
   out["errors"] = r.failed;
-  out["tokens"] = {{"prompt", r.prompt_tokens}, {"cached", r.cached_tokens}, {"output", r.output_tokens}};
+  out["tokens"] = {
+      {"prompt", r.prompt_tokens}, {"cached", r.cached_tokens}, {"output", r.output_tokens}};
   out["per_second"] = {{"requests", static_cast<double>(r.answered) / r.seconds},
                        {"prompt_tokens", static_cast<double>(r.prompt_tokens) / r.seconds},
                        {"output_tokens", static_cast<double>(r.output_tokens) / r.seconds}};
   out["latency"] = std::move(latency);
   if (o.goals.any())
-    out["goodput"] = {{"requests_per_second", static_cast<double>(r.good) / r.seconds},
-                      {"share", static_cast<double>(r.good) / static_cast<double>(std::max<int64_t>(1, r.sent))}};
+    out["goodput"] = {
+        {"requests_per_second", static_cast<double>(r.good) / r.seconds},
+        {"share", static_cast<double>(r.good) / static_cast<double>(std::max<int64_t>(1, r.sent))}};
   return out;
 }
 
 std::string report_text(const LoadOptions& o, const LoadReport& r) {
   const auto rate = [&](int64_t n) { return decimal(static_cast<double>(n) / r.seconds); };
-  std::string out = str(o.url, ", model ", o.model, ": ",
-                        o.rate > 0 ? str(o.rate, " requests/s at random moments")
-                                   : str(o.concurrency, " clients, each asks when it was answered"),
-                        "\n", r.sent, " requests in ", human_duration(r.seconds), ": ", r.answered, " answered, ",
-                        r.failures(), " failed", r.given_up ? str(", ", r.given_up, " given up") : "", "\n");
+  std::string out =
+      str(o.url, ", model ", o.model, ": ",
+          o.rate > 0 ? str(o.rate, " requests/s at random moments")
+                     : str(o.concurrency, " clients, each asks when it was answered"),
+          "\n", r.sent, " requests in ", human_duration(r.seconds), ": ", r.answered, " answered, ",
+          r.failures(), " failed", r.given_up ? str(", ", r.given_up, " given up") : "", "\n");
   for (const auto& [kind, count] : r.failed) {
     const auto said = r.messages.find(kind);
-    out += str("  ", kind, ": ", count, said->second.empty() ? "" : str(" (", trim(said->second), ")"), "\n");
+    out += str("  ", kind, ": ", count,
+               said->second.empty() ? "" : str(" (", trim(said->second), ")"), "\n");
   }
-  out += str(rate(r.answered), " requests/s, ", rate(r.output_tokens), " tokens/s made, ", rate(r.prompt_tokens),
-             " tokens/s of prompts (", r.cached_tokens, " of ", r.prompt_tokens, " found computed)\n");
+  out += str(rate(r.answered), " requests/s, ", rate(r.output_tokens), " tokens/s made, ",
+             rate(r.prompt_tokens), " tokens/s of prompts (", r.cached_tokens, " of ",
+             r.prompt_tokens, " found computed)\n");
   if (o.goals.any())
     out += str("goodput: ", rate(r.good), " requests/s within the limits, ",
-               decimal(100 * static_cast<double>(r.good) / static_cast<double>(std::max<int64_t>(1, r.sent))), "% of those sent\n");
+               decimal(100 * static_cast<double>(r.good) /
+                       static_cast<double>(std::max<int64_t>(1, r.sent))),
+               "% of those sent\n");
   Table table({"ms", "mean", "p50", "p90", "p99", "max"});
   for (const auto& [name, member] : measures()) {
     const Durations& d = r.*member;
     if (d.count())
-      table.row({name, milliseconds(d.mean()), milliseconds(d.quantile(0.5)), milliseconds(d.quantile(0.9)),
-                 milliseconds(d.quantile(0.99)), milliseconds(d.most())});
+      table.row({name, milliseconds(d.mean()), milliseconds(d.quantile(0.5)),
+                 milliseconds(d.quantile(0.9)), milliseconds(d.quantile(0.99)),
+                 milliseconds(d.most())});
   }
   return r.answered ? out + table.text() : out;
 }
@@ -196,10 +207,14 @@ std::string api_url(std::string url) {
 
 LoadReport measured(const LoadOptions& o) {
   const bool by_count = o.requests > 0;
-  const double expected = by_count ? static_cast<double>(o.requests) : o.rate > 0 ? o.rate * o.duration : o.duration;
-  Progress progress("load", static_cast<int64_t>(expected), by_count || o.rate > 0 ? "requests" : "s");
+  const double expected = by_count     ? static_cast<double>(o.requests)
+                          : o.rate > 0 ? o.rate * o.duration
+                                       : o.duration;
+  Progress progress("load", static_cast<int64_t>(expected),
+                    by_count || o.rate > 0 ? "requests" : "s");
   const auto done = [&](const LoadReport& r) {
-    return by_count || o.rate > 0 ? r.sent - r.in_flight : static_cast<int64_t>(std::min(r.seconds, o.duration));
+    return by_count || o.rate > 0 ? r.sent - r.in_flight
+                                  : static_cast<int64_t>(std::min(r.seconds, o.duration));
   };
   LoadReport report = run_load(o, [&](const LoadReport& r) {
     progress.update(done(r), str(r.in_flight, " running, ", r.failures(), " failed, first token ",
@@ -212,19 +227,26 @@ LoadReport measured(const LoadOptions& o) {
 }
 
 void add_load_options(Args& args, LoadOptions& o, BenchLine& line) {
-  args.option("--rate", &o.rate, "N", "requests per second, at random moments (Poisson), whether the server keeps up or not");
-  args.option("--concurrency", &o.concurrency, "N", "instead: so many clients, each asks when it was answered (1)");
-  args.option("--duration", &line.duration, "TIME", "in which requests begin: 90, 5m (30 s, without --requests)");
+  args.option(
+      "--rate", &o.rate, "N",
+      "requests per second, at random moments (Poisson), whether the server keeps up or not");
+  args.option("--concurrency", &o.concurrency, "N",
+              "instead: so many clients, each asks when it was answered (1)");
+  args.option("--duration", &line.duration, "TIME",
+              "in which requests begin: 90, 5m (30 s, without --requests)");
   args.option("--requests", &o.requests, "N", "so many at most");
   args.option("--prompt-tokens", &line.prompt_tokens, "N|A-B", "length of random prompts (128)");
   args.option("--output-tokens", &line.output_tokens, "N|A-B", "length of answers (64)");
-  args.option("--prompts", &line.prompts, "FILE", "prompts instead of random ones: a line each, or a JSON string each (.jsonl)");
+  args.option("--prompts", &line.prompts, "FILE",
+              "prompts instead of random ones: a line each, or a JSON string each (.jsonl)");
   args.flag("--chat", &o.chat, "ask /v1/chat/completions; needs --prompts");
-  args.option("--shared-tokens", &o.shared_tokens, "N", "the beginning that random prompts have in common (0)");
+  args.option("--shared-tokens", &o.shared_tokens, "N",
+              "the beginning that random prompts have in common (0)");
   args.option("--shared-share", &o.shared_share, "S", "the share of them that has it (0.5)");
   args.option("--ids-below", &o.ids_below, "N", "random token ids are below this (256)");
   args.option("--temperature", &o.temperature, "T", "(0)");
-  args.flag("--may-end", &o.may_end, "answers may be shorter: ignore_eos is not sent, which not all servers know");
+  args.flag("--may-end", &o.may_end,
+            "answers may be shorter: ignore_eos is not sent, which not all servers know");
   args.flag("--whole", &o.whole, "whole answers instead of streams: only e2e is measured");
   args.option("--slo", &line.slo, "LIMITS", "what counts as good: ttft=500ms,tpot=50ms,e2e=10s");
   args.option("--model", &o.model, "NAME", "(the first that the server offers)");
@@ -233,29 +255,40 @@ void add_load_options(Args& args, LoadOptions& o, BenchLine& line) {
   args.option("--connections", &o.connections, "N", "with --rate: at most at a time (1024)");
   args.option("--timeout", &o.timeout, "S", "without a byte (600)");
   args.option("--seed", &line.seed, "N", "of moments, lengths and tokens (1)");
-  args.option("--serve-options", &line.serve_options, "WORDS", "for the server of a MODEL: '--weights q4 --sequences 16'");
+  args.option("--serve-options", &line.serve_options, "WORDS",
+              "for the server of a MODEL: '--weights q4 --sequences 16'");
 }
 
 int bench_serve(int argc, char** argv) {
   LoadOptions o;
   BenchLine line;
   Args args("wellspring bench serve",
-            "Put load on a server with OpenAI's API and measure its answers: time to the first token (ttft), per token after "
-            "it (tpot), between pieces (inter_token), and whole (e2e). Times count from the moment a request was due, so a "
-            "server that stalls does not look better than it is. Ctrl-C ends it and shows what was measured.");
-  args.positional("URL|MODEL", &line.target, "http://host:port of a server, or a model folder to serve meanwhile");
+            "Put load on a server with OpenAI's API and measure its answers: time to the first "
+            "token (ttft), per token after "
+            "it (tpot), between pieces (inter_token), and whole (e2e). Times count from the moment "
+            "a request was due, so a "
+            "server that stalls does not look better than it is. Ctrl-C ends it and shows what was "
+            "measured.");
+  args.positional("URL|MODEL", &line.target,
+                  "http://host:port of a server, or a model folder to serve meanwhile");
   add_load_options(args, o, line);
   args.flag("--json", &line.json, "print JSON (times in seconds)");
-  args.example("wellspring bench serve runs/demo/run --rate 20 --requests 40 --prompt-tokens 16 --output-tokens 8");
+  args.example(
+      "wellspring bench serve runs/demo/run --rate 20 --requests 40 --prompt-tokens 16 "
+      "--output-tokens 8");
   if (!args.parse(argc, argv)) return 0;
   if (args.given("--rate") && args.given("--concurrency"))
-    throw Error(Fault::usage, "--rate (requests come by themselves) or --concurrency (clients wait for answers), not both");
+    throw Error(Fault::usage,
+                "--rate (requests come by themselves) or --concurrency (clients wait for answers), "
+                "not both");
   if (args.given("--rate") && o.rate <= 0) throw Error(Fault::usage, "--rate is above 0");
-  if (args.given("--requests") && o.requests < 1) throw Error(Fault::usage, "--requests is above 0");
+  if (args.given("--requests") && o.requests < 1)
+    throw Error(Fault::usage, "--requests is above 0");
   if (!line.duration.empty()) {
     const auto seconds = parse_duration(line.duration);
     if (!seconds || *seconds <= 0)
-      throw Error(Fault::usage, str("--duration is '", line.duration, "'; expected a time like 90 or 5m"));
+      throw Error(Fault::usage,
+                  str("--duration is '", line.duration, "'; expected a time like 90 or 5m"));
     o.duration = *seconds;
   } else if (o.requests > 0) {
     o.duration = 0;
@@ -277,7 +310,8 @@ int bench_serve(int argc, char** argv) {
   if (o.model.empty()) o.model = first_model(o);
   try_once(o);
   const LoadReport report = measured(o);
-  const std::string shown = line.json ? to_text(report_json(o, report), 2) + "\n" : report_text(o, report);
+  const std::string shown =
+      line.json ? to_text(report_json(o, report), 2) + "\n" : report_text(o, report);
   std::fwrite(shown.data(), 1, shown.size(), stdout);
   if (report.late > 0)
     std::fprintf(stderr,
@@ -292,7 +326,8 @@ int bench_serve(int argc, char** argv) {
 
 int command_bench(int argc, char** argv) {
   return run_verbs("wellspring bench", "Measure what a server does.",
-                   {{"serve", "put load on a server and measure its answers", bench_serve}}, argc, argv);
+                   {{"serve", "put load on a server and measure its answers", bench_serve}}, argc,
+                   argv);
 }
 
 }  // namespace wellspring

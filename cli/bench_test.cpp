@@ -46,8 +46,8 @@ class BenchServe : public ::testing::Test {
     r.write(str(R"(data: {"choices": [{"index": 0, "text": ")", text, "\"}]}\n\n"));
   }
   static void usage(HttpResponse& r, int tokens) {
-    r.write(str(R"(data: {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": )", tokens,
-                R"(, "prompt_tokens_details": {"cached_tokens": 3}}})", "\n\n"));
+    r.write(str(R"(data: {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": )",
+                tokens, R"(, "prompt_tokens_details": {"cached_tokens": 3}}})", "\n\n"));
     r.write("data: [DONE]\n\n");
     r.end();
   }
@@ -89,8 +89,9 @@ TEST_F(BenchServe, MeasuresStreams) {
     }
     usage(r, 5);
   });
-  const Json r = measured({"--concurrency", "4", "--requests", "20", "--prompt-tokens", "5-9", "--output-tokens", "5", "--api-key",
-                           "secret", "--shared-tokens", "4", "--shared-share", "1", "--slo", "ttft=50ms"});
+  const Json r = measured({"--concurrency", "4", "--requests", "20", "--prompt-tokens", "5-9",
+                           "--output-tokens", "5", "--api-key", "secret", "--shared-tokens", "4",
+                           "--shared-share", "1", "--slo", "ttft=50ms"});
   EXPECT_EQ(r["requests"]["sent"], 20);
   EXPECT_EQ(r["requests"]["answered"], 20);
   EXPECT_EQ(r["tokens"]["output"], 100);
@@ -98,7 +99,8 @@ TEST_F(BenchServe, MeasuresStreams) {
   EXPECT_EQ(r["tokens"]["cached"], 60);
   EXPECT_EQ(r["model"], "some model");
   EXPECT_EQ(r["goodput"]["share"], 0);
-  for (const auto& [name, least] : {std::pair("ttft", 0.06), {"tpot", 0.03}, {"inter_token", 0.03}, {"e2e", 0.18}}) {
+  for (const auto& [name, least] :
+       {std::pair("ttft", 0.06), {"tpot", 0.03}, {"inter_token", 0.03}, {"e2e", 0.18}}) {
     const Json& d = r["latency"][name];
     EXPECT_GT(d["p50"], 0.99 * least) << name;
     EXPECT_LT(d["p50"], 2 * least + 0.05) << name;
@@ -126,7 +128,8 @@ TEST_F(BenchServe, ARequestThatHadToWaitForTheClientHasWaited) {
   const auto sent = r["requests"]["sent"].get<int>();
   EXPECT_GT(sent, 15);
   EXPECT_GT(r["requests"]["late"], sent / 2);
-  EXPECT_GT(r["latency"]["e2e"]["max"], 0.1 * sent - 1.3);  // all after one another, from within the second
+  EXPECT_GT(r["latency"]["e2e"]["max"],
+            0.1 * sent - 1.3);  // all after one another, from within the second
   EXPECT_GT(r["latency"]["e2e"]["p50"], 0.5);
 }
 
@@ -146,9 +149,12 @@ TEST_F(BenchServe, AnOpenLoopDoesNotWait) {
 TEST_F(BenchServe, CountsFailuresByKind) {
   start([](const Json&, HttpResponse& r, int number) {
     switch (number % 8) {
-      case 1: return r.send_error(429, "slower");
-      case 2: return r.send_error(503, "full");
-      case 3: return r.send(502, "text/html", "<html>bad gateway</html>");
+      case 1:
+        return r.send_error(429, "slower");
+      case 2:
+        return r.send_error(503, "full");
+      case 3:
+        return r.send(502, "text/html", "<html>bad gateway</html>");
       case 4:
         r.begin_stream(200, "text/event-stream");
         piece(r, "and then nothing");
@@ -161,14 +167,18 @@ TEST_F(BenchServe, CountsFailuresByKind) {
         r.begin_stream(200, "text/event-stream");
         r.write("data: {\"error\": {\"message\": \"out of luck\"}}\n\n");
         return r.end();
-      default: return good(r);
+      default:
+        return good(r);
     }
   });
   const Json r = measured({"--concurrency", "1", "--requests", "16"});
   EXPECT_EQ(r["requests"]["sent"], 16);
   EXPECT_EQ(r["requests"]["answered"], 4);
-  const Json expected = {{"429", 2}, {"502", 2}, {"503", 2}, {"broken off", 2}, {"error in stream", 2}, {"malformed", 2}};
+  const Json expected = {
+      {"429", 2},      {"502", 2}, {"503", 2}, {"broken off", 2}, {"error in stream", 2},
+      {"malformed", 2}};
   EXPECT_EQ(r["errors"], expected);
+  number_ = 0;
   const ProcessResult shown = run({url(), "--concurrency", "1", "--requests", "8"});
   EXPECT_NE(shown.output.find("503: 1 (full)"), std::string::npos) << shown.output;
   EXPECT_NE(shown.output.find("out of luck"), std::string::npos) << shown.output;
@@ -187,13 +197,16 @@ TEST_F(BenchServe, WhatWasMeasuredIsShownWhenItIsStopped) {
 
 TEST_F(BenchServe, ChatsAndWholeAnswers) {
   start([](const Json&, HttpResponse& r, int) {
-    r.send(200, "application/json",
-           R"({"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 2, "completion_tokens": 3}})");
+    r.send(
+        200, "application/json",
+        R"({"choices": [{"message": {"content": "x"}}],
+                "usage": {"prompt_tokens": 2, "completion_tokens": 3}})");
   });
   TemporaryFolder folder;
   const std::string path = join_path(folder.path(), "prompts.jsonl");
   write_file_atomic(path, "\"one\\nline\"\n\n\"two\"\n");
-  const Json r = measured({"--chat", "--prompts", path, "--whole", "--requests", "4", "--model", "m", "--may-end"});
+  const Json r = measured(
+      {"--chat", "--prompts", path, "--whole", "--requests", "4", "--model", "m", "--may-end"});
   EXPECT_EQ(r["tokens"]["output"], 12);
   EXPECT_FALSE(r["latency"].contains("ttft"));
   ASSERT_EQ(bodies_.size(), 5u);

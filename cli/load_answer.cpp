@@ -16,9 +16,8 @@ int64_t count_in(const Json& object, const char* key) {
 
 bool has_text(const Json& object, const char* key) {
   const auto it = object.find(key);
-  return it != object.end() &&
-         ((it->is_string() && !it->get_ref<const std::string&>().empty()) ||
-          (it->is_array() && !it->empty()));
+  return it != object.end() && ((it->is_string() && !it->get_ref<const std::string&>().empty()) ||
+                                (it->is_array() && !it->empty()));
 }
 
 const Json* object_in(const Json& body, const char* key) {

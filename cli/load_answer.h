@@ -33,7 +33,7 @@ class LoadAnswer {
   void usage(const Json& body);
 
   bool whole_, begun_ = false, ended_ = false, malformed_ = false, error_ = false;
-  std::string rest_;  // of a line; of an answer that is no stream all
+  std::string rest_;   // of a line; of an answer that is no stream all
   std::string plain_;  // lines that are no events, as answers with an error are
   std::string message_;
 };

@@ -36,13 +36,11 @@ HttpClientOptions client_options(const LoadOptions& o) {
   return options;
 }
 
-const char* path_of(const LoadOptions& o) {
-  return o.chat ? "/chat/completions" : "/completions";
-}
+const char* path_of(const LoadOptions& o) { return o.chat ? "/chat/completions" : "/completions"; }
 
 int64_t drawn(Random& draw, const LengthRange& range) {
-  return range.low + static_cast<int64_t>(
-                         draw.below(static_cast<uint64_t>(range.high - range.low) + 1));
+  return range.low +
+         static_cast<int64_t>(draw.below(static_cast<uint64_t>(range.high - range.low) + 1));
 }
 
 // The prompt of request `index`; of the random ones a share begins alike.
@@ -163,7 +161,8 @@ class Load {
     turn_.notify_all();
   }
 
-  // Takes the next arrival; false when there is none. In the open loop its taker is the one who waits.
+  // Takes the next arrival; false when there is none. In the open loop its taker is the one who
+  // waits.
   bool next(Arrival& arrival) {
     std::unique_lock lock(mutex_);
     ++free_;
@@ -338,9 +337,9 @@ std::string first_model(const LoadOptions& o) {
 void try_once(const LoadOptions& o) {
   check(o);
   LoadAnswer answer(o.whole);
-  const HttpResult r = http_request("POST", o.url + path_of(o), headers_of(o), body_of(o, int64_t{1} << 40),
-                                    [&](std::string_view b) { return answer.feed(b, 0); },
-                                    client_options(o));
+  const HttpResult r = http_request(
+      "POST", o.url + path_of(o), headers_of(o), body_of(o, int64_t{1} << 40),
+      [&](std::string_view b) { return answer.feed(b, 0); }, client_options(o));
   const std::string failure = answer.judge(r.status);
   if (failure.empty()) return;
   throw Error(r.status == 429 || r.status == 503 ? Fault::try_again : Fault::data,

@@ -39,10 +39,10 @@ struct LoadGoals {
 };
 
 struct LoadOptions {
-  std::string url;         // up to and with "/v1"
-  std::string model, key;  // the key may be empty
-  std::string ca;          // PEM of the CAs to trust; empty: the system's
-  double rate = 0;         // arrivals per second, independent of one another; 0: closed loop
+  std::string url;          // up to and with "/v1"
+  std::string model, key;   // the key may be empty
+  std::string ca;           // PEM of the CAs to trust; empty: the system's
+  double rate = 0;          // arrivals per second, independent of one another; 0: closed loop
   int64_t concurrency = 1;  // of the closed loop: so many clients, each asks when it was answered
   int64_t connections = 1024;  // at most, of the open loop
   double duration = 30;        // seconds in which requests begin; 0: until there were `requests`
@@ -51,7 +51,7 @@ struct LoadOptions {
   std::vector<std::string> prompts;  // taken in turn; empty: random token ids
   bool chat = false;                 // /chat/completions; only with prompts
   LengthRange prompt_tokens{128, 128}, output_tokens{64, 64};
-  int64_t ids_below = 256;   // of random token ids
+  int64_t ids_below = 256;    // of random token ids
   int64_t shared_tokens = 0;  // the beginning that a share of the random prompts has in common
   double shared_share = 0.5;
   double temperature = 0;
@@ -64,9 +64,9 @@ struct LoadOptions {
 /// What was measured. Times count from the moment a request was due, also when the client could not
 /// send it then: a server that stalls cannot hide it by holding the client up.
 struct LoadReport {
-  double seconds = 0;     // from the first request that was due to the last answer's end
+  double seconds = 0;  // from the first request that was due to the last answer's end
   int64_t sent = 0, answered = 0, good = 0;  // good: answered within the goals
-  int64_t given_up = 0;   // running when it was stopped
+  int64_t given_up = 0;                      // running when it was stopped
   int64_t repeated = 0;   // sent again, for the server had closed a kept connection
   int64_t late = 0;       // sent over 10 ms after they were due: the client is too slow
   int64_t in_flight = 0;  // now
@@ -80,7 +80,8 @@ struct LoadReport {
 /// Sends the load and returns when all is answered, or soon after `going(so far)`, which is called
 /// ten times a second on this thread, returns false; what runs then is given up. A thread for each
 /// request that runs. Error(Fault::usage) for options that make no sense.
-LoadReport run_load(const LoadOptions& options, const std::function<bool(const LoadReport&)>& going);
+LoadReport run_load(const LoadOptions& options,
+                    const std::function<bool(const LoadReport&)>& going);
 
 /// Name of the first model that the server offers. Error(Fault::io) when it cannot be reached,
 /// Error(Fault::data) when its answer is no list of models.

@@ -168,7 +168,7 @@ class Demo:
             code = 'import json, openai, sys\n' \
                    'client = openai.OpenAI(base_url=sys.argv[1], api_key="any")\n' \
                    'model = client.models.list().data[0].id\n' \
-                   'print(client.completions.create(model=model, **json.loads(sys.argv[2])).model_dump_json())'
+                   'print(client.completions.create(model=model, **json.loads(sys.argv[2])).model_dump_json(exclude_none=True))'
             body = json.loads(subprocess.run([python, '-c', code, base_url, question], check=True, stdout=subprocess.PIPE, text=True).stdout)
             print('(asked with the openai client)')
         else:
