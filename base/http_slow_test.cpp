@@ -205,6 +205,26 @@ TEST_F(HttpSlow, WhoIsRefusedReadsWhy) {
   EXPECT_EQ(std::string(answer).substr(0, 12), "HTTP/1.1 503");
 }
 
+TEST_F(HttpSlow, AClientCanBeInterrupted) {
+  HttpServer server;
+  server.route("GET", "/never", [](const HttpRequest&, HttpResponse& r) {
+    while (!r.client_gone()) sleep_seconds(0.01);
+  });
+  add_routes(server);
+  server.start();
+  HttpClient client(str("http://127.0.0.1:", server.port()));
+  EXPECT_EQ(client.request("GET", "/hello").status, 200);
+  Stopwatch watch;
+  std::thread other([&] {
+    sleep_seconds(0.2);
+    client.interrupt();
+  });
+  EXPECT_THROW(client.request("GET", "/never"), Error);
+  other.join();
+  EXPECT_LT(watch.seconds(), 5);
+  EXPECT_THROW(client.request("GET", "/hello"), Error);
+}
+
 TEST_F(HttpSlow, EndlessRequestsAreRefused) {
   HttpServerOptions options;
   options.max_body = 1000;
