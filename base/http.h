@@ -221,6 +221,9 @@ class HttpClient {
                      const std::function<bool(std::string_view)>& on_chunk = {});
   /// Closes the kept connection; the next request makes a new one.
   void close();
+  /// From any thread: the request that runs ends with Error(Fault::io), at the latest when it has
+  /// connected, and so does each later one.
+  void interrupt();
 
  private:
   struct Impl;

@@ -1,3 +1,6 @@
+#include <sys/socket.h>
+
+#include <mutex>
 #include <optional>
 
 #include "base/error.h"
@@ -150,11 +153,19 @@ struct HttpClient::Impl {
   HttpClientOptions options;
   std::unique_ptr<TlsContext> tls;
   std::unique_ptr<Link> link;
+  std::mutex mutex;  // of what follows
+  int used = -1;     // the descriptor of the request that runs
+  bool interrupted = false;
+
+  void use(int fd) {
+    std::lock_guard lock(mutex);
+    used = fd;
+    if (fd >= 0 && interrupted) ::shutdown(fd, SHUT_RDWR);
+  }
 };
 
 HttpClient::HttpClient(const std::string& base_url, HttpHeaders headers, HttpClientOptions options)
-    : impl_(
-          new Impl{parse_url(base_url), std::move(headers), std::move(options), nullptr, nullptr}) {
+    : impl_(new Impl{parse_url(base_url), std::move(headers), std::move(options), {}, {}, {}}) {
   std::string& base = impl_->url.target;
   if (base.find('?') != base.npos)
     throw Error(Fault::usage, str("'", base_url, "' is no base URL: it has a query"));
@@ -165,6 +176,11 @@ HttpClient::~HttpClient() = default;
 HttpClient::HttpClient(HttpClient&&) noexcept = default;
 HttpClient& HttpClient::operator=(HttpClient&&) noexcept = default;
 void HttpClient::close() { impl_->link.reset(); }
+void HttpClient::interrupt() {
+  std::lock_guard lock(impl_->mutex);
+  impl_->interrupted = true;
+  if (impl_->used >= 0) ::shutdown(impl_->used, SHUT_RDWR);
+}
 
 HttpResult HttpClient::request(const std::string& method, const std::string& path,
                                std::string_view body, const HttpHeaders& headers,
@@ -181,11 +197,19 @@ HttpResult HttpClient::request(const std::string& method, const std::string& pat
   HttpReader::Response response;
   bool kept = link != nullptr, head = method == "HEAD";
   if (!kept) link = std::make_unique<Link>(my.url, my.tls.get(), my.options);
+  // Closed after it: a descriptor that is no longer ours may be somebody else's.
+  struct Used {
+    Impl& my;
+    ~Used() { my.use(-1); }
+  } used{my};
+  my.use(link->socket.fd);
   if (!exchange(*link, my.url, message, head, kept, my.options, on_chunk, &response)) {
     if (method == "POST" || method == "PATCH")
       fail(my.url, str("the kept connection broke off before an answer to ", method, " ", path,
                        ": it may have been carried out"));
+    my.use(-1);
     link = std::make_unique<Link>(my.url, my.tls.get(), my.options);
+    my.use(link->socket.fd);
     response = {};
     exchange(*link, my.url, message, head, false, my.options, on_chunk, &response);
   }

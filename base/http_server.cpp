@@ -26,6 +26,8 @@
 namespace wellspring {
 namespace {
 
+constexpr size_t kRefused = 512;  // connections that were refused and still may read why
+
 std::string address_of(const std::string& peer) { return peer.substr(0, peer.rfind(':')); }
 
 // So many connections need descriptors: the soft limit goes up as far as the hard one lets it.
@@ -74,6 +76,8 @@ struct HttpServer::Impl {
   int64_t bodies = 0;  // bytes that requests may have in memory now
   bool stopping = false;
   std::deque<std::pair<int, std::string>> waiting;  // accepted, without a thread yet
+  std::deque<std::pair<int, double>> refused;       // the acceptor's: answered, closed at that time
+  double next_close = 0;                            // when to look at them
   std::map<int, Connection> serving;
   std::map<std::string, int> per_peer;  // waiting and served
 
@@ -88,6 +92,7 @@ struct HttpServer::Impl {
   void accept_loop();
   void take(int fd, std::string peer);
   void refuse(int fd, const std::string& why);
+  void close_refused(bool all);
   bool start_worker();
   void join_ended();
   void forget_peer(const std::string& peer);
@@ -174,6 +179,10 @@ void HttpServer::Impl::accept_loop() {
       join_ended();
       if (!waiting.empty()) pause = 50;
     }
+    if (!refused.empty()) {
+      pause = 50;
+      if (monotonic_seconds() > next_close) close_refused(false);
+    }
     int ready = ::poll(waits, 2, pause);
     if (ready < 0 && errno != EINTR) return;
     if (ready <= 0) continue;
@@ -182,6 +191,7 @@ void HttpServer::Impl::accept_loop() {
     if (fd < 0) {
       if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
         log_warning("http", "cannot accept a connection: ", std::strerror(errno));
+        close_refused(true);
         {
           std::lock_guard lock(mutex);
           evict();
@@ -205,7 +215,28 @@ void HttpServer::Impl::refuse(int fd, const std::string& why) {
   impl.write_timeout = 0;
   impl.keep_alive = false;
   if (!tls) HttpResponse(&impl).send_error(503, why);
-  ::close(fd);
+  // What it still sends may not meet a closed socket: it would break off before it reads.
+  stream.finish();
+  refused.emplace_back(fd, monotonic_seconds() + 1);
+  if (refused.size() <= kRefused) return;
+  ::close(refused.front().first);
+  refused.pop_front();
+}
+
+// Closes those that were refused and are done or have had their time.
+void HttpServer::Impl::close_refused(bool all) {
+  const double now = monotonic_seconds();
+  next_close = now + 0.05;
+  std::erase_if(refused, [&](const std::pair<int, double>& one) {
+    char dropped[1 << 14];
+    long n = 1;
+    for (int i = 0; i < 16 && n > 0; ++i)
+      n = ::recv(one.first, dropped, sizeof dropped, MSG_DONTWAIT);
+    const bool goes_on = n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+    if (goes_on && now < one.second && !all) return false;
+    ::close(one.first);
+    return true;
+  });
 }
 
 void HttpServer::Impl::take(int fd, std::string peer) {
@@ -393,6 +424,7 @@ void HttpServer::Impl::stop() {
         end_reading(fd, c);
   }
   acceptor.join();
+  close_refused(true);
   ::close(listener);
   {
     std::unique_lock lock(mutex);
@@ -436,7 +468,7 @@ void HttpServer::start() {
   impl_->port =
       ntohs(address.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&address)->sin6_port
                                           : reinterpret_cast<sockaddr_in*>(&address)->sin_port);
-  raise_descriptor_limit(3 * o.max_connections + o.max_streams);
+  raise_descriptor_limit(3 * o.max_connections + o.max_streams + static_cast<int>(kRefused));
   impl_->wake = ::eventfd(0, EFD_CLOEXEC);
   impl_->listener = fd;
   impl_->acceptor = std::thread([this] { impl_->accept_loop(); });

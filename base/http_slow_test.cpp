@@ -186,6 +186,45 @@ TEST_F(HttpSlow, OneAddressHasItsLimit) {
   EXPECT_EQ(status, 200);
 }
 
+// One who still sends when the refusal has come must not be broken off before reading it.
+TEST_F(HttpSlow, WhoIsRefusedReadsWhy) {
+  HttpServerOptions options;
+  options.max_per_peer = 1;
+  HttpServer server(options);
+  add_routes(server);
+  server.start();
+  fds_.push_back(slow_connection(server.port()));
+  const int fd = slow_connection(server.port());
+  fds_.push_back(fd);
+  for (std::string_view part : {"GET /hello HTTP/1.1\r\n", "Host: x\r\n", "\r\n"}) {
+    sleep_seconds(0.1);
+    EXPECT_EQ(::send(fd, part.data(), part.size(), MSG_NOSIGNAL), static_cast<long>(part.size()));
+  }
+  char answer[200] = {};
+  ASSERT_GT(::recv(fd, answer, sizeof answer - 1, 0), 12);
+  EXPECT_EQ(std::string(answer).substr(0, 12), "HTTP/1.1 503");
+}
+
+TEST_F(HttpSlow, AClientCanBeInterrupted) {
+  HttpServer server;
+  server.route("GET", "/never", [](const HttpRequest&, HttpResponse& r) {
+    while (!r.client_gone()) sleep_seconds(0.01);
+  });
+  add_routes(server);
+  server.start();
+  HttpClient client(str("http://127.0.0.1:", server.port()));
+  EXPECT_EQ(client.request("GET", "/hello").status, 200);
+  Stopwatch watch;
+  std::thread other([&] {
+    sleep_seconds(0.2);
+    client.interrupt();
+  });
+  EXPECT_THROW(client.request("GET", "/never"), Error);
+  other.join();
+  EXPECT_LT(watch.seconds(), 5);
+  EXPECT_THROW(client.request("GET", "/hello"), Error);
+}
+
 TEST_F(HttpSlow, EndlessRequestsAreRefused) {
   HttpServerOptions options;
   options.max_body = 1000;

@@ -7,14 +7,22 @@ The model is that of generate.py (Qwen2-like 0.5B, random weights). llama.cpp is
 llama-cpp-python, built once in .cache/bench/llama.cpp (LLAMA_CPP names a folder with its programs instead); its file is
 made from the same weights. Prompts of 512 tokens; 64 tokens after 16; streams by HTTP, each of 32 tokens after 32.
 Agreement: KL of the next token's distribution from bf16's, of ours; that of llama.cpp stands in a row of its own.
+
+Alone: a request for one token of a model of width 32, whose pass takes some ten microseconds, over a kept connection: all
+of it counts as overhead. Loading: from the start of the program to the first token's arrival, which has read all weights;
+cold, the file is put out of the system's cache first, beside the time when it is there and that of reading it alone.
+Memory: the most that was resident once prompts have filled the cache of keys and values, beside the weights' file and that
+cache with 5 % on top.
 """
 
+import functools
 import json
 import os
 import re
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 import urllib.request
@@ -90,9 +98,18 @@ def make_tokenizer():
             "model": {"type": "BPE", "vocab": {t: i for i, t in enumerate(tokens())}, "merges": []}}))
 
 
-def make_files(wellspring):
+def make_own_files(wellspring):
     generate.make_model()
     make_tokenizer()
+    for kind in ("q4", "q8"):
+        if not os.path.exists(os.path.join(QUANTISED.format(kind), "config.json")):
+            subprocess.run([wellspring, "quantize", generate.FOLDER, "--to", kind, "--out", QUANTISED.format(kind)], check=True)
+
+
+@functools.cache
+def make_peer():
+    """llama.cpp and its files, for the first row that needs them."""
+    build_peer()
     bf16 = GGUF.format("BF16")
     if not os.path.exists(bf16):
         sys.path.insert(0, os.path.join(source(), "gguf-py"))
@@ -123,9 +140,6 @@ def make_files(wellspring):
             subprocess.run([os.path.join(PEER, "llama-quantize"), bf16, GGUF.format(kind) + ".new", kind], check=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             os.replace(GGUF.format(kind) + ".new", GGUF.format(kind))
-    for kind in ("q4", "q8"):
-        if not os.path.exists(os.path.join(QUANTISED.format(kind), "config.json")):
-            subprocess.run([wellspring, "quantize", generate.FOLDER, "--to", kind, "--out", QUANTISED.format(kind)], check=True)
 
 
 def folder_of(kind):
@@ -153,15 +167,17 @@ def divergence(exact, logits):
     return float((p.exp() * (p - q)).sum(-1).mean())
 
 
-def single(bench, exact):
-    weights, multiplied = generate.make_model()
+def single(bench):
+    exact = functools.cache(lambda: generate.Peer("bf16").logits(64))
     for kind in KINDS:
+        wanted = [row for row in ((f"prefill {kind}, 512 tokens", "prefill", 512, 1), (f"decode {kind}, 64 tokens after 16", "decode", 16, 65))
+                  if bench.wants(row[0])]
+        if not wanted:
+            continue
+        make_peer()
         ours = Ours(bench, kind)
-        agreement = divergence(exact, ours.logits(64)) if kind != "bf16" else None
-        for what, length, tokens in (("prefill", 512, 1), ("decode", 16, 65)):
-            name = f"{what} {kind}, {'512 tokens' if what == 'prefill' else '64 tokens after 16'}"
-            if not bench.wants(name):
-                continue
+        agreement = divergence(exact(), ours.logits(64)) if kind != "bf16" else None
+        for name, what, length, tokens in wanted:
             reads = []
 
             def one(budget, ours=ours, length=length, tokens=tokens, what=what):
@@ -231,6 +247,7 @@ def streams(bench):
         name = f"{count} streams at once q4, 32 tokens after 32"
         if not bench.wants(name):
             continue
+        make_peer()
         rates = {}
         with own_server(bench, "q4", 18080) as ours, peer_server(bench, "q4", 18081, count) as peer:
             for _ in range(1 if bench.args.quick else 3):
@@ -256,14 +273,86 @@ def prefix(bench):
     bench.row(name, "ms", 1000 * seconds, ratio=0.03 / seconds, goal=1.0)
 
 
+def overhead(bench):
+    name = "overhead of a request: one token of a tiny model, kept connection"
+    if not bench.wants(name):
+        return
+    sys.path.insert(0, os.path.join(common.ROOT, "cli"))
+    os.environ["WELLSPRING_BINARY"] = bench.wellspring()
+    import use_model_test
+    with tempfile.TemporaryDirectory() as folder:
+        # One thread: another one would only be waited for, in so small a pass.
+        out = subprocess.run([bench.wellspring(), "bench", "serve", use_model_test.make_model(folder), "--concurrency", "1", "--whole", "--json",
+                              "--requests", "500" if bench.args.quick else "5000", "--prompt-tokens", "4", "--output-tokens", "1"],
+                             check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                             env=common.own_environment(WELLSPRING_THREADS="1"))
+    seconds = json.loads(out.stdout)["latency"]["e2e"]["p50"]
+    bench.row(name, "ms", 1000 * seconds, ratio=0.0003 / seconds, goal=1.0)
+
+
+def weights_file(kind):
+    return os.path.join(folder_of(kind), "model.safetensors")
+
+
+def forget(path):
+    """Puts a file out of the system's cache."""
+    with open(path, "rb") as f:
+        os.fsync(f.fileno())
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def reading_seconds(path):
+    begin = time.perf_counter()
+    with open(path, "rb", buffering=0) as f:
+        while f.read(16 << 20):
+            pass
+    return time.perf_counter() - begin
+
+
+def loading_seconds(bench):
+    begin = time.perf_counter()
+    with own_server(bench, "q4", 18083) as ours:
+        ours.complete([1], 1)
+        return time.perf_counter() - begin
+
+
+def loading(bench):
+    path = weights_file("q4")
+    size = f"q4, {os.path.getsize(path) / 1e9:.2f} GB"
+    warm, cold = f"start to first token {size}, read before", f"start to first token {size}, from the disk"
+    if not bench.wants(warm) and not bench.wants(cold):
+        return
+    reading_seconds(path)
+    times = bench.turns(1 if bench.args.quick else 3, warm=lambda budget: loading_seconds(bench),
+                        file=lambda budget: forget(path) or reading_seconds(path),
+                        cold=lambda budget: forget(path) or loading_seconds(bench))
+    bench.row(warm, "s", times["warm"], ratio=1 / times["warm"], goal=1.0)
+    bench.row(cold, "s", times["cold"], times["warm"] + times["file"], "that and reading the file", goal=0.8)
+
+
+def memory(bench):
+    name = "peak memory q4, cache of 0.1 GB filled, beside weights + cache + 5 %"
+    if not bench.wants(name):
+        return
+    port = 18084
+    with Server([bench.wellspring(), "serve", folder_of("q4"), "--port", str(port), "--cache-gb", "0.1"], port) as ours:
+        for i in range(3):
+            ours.complete([(k * 7919 + i) % 150000 for k in range(3000)], 8)
+        with urllib.request.urlopen(ours.url + "/metrics") as answer:
+            pages = {k: float(v) for k, v in re.findall(r"^wellspring_(cache_pages\w*) (\S+)$", answer.read().decode(), re.M)}
+        if pages["cache_pages_free"] > 0.05 * pages["cache_pages"]:
+            sys.exit(f"the cache was not filled: {pages}")
+        with open(f"/proc/{ours.process.pid}/status", encoding="utf-8") as f:
+            peak = int(re.search(r"VmHWM:\s+(\d+)", f.read())[1]) * 1024 / 1e6
+    bound = os.path.getsize(weights_file("q4")) / 1e6 + 100
+    bench.row(name, "MB", peak, ratio=1.05 * bound / peak, goal=1.0)
+
+
 def main():
     bench = common.Bench("serve", __doc__)
-    build_peer()
-    make_files(bench.wellspring())
-    exact = generate.Peer("bf16").logits(64)
-    single(bench, exact)
-    streams(bench)
-    prefix(bench)
+    make_own_files(bench.wellspring())
+    for rows in (single, streams, prefix, overhead, loading, memory):
+        rows(bench)
     bench.write()
 
 

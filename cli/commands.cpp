@@ -12,6 +12,7 @@ namespace wellspring {
 [[gnu::weak]] int command_data(int argc, char** argv);
 [[gnu::weak]] int command_cluster(int argc, char** argv);
 [[gnu::weak]] int command_job(int argc, char** argv);
+[[gnu::weak]] int command_bench(int argc, char** argv);
 
 const std::vector<Command>& commands() {
   static constexpr auto kEngine = nullptr;  // cli/engine/NAME.cpp
@@ -25,6 +26,7 @@ const std::vector<Command>& commands() {
       {"quantize", "write a model with weights of 8 or 4 bits", kEngine},
       {"chat", "talk with a model", kEngine},
       {"serve", "serve a model over HTTP (OpenAI's API)", kEngine},
+      {"bench", "measure a server under load", command_bench},
       {"cluster", "run a cluster, and look after it", command_cluster},
       {"job", "submit jobs to a cluster and look after them", command_job},
       {"ops", "list, check and time the operators", kEngine},

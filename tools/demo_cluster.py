@@ -20,6 +20,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 PROGRAM = f'{ROOT}/build/bin/wellspring'
 
 
+def client_python():
+    """A Python that has OpenAI's client, if there is one."""
+    for python in (sys.executable, os.environ.get('WELLSPRING_PEERS') or f'{ROOT}/.cache/peers/venv/bin/python'):
+        if os.path.exists(python) and subprocess.run([python, '-c', 'import openai'], capture_output=True).returncode == 0:
+            return python
+    return None
+
+
 class Demo:
     def __init__(self, out):
         self.out = os.path.realpath(out)
@@ -155,10 +163,18 @@ class Demo:
         else:
             sys.exit('error: the server did not answer within 20 s: ' + self.tell('job', 'logs', number, quiet=True))
         print('POST /v1/completions', question)
-        request = urllib.request.Request(f'http://127.0.0.1:{port}/v1/completions', question.encode(),
-                                         {'Content-Type': 'application/json'})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            body = json.load(answer)
+        base_url, python = f'http://127.0.0.1:{port}/v1', client_python()
+        if python:  # as users of OpenAI's API do it
+            code = 'import json, openai, sys\n' \
+                   'client = openai.OpenAI(base_url=sys.argv[1], api_key="any")\n' \
+                   'model = client.models.list().data[0].id\n' \
+                   'print(client.completions.create(model=model, **json.loads(sys.argv[2])).model_dump_json(exclude_none=True))'
+            body = json.loads(subprocess.run([python, '-c', code, base_url, question], check=True, stdout=subprocess.PIPE, text=True).stdout)
+            print('(asked with the openai client)')
+        else:
+            request = urllib.request.Request(f'{base_url}/completions', question.encode(), {'Content-Type': 'application/json'})
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                body = json.load(answer)
         print(body['choices'][0]['text'])
         print(body['usage'])
         self.tell('job', 'cancel', number)

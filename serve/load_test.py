@@ -1,0 +1,421 @@
+#!/usr/bin/python3
+"""The server under load, with faulty clients and bad input; after each a request gets the answer that it got before.
+
+load_test.py BUILD [NAME] [--long]. --long: five minutes of load, 10,000 connections.
+load_test.py --connect PORT N: the client of many connections, a process of its own for its files.
+"""
+import contextlib
+import http.client
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '../cli'))
+
+LONG = '--long' in sys.argv
+ASKED = {'max_tokens': 24, 'temperature': 0, 'ignore_eos': True}
+
+
+def request_bytes(body, path='/v1/completions', headers=''):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return f'POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {len(data)}\r\n\r\n'.encode() + data
+
+
+def connected(port, timeout=30, receive=0):
+    s = socket.socket()
+    if receive:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+    s.settimeout(timeout)
+    s.connect(('127.0.0.1', port))
+    return s
+
+
+def status_of(s):
+    """Status of the answer that comes on a socket; 0: none came."""
+    got = b''
+    with contextlib.suppress(OSError):
+        while b'\r\n' not in got:
+            more = s.recv(4096)
+            if not more:
+                break
+            got += more
+    found = re.match(rb'HTTP/1.1 (\d+) ', got)
+    return int(found[1]) if found else 0
+
+
+def connect_many(port, n):
+    """Holds n silent connections until a line comes; then asks on n others at once. Prints how many got which status."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    held = [connected(port) for _ in range(n)]
+    print('open', flush=True)
+    sys.stdin.readline()
+    for s in held:
+        s.close()
+    counts, asked = {}, []
+    for _ in range(n):
+        asked.append(connected(port))
+        with contextlib.suppress(OSError):
+            asked[-1].sendall(b'GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
+    for s in asked:
+        status = status_of(s)
+        counts[status] = counts.get(status, 0) + 1
+        s.close()
+    print(json.dumps(counts), flush=True)
+
+
+if len(sys.argv) == 4 and sys.argv[1] == '--connect':
+    connect_many(int(sys.argv[2]), int(sys.argv[3]))
+    sys.exit(0)
+
+import use_model_test as small  # noqa: E402
+
+os.environ.setdefault('WELLSPRING_THREADS', '1')  # clients and a small model need the rest
+
+
+class ServerOnPort(small.Server):
+    def __init__(self, model, port):
+        self.log, self.port = tempfile.TemporaryFile('w+'), port
+        self.process = subprocess.Popen([small.PROGRAM, 'serve', model, '--port', str(port), '--dtype', 'f32'], stdout=subprocess.PIPE,
+                                        stderr=self.log, text=True)
+        assert f':{port}' in self.process.stdout.readline()
+
+
+class Served:
+    """A server, and the answer that it gives; checked whenever asked, and at the end with the server's own."""
+
+    def __init__(self, *words, server=None):
+        self.server = server or small.Server(*words)
+        self.port, self.pid = self.server.port, self.server.process.pid
+        self.answer = self.ask()[1]
+
+    def ask(self, **more):
+        status, text = self.server.ask('POST', '/v1/completions', {'prompt': small.PROMPT, **ASKED, **more})
+        return status, json.loads(text)['choices'][0] if status == 200 else text
+
+    def same(self, within=10):
+        """The same answer as at the start, at the latest after some seconds of 429 or 503."""
+        end = time.monotonic() + within
+        while True:
+            try:
+                status, choice = self.ask()
+            except (http.client.HTTPException, OSError) as e:
+                status, choice = 0, repr(e)
+            if status == 200:
+                assert choice == self.answer, (choice, self.answer)
+                return
+            assert status in (429, 503) and time.monotonic() < end, (status, choice)
+            time.sleep(0.1)
+
+    def idle(self, within=20):
+        """No request is left in the engine."""
+        end, seen = time.monotonic() + within, 0
+        while seen < 3 and time.monotonic() < end:
+            seen = 0 if self.server.good('/health')['requests'] else seen + 1
+            time.sleep(0.05)
+        assert seen == 3, self.server.good('/health')
+
+    def memory(self):
+        """Resident MB."""
+        with open(f'/proc/{self.pid}/status') as f:
+            return int(re.search(r'VmRSS:\s+(\d+)', f.read())[1]) / 1024
+
+    def cpu(self):
+        """Seconds of processor time."""
+        with open(f'/proc/{self.pid}/stat') as f:
+            fields = f.read().rpartition(')')[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if kind is None:
+            self.same()
+            log = self.server.stop()
+            assert 'failed with 500' not in log, log
+        else:
+            self.server.process.kill()
+            self.server.process.wait()
+
+
+def bench(port, *words):
+    p = subprocess.run([small.PROGRAM, 'bench', 'serve', f'http://127.0.0.1:{port}', '--json', '--prompt-tokens', '8-64', '--timeout', '60',
+                        '--ids-below', '256', *words], capture_output=True, text=True)
+    assert p.returncode == 0, p.stderr
+    return json.loads(p.stdout)
+
+
+def test_twice_the_load(folder, model):
+    seconds = 300 if LONG else 20
+    # The cache of keys and values is full within a second: from then on memory has no reason to grow.
+    with Served(model, '--sequences', '8', '--waiting', '16', '--cache-gb', '0.004') as s:
+        lengths = ('--output-tokens', '200-400')
+        able = bench(s.port, '--concurrency', '8', '--duration', '4', *lengths)
+        rate = able['per_second']['requests']
+        assert able['requests']['failed'] == 0, able
+        seen, statuses = [], set()
+        out = {}
+        load = threading.Thread(target=lambda: out.update(bench(s.port, '--rate', str(2 * rate), '--duration', str(seconds), *lengths)))
+        load.start()
+        begin = time.monotonic()
+        while load.is_alive():
+            status, choice = s.ask()
+            assert status in (200, 429, 503) and (status != 200 or choice == s.answer), (status, choice)
+            statuses.add(status)
+            seen.append((time.monotonic() - begin, s.memory()))
+            time.sleep(0.2)
+        load.join()
+        r = out['requests']
+        assert r['sent'] == r['answered'] + r['failed'] and set(out['errors']) <= {'429', '503'}, out
+        assert r['sent'] > 1.5 * rate * seconds and r['failed'] > 0 and out['per_second']['requests'] > 0.5 * rate, (rate, out)
+        early = max(mb for t, mb in seen if t < seconds / 3)
+        late = max(mb for t, mb in seen if t > seconds / 2)
+        assert late < early + max(4, 0.03 * early), (early, late)
+        print(f'note: {rate:.0f} requests/s can be had; of {2 * rate:.0f}/s for {seconds} s {r["answered"]} were answered, '
+              f'{r["failed"]} refused; memory {early:.0f} MB, later {late:.0f} MB')
+
+
+def test_clients_that_vanish(folder, model):
+    with Served(model) as s:
+        for how in ('closed', 'reset', 'half'):
+            some = []
+            for i in range(40):
+                c = connected(s.port)
+                c.sendall(request_bytes({'prompt': f'{small.PROMPT} {i}', 'max_tokens': small.CONTEXT, 'ignore_eos': True, 'stream': i % 4 != 3}))
+                some.append(c)
+            for i, c in enumerate(some):
+                if i % 4 < 2:
+                    c.recv(100)
+                if how == 'reset':
+                    c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+                if how == 'half':
+                    c.shutdown(socket.SHUT_WR)
+                else:
+                    c.close()
+            s.idle()
+            for c in some:
+                c.close()
+            s.same()
+
+
+def test_clients_that_drip(folder, model):
+    """Headers and bodies, a byte a second each; more of them than are served at once."""
+    with Served(model) as s:
+        whole = request_bytes({'prompt': 'x'})
+        slow = [connected(s.port) for _ in range(300)]
+        for i, c in enumerate(slow):
+            with contextlib.suppress(OSError):
+                c.sendall(whole[:10] if i % 2 else whole[:-8])
+        slowest = 0
+        for _ in range(20 if LONG else 6):
+            for i, c in enumerate(slow):
+                with contextlib.suppress(OSError):
+                    c.send(b'x')
+            begin = time.monotonic()
+            s.same()
+            slowest = max(slowest, time.monotonic() - begin)
+            time.sleep(1)
+        for c in slow:
+            c.close()
+        assert slowest < 8, slowest
+
+
+def test_clients_that_never_read(folder, model):
+    with Served(model) as s:
+        deaf = []
+        for i in range(100):
+            c = connected(s.port, receive=2048)
+            c.sendall(request_bytes({'prompt': f'{small.PROMPT} {i}', 'max_tokens': 1500, 'logprobs': 5, 'ignore_eos': True, 'stream': i % 2 == 0}))
+            deaf.append(c)
+        for _ in range(5):
+            s.same(30)
+        for c in deaf:
+            c.close()
+        s.idle()
+
+
+def test_many_connections(folder, model):
+    """Each gets an answer, if need be that there are too many."""
+    n = 10000 if LONG else 1000
+    with Served(model) as s:
+        p = subprocess.Popen([sys.executable, __file__, '--connect', str(s.port), str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert p.stdout.readline() == 'open\n'
+        s.same(20)
+        p.stdin.write('\n'), p.stdin.flush()
+        counts = {int(k): v for k, v in json.loads(p.stdout.readline()).items()}
+        assert p.wait(60) == 0 and sum(counts.values()) == n, counts
+        assert set(counts) <= {200, 429, 503} and 200 in counts, counts
+        print(f'note: of {n} connections got {counts}')
+
+
+def test_file_limit(folder, model):
+    """More connections than files: accepting pauses and does not burn the processor."""
+    with Served(model) as s:
+        resource.prlimit(s.pid, resource.RLIMIT_NOFILE, (100, 100))
+        held = [connected(s.port) for _ in range(400)]
+        before, begin = s.cpu(), time.monotonic()
+        time.sleep(3)
+        share = (s.cpu() - before) / (time.monotonic() - begin)
+        for c in held:
+            c.close()
+        s.same(20)
+        assert share < 0.3, share
+
+
+def streams(s, n, ended):
+    """n threads that each read one long stream; what they got goes to `ended`."""
+    def one(i):
+        c = http.client.HTTPConnection('127.0.0.1', s.port, timeout=60)
+        try:
+            c.request('POST', '/v1/completions', json.dumps({'prompt': f'{small.PROMPT} {i}', **ASKED, 'max_tokens': 1000, 'stream': True}))
+            ended.append(c.getresponse().read().decode())
+        except (http.client.HTTPException, OSError) as e:
+            ended.append(repr(e))
+        c.close()
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(n)]
+    for t in threads:
+        t.start()
+    end = time.monotonic() + 20
+    while s.server.good('/health')['requests'] < n and not ended and time.monotonic() < end:
+        time.sleep(0.005)
+    return threads
+
+
+def test_sigterm_and_sigkill_under_load(folder, model):
+    s = Served(model)
+    port, answer = s.port, s.answer
+    for how in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
+        ended = []
+        threads = streams(s, 8, ended)
+        s.server.process.send_signal(how)
+        for t in threads:
+            t.join()
+        status = s.server.process.wait(60)
+        if how == signal.SIGTERM:
+            assert status == 0, status
+            assert all(e.endswith('data: [DONE]\n\n') for e in ended), [e[-100:] for e in ended]
+        else:
+            assert status == -signal.SIGKILL
+        s.server.process.stdout.close()
+        s = Served(server=ServerOnPort(model, port))  # at once, on the same port
+        assert s.answer == answer
+    with s:
+        pass
+
+
+def test_model_replaced_while_mapped(folder, model):
+    mapped, other = f'{folder}/q8', f'{folder}/other'
+    small.run('quantize', model, '--to', 'q8', '--out', mapped)
+    shutil.copytree(model, f'{folder}/plain')
+    with open(f'{folder}/plain/model.safetensors', 'rb+') as f:  # each token gets the next one's embedding
+        begin = 8 + struct.unpack('<Q', f.read(8))[0]
+        f.seek(begin)
+        rows = f.read(384 * 128)
+        f.seek(begin)
+        f.write(rows[128:] + rows[:128])
+    small.run('quantize', f'{folder}/plain', '--to', 'q8', '--out', other)
+    with Served(mapped) as s:
+        os.rename(f'{other}/model.safetensors', f'{mapped}/model.safetensors')
+        for _ in range(5):
+            s.same()
+        first = s.answer
+    with Served(mapped) as s:
+        assert s.answer != first
+
+
+def deep(n):
+    return b'{"prompt": ' + b'[' * n + b']' * n + b'}'
+
+
+BAD = (
+    ('over the context', {'prompt': 'word ' * 20000}, {400}),
+    ('ids over the context', {'prompt': [5] * 1000000}, {400}),
+    ('invalid UTF-8', b'{"prompt": "a\xff\xfe\xc3("}', {400}),
+    ('cut UTF-8', b'{"prompt": "a\xe6\xb3', {400}),
+    ('lone surrogate', b'{"prompt": "a\\ud800b", "max_tokens": 2}', {200, 400}),
+    ('a NUL', b'{"prompt": "a\\u0000b", "max_tokens": 2}', {200}),
+    ('a stop of 1 MB', {'prompt': 'a', 'stop': 'x' * (1 << 20), 'max_tokens': 2}, {200, 400}),
+    ('stops of 1 MB in all', {'prompt': 'a', 'stop': [f'stop {i}' for i in range(100000)]}, {400}),
+    ('a bias of 1 MB', {'prompt': 'a', 'logit_bias': {str(i): 1 for i in range(100000)}}, {400}),
+    ('deep JSON', deep(100000), {400}),
+    ('deeper JSON', deep(7 << 20), {400}),
+    ('a number that is none', b'{"prompt": "a", "max_tokens": 1e999}', {400}),
+    ('a great number', b'{"prompt": "a", "max_tokens": 123456789012345678901234567890}', {400}),
+    ('less than none', {'prompt': 'a', 'max_tokens': -(1 << 63)}, {400}),
+    ('a great temperature', {'prompt': 'a', 'temperature': 1e308, 'max_tokens': 2}, {200, 400}),
+    ('a great seed', {'prompt': 'a', 'seed': (1 << 63) - 1, 'max_tokens': 2}, {200}),
+    ('twice the same field', b'{"prompt": "a", "prompt": 5, "max_tokens": 2}', {200, 400}),
+    ('1 MB of fields', {'prompt': 'a', 'max_tokens': 2, **{f'field {i}': i for i in range(50000)}}, {200, 400}),
+    ('no JSON', b'\x00' * 1000, {400}),
+    ('nothing', b'', {400}),
+    ('too large', b' ' * ((16 << 20) + 1), {413}),
+)
+
+
+def test_bad_bodies(folder, model):
+    with Served(model) as s:
+        for what, body, wanted in BAD:
+            for path in ('/v1/completions', '/tokenize', '/detokenize') if isinstance(body, bytes) else ('/v1/completions',):
+                c = connected(s.port)
+                with contextlib.suppress(OSError):  # what is too large is refused before it was sent
+                    c.sendall(request_bytes(body, path))
+                status = status_of(c)
+                c.close()
+                assert status in wanted | ({400} if path != '/v1/completions' else set()) | ({200} if path == '/tokenize' else set()), (what, path, status)
+                s.same()
+        messages = [{'role': 'user', 'content': 'x'}] * 100000
+        assert s.server.ask('POST', '/v1/chat/completions', {'messages': messages})[0] == 400
+        s.same()
+
+
+def endless(s, begin, again, most=64 << 20):
+    """Status that an endless request gets, and the bytes that were taken of it."""
+    c = connected(s.port)
+    taken = 0
+    try:
+        c.sendall(begin)
+        while taken < most:
+            taken += c.send(again)
+    except OSError:
+        pass
+    status = status_of(c)
+    c.close()
+    return status, taken
+
+
+def test_endless_requests(folder, model):
+    post = b'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n'
+    with Served(model) as s:
+        before = s.memory()
+        for what, begin, again, wanted in (
+                ('headers', b'GET /health HTTP/1.1\r\nHost: localhost\r\n', b'X-More: 12345678\r\n' * 100, {431}),
+                ('one header', b'GET /health HTTP/1.1\r\nX-Long: ', b'x' * 10000, {431}),
+                ('target', b'GET /', b'a' * 10000, {414, 431}),
+                ('body in chunks', post + b'Transfer-Encoding: chunked\r\n\r\n', b'1000\r\n' + b' ' * 4096 + b'\r\n', {413}),
+                ('a chunk without end', post + b'Transfer-Encoding: chunked\r\n\r\nffffffffff\r\n', b' ' * 65536, {413}),
+                ('small chunks', post + b'Transfer-Encoding: chunked\r\n\r\n', b'1\r\n \r\n' * 5000, {413}),
+                ('announced', post + b'Content-Length: 99999999999999\r\n\r\n', b' ' * 65536, {413}),
+                ('length that overflows', post + b'Content-Length: 999999999999999999999999\r\n\r\n', b' ', {400, 413})):
+            status, taken = endless(s, begin, again)
+            assert status in wanted or (status == 0 and taken < 48 << 20), (what, status, taken)
+            s.same()
+        assert s.memory() < before + 150, (before, s.memory())
+
+
+def main():
+    sys.argv = [w for w in sys.argv if w != '--long']  # what is left is a name, if anything
+    return small.main(globals())
+
+
+if __name__ == '__main__':
+    sys.exit(main())
