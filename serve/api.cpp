@@ -12,6 +12,7 @@
 #include "serve/access.h"
 #include "serve/api_error.h"
 #include "serve/chat_files.h"
+#include "serve/embeddings.h"
 #include "serve/engine.h"
 #include "serve/exchange.h"
 #include "serve/metrics.h"
@@ -57,8 +58,10 @@ void complete(const ApiFront& front, const HttpRequest& q, HttpResponse& a, bool
   ApiRequest request = read_api_request(q.body, chat);
   if (!front.share_prompts) request.generate.owner = q.user;
   a.late_after(front.request_seconds);
-  if (const auto model = model_for(front, request.model, a))
-    answer_completion(model->served, std::move(request), a);
+  if (const auto model = model_for(front, request.model, a)) {
+    const ServedModel served = model->as(request.model);
+    answer_completion(served, std::move(request), a);
+  }
   end_late(front, a);
 }
 
@@ -67,6 +70,7 @@ Json model_json(const ModelState& m, int64_t started) {
                {"created", started},   {"owned_by", "wellspring"},
                {"context", m.context}, {"loaded", m.loaded}};
   if (!m.aliases.empty()) json["aliases"] = m.aliases;
+  if (!m.adapters.empty()) json["adapters"] = m.adapters;
   return json;
 }
 
@@ -111,6 +115,17 @@ void tokenize(const ApiFront& front, const HttpRequest& q, HttpResponse& a) {
   a.send(
       200, "application/json",
       to_text({{"tokens", ids}, {"count", ids.size()}, {"max_model_len", model->served.context}}));
+}
+
+void embed(const ApiFront& front, const HttpRequest& q, HttpResponse& a) {
+  const Json body = body_of(q);
+  a.late_after(front.request_seconds);
+  const std::string name = model_of(body);
+  if (const auto model = model_for(front, name, a)) {
+    const ServedModel served = model->as(name);
+    answer_embeddings(served, body, front.share_prompts ? "" : q.user, a);
+  }
+  end_late(front, a);
 }
 
 void detokenize(const ApiFront& front, const HttpRequest& q, HttpResponse& a) {
@@ -184,6 +199,7 @@ void add_api_routes(HttpServer& server, const ApiFront& front) {
   route("GET", "/metrics", [](const ApiFront& f, const HttpRequest&, HttpResponse& a) {
     a.send(200, "text/plain; version=0.0.4", metrics_text(*f.models, *f.access));
   });
+  route("POST", "/v1/embeddings", embed);
   route("POST", "/tokenize", tokenize);
   route("POST", "/detokenize", detokenize);
   for (const ChatFile& file : chat_files()) {

@@ -9,6 +9,7 @@
 
 namespace wellspring {
 
+struct Adapter;
 class Access;
 class Engine;
 class HttpServer;
@@ -20,6 +21,7 @@ struct ServedModel {
   Engine* engine = nullptr;
   const ModelText* text = nullptr;
   int64_t context = 0;
+  std::shared_ptr<const Adapter> adapter = {};  // that the request chose; may be null
 };
 
 /// What answers requests, and for whom.

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstring>
 #include <set>
 #include <thread>
 
@@ -229,6 +230,43 @@ TEST_F(Served, EchoAndStopTokens) {
   const Json ended = ask("/v1/completions", {{"prompt", "ab"}, {"max_tokens", 8}, {"stop_token_ids", ids}, {"logit_bias", {{"97", 100}}}});
   EXPECT_EQ(ended["choices"][0]["finish_reason"], "stop");
   EXPECT_EQ(ended["choices"][0]["text"], "");
+}
+
+TEST_F(Served, Embeddings) {
+  const Json one = ask("/v1/embeddings", {{"input", {"abc", "x", ""}}});
+  ASSERT_EQ(one["data"].size(), 3u);
+  EXPECT_EQ(one["usage"]["prompt_tokens"], 5) << "an empty text is one token";
+  const auto values = one["data"][0]["embedding"].get<std::vector<float>>();
+  ASSERT_EQ(values.size(), 32u);
+  double length = 0;
+  for (const float x : values) length += x * x;
+  EXPECT_NEAR(length, 1, 1e-5);
+  const Json ids = ask("/v1/embeddings", {{"input", {97, 98, 99}}});
+  EXPECT_EQ(ids["data"][0]["embedding"], one["data"][0]["embedding"]);
+  const Json mean = ask("/v1/embeddings", {{"input", "abc"}, {"pooling", "mean"}, {"normalize", false}});
+  EXPECT_NE(mean["data"][0]["embedding"], one["data"][0]["embedding"]);
+  // base64 is the bytes of the same values.
+  const std::string text = ask("/v1/embeddings", {{"input", "abc"}, {"encoding_format", "base64"}})["data"][0]["embedding"];
+  ASSERT_EQ(text.size(), (32 * 4 + 2) / 3 * 4u);
+  std::string bytes;
+  uint32_t bits = 0;
+  int have = 0;
+  for (const char c : text) {
+    if (c == '=') break;
+    const std::string_view letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    bits = bits << 6 | static_cast<uint32_t>(letters.find(c)), have += 6;
+    if (have >= 8) bytes += static_cast<char>(bits >> (have -= 8) & 255);
+  }
+  ASSERT_EQ(bytes.size(), 128u);
+  EXPECT_EQ(std::memcmp(bytes.data(), values.data(), 128), 0);
+  Json many = Json::array();
+  for (int i = 0; i < 100; ++i) many.push_back("abc");
+  EXPECT_EQ(ask("/v1/embeddings", {{"input", many}})["data"][99]["embedding"], one["data"][0]["embedding"]);
+  for (const char* bad : {"{}", R"({"input": []})", R"({"input": [[]]})", R"({"input": "a", "dimensions": 3})", R"({"input": [-1]})",
+                          R"({"input": "a", "pooling": "max"})", R"({"input": [999]})"})
+    EXPECT_EQ(post("/v1/embeddings", bad).status, 400) << bad;
+  EXPECT_EQ(post("/v1/embeddings", R"({"input": ")" + std::string(64, 'x') + R"("})").status, 200) << "the whole context";
+  EXPECT_EQ(post("/v1/embeddings", R"({"input": ")" + std::string(65, 'x') + R"("})").status, 400);
 }
 
 }  // namespace

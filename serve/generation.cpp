@@ -143,6 +143,7 @@ void Generation::submit() {
   if (!api_.ignore_eos)
     for (const int32_t t : model_.text->stop_tokens()) api_.generate.stop_tokens.push_back(t);
   api_.generate.vocab = model_.text->vocab();
+  api_.generate.adapter = model_.adapter;
   for (size_t first = 0; first < answers_.size(); first += answers_per_prompt()) {
     api_.generate.prompt = prompt(first / answers_per_prompt());
     if (api_.generate.beams) {

@@ -29,6 +29,8 @@ const std::vector<Row>& rows() {
       {"passes_total", "counter", "passes through the model", of(&EngineFigures::passes)},
       {"preemptions_total", "counter", "requests that had to wait again for pages",
        of(&EngineFigures::preemptions)},
+      {"guessed_tokens_total", "counter", "tokens guessed ahead (--speculate)", of(&EngineFigures::guessed)},
+      {"guessed_right_total", "counter", "of them, those that came", of(&EngineFigures::guessed_right)},
       {"cache_pages", "gauge", "pages of keys and values", of(&EngineFigures::pages)},
       {"cache_pages_free", "gauge", "of them free", of(&EngineFigures::free_pages)},
       {"cache_pages_kept", "gauge", "of them kept for prompts that begin alike",

@@ -10,17 +10,21 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "models/decoder/adapter.h"
 #include "models/decoder/model.h"
 #include "nn/paged_cache.h"
 #include "nn/weight.h"
 #include "serve/model_text.h"
 #include "serve/models.h"
+#include "text/tokenizer.h"
 
 namespace wellspring {
 namespace {
 
+constexpr const char* kLookUp = "look-up";
+
 struct FolderModel : LoadedModel {
-  std::shared_ptr<const Decoder> decoder;
+  std::shared_ptr<const Decoder> decoder, draft;
   std::unique_ptr<ModelText> text;
   std::unique_ptr<Engine> engine;  // goes first
 };
@@ -84,19 +88,45 @@ EngineOptions options_of(const ModelSpec& spec, const DecoderConfig& c, EngineOp
   return o;
 }
 
-std::shared_ptr<const LoadedModel> load(const ModelSpec& spec, const std::string& folder,
-                                        const EngineOptions& options) {
-  std::unique_ptr<Decoder> decoder = load_decoder(folder, *parse_dtype(spec.dtype));
+std::unique_ptr<Decoder> load_decoder(const ModelSpec& spec, const std::string& folder) {
+  std::unique_ptr<Decoder> decoder = wellspring::load_decoder(folder, *parse_dtype(spec.dtype));
   if (const auto format = format_of(spec); format && !decoder->quantized())
     decoder->quantize(*format, tables_of(*format));
+  return decoder;
+}
+
+// A small model that guesses for a large one.
+std::shared_ptr<const Decoder> load_draft(const ModelSpec& spec, const Tokenizer& tokens) {
+  const std::string folder = find_model_folder(spec.speculate);
+  std::shared_ptr<const Decoder> draft = load_decoder(spec, folder);
+  const Tokenizer own = Tokenizer::load(folder);
+  bool same = own.vocab_size() == tokens.vocab_size();
+  for (int32_t id = 0; same && id < own.vocab_size(); ++id) same = own.id_to_token(id) == tokens.id_to_token(id);
+  if (!same)
+    throw Error(Fault::config, str(folder, " has other tokens than ", tokens.source(), ": it cannot guess for it (--speculate)"));
+  return draft;
+}
+
+std::shared_ptr<const LoadedModel> load(const ModelSpec& spec, const std::string& folder,
+                                        EngineOptions options) {
+  std::unique_ptr<Decoder> decoder = load_decoder(spec, folder);
   auto model = std::make_shared<FolderModel>();
   model->bytes = weight_bytes(*decoder) + options.cache_bytes;
   model->decoder = std::move(decoder);
   model->text = std::make_unique<ModelText>(folder, model->decoder->config(), spec.chat_template);
+  for (const auto& [name, path] : spec.adapters) {
+    model->adapters[name] = load_adapter(path, *model->decoder);
+    model->bytes += model->adapters[name]->bytes();
+  }
+  options.look_up = spec.speculate == kLookUp;
+  if (!spec.speculate.empty() && !options.look_up) {
+    options.draft = model->draft = load_draft(spec, model->text->tokenizer());
+    model->bytes += weight_bytes(*options.draft);
+  }
   model->engine = make_engine(model->decoder, options);
   model->chat_format = model->text->chat_format();
   model->served = {spec.name, model->engine.get(), model->text.get(),
-                   model->decoder->config().context};
+                   model->decoder->config().context, nullptr};
   return model;
 }
 
@@ -110,6 +140,9 @@ ModelSpec read_model(const Config& c, const ModelSpec& otherwise) {
   spec.cache = c.text("cache", otherwise.cache);
   spec.chat_template = c.text("chat_template", otherwise.chat_template);
   spec.cache_gb = c.number("cache_gb", otherwise.cache_gb);
+  spec.speculate = c.text("speculate", otherwise.speculate);
+  const Config adapters = c["adapters"];
+  for (const std::string& name : adapters.keys()) spec.adapters.emplace_back(name, adapters.text(name));
   try {
     check(spec);
   } catch (const Error& e) {
@@ -138,9 +171,22 @@ ModelSource model_source(const ModelSpec& spec, const EngineOptions& engine, int
   if (!ModelText::present(folder))
     throw Error(Fault::io, str(folder, " has no tokenizer.json: a server needs it"));
   const DecoderConfig config = read_decoder_config(folder);
-  const EngineOptions options = options_of(spec, config, engine, memory);
-  return {spec.name, spec.aliases, weight_bytes(folder, config, spec) + options.cache_bytes,
-          config.context, [spec, folder, options] { return load(spec, folder, options); }};
+  EngineOptions options = options_of(spec, config, engine, memory);
+  int64_t draft = 0;
+  if (!spec.speculate.empty() && spec.speculate != kLookUp) {
+    const std::string small = find_model_folder(spec.speculate);
+    const DecoderConfig c = read_decoder_config(small);
+    draft = weight_bytes(small, c, spec);
+    const EngineOptions own = options_of(spec, c, engine, memory);
+    if (spec.cache_gb == 0) options.cache_bytes += own.cache_bytes * c.context / std::max(c.context, config.context);
+  }
+  std::vector<std::string> adapters;
+  for (const auto& [name, path] : spec.adapters) {
+    adapters.push_back(name);
+    draft += file_size(join_path(path, "adapter_model.safetensors"));
+  }
+  return {spec.name, spec.aliases, weight_bytes(folder, config, spec) + draft + options.cache_bytes,
+          config.context, [spec, folder, options] { return load(spec, folder, options); }, adapters};
 }
 
 }  // namespace wellspring

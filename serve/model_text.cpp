@@ -27,12 +27,23 @@ std::string token_text(const Json& config, const char* key) {
   return text.is_string() ? text.get<std::string>() : "";
 }
 
+Pooling pooling_of(const std::string& folder) {
+  const std::string path = join_path(folder, "1_Pooling/config.json");
+  if (!exists(path)) return Pooling::last;
+  const Json c = read_json(path);
+  const auto is = [&](const char* key) { return c.is_object() && c.value(key, Json(false)) == true; };
+  if (is("pooling_mode_mean_tokens")) return Pooling::mean;
+  if (is("pooling_mode_lasttoken")) return Pooling::last;
+  throw Error(Fault::data, str(path, ": expected pooling_mode_mean_tokens or pooling_mode_lasttoken to be true"));
+}
+
 }  // namespace
 
 ModelText::ModelText(const std::string& folder, const DecoderConfig& config, const std::string& chat_template)
     : tokenizer_(std::make_unique<Tokenizer>(Tokenizer::load(folder))),
       own_(std::make_unique<Json>(Json::object())),
       stop_tokens_(config.eos),
+      pooling_(pooling_of(folder)),
       separator_(config.end_of_text()) {
   if (auto eos = tokenizer_->eos_id())
     if (std::find(stop_tokens_.begin(), stop_tokens_.end(), *eos) == stop_tokens_.end())
@@ -120,6 +131,12 @@ std::vector<int32_t> ModelText::prompt(std::string_view text) const {
   if (eos && ids.size() > 1 && ids.back() == *eos &&
       !ends_with(text, tokenizer_->id_to_token(*eos)))
     ids.pop_back();
+  if (ids.empty()) ids.push_back(separator_);
+  return ids;
+}
+
+std::vector<int32_t> ModelText::whole(std::string_view text) const {
+  std::vector<int32_t> ids = tokenizer_->encode(text);
   if (ids.empty()) ids.push_back(separator_);
   return ids;
 }

@@ -12,6 +12,7 @@
 
 #include "base/json_fwd.h"
 #include "models/decoder/config.h"
+#include "serve/engine.h"
 #include "serve/tool_calls.h"
 #include "text/grammar/grammar.h"
 
@@ -42,6 +43,10 @@ class ModelText {
   /// empty: an empty prompt is the token that separates documents. Special tokens written in it
   /// count as such.
   std::vector<int32_t> prompt(std::string_view text) const;
+  /// Tokens of a text with all that the tokenizer puts around it, for embeddings; never empty.
+  std::vector<int32_t> whole(std::string_view text) const;
+  /// How the folder says that embeddings are made (sentence-transformers' 1_Pooling); without it by the last token.
+  Pooling pooling() const { return pooling_; }
   /// Tokens of a conversation up to where the assistant's answer begins. `context` is what the template reads: messages
   /// (each with role and content), perhaps tools and others. Only the template makes special tokens; those written in
   /// messages are taken as text. `begun` is put behind it: how the answer begins. Error(Fault::data) where the
@@ -79,6 +84,7 @@ class ModelText {
   ToolFormat tools_;
   std::vector<std::string> stops_;
   std::vector<int32_t> stop_tokens_;
+  Pooling pooling_;
   int32_t separator_ = 0;
   mutable std::mutex mutex_;  // of what follows
   mutable std::optional<GrammarVocabulary> vocabulary_;

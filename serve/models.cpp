@@ -14,7 +14,8 @@ namespace {
 
 constexpr int64_t EngineFigures::*kCounters[] = {
     &EngineFigures::requests, &EngineFigures::prompt_tokens, &EngineFigures::cached_tokens,
-    &EngineFigures::tokens,   &EngineFigures::passes,        &EngineFigures::preemptions};
+    &EngineFigures::tokens,   &EngineFigures::passes,        &EngineFigures::preemptions,
+    &EngineFigures::guessed,  &EngineFigures::guessed_right};
 
 void add_counters(EngineFigures& sum, const EngineFigures& f) {
   for (const auto counter : kCounters) sum.*counter += f.*counter;
@@ -22,11 +23,18 @@ void add_counters(EngineFigures& sum, const EngineFigures& f) {
 
 }  // namespace
 
+ServedModel LoadedModel::as(const std::string& name) const {
+  ServedModel out = served;
+  if (const auto it = adapters.find(name); it != adapters.end()) out.name = name, out.adapter = it->second;
+  return out;
+}
+
 Models::Models(std::vector<ModelSource> sources, int64_t memory) : memory_(memory) {
   std::set<std::string> names;
   for (ModelSource& source : sources) {
     std::vector<std::string> all = source.aliases;
     all.push_back(source.name);
+    all.insert(all.end(), source.adapters.begin(), source.adapters.end());
     for (const std::string& name : all)
       if (name.empty() || !names.insert(name).second)
         throw Error(Fault::usage, name.empty() ? "a model has no name: give it one"
@@ -58,9 +66,10 @@ Models::Entry& Models::find(const std::string& name) const {
   if (name.empty()) return *entries_[0];
   std::string there;
   for (const auto& e : entries_) {
-    const auto& aliases = e->source.aliases;
-    if (e->source.name == name || std::find(aliases.begin(), aliases.end(), name) != aliases.end())
-      return *e;
+    const auto is_in = [&](const std::vector<std::string>& all) {
+      return std::find(all.begin(), all.end(), name) != all.end();
+    };
+    if (e->source.name == name || is_in(e->source.aliases) || is_in(e->source.adapters)) return *e;
     if (there.size() < 400) there += str(there.empty() ? "" : ", ", "'", e->source.name, "'");
   }
   throw ApiError(
@@ -179,7 +188,7 @@ std::vector<ModelState> Models::list() const {
   std::lock_guard lock(mutex_);
   std::vector<ModelState> out;
   for (const auto& e : entries_) {
-    ModelState s{e->source.name, e->source.aliases, e->source.context,
+    ModelState s{e->source.name, e->source.aliases, e->source.adapters, e->source.context,
                  e->bytes,       e->loads,          e->phase == Phase::loaded,
                  e->past};
     if (s.loaded) {

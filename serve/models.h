@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -20,7 +21,10 @@ namespace wellspring {
 struct LoadedModel {
   virtual ~LoadedModel() = default;
   ServedModel served;
+  std::map<std::string, std::shared_ptr<const Adapter>> adapters;  // by the names that requests use
   std::string chat_format;
+  /// As a request means it by `name`: the model, or one of its adapters.
+  ServedModel as(const std::string& name) const;
   int64_t bytes = 0;  // of weights and cache
 };
 
@@ -31,6 +35,7 @@ struct ModelSource {
   int64_t bytes = 0;    // that it will take, as far as is known before
   int64_t context = 0;  // as in ServedModel
   std::function<std::shared_ptr<const LoadedModel>()> load;
+  std::vector<std::string> adapters = {};  // their names, which mean the model too
 };
 
 /// A model folder and how to compute with it.
@@ -41,6 +46,8 @@ struct ModelSpec {
   std::string weights;         // q8, q4, ...; empty: as they are
   std::string cache;           // f32, bf16, i8; empty: as dtype
   std::string chat_template;   // file; empty: the folder's
+  std::vector<std::pair<std::string, std::string>> adapters;  // names and PEFT folders
+  std::string speculate;       // look-up, or the folder of a small model with the same tokens
   double cache_gb = 0;         // 0: a quarter of the memory, at most 64 full contexts
 };
 
@@ -55,7 +62,7 @@ ModelSource model_source(const ModelSpec& spec, const EngineOptions& engine, int
 /// What is known of one model now.
 struct ModelState {
   std::string name;
-  std::vector<std::string> aliases;
+  std::vector<std::string> aliases, adapters;
   int64_t context = 0, bytes = 0, loads = 0;
   bool loaded = false;
   EngineFigures figures;  // counters over all its loads
@@ -72,13 +79,13 @@ class Models {
   Models(const Models&) = delete;
   Models& operator=(const Models&) = delete;
 
-  /// The model by name or alias ("": the first), loaded if need be: on a thread of its own, once
+  /// The model by its name, an alias or an adapter's name ("": the first), loaded if need be: on a thread of its own, once
   /// for all who ask meanwhile, while other models go on. Null when `give_up` said so first.
   /// ApiError 404 (model_not_found), 503 when it can never fit, 429 when those that answer now
   /// leave no room; else what its loading threw.
   std::shared_ptr<const LoadedModel> get(const std::string& name,
                                          const std::function<bool()>& give_up = {});
-  /// Name of the model by name or alias. ApiError 404.
+  /// Name of the model by any of these. ApiError 404.
   std::string name_of(const std::string& name) const;
   std::vector<ModelState> list() const;
   /// Requests in all engines.

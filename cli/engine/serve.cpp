@@ -18,7 +18,7 @@ namespace wellspring {
 namespace {
 
 struct ServeOptions {
-  std::vector<std::string> models;
+  std::vector<std::string> models, adapters;
   std::string models_file, name, key_file;
   ModelSpec spec;  // what all models begin with
   EngineOptions engine;
@@ -53,6 +53,11 @@ bool parse(ServeOptions& o, int argc, char** argv) {
               "memory for those of a model (a quarter of the memory at most)");
   args.option("--chat-template", &o.spec.chat_template, "FILE",
               "Jinja template of chats (the model folder's)");
+  args.option("--adapter", &o.adapters, "NAME=FOLDER",
+              "LoRA adapter (PEFT's folder) of a single MODEL: requests name it as their model; may be repeated");
+  args.option("--speculate", &o.spec.speculate, "look-up|MODEL",
+              "guess what comes next, by what came before in the text or by a small model: the same answers, sooner");
+  args.option("--draft-tokens", &o.engine.draft_tokens, "N", "most tokens to guess at a time (4)");
   args.option("--sequences", &o.engine.sequences, "N", "requests that run together (64)");
   args.option("--batch-tokens", &o.engine.rows, "N", "tokens of one pass (512)");
   args.option("--waiting", &o.engine.waiting, "N",
@@ -102,6 +107,10 @@ void check(const ServeOptions& o) {
     throw Error(Fault::usage, "give model folders, or --models FILE.yaml");
   if (!o.name.empty() && o.models.size() != 1)
     throw Error(Fault::usage, "--name is for a single MODEL; --models FILE.yaml names several");
+  if (!o.adapters.empty() && o.models.size() != 1)
+    throw Error(Fault::usage, "--adapter is for a single MODEL; --models FILE.yaml has adapters for each");
+  if (o.engine.draft_tokens < 1 || o.engine.draft_tokens > 64)
+    throw Error(Fault::usage, str("--draft-tokens is ", o.engine.draft_tokens, "; expected 1 to 64"));
 }
 
 std::shared_ptr<Models> find_models(const ServeOptions& o) {
@@ -111,6 +120,12 @@ std::shared_ptr<Models> find_models(const ServeOptions& o) {
     while (path.size() > 1 && path.back() == '/') path.pop_back();
     ModelSpec spec = o.spec;
     spec.path = path, spec.name = o.name.empty() ? base_name(path) : o.name;
+    for (const std::string& a : o.adapters) {
+      const size_t at = a.find('=');
+      if (at == 0 || at == a.npos || at + 1 == a.size())
+        throw Error(Fault::usage, str("--adapter is '", a, "'; expected NAME=FOLDER"));
+      spec.adapters.emplace_back(a.substr(0, at), a.substr(at + 1));
+    }
     specs.push_back(spec);
   }
   const auto memory = static_cast<int64_t>(o.memory_gb * 1e9);
