@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Serving beside llama.cpp: prompts, tokens, and many streams at once, of one model in 4, 8 and 16 bits.
 
-    python3 bench/serve.py [--build build] [--threads 2] [--quick] [--only decode]
+    python3 bench/serve.py [--build build] [--threads 2] [--quick] [--only decode|kl]
 
 The model is that of generate.py (Qwen2-like 0.5B, random weights). llama.cpp is the newest source in PyPI's
 llama-cpp-python, built once in .cache/bench/llama.cpp (LLAMA_CPP names a folder with its programs instead); its file is
 made from the same weights. Prompts of 512 tokens; 64 tokens after 16; streams by HTTP, each of 32 tokens after 32.
-Agreement: KL of the next token's distribution from bf16's, of ours; that of llama.cpp stands in a row of its own.
+Agreement: KL of the next token's distribution from bf16's, of ours. Rows "kl" compare it with llama.cpp's on a model that
+was trained (kl.py).
 """
 
 import json
@@ -24,6 +25,7 @@ import common
 common.need("torch", "transformers", "safetensors")
 import numpy as np  # noqa: E402
 import generate  # noqa: E402
+import kl  # noqa: E402
 import torch  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 
@@ -259,11 +261,12 @@ def prefix(bench):
 def main():
     bench = common.Bench("serve", __doc__)
     build_peer()
-    make_files(bench.wellspring())
-    exact = generate.Peer("bf16").logits(64)
-    single(bench, exact)
-    streams(bench)
-    prefix(bench)
+    if not bench.args.only.startswith("kl"):
+        make_files(bench.wellspring())
+        single(bench, generate.Peer("bf16").logits(64))
+        streams(bench)
+        prefix(bench)
+    kl.rows(bench, PEER, source())
     bench.write()
 
 
