@@ -4,8 +4,8 @@ The judge is a Llama of width 256 that is trained once on the text of the demo's
 minutes, in .cache/bench/kl): random weights would hide what calibration does. KL in nats of the next token's
 distribution from that of the bf16 weights computed in f32, over held-out windows. Both sides' weights are dequantised as
 they lie in their files and computed with in f32, so that neither's rounding of activations counts; the agreement is KL
-of ours as it serves, in bf16 with activations in 8 bits. Its embedding and head have 8 bits as ours have; --pure gives
-all other matrices 4.5 bits. "imatrix": with the mean squares of the activations of the text that calibrates ours.
+of ours as it serves, in bf16 with activations in 8 bits. Beside 4 bits the embedding, which is the head, has 8.5 on both
+sides; --pure gives all other matrices of theirs 4.5 bits, as ours have. "imatrix": with the mean squares of the activations of the text that calibrates ours.
 """
 
 import json
@@ -134,7 +134,7 @@ def own_weights(folder, config):
              "up": {"mlp.gate_proj": config.intermediate_size, "mlp.up_proj": config.intermediate_size}}
     for name, values in there.items():
         stem, _, kind = name.rpartition(".")
-        if kind not in ("q8", "q4"):
+        if kind not in ("q8", "q8_groups", "q4"):
             continue
         w = dequantised(values, there[stem + ".scales"], there.get(stem + ".levels"))
         if stem == "embedding.weight":
@@ -222,8 +222,8 @@ def rows(bench, llama, source):
     quantizer = os.path.join(llama, "llama-quantize")
     theirs = {kind + (" imatrix" if by else ""): peer(judge, quantizer, kind, by)
               for kind in ("Q8_0", "Q4_0", "Q4_K_S") for by in ((None,) if kind == "Q8_0" else (None, imatrix))}
-    mine = {names[0]: ours(bench, judge, ["--to", "q8"]), names[1]: ours(bench, judge, ["--to", "q4"]),
-            names[2]: ours(bench, judge, ["--to", "q4", "--calibrate", calibration])}
+    mine = {names[0]: ours(bench, judge, ["--to", "q8"]), names[1]: ours(bench, judge, ["--to", "q4", "--tables", "q8_groups"]),
+            names[2]: ours(bench, judge, ["--to", "q4", "--tables", "q8_groups", "--calibrate", calibration])}
     print(f"kl: perplexity of the judge {judge.perplexity():.1f}; nats, standard error, bits a weight (embedding included)")
     for name, (kl, error, bits, served) in {**theirs, **mine}.items():
         print(f"    {name:32} {kl:.2e} +- {error:.0e}  {bits:.2f}" + (f"  {served:.2e} as it serves" if served else ""))
