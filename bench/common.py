@@ -31,7 +31,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 KEYS = ("what", "unit", "threads", "ours", "peer", "peer_name", "ratio", "roof_share", "agreement", "goal", "pass")
-LOWER_IS_BETTER = ("s", "ms", "us", "MB", "GB")  # of units; every other one is a rate
+LOWER_IS_BETTER = ("s", "ms", "us", "MB", "GB", "nats")  # of units; every other one is a rate
 REST = 0.02  # seconds between the sides: idle threads of either spin for a while
 TCMALLOC = "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4"  # the peers' best allocator
 

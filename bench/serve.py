@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Serving beside llama.cpp: prompts, tokens, and many streams at once, of one model in 4, 8 and 16 bits.
 
-    python3 bench/serve.py [--build build] [--threads 2] [--quick] [--only decode]
+    python3 bench/serve.py [--build build] [--threads 2] [--quick] [--only decode|kl]
 
 The model is that of generate.py (Qwen2-like 0.5B, random weights). llama.cpp is the newest source in PyPI's
 llama-cpp-python, built once in .cache/bench/llama.cpp (LLAMA_CPP names a folder with its programs instead); its file is
 made from the same weights. Prompts of 512 tokens; 64 tokens after 16; streams by HTTP, each of 32 tokens after 32.
-Agreement: KL of the next token's distribution from bf16's, of ours; that of llama.cpp stands in a row of its own.
+Agreement: KL of the next token's distribution from bf16's, of ours. Rows "kl" compare it with llama.cpp's on a model that
+was trained (kl.py).
 
 Alone: a request for one token of a model of width 32, whose pass takes some ten microseconds, over a kept connection: all
 of it counts as overhead. Loading: from the start of the program to the first token's arrival, which has read all weights;
@@ -32,6 +33,7 @@ import common
 common.need("torch", "transformers", "safetensors")
 import numpy as np  # noqa: E402
 import generate  # noqa: E402
+import kl  # noqa: E402
 import torch  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 
@@ -339,7 +341,7 @@ def memory(bench):
         for i in range(3):
             ours.complete([(k * 7919 + i) % 150000 for k in range(3000)], 8)
         with urllib.request.urlopen(ours.url + "/metrics") as answer:
-            pages = {k: float(v) for k, v in re.findall(r"^wellspring_(cache_pages\w*) (\S+)$", answer.read().decode(), re.M)}
+            pages = {k: float(v) for k, v in re.findall(r"^wellspring_(cache_pages\w*)\{.*\} (\S+)$", answer.read().decode(), re.M)}
         if pages["cache_pages_free"] > 0.05 * pages["cache_pages"]:
             sys.exit(f"the cache was not filled: {pages}")
         with open(f"/proc/{ours.process.pid}/status", encoding="utf-8") as f:
@@ -350,9 +352,13 @@ def memory(bench):
 
 def main():
     bench = common.Bench("serve", __doc__)
-    make_own_files(bench.wellspring())
+    if not bench.args.only.startswith("kl"):
+        make_own_files(bench.wellspring())
     for rows in (single, streams, prefix, overhead, loading, memory):
         rows(bench)
+    if not bench.args.only or bench.args.only.startswith("kl"):
+        build_peer()
+        kl.rows(bench, PEER, source())
     bench.write()
 
 

@@ -16,7 +16,7 @@
 #include "base/time.h"
 #include "models/decoder/model.h"
 #include "nn/calibration.h"
-#include "ops/matmul.h"
+#include "nn/kv_cache.h"
 #include "ops/pointwise.h"
 #include "ops/shape.h"
 #include "text/tokenizer.h"
@@ -81,12 +81,15 @@ class Calibration {
       const std::string name = at.substr(0, at.size() - 6) + ".weight";
       if (!wanted.count(name)) return;
       const int64_t K = value.size(-1);
-      const Tensor x = to(view(value, {value.numel() / K, K}), DType::f32), sum = matmul(transpose(x, 0, 1), x);
+      const Tensor x = contiguous(transpose(view(value, {value.numel() / K, K}), 0, 1)), sum = linear_f32(x, x);
       const auto [it, fresh] = moments_.emplace(name, sum);
       if (!fresh) add_(it->second, sum);
     });
     Progress progress("calibrating", static_cast<int64_t>(texts_.size()), "windows");
-    for (size_t i = 0; i < texts_.size(); ++i) model_.logits(texts_[i]), progress.update(static_cast<int64_t>(i + 1));
+    for (size_t i = 0; i < texts_.size(); ++i) {
+      model_.step(texts_[i], *model_.make_cache());  // the logits of one position alone
+      progress.update(static_cast<int64_t>(i + 1));
+    }
     progress.finish();
     model_.set_hook(nullptr);
   }
