@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -102,6 +103,12 @@ class Server:
         lines = [line[6:] for line in text.split('\n\n') if line]
         assert lines[-1] == '[DONE]', lines[-1]
         return [json.loads(line) for line in lines[:-1]]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
 
     def stop(self):
         """What it wrote to its log."""
@@ -226,7 +233,58 @@ def test_chat(folder, model):
     stop = one.strip()[2:4]
     short = run(*words, '--stop', stop, text='hello there\n')
     assert short.strip('\n') == one[:one.index(stop)].strip('\n'), (one, short)
+    quoted = run(*words, text='"""hello\nthere"""\n')
+    assert quoted == run(*words, text='hello\\\nthere\n') != one, (quoted, one)
+    saved = f'{folder}/said.json'
+    three = run(*words, text=f'hello there\n/again\nand more\n/undo\n/save {saved}\n/undo\nhello there\n')
+    assert three.startswith(one + one) and three.endswith(one), three
+    with open(saved) as f:
+        said = json.load(f)
+    assert [m['role'] for m in said] == ['user', 'assistant'] and said[0]['content'] == 'hello there', said
+    assert '/undo' in run(*words, text='/help\n') and 'no/such' in subprocess.run(
+        [PROGRAM, *words], input='/save no/such/folder/x\n', capture_output=True, text=True, timeout=120).stderr
     assert run('chat', model, '--max-tokens', '0', status=64) and run('chat', model, '--stop', '', status=64)
+
+
+def write_adapter(folder, seed):
+    """LoRA of rank 2 for the attention and the feed-forward of the model above, as PEFT writes it."""
+    draw, header, data = random.Random(seed), {}, b''
+    for i in range(2):
+        for name, rows, columns in (('self_attn.q_proj', 32, 32), ('self_attn.v_proj', 16, 32), ('mlp.down_proj', 32, 48)):
+            for part, shape in (('A', (2, columns)), ('B', (rows, 2))):
+                n = shape[0] * shape[1]
+                header[f'base_model.model.model.layers.{i}.{name}.lora_{part}.weight'] = {
+                    'dtype': 'F32', 'shape': list(shape), 'data_offsets': [len(data), len(data) + 4 * n]}
+                data += struct.pack(f'<{n}f', *[draw.gauss(0, 0.5) for _ in range(n)])
+    text = json.dumps(header).encode()
+    os.makedirs(folder)
+    with open(f'{folder}/adapter_config.json', 'w') as f:
+        json.dump({'peft_type': 'LORA', 'r': 2, 'lora_alpha': 4, 'bias': 'none', 'target_modules': ['q_proj', 'v_proj', 'down_proj']}, f)
+    with open(f'{folder}/adapter_model.safetensors', 'wb') as f:
+        f.write(struct.pack('<Q', len(text)) + text + data)
+
+
+def test_serve_adapters_and_guesses(folder, model):
+    write_adapter(f'{folder}/one', 1)
+    write_adapter(f'{folder}/two', 2)
+    body = {'prompt': PROMPT, 'max_tokens': 24, 'temperature': 0, 'ignore_eos': True}
+
+    def texts(s):
+        return {m: s.good('/v1/completions', {**body, 'model': m})['choices'][0]['text'] for m in ('model', 'one', 'two')}
+    options = ('--name', 'model', '--adapter', f'one={folder}/one', '--adapter', f'two={folder}/two')
+    with Server(model, *options) as s:
+        plain = texts(s)
+        assert len(set(plain.values())) == 3, plain
+        assert s.ask('POST', '/v1/completions', {**body, 'model': 'three'})[0] == 404
+        assert json.loads(s.ask('GET', '/v1/models')[1])['data'][0]['adapters'] == ['one', 'two']
+    for guess in ('look-up', model):
+        with Server(model, *options, '--speculate', guess) as s:
+            assert texts(s) == plain, guess
+            figures = s.ask('GET', '/metrics')[1]
+            right = int(re.search(r'guessed_right_total{.*} (\d+)', figures)[1])
+            assert right > 0 or guess == 'look-up', right  # a random model seldom repeats three tokens
+    assert 'NAME=FOLDER' in run('serve', model, '--adapter', 'x', status=64)
+    assert 'adapter_config.json' in run('serve', model, '--adapter', f'x={folder}/nothing', status=74)
 
 
 def test_serve_answers(folder, model):

@@ -10,6 +10,7 @@
 
 #include "base/args.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "models/decoder/model.h"
@@ -42,6 +43,16 @@ class Chat {
   }
 
   void system(const std::string& words) { add("system", words); }
+  // Takes the last question and its answer back; "" when there is none.
+  std::string undo() {
+    size_t at = messages_.size();
+    while (at > 0 && messages_[at - 1]["role"] != "user") --at;
+    if (at == 0) return "";
+    const std::string words = messages_[at - 1]["content"];
+    while (messages_.size() >= at) messages_.erase(messages_.size() - 1);
+    return words;
+  }
+  void save(const std::string& path) const { write_file_atomic(path, messages_.dump(2) + "\n"); }
   void clear() {
     Json kept = Json::array();
     for (const Json& m : messages_)
@@ -49,12 +60,13 @@ class Chat {
     messages_ = std::move(kept);
   }
 
-  void ask(const std::string& words) {
+  void ask(const std::string& words, bool again = false) {
+    if (!again) tries_ = 0;
     add("user", words);
     GenerateRequest r;
     r.prompt = fitting();
     r.sampling = sampling_;
-    r.sampling.seed += messages_.size();
+    r.sampling.seed += messages_.size() + 1000 * tries_++;
     r.max_tokens = max_tokens_;
     r.stop_tokens = text_.stop_tokens();
     r.vocab = text_.vocab();
@@ -113,23 +125,57 @@ class Chat {
   std::vector<std::string> stops_;
   std::unique_ptr<Engine> engine_;
   Json messages_ = Json::array();
+  uint64_t tries_ = 0;  // of one question: each draws anew
 };
+
+constexpr const char* kHelp =
+    "/clear forgets all, /undo the last exchange, /again answers anew, /save FILE writes the conversation,\n"
+    "/quit or Ctrl-D ends. A line that ends in \\ goes on in the next; \"\"\" begins and ends several lines.\n"
+    "Ctrl-C stops an answer.\n";
+
+// What is said next: one line, or several. False at the end of input.
+bool read_words(bool terminal, std::string& words) {
+  const auto line_of = [&](const char* sign, std::string& line) {
+    if (terminal) std::printf("%s", sign), std::fflush(stdout);
+    return static_cast<bool>(std::getline(std::cin, line));
+  };
+  std::string line;
+  words.clear();
+  if (!line_of("> ", line)) return false;
+  constexpr std::string_view kQuotes = "\"\"\"";
+  if (starts_with(trim(line), kQuotes)) {
+    line = std::string(trim(line).substr(kQuotes.size()));
+    while (true) {
+      if (const size_t end = line.find(kQuotes); end != line.npos) return words += line.substr(0, end), true;
+      words += line + "\n";
+      if (!line_of(". ", line)) return true;
+    }
+  }
+  while (ends_with(line, "\\")) {
+    words += line.substr(0, line.size() - 1) + "\n";
+    if (!line_of(". ", line)) return true;
+  }
+  words += line;
+  return true;
+}
 
 }  // namespace
 }  // namespace wellspring
 
 extern "C" int wellspring_command_chat(int argc, char** argv) {
   using namespace wellspring;
-  std::string model, dtype = "bf16", system;
+  std::string model, dtype = "bf16", system, weights, chat_template;
   SamplingOptions sampling;
   sampling.temperature = 0.8, sampling.top_p = 0.95;
   std::vector<std::string> stops;
   int64_t max_tokens = 512, seed = 0;
   Args args("wellspring chat",
-            "Talk with a model. Ctrl-C stops an answer; /clear forgets, /quit or Ctrl-D ends.");
+            "Talk with a model. Ctrl-C stops an answer; /help lists what else can be said, /quit or Ctrl-D ends.");
   args.positional("MODEL", &model, "model folder, or run folder (its newest checkpoint)");
   args.option("--system", &system, "TEXT", "what the model is told first");
   args.option("--dtype", &dtype, "f32|bf16", "computation (bf16)");
+  args.option("--weights", &weights, "q8|q4", "weights of 8 or 4 bits, made at the start (`wellspring quantize` keeps them)");
+  args.option("--chat-template", &chat_template, "FILE", "Jinja template of chats (the model folder's)");
   args.option("--max-tokens", &max_tokens, "N", "most tokens of an answer (512)");
   args.option("--temperature", &sampling.temperature, "X", "below 1 more certain, 0 greedy (0.8)");
   args.option("--top-k", &sampling.top_k, "K", "only the K most likely tokens (0: all)");
@@ -148,35 +194,50 @@ extern "C" int wellspring_command_chat(int argc, char** argv) {
   sampling.check();
   sampling.seed = args.given("--seed") ? static_cast<uint64_t>(seed) : std::random_device()();
   const std::string folder = find_model_folder(model);
-  std::shared_ptr<const Decoder> decoder = load_decoder(folder, *parse_dtype(dtype));
-  ModelText text(folder, decoder->config());
+  std::unique_ptr<Decoder> loaded = load_decoder(folder, *parse_dtype(dtype));
+  const WeightFormat hidden = parse_weight_format(weights.empty() ? "bf16" : weights);
+  if (!loaded->quantized() && (!weights.empty() || loaded->dtype() == DType::bf16))
+    loaded->quantize(hidden, hidden == WeightFormat::bf16 ? hidden : WeightFormat::q8);
+  std::shared_ptr<const Decoder> decoder = std::move(loaded);
+  ModelText text(folder, decoder->config(), chat_template);
   Chat chat(decoder, text, sampling, max_tokens, stops);
   if (!system.empty()) chat.system(system);
   const bool terminal = ::isatty(0) && ::isatty(1);
   if (terminal) {
-    std::printf("%s (%s). /clear forgets, /quit ends.\n", folder.c_str(),
+    std::printf("%s (%s). /help lists what can be said.\n", folder.c_str(),
                 text.chat_format() == "plain" ? "no chat template: plain User:/Assistant: text"
                                               : text.chat_format().c_str());
     struct sigaction action {};
     action.sa_handler = on_interrupt;
     ::sigaction(SIGINT, &action, nullptr);  // without SA_RESTART: reading a line ends, too
   }
-  std::string line;
-  while (true) {
-    if (terminal) std::printf("> "), std::fflush(stdout);
-    if (!std::getline(std::cin, line)) break;
-    std::string words = utf8_repair(trim(line));
+  std::string said;
+  while (read_words(terminal, said)) {
+    std::string words = utf8_repair(trim(said));
     if (words.empty()) continue;
     if (words == "/quit" || words == "/exit") break;
     if (words == "/clear") {
       chat.clear();
       continue;
     }
+    if (words == "/help") {
+      std::printf("%s", kHelp);
+      continue;
+    }
+    const bool again = words == "/again";
+    if (again || words == "/undo") {
+      words = chat.undo();
+      if (words.empty()) std::printf("nothing was said yet\n");
+      if (words.empty() || !again) continue;
+    }
     interrupted = false;
     try {
-      chat.ask(words);
+      if (starts_with(words, "/save "))
+        chat.save(std::string(trim(words.substr(6))));
+      else
+        chat.ask(words, again);
     } catch (const Error& e) {
-      if (e.fault() != Fault::usage) throw;
+      if (e.fault() != Fault::usage && e.fault() != Fault::io) throw;
       std::fprintf(stderr, "%s\n", e.what());
     }
   }
