@@ -284,7 +284,7 @@ def test_serve_adapters_and_guesses(folder, model):
             right = int(re.search(r'guessed_right_total{.*} (\d+)', figures)[1])
             assert right > 0 or guess == 'look-up', right  # a random model seldom repeats three tokens
     assert 'NAME=FOLDER' in run('serve', model, '--adapter', 'x', status=64)
-    assert 'adapter_config.json' in run('serve', model, '--adapter', f'x={folder}/nothing', status=74)
+    assert 'adapter_model.safetensors' in run('serve', model, '--adapter', f'x={folder}/nothing', status=74)
 
 
 def test_serve_answers(folder, model):
