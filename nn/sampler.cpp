@@ -20,15 +20,34 @@ void need(bool right, const char* name, double value, const char* range) {
 }
 
 int64_t highest(std::span<const float> logits) {
-  int64_t best = -1;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (std::isnan(logits[i]))
-      throw Error(Fault::data, str("the model gave NaN for token ", i, ": its weights are damaged"));
-    if (best < 0 || logits[i] > logits[static_cast<size_t>(best)]) best = static_cast<int64_t>(i);
+  // By pieces whose lanes are compared side by side; the lowest id among equals.
+  constexpr size_t kLanes = 16, kPiece = 1024;
+  float best = -std::numeric_limits<float>::infinity();
+  size_t where = 0;
+  for (size_t begin = 0; begin < logits.size(); begin += kPiece) {
+    const size_t end = std::min(logits.size(), begin + kPiece);
+    float lanes[kLanes];
+    std::fill(lanes, lanes + kLanes, best);
+    bool numbers = true;
+    size_t i = begin;
+    for (; i + kLanes <= end; i += kLanes)
+      for (size_t k = 0; k < kLanes; ++k) {
+        const float x = logits[i + k];
+        lanes[k] = x > lanes[k] ? x : lanes[k];
+        numbers &= x == x;
+      }
+    for (; i < end; ++i) lanes[0] = std::max(lanes[0], logits[i]), numbers &= !std::isnan(logits[i]);
+    if (!numbers)
+      for (i = begin; i < end; ++i)
+        if (std::isnan(logits[i]))
+          throw Error(Fault::data, str("the model gave NaN for token ", i, ": its weights are damaged"));
+    const float top = *std::max_element(lanes, lanes + kLanes);
+    if (top > best) best = top, where = begin;
   }
-  if (best < 0 || std::isinf(logits[static_cast<size_t>(best)]))
+  if (std::isinf(best))
     throw Error(Fault::data, "the model gave no finite logit: its weights are damaged");
-  return best;
+  while (logits[where] != best) ++where;
+  return static_cast<int64_t>(where);
 }
 
 // Tokens that may be drawn, with their weights: whole distributions or the most likely in falling order.

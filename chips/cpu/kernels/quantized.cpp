@@ -132,14 +132,23 @@ __attribute__((noinline)) void rows_of_block(const Quantized& w, int64_t block, 
   for (int t = 0; t < T; ++t) y.put(row + t, block, out[t]);
 }
 
+// Rows in as few passes over the block as registers allow: f<T>(row) is called for T rows from `row` on.
+template <class F>
+void rows_together(int64_t begin, int64_t end, F&& f) {
+  int64_t row = begin;
+  for (; row + 12 <= end; row += 12) f.template operator()<12>(row);
+  if (row + 8 <= end) f.template operator()<8>(row), row += 8;
+  if (row + 6 <= end) f.template operator()<6>(row), row += 6;
+  if (row + 4 <= end) f.template operator()<4>(row), row += 4;
+  if (row + 3 <= end) f.template operator()<3>(row), row += 3;
+  if (row + 2 <= end) f.template operator()<2>(row), row += 2;
+  if (row < end) f.template operator()<1>(row);
+}
+
 template <Scales S, bool kHalfBytes>
 void block_times_rows(const Quantized& w, int64_t block, const QuantizedRow* a, int64_t begin, int64_t end,
                       const Output& y) {
-  int64_t row = begin;
-  for (; row + 12 <= end; row += 12) rows_of_block<12, S, kHalfBytes>(w, block, a + row, row, y);
-  for (; row + 6 <= end; row += 6) rows_of_block<6, S, kHalfBytes>(w, block, a + row, row, y);
-  for (; row + 3 <= end; row += 3) rows_of_block<3, S, kHalfBytes>(w, block, a + row, row, y);
-  for (; row < end; ++row) rows_of_block<1, S, kHalfBytes>(w, block, a + row, row, y);
+  rows_together(begin, end, [&]<int T>(int64_t row) { rows_of_block<T, S, kHalfBytes>(w, block, a + row, row, y); });
 }
 
 // Weights of 16 bits: values bf16 [blocks, pairs, 32], a word for each row holds columns 2 p and 2 p + 1. Two sums of
@@ -200,12 +209,8 @@ void linear_pairs(const Call& call, int64_t M, int64_t K, const Rows& rows, cons
     const int64_t last = (tile + 1) * each < blocks ? (tile + 1) * each : blocks;
     for (int64_t begin = 0; begin < M; begin += piece) {
       const int64_t end = begin + piece < M ? begin + piece : M;
-      for (int64_t block = tile * each; block < last; ++block) {
-        int64_t row = begin;
-        for (; row + 12 <= end; row += 12) rows_of_pairs<12>(w, pairs, block, a, row, out);
-        for (; row + 4 <= end; row += 4) rows_of_pairs<4>(w, pairs, block, a, row, out);
-        for (; row < end; ++row) rows_of_pairs<1>(w, pairs, block, a, row, out);
-      }
+      for (int64_t block = tile * each; block < last; ++block)
+        rows_together(begin, end, [&]<int T>(int64_t row) { rows_of_pairs<T>(w, pairs, block, a, row, out); });
     }
   });
 }
