@@ -159,9 +159,9 @@ void check_metadata(const Json& m) {
 
 // Reads one body. Fields that both APIs have stay in it; the others are taken out and come back
 // under the chat API's names, whose reader then checks all.
-class Reader {
+class ResponseReader {
  public:
-  explicit Reader(std::string_view text) : body_(parse_json(text, "request body")) {
+  explicit ResponseReader(std::string_view text) : body_(parse_json(text, "request body")) {
     if (!body_.is_object()) throw Error(Fault::data, "the request body must be a JSON object");
   }
 
@@ -324,7 +324,7 @@ class Reader {
 }  // namespace
 
 ResponseRequest read_response_request(std::string_view body, const ConversationOf& conversation_of) {
-  return Reader(body).read(conversation_of);
+  return ResponseReader(body).read(conversation_of);
 }
 
 std::string new_item_id(std::string_view kind) { return str(kind, hex(random_bytes(24))); }

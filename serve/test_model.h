@@ -31,12 +31,12 @@ class FakeEngine : public Engine {
     return tickets_;
   }
   void cancel(int64_t ticket) override { end(ticket, GenerateResult::Finish::cancelled); }
-  void release() {
+  void release(std::exception_ptr error = nullptr) {
     std::unique_lock lock(mutex_);
     while (!held_.empty()) {
       const int64_t ticket = held_.begin()->first;
       lock.unlock();
-      end(ticket, GenerateResult::Finish::length);
+      end(ticket, GenerateResult::Finish::length, error);
       lock.lock();
     }
   }
@@ -60,7 +60,7 @@ class FakeEngine : public Engine {
     r.finish = finish, r.prompt_tokens = 1, r.tokens = 3;
     return r;
   }
-  void end(int64_t ticket, GenerateResult::Finish finish) {
+  void end(int64_t ticket, GenerateResult::Finish finish, std::exception_ptr error = nullptr) {
     OnEnd on_end;
     {
       std::lock_guard lock(mutex_);
@@ -69,7 +69,7 @@ class FakeEngine : public Engine {
       on_end = std::move(it->second);
       held_.erase(it);
     }
-    on_end(result(finish), nullptr);
+    on_end(result(finish), error);
   }
   mutable std::mutex mutex_;
   std::map<int64_t, OnEnd> held_;
