@@ -179,7 +179,7 @@ class Exchange {
     for (const auto& token : list) {
       Json one = token_logprobs_json(*model_.text, token), by_text = Json::object();
       for (const Json& top : one["top_logprobs"])
-        by_text.emplace(top["token"].get<std::string>(), top["logprob"]);  // of one text the likeliest
+        by_text.emplace(top["token"].get<std::string>(), top["logprob"].get<double>());  // of one text the likeliest
       tokens.push_back(one["token"]), values.push_back(one["logprob"]), tops.push_back(std::move(by_text));
       content.push_back(std::move(one));
     }

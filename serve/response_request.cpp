@@ -1,8 +1,8 @@
 #include "serve/response_request.h"
 
+#include <random>
 #include <set>
 
-#include "base/crypto.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/text.h"
@@ -323,10 +323,17 @@ class ResponseReader {
 
 }  // namespace
 
-ResponseRequest read_response_request(std::string_view body, const ConversationOf& conversation_of) {
+ResponseRequest read_response_request(std::string_view body,
+                                      const ConversationOf& conversation_of) {
   return ResponseReader(body).read(conversation_of);
 }
 
-std::string new_item_id(std::string_view kind) { return str(kind, hex(random_bytes(24))); }
+// From the system's source of randomness, without the TLS library, which a server may lack.
+std::string new_item_id(std::string_view kind) {
+  std::random_device device;
+  std::string id(kind);
+  for (int i = 0; i < 32; ++i) id += "0123456789abcdefghijklmnopqrstuv"[device() & 31];
+  return id;
+}
 
 }  // namespace wellspring

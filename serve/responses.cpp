@@ -265,7 +265,8 @@ void answer_response(const ServedModel& model, ResponseRequest request, const st
 Json stored_conversation(ResponseStore& store, const std::string& owner, const std::string& id) {
   const auto found = find_response(store, owner, id, "previous_response_not_found");
   Json items = parse_json(found->input, "stored input");
-  for (Json& item : parse_json(found->response, "stored response")["output"]) {
+  Json response = parse_json(found->response, "stored response");
+  for (Json& item : response["output"]) {
     if (item["type"] == "message") item["content"][0].erase("logprobs");
     items.push_back(std::move(item));
   }

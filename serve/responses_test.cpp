@@ -192,12 +192,15 @@ TEST_F(Responses, CarryOn) {
   Json q = question("hi");
   q["instructions"] = "be short";
   const Json first = respond(q);
-  q = question(Json::array({{{"role", "user"}, {"content", {{{"type", "input_text"}, {"text", "mo"}}, {{"type", "input_text"}, {"text", "re"}}}}}}));
+  const Json parts = Json::array(
+      {{{"type", "input_text"}, {"text", "mo"}}, {{"type", "input_text"}, {"text", "re"}}});
+  q = question(Json::array({{{"role", "user"}, {"content", parts}}}));
   q["previous_response_id"] = first["id"];
   const Json second = respond(q);
   const auto user = [](const char* text) { return Json{{"role", "user"}, {"content", text}}; };
+  const Json said = {{"role", "assistant"}, {"content", text_of(first)}};
   const Json chat = ask("/v1/chat/completions",
-                        {{"messages", Json::array({user("hi"), Json{{"role", "assistant"}, {"content", text_of(first)}}, user("more")})},
+                        {{"messages", Json::array({user("hi"), said, user("more")})},
                          {"max_tokens", 12},
                          {"seed", 5}});
   EXPECT_EQ(text_of(second), chat["choices"][0]["message"]["content"]);
@@ -243,14 +246,16 @@ TEST_F(Responses, ToolsAreCalledAndAnswered) {
   for (const Event& e : events) {
     if (e.name == "response.function_call_arguments.delta")
       arguments += e.data["delta"].get<std::string>();
-    if (e.name == "response.function_call_arguments.done")
+    if (e.name == "response.function_call_arguments.done") {
       EXPECT_EQ(e.data["arguments"], arguments);
+    }
   }
   EXPECT_EQ(arguments, call["arguments"]);
   EXPECT_EQ(events.back().name, "response.completed");
   EXPECT_EQ(essence(events.back().data["response"]), essence(whole));
 
-  const Json result = {{"type", "function_call_output"}, {"call_id", call["call_id"]}, {"output", "12 C"}};
+  const Json result = {
+      {"type", "function_call_output"}, {"call_id", call["call_id"]}, {"output", "12 C"}};
   Json next = question(Json::array({result}), 4);
   next["previous_response_id"] = whole["id"];
   const Json by_id = respond(next);
@@ -260,13 +265,11 @@ TEST_F(Responses, ToolsAreCalledAndAnswered) {
   EXPECT_EQ(text_of(by_id), text_of(by_items));
   EXPECT_EQ(by_id["usage"]["input_tokens"], by_items["usage"]["input_tokens"]);
   Json chat = {{"max_tokens", 4}, {"seed", 5}};
+  const Json function = {{"name", call["name"]}, {"arguments", call["arguments"]}};
+  const Json called = {{"id", call["call_id"]}, {"type", "function"}, {"function", function}};
   chat["messages"] = Json::array(
       {{{"role", "user"}, {"content", "weather?"}},
-       {{"role", "assistant"},
-        {"content", nullptr},
-        {"tool_calls", Json::array({{{"id", call["call_id"]},
-                                     {"type", "function"},
-                                     {"function", {{"name", call["name"]}, {"arguments", call["arguments"]}}}}})}},
+       {{"role", "assistant"}, {"content", nullptr}, {"tool_calls", Json::array({called})}},
        {{"role", "tool"}, {"tool_call_id", call["call_id"]}, {"content", "12 C"}}});
   EXPECT_EQ(text_of(by_id), ask("/v1/chat/completions", chat)["choices"][0]["message"]["content"]);
   q["tool_choice"] = {{"type", "function"}, {"name", "get_weather"}};
@@ -286,7 +289,8 @@ TEST_F(Responses, FormsAndLengths) {
   Json long_talk = Json::array();
   for (int i = 0; i < 8; ++i)
     for (const char* role : {"user", "assistant"})
-      long_talk.push_back({{"role", role}, {"content", std::string(200, static_cast<char>('a' + i))}});
+      long_talk.push_back(
+          {{"role", role}, {"content", std::string(200, static_cast<char>('a' + i))}});
   long_talk.push_back({{"role", "user"}, {"content", "end"}});
   Json cut = question(long_talk);
   EXPECT_EQ(post("/v1/responses", to_text(cut)).status, 400) << "beyond the context";
