@@ -189,6 +189,37 @@ TEST_F(Front, StoredResponsesAreOfOneKey) {
   EXPECT_EQ(model_->engine.owners, (std::vector<std::string>{"ada", "ada"}));
 }
 
+TEST_F(Front, WordsAndCallsAreItemsOfAResponse) {
+  start({});
+  model_->engine.says =
+      "Look.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>\n<tool_call>\n"
+      "{\"name\": \"g\", \"arguments\": {}}\n</tool_call>";
+  const std::string body = R"({"input": "x", "tools": [{"type": "function", "name": "f"},
+                              {"type": "function", "name": "g"}])";
+  const std::string whole = ask("POST", "/v1/responses", "", body + "}");
+  Json output = parse_json(whole.substr(whole.find("\r\n\r\n") + 4), "answer")["output"];
+  ASSERT_EQ(output.size(), 3u) << whole;
+  EXPECT_EQ(output[0]["content"][0]["text"], "Look.");
+  EXPECT_EQ(output[1]["arguments"], R"({"x": 1})");
+  EXPECT_EQ(output[1]["status"], "completed");
+  EXPECT_EQ(output[2]["name"], "g");
+  server_->start();
+  const std::string events =
+      http_request("POST", str("http://127.0.0.1:", server_->port(), "/v1/responses"), {},
+                   body + R"(, "stream": true})").body;
+  size_t item = 0;
+  for (const std::string& line : split(events, '\n')) {
+    if (!starts_with(line, "data: ")) continue;
+    const Json event = parse_json(line.substr(6), "event");
+    if (event["type"] != "response.output_item.done") continue;
+    Json done = event["item"];
+    EXPECT_EQ(event["output_index"], item);
+    for (Json* one : {&done, &output[item]}) one->erase("id"), one->erase("call_id");
+    EXPECT_EQ(done, output[item++]);
+  }
+  EXPECT_EQ(item, 3u);
+}
+
 TEST_F(Front, AResponseThatFailsInItsStreamSaysSo) {
   start({});
   server_->start();

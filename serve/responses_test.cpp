@@ -1,4 +1,6 @@
 // /v1/responses: its requests, its memory, and answers whole and as events.
+#include <thread>
+
 #include "base/error.h"
 #include "serve/response_request.h"
 #include "serve/response_store.h"
@@ -62,6 +64,27 @@ TEST(ResponseStore, TheOldestGoFirst) {
   EXPECT_FALSE(store.find("bo", "9")) << "more than may be kept at all";
   EXPECT_TRUE(store.find("cy", "8"));
   EXPECT_LE(store.bytes(), 8000);
+}
+
+TEST(ResponseStore, ManyThreads) {
+  ResponseStoreOptions o;
+  o.owner_responses = 8;
+  ResponseStore store(o);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&store, t] {
+      const std::string owner = str("owner", t % 2);
+      for (int i = 0; i < 200; ++i) {
+        const std::string id = str(t, "-", i);
+        store.put(owner, stored(id));
+        const auto found = store.find(owner, id);
+        EXPECT_TRUE(!found || found->id == id);
+        if (i % 3 == 0) store.erase(owner, id);
+      }
+    });
+  for (std::thread& t : threads) t.join();
+  EXPECT_LE(store.bytes(), 2 * 8 * 300);
+  EXPECT_GT(store.bytes(), 0);
 }
 
 TEST(ResponseRequest, ErrorsNameTheField) {

@@ -14,18 +14,19 @@
 
 namespace wellspring {
 
-/// Answers "aaa"; when it holds, one "a", and then nothing until it is released or cancelled.
+/// Answers what it says; when it holds, one letter of it, and then nothing until it is released or
+/// cancelled.
 class FakeEngine : public Engine {
  public:
   int64_t submit(GenerateRequest request, OnEnd on_end) override {
     std::lock_guard lock(mutex_);
     if (full) throw Error(Fault::try_again, "7 requests wait already: try again later");
     owners.push_back(request.owner);
-    request.on_token('a');
+    request.on_token(says[0]);
     if (hold) {
       held_[++tickets_] = std::move(on_end);
     } else {
-      request.on_token('a'), request.on_token('a');
+      for (size_t i = 1; i < says.size(); ++i) request.on_token(says[i]);
       on_end(result(GenerateResult::Finish::length), nullptr);
     }
     return tickets_;
@@ -51,6 +52,7 @@ class FakeEngine : public Engine {
     return f;
   }
 
+  std::string says = "aaa";
   std::atomic<bool> hold{false}, full{false};
   std::vector<std::string> owners;  // of the requests so far
 
