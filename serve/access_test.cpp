@@ -192,8 +192,8 @@ TEST_F(Front, StoredResponsesAreOfOneKey) {
 TEST_F(Front, WordsAndCallsAreItemsOfAResponse) {
   start({});
   model_->engine.says =
-      "Look.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>\n<tool_call>\n"
-      "{\"name\": \"g\", \"arguments\": {}}\n</tool_call>";
+      "Look.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>\n"
+      "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>";
   const std::string body = R"({"input": "x", "tools": [{"type": "function", "name": "f"},
                               {"type": "function", "name": "g"}])";
   const std::string whole = ask("POST", "/v1/responses", "", body + "}");
