@@ -168,6 +168,78 @@ TEST_F(Front, Keys) {
   EXPECT_EQ(status_of(ask("GET", "/metrics", bearer(kBo))), 200);
 }
 
+TEST_F(Front, StoredResponsesAreOfOneKey) {
+  start(with_keys());
+  const std::string first =
+      ask("POST", "/v1/responses", bearer(kAda), R"({"input": "x", "max_output_tokens": 3})");
+  ASSERT_EQ(status_of(first), 200) << first;
+  const std::string id = parse_json(first.substr(first.find("\r\n\r\n") + 4), "answer")["id"];
+  const std::string path = "/v1/responses/" + id;
+  const std::string next = str(R"({"input": "y", "previous_response_id": ")", id, "\"}");
+  for (const auto& [key, status] : {std::pair(kBo, 404), std::pair(kAda, 200)}) {
+    EXPECT_EQ(status_of(ask("GET", path, bearer(key))), status);
+    EXPECT_EQ(status_of(ask("GET", path + "/input_items", bearer(key))), status);
+    EXPECT_EQ(status_of(ask("POST", "/v1/responses", bearer(key), next)), status);
+    EXPECT_EQ(status_of(ask("DELETE", path, bearer(key))), status);
+  }
+  EXPECT_EQ(code_of(ask("GET", path, bearer(kAda))), "response_not_found") << "deleted";
+  EXPECT_EQ(code_of(ask("POST", "/v1/responses", bearer(kAda), next)),
+            "previous_response_not_found");
+  EXPECT_EQ(status_of(ask("GET", path)), 401);
+  EXPECT_EQ(model_->engine.owners, (std::vector<std::string>{"ada", "ada"}));
+}
+
+TEST_F(Front, WordsAndCallsAreItemsOfAResponse) {
+  start({});
+  model_->engine.says =
+      "Look.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>\n"
+      "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>";
+  const std::string body = R"({"input": "x", "tools": [{"type": "function", "name": "f"},
+                              {"type": "function", "name": "g"}])";
+  const std::string whole = ask("POST", "/v1/responses", "", body + "}");
+  Json output = parse_json(whole.substr(whole.find("\r\n\r\n") + 4), "answer")["output"];
+  ASSERT_EQ(output.size(), 3u) << whole;
+  EXPECT_EQ(output[0]["content"][0]["text"], "Look.");
+  EXPECT_EQ(output[1]["arguments"], R"({"x": 1})");
+  EXPECT_EQ(output[1]["status"], "completed");
+  EXPECT_EQ(output[2]["name"], "g");
+  server_->start();
+  const std::string events =
+      http_request("POST", str("http://127.0.0.1:", server_->port(), "/v1/responses"), {},
+                   body + R"(, "stream": true})").body;
+  size_t item = 0;
+  for (const std::string& line : split(events, '\n')) {
+    if (!starts_with(line, "data: ")) continue;
+    const Json event = parse_json(line.substr(6), "event");
+    if (event["type"] != "response.output_item.done") continue;
+    Json done = event["item"];
+    EXPECT_EQ(event["output_index"], item);
+    for (Json* one : {&done, &output[item]}) one->erase("id"), one->erase("call_id");
+    EXPECT_EQ(done, output[item++]);
+  }
+  EXPECT_EQ(item, 3u);
+}
+
+TEST_F(Front, AResponseThatFailsInItsStreamSaysSo) {
+  start({});
+  server_->start();
+  model_->engine.hold = true;
+  std::string all;
+  http_request("POST", str("http://127.0.0.1:", server_->port(), "/v1/responses"), {},
+               R"({"input": "x", "stream": true})", [&](std::string_view chunk) {
+                 all += chunk;
+                 model_->engine.release(
+                     std::make_exception_ptr(Error(Fault::internal, "out of water")));
+                 return true;
+               });
+  EXPECT_NE(all.find("event: response.created\n"), std::string::npos) << all;
+  const size_t last = all.find("event: response.failed\ndata: ");
+  ASSERT_NE(last, std::string::npos) << all;
+  const Json event = parse_json(split(all.substr(last), '\n')[1].substr(6), "event");
+  EXPECT_EQ(event["response"]["status"], "failed");
+  EXPECT_EQ(event["response"]["error"]["message"], "out of water");
+}
+
 TEST_F(Front, OpenMetricsAndSharedPrompts) {
   AccessOptions o = with_keys();
   o.open_metrics = true;

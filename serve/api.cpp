@@ -18,6 +18,8 @@
 #include "serve/metrics.h"
 #include "serve/model_text.h"
 #include "serve/models.h"
+#include "serve/response_store.h"
+#include "serve/responses.h"
 #include "text/tokenizer.h"
 
 namespace wellspring {
@@ -62,6 +64,16 @@ void complete(const ApiFront& front, const HttpRequest& q, HttpResponse& a, bool
     const ServedModel served = model->as(request.model);
     answer_completion(served, std::move(request), a);
   }
+  end_late(front, a);
+}
+
+void respond(const ApiFront& front, const HttpRequest& q, HttpResponse& a, ResponseStore& store) {
+  ResponseRequest request = read_response_request(
+      q.body, [&](const std::string& id) { return stored_conversation(store, q.user, id); });
+  if (!front.share_prompts) request.api.generate.owner = q.user;
+  a.late_after(front.request_seconds);
+  if (const auto model = model_for(front, request.api.model, a))
+    answer_response(model->served, std::move(request), q.user, store, a);
   end_late(front, a);
 }
 
@@ -185,6 +197,20 @@ void add_api_routes(HttpServer& server, const ApiFront& front) {
         [](const ApiFront& f, const HttpRequest& q, HttpResponse& a) { complete(f, q, a, false); });
   route("POST", "/v1/chat/completions",
         [](const ApiFront& f, const HttpRequest& q, HttpResponse& a) { complete(f, q, a, true); });
+  const auto responses = std::make_shared<ResponseStore>();
+  route("POST", "/v1/responses",
+        [responses](const ApiFront& f, const HttpRequest& q, HttpResponse& a) {
+          respond(f, q, a, *responses);
+        });
+  const auto stored = [&](const char* method, const char* path, auto* answer) {
+    route(method, path,
+          [responses, answer](const ApiFront&, const HttpRequest& q, HttpResponse& a) {
+            answer(*responses, q, a);
+          });
+  };
+  stored("GET", "/v1/responses/{id}", send_response);
+  stored("DELETE", "/v1/responses/{id}", delete_response);
+  stored("GET", "/v1/responses/{id}/input_items", list_input_items);
   route("GET", "/v1/models", [started](const ApiFront& f, const HttpRequest&, HttpResponse& a) {
     list_models(f, a, started);
   });

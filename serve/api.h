@@ -1,7 +1,7 @@
 #pragma once
-// OpenAI's HTTP API over engines: /v1/completions, /v1/chat/completions (both also as server-sent
-// events), /v1/models, /health; /tokenize, /detokenize, /metrics for Prometheus, and the chat page
-// at /.
+// OpenAI's HTTP API over engines: /v1/completions, /v1/chat/completions, /v1/responses (all also as
+// server-sent events), /v1/models, /health; /tokenize, /detokenize, /metrics for Prometheus, and the
+// chat page at /.
 
 #include <cstdint>
 #include <memory>

@@ -226,8 +226,12 @@ uint64_t random_seed() {
 }  // namespace
 
 ApiRequest read_api_request(std::string_view text, bool chat) {
-  Json body = parse_json(text, "request body");
+  const Json body = parse_json(text, "request body");
   if (!body.is_object()) throw Error(Fault::data, "the request body must be a JSON object");
+  return read_api_json(body, chat);
+}
+
+ApiRequest read_api_json(const Json& body, bool chat) {
   ApiRequest r;
   r.chat = chat;
   refuse(body);

@@ -38,5 +38,7 @@ struct ApiRequest {
 
 /// Error(Fault::data) naming the field for broken JSON, a wrong type or range, or what is not offered.
 ApiRequest read_api_request(std::string_view body, bool chat);
+/// The same of a body that is an object.
+ApiRequest read_api_json(const Json& body, bool chat);
 
 }  // namespace wellspring

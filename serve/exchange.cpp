@@ -19,6 +19,14 @@ namespace {
 
 using News = Generation::News;
 
+// The bytes say what is no character by itself.
+Json probability_json(const ModelText& model, const TokenProbability& p) {
+  const std::string text = model.tokenizer().decode({&p.token, 1});
+  Json bytes = Json::array();
+  for (const char c : text) bytes.push_back(static_cast<uint8_t>(c));
+  return {{"token", utf8_repair(text)}, {"logprob", p.log_probability}, {"bytes", std::move(bytes)}};
+}
+
 class Exchange {
  public:
   Exchange(const ServedModel& model, ApiRequest request, HttpResponse& response)
@@ -165,32 +173,18 @@ class Exchange {
     return body;
   }
 
-  // A token's text; its bytes say what is no character by itself.
-  std::string text_of(int32_t token) const { return model_.text->tokenizer().decode({&token, 1}); }
-
   Json logprobs(const std::vector<std::vector<TokenProbability>>& list) const {
     if (list.empty()) return nullptr;
     Json content = Json::array(), tokens = Json::array(), values = Json::array(), tops = Json::array();
     for (const auto& token : list) {
-      Json top = Json::array(), by_text = Json::object();
-      for (size_t i = 1; i < token.size(); ++i) {
-        top.push_back(entry(token[i]));
-        by_text.emplace(utf8_repair(text_of(token[i].token)), token[i].log_probability);  // of one text the likeliest
-      }
-      Json one = entry(token[0]);
-      tokens.push_back(one["token"]), values.push_back(token[0].log_probability), tops.push_back(by_text);
-      one["top_logprobs"] = std::move(top);
+      Json one = token_logprobs_json(*model_.text, token), by_text = Json::object();
+      for (const Json& top : one["top_logprobs"])
+        by_text.emplace(top["token"].get<std::string>(), top["logprob"].get<double>());  // of one text the likeliest
+      tokens.push_back(one["token"]), values.push_back(one["logprob"]), tops.push_back(std::move(by_text));
       content.push_back(std::move(one));
     }
     if (chat_) return {{"content", std::move(content)}};
     return {{"tokens", std::move(tokens)}, {"token_logprobs", std::move(values)}, {"top_logprobs", std::move(tops)}};
-  }
-
-  Json entry(const TokenProbability& p) const {
-    const std::string text = text_of(p.token);
-    Json bytes = Json::array();
-    for (const char c : text) bytes.push_back(static_cast<uint8_t>(c));
-    return {{"token", utf8_repair(text)}, {"logprob", p.log_probability}, {"bytes", std::move(bytes)}};
   }
 
   bool event(const Json& body) { return response_.write(str("data: ", to_text(body), "\n\n")); }
@@ -216,6 +210,13 @@ class Exchange {
 };
 
 }  // namespace
+
+Json token_logprobs_json(const ModelText& text, const std::vector<TokenProbability>& token) {
+  Json one = probability_json(text, token[0]), top = Json::array();
+  for (size_t i = 1; i < token.size(); ++i) top.push_back(probability_json(text, token[i]));
+  one["top_logprobs"] = std::move(top);
+  return one;
+}
 
 void answer_completion(const ServedModel& model, ApiRequest request, HttpResponse& response) {
   const bool stream = request.stream;

@@ -14,29 +14,30 @@
 
 namespace wellspring {
 
-/// Answers "aaa"; when it holds, one "a", and then nothing until it is released or cancelled.
+/// Answers what it says; when it holds, one letter of it, and then nothing until it is released or
+/// cancelled.
 class FakeEngine : public Engine {
  public:
   int64_t submit(GenerateRequest request, OnEnd on_end) override {
     std::lock_guard lock(mutex_);
     if (full) throw Error(Fault::try_again, "7 requests wait already: try again later");
     owners.push_back(request.owner);
-    request.on_token('a');
+    request.on_token(says[0]);
     if (hold) {
       held_[++tickets_] = std::move(on_end);
     } else {
-      request.on_token('a'), request.on_token('a');
+      for (size_t i = 1; i < says.size(); ++i) request.on_token(says[i]);
       on_end(result(GenerateResult::Finish::length), nullptr);
     }
     return tickets_;
   }
   void cancel(int64_t ticket) override { end(ticket, GenerateResult::Finish::cancelled); }
-  void release() {
+  void release(std::exception_ptr error = nullptr) {
     std::unique_lock lock(mutex_);
     while (!held_.empty()) {
       const int64_t ticket = held_.begin()->first;
       lock.unlock();
-      end(ticket, GenerateResult::Finish::length);
+      end(ticket, GenerateResult::Finish::length, error);
       lock.lock();
     }
   }
@@ -51,6 +52,7 @@ class FakeEngine : public Engine {
     return f;
   }
 
+  std::string says = "aaa";
   std::atomic<bool> hold{false}, full{false};
   std::vector<std::string> owners;  // of the requests so far
 
@@ -60,7 +62,7 @@ class FakeEngine : public Engine {
     r.finish = finish, r.prompt_tokens = 1, r.tokens = 3;
     return r;
   }
-  void end(int64_t ticket, GenerateResult::Finish finish) {
+  void end(int64_t ticket, GenerateResult::Finish finish, std::exception_ptr error = nullptr) {
     OnEnd on_end;
     {
       std::lock_guard lock(mutex_);
@@ -69,7 +71,7 @@ class FakeEngine : public Engine {
       on_end = std::move(it->second);
       held_.erase(it);
     }
-    on_end(result(finish), nullptr);
+    on_end(result(finish), error);
   }
   mutable std::mutex mutex_;
   std::map<int64_t, OnEnd> held_;

@@ -31,8 +31,8 @@ struct ServeOptions {
 
 bool parse(ServeOptions& o, int argc, char** argv) {
   Args args("wellspring serve",
-            "Serve models with OpenAI's API (/v1/completions, /v1/chat/completions, /v1/models, "
-            "/health, /metrics, /tokenize) and a "
+            "Serve models with OpenAI's API (/v1/completions, /v1/chat/completions, "
+            "/v1/responses, /v1/models, /health, /metrics, /tokenize) and a "
             "chat page. Requests run together; each gets the tokens that it would get alone. "
             "SIGTERM lets running ones end.");
   args.positionals(

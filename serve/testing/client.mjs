@@ -74,6 +74,26 @@ const tests = {
     assert.equal(texts[0], texts[1]);
     assert.notEqual(texts[0], texts[2]);
   },
+  async responses() {
+    const input = { model: "small", input: "hello", instructions: "be short", max_output_tokens: 12, temperature: 0 };
+    const r = await client.responses.create(input);
+    assert.equal(r.status, "incomplete");
+    assert.equal(r.output_text, (await client.chat.completions.create(talk)).choices[0].message.content);
+    const events = await all(await client.responses.create({ ...input, stream: true }));
+    const pieces = events.filter((e) => e.type === "response.output_text.delta").map((e) => e.delta);
+    assert.equal(pieces.join(""), r.output_text);
+    assert.equal(events.at(-1).response.output[0].content[0].text, r.output_text);
+    const helped = await client.responses.stream(input).finalResponse();
+    assert.equal(helped.output_text, r.output_text);
+    const next = { ...input, input: "more", previous_response_id: r.id };
+    const second = await client.responses.create(next);
+    assert.equal((await client.responses.retrieve(second.id)).output_text, second.output_text);
+    const items = [];
+    for await (const item of client.responses.inputItems.list(second.id, { order: "asc", limit: 2 })) items.push(item);
+    assert.deepEqual(items.map((i) => i.role), ["user", "assistant", "user"]);
+    await client.responses.delete(r.id);
+    await fails(OpenAI.NotFoundError, 404, "no response", () => client.responses.create(next));
+  },
   async errors() {
     await fails(OpenAI.NotFoundError, 404, "other", () => client.completions.create({ ...ask, model: "other" }));
     await fails(OpenAI.BadRequestError, 400, "context",

@@ -10,6 +10,7 @@ WANTED = json.loads(os.environ['WANTED'])
 ASK = {'model': 'small', 'prompt': WANTED['prompt'], 'max_tokens': 12, 'temperature': 0}
 CHAT = {'model': 'small', 'messages': [{'role': 'system', 'content': 'be short'}, {'role': 'user', 'content': 'hello'}],
         'max_tokens': 12, 'temperature': 0}
+RESPOND = {'model': 'small', 'instructions': 'be short', 'input': 'hello', 'max_output_tokens': 12, 'temperature': 0}
 client = openai.OpenAI(max_retries=0)
 
 
@@ -103,6 +104,69 @@ def errors():
           **{**CHAT, 'messages': [{'role': 'robot', 'content': 'x'}]})
 
 
+def responses():
+    r = client.responses.create(**RESPOND)
+    assert r.id.startswith('resp_') and r.object == 'response' and r.model == 'small', r
+    assert r.output_text and r.output[0].type == 'message' and r.output[0].role == 'assistant', r
+    assert r.status == 'incomplete' and r.incomplete_details.reason == 'max_output_tokens' and r.error is None, r
+    assert r.usage.output_tokens == 12 and r.usage.total_tokens == 12 + r.usage.input_tokens and r.usage.output_tokens_details.reasoning_tokens == 0
+    assert r.usage.input_tokens_details.cached_tokens >= 0 and r.instructions == 'be short' and r.temperature == 0 and r.tools == [], r
+    type(r).model_validate(r.model_dump(by_alias=True))  # every field that the types need
+    same = client.chat.completions.create(**CHAT)
+    assert r.output_text == same.choices[0].message.content
+
+
+def responses_streamed():
+    whole = client.responses.create(**RESPOND)
+    events = list(client.responses.create(**RESPOND, stream=True))
+    assert [e.sequence_number for e in events] == list(range(len(events)))
+    assert {type(e).__name__ for e in events} == {
+        'ResponseCreatedEvent', 'ResponseInProgressEvent', 'ResponseOutputItemAddedEvent', 'ResponseContentPartAddedEvent',
+        'ResponseTextDeltaEvent', 'ResponseTextDoneEvent', 'ResponseContentPartDoneEvent', 'ResponseOutputItemDoneEvent',
+        'ResponseIncompleteEvent'}, events
+    for e in events:
+        type(e).model_validate(e.model_dump(by_alias=True))
+    assert ''.join(e.delta for e in events if e.type == 'response.output_text.delta') == whole.output_text
+    assert events[-1].response.output_text == whole.output_text
+    at = whole.output_text[3:5]
+    with client.responses.stream(**RESPOND, extra_body={'stop': at}) as stream:  # puts the pieces together by itself
+        final = stream.get_final_response()
+    assert final.status == 'completed' and final.output_text == whole.output_text[:whole.output_text.index(at)], final
+
+
+def responses_carried_on():
+    first = client.responses.create(**RESPOND)
+    second = client.responses.create(**{**RESPOND, 'input': 'more'}, previous_response_id=first.id)
+    said = [{'role': 'user', 'content': 'hello'}, *first.output, {'role': 'user', 'content': 'more'}]
+    assert client.responses.create(**{**RESPOND, 'input': said}, store=False).output_text == second.output_text
+    assert client.responses.retrieve(second.id).output_text == second.output_text
+    items = list(client.responses.input_items.list(second.id, order='asc', limit=2))  # in two pages
+    assert [i.role for i in items] == ['user', 'assistant', 'user'] and items[2].content[0].text == 'more', items
+    client.responses.delete(first.id)
+    fails(openai.NotFoundError, 404, 'no response', client.responses.retrieve, response_id=first.id)
+    fails(openai.NotFoundError, 404, 'no response', client.responses.create, **RESPOND, previous_response_id=first.id)
+    fails(openai.BadRequestError, 400, 'background', client.responses.create, **RESPOND, background=True)
+
+
+def responses_tools():
+    schema = {'type': 'object', 'properties': {'days': {'type': 'integer', 'minimum': 1, 'maximum': 9}}, 'required': ['days'],
+              'additionalProperties': False}
+    ask = {**RESPOND, 'max_output_tokens': 200, 'tool_choice': 'required', 'parallel_tool_calls': False,
+           'tools': [{'type': 'function', 'name': 'get_weather', 'description': 'of a place', 'parameters': schema, 'strict': True}]}
+    r = client.responses.create(**ask)
+    call = r.output[0]
+    assert call.type == 'function_call' and call.name == 'get_weather' and 1 <= json.loads(call.arguments)['days'] <= 9, r
+    type(r).model_validate(r.model_dump(by_alias=True))
+    events = list(client.responses.create(**ask, stream=True))
+    assert ''.join(e.delta for e in events if e.type == 'response.function_call_arguments.delta') == call.arguments
+    for e in events:
+        type(e).model_validate(e.model_dump(by_alias=True))
+    back = [{'type': 'function_call_output', 'call_id': call.call_id, 'output': '12 C'}]
+    assert client.responses.create(**{**RESPOND, 'input': back}, previous_response_id=r.id).output[0].type == 'message'
+    form = {'format': {'type': 'json_schema', 'name': 'x', 'schema': schema, 'strict': True}}
+    assert 1 <= json.loads(client.responses.create(**{**RESPOND, 'max_output_tokens': 200}, text=form).output_text)['days'] <= 9
+
+
 def leaves_in_the_middle():
     for _ in range(3):
         with client.completions.create(**{**ASK, 'max_tokens': 1500}, extra_body={'ignore_eos': True}, stream=True) as stream:
@@ -124,6 +188,7 @@ def raw_response():
 
 bad = 0
 for test in (models, completions, completions_streamed, chat, chat_streamed, logprobs, stop, seed, own_fields, errors,
+             responses, responses_streamed, responses_carried_on, responses_tools,
              leaves_in_the_middle, asynchronous, raw_response):
     try:
         test()
