@@ -20,6 +20,7 @@ import functools
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tarfile
@@ -292,6 +293,64 @@ def overhead(bench):
     bench.row(name, "ms", 1000 * seconds, ratio=0.0003 / seconds, goal=1.0)
 
 
+def make_vocabulary():
+    """The q4 model with the 151,936 tokens of Qwen2, whose list is a file of llama.cpp's source: a folder."""
+    folder = os.path.join(CACHE, "qwen2-0.5b-q4-words")
+    if os.path.exists(os.path.join(folder, "tokenizer.json")):
+        return folder
+    sys.path.insert(0, os.path.join(source(), "gguf-py"))
+    from gguf import GGUFReader
+    fields = GGUFReader(os.path.join(source(), "models/ggml-vocab-qwen2.gguf")).fields
+    texts = {k: [bytes(f.parts[i]).decode() for i in f.data] for k in ("tokens", "merges") for f in [fields["tokenizer.ggml." + k]]}
+    kinds = [int(fields["tokenizer.ggml.token_type"].parts[i][0]) for i in fields["tokenizer.ggml.token_type"].data]
+    os.makedirs(folder, exist_ok=True)
+    for name in ("config.json", "model.safetensors"):
+        if not os.path.exists(os.path.join(folder, name)):
+            os.symlink(os.path.join(folder_of("q4"), name), os.path.join(folder, name))
+    added = [{"id": i, "content": t, "special": True, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+             for i, (t, k) in enumerate(zip(texts["tokens"], kinds)) if k == 3]  # control tokens
+    letters = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": True}
+    common.write_whole(os.path.join(folder, "tokenizer.json"), json.dumps({
+        "version": "1.0", "added_tokens": added, "normalizer": None, "post_processor": None, "pre_tokenizer": letters, "decoder": letters,
+        "model": {"type": "BPE", "vocab": {t: i for i, (t, k) in enumerate(zip(texts["tokens"], kinds)) if k == 1}, "merges": texts["merges"]}}))
+    return folder
+
+
+# What a grammar costs: the same number of tokens, drawn alike.
+FORMS = {
+    "any JSON object": {"response_format": {"type": "json_object"}},
+    "a JSON schema": {"json_schema": {"type": "array", "minItems": 40, "items": {
+        "type": "object", "properties": {"name": {"type": "string", "minLength": 20}, "n": {"type": "integer"}}, "required": ["name", "n"]}}},
+    "a regular expression": {"regex": "([a-z]+ )*"},
+}
+
+
+def grammars(bench):
+    names = {f"{form} q4, time of a token over that of free text": form for form in FORMS}
+    if not any(map(bench.wants, names)):
+        return
+    make_own_files(bench.wellspring())
+    port = 18085
+    with Server([bench.wellspring(), "serve", make_vocabulary(), "--port", str(port)], port) as ours:
+        def seconds(form, seed):
+            body = {"prompt": "a b c", "max_tokens": 96, "seed": seed, "ignore_eos": True, **FORMS.get(form, {})}
+            request = urllib.request.Request(ours.url + "/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
+            begin = time.perf_counter()
+            with urllib.request.urlopen(request) as answer:
+                made = json.load(answer)["usage"]["completion_tokens"]
+            return (time.perf_counter() - begin) / made
+        all_forms = ["free", *FORMS]
+        for form in all_forms:
+            seconds(form, 0)  # compiles the grammar
+        times = {form: [] for form in all_forms}
+        for seed in range(3 if bench.args.quick else 9):
+            for form in all_forms:
+                times[form].append(seconds(form, seed))
+    for name, form in names.items():
+        share = statistics.median(times[form]) / statistics.median(times["free"])
+        bench.row(name, "", share, ratio=1.05 / share, goal=1.0)
+
+
 def weights_file(kind):
     return os.path.join(folder_of(kind), "model.safetensors")
 
@@ -354,7 +413,7 @@ def main():
     bench = common.Bench("serve", __doc__)
     if not bench.args.only.startswith("kl"):
         make_own_files(bench.wellspring())
-    for rows in (single, streams, prefix, overhead, loading, memory):
+    for rows in (single, streams, prefix, grammars, overhead, loading, memory):
         rows(bench)
     if not bench.args.only or bench.args.only.startswith("kl"):
         build_peer()

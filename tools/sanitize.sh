@@ -93,7 +93,7 @@ case $what in
     # The slow cases (threads that spin, long data) belong to the full run.
     for t in "${tests[@]}"; do
       try "$t" timeout 240 "$folder/tests/$t" --gtest_brief=1 \
-        --gtest_filter='*Json*:*Config*:*Args*:*Http*:*Text*:*Token*:*Html*:*Shard*:*Document*:*Safetensors*:*Charset*:*Man*:*Jsonl*:*Source*:*Tensor*:*File*:Folder*:ApiRequest*:*StopStringsAndErrors:Policy*:GrammarMatcher*:GrammarRegex*:GrammarErrors*'
+        --gtest_filter='*Json*:*Config*:*Args*:*Http*:*Text*:*Token*:*Html*:*Shard*:*Document*:*Safetensors*:*Charset*:*Man*:*Jsonl*:*Source*:*Tensor*:*File*:Folder*:ApiRequest*:*StopStringsAndErrors:Policy*:GrammarMatcher*:GrammarRegex*:GrammarErrors*:ToolCallReader*:ToolFormat*:Guesses*'
     done
     WELLSPRING_ISA=$isa try operators program ops check --isa "$isa" --first
     ;;
