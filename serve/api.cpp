@@ -1,5 +1,6 @@
 #include "serve/api.h"
 
+#include <algorithm>
 #include <ctime>
 #include <functional>
 #include <optional>
@@ -72,8 +73,11 @@ void respond(const ApiFront& front, const HttpRequest& q, HttpResponse& a, Respo
       q.body, [&](const std::string& id) { return stored_conversation(store, q.user, id); });
   if (!front.share_prompts) request.api.generate.owner = q.user;
   a.late_after(front.request_seconds);
-  if (const auto model = model_for(front, request.api.model, a))
-    answer_response(model->served, std::move(request), q.user, store, a);
+  const std::string name = request.api.model;
+  if (const auto model = model_for(front, name, a)) {
+    const ServedModel served = model->as(name);
+    answer_response(served, std::move(request), q.user, store, a);
+  }
   end_late(front, a);
 }
 
@@ -86,16 +90,32 @@ Json model_json(const ModelState& m, int64_t started) {
   return json;
 }
 
+// The model and its adapters.
+std::vector<Json> model_jsons(const ModelState& m, int64_t started) {
+  std::vector<Json> out = {model_json(m, started)};
+  for (const std::string& name : m.adapters) {
+    out.push_back(out[0]);
+    out.back()["id"] = name, out.back()["parent"] = m.name;
+    out.back().erase("adapters"), out.back().erase("aliases");
+  }
+  return out;
+}
+
 void list_models(const ApiFront& front, HttpResponse& a, int64_t started) {
   Json data = Json::array();
-  for (const ModelState& m : front.models->list()) data.push_back(model_json(m, started));
+  for (const ModelState& m : front.models->list())
+    for (const Json& one : model_jsons(m, started)) data.push_back(one);
   a.send(200, "application/json", to_text({{"object", "list"}, {"data", std::move(data)}}));
 }
 
 void show_model(const ApiFront& front, const HttpRequest& q, HttpResponse& a, int64_t started) {
-  const std::string name = front.models->name_of(std::string(q.part("id")));
-  for (const ModelState& m : front.models->list())
-    if (m.name == name) return a.send(200, "application/json", to_text(model_json(m, started)));
+  const std::string asked(q.part("id")), name = front.models->name_of(asked);
+  for (const ModelState& m : front.models->list()) {
+    if (m.name != name) continue;
+    const std::vector<Json> all = model_jsons(m, started);
+    const auto it = std::find_if(all.begin(), all.end(), [&](const Json& one) { return one["id"] == asked; });
+    return a.send(200, "application/json", to_text(it == all.end() ? all[0] : *it));
+  }
 }
 
 void health(const ApiFront& front, HttpResponse& a, bool ready) {
@@ -183,7 +203,7 @@ void add_api_routes(HttpServer& server, const ApiFront& front) {
     front.access->check(q, a);
   });
   const auto route = [&](const char* method, const std::string& path, const Handler& handler) {
-    const bool counts = std::string_view(method) == "POST" && starts_with(path, "/v1/");
+    const bool counts = std::string_view(method) == "POST";
     server.route(method, path, [front, handler, counts](const HttpRequest& q, HttpResponse& a) {
       with_api_errors(a, [&] {
         std::optional<Access::Slot> slot;

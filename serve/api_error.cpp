@@ -1,6 +1,7 @@
 #include "serve/api_error.h"
 
 #include "base/json.h"
+#include "base/log.h"
 
 namespace wellspring {
 namespace {
@@ -48,8 +49,12 @@ void with_api_errors(HttpResponse& response, const std::function<void()>& answer
     if (response.begun()) throw;
     send_api_error(e, response);
   } catch (const Error& e) {
-    if (response.begun() || e.fault() != Fault::try_again) throw;
-    send_api_error(ApiError(429, "rate_limit_exceeded", e.what(), 1), response);
+    if (response.begun()) throw;
+    const Fault f = e.fault();
+    if (f == Fault::try_again) return send_api_error(ApiError(429, "rate_limit_exceeded", e.what(), 1), response);
+    if (f != Fault::usage && f != Fault::data && f != Fault::config) throw;
+    log_warning("http", "a request is refused with 400: ", e.what());
+    send_api_error(ApiError(400, "invalid_request", e.what()), response);
   }
 }
 

@@ -1,5 +1,6 @@
 #include "serve/api_request.h"
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -32,12 +33,30 @@ bool boolean(const Json& body, const char* key) {
   return v->get<bool>();
 }
 
-// What is not offered must not be passed over in silence.
-void refuse(const Json& body) {
-  for (const char* key : {"functions", "function_call", "suffix"}) {
+// What changes an answer and is not offered must not be passed over in silence, nor what looks like a slip of the pen;
+// other unknown fields (a user's name, hints) are.
+void refuse(const Json& body, bool chat) {
+  const auto not_offered = [](const std::string& key, const char* instead) {
+    throw Error(Fault::data, str("'", key, "' is not offered", instead));
+  };
+  for (const char* key : {"functions", "function_call", "suffix", "audio", "web_search_options"}) {
     const Json* v = find_field(body, key);
     if (v && !(v->is_structured() && v->empty()) && *v != "none")
-      throw Error(Fault::data, str("'", key, "' is not offered", std::string_view(key) == "suffix" ? "" : ": use 'tools'"));
+      not_offered(key, starts_with(key, "function") ? ": use 'tools'" : "");
+  }
+  for (const char* key : {"messages", "tools", "prompt"})
+    if (find_field(body, key) && chat == (std::string_view(key) == "prompt"))
+      throw Error(Fault::data, str("'", key, "' belongs to /v1/", chat ? "completions" : "chat/completions"));
+  if (const Json* v = find_field(body, "modalities"); v && *v != Json::array({"text"})) not_offered("modalities", " but for [\"text\"]");
+  static const std::vector<std::string> known = {
+      "model", "messages", "prompt", "max_tokens", "max_completion_tokens", "min_tokens", "temperature", "top_p", "top_k", "min_p", "typical_p",
+      "repetition_penalty", "frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "top_logprobs", "seed", "stop", "stop_token_ids",
+      "n", "best_of", "echo", "stream", "stream_options", "ignore_eos", "tools", "tool_choice", "parallel_tool_calls", "response_format",
+      "json_schema", "regex", "grammar", "guided_json", "guided_regex", "guided_grammar", "guided_choice", "structured_outputs", "use_beam_search", "length_penalty",
+      "chat_template_kwargs", "user", "metadata", "store"};
+  for (const auto& [key, value] : body.items()) {
+    if (std::find(known.begin(), known.end(), key) != known.end()) continue;
+    if (const auto near = nearest(key, known)) throw Error(Fault::data, str("'", utf8_repair(key.substr(0, 80)), "' is not known: did you mean '", *near, "'?"));
   }
 }
 
@@ -76,8 +95,31 @@ void read_response_format(const Json& body, ApiRequest& r) {
   set_grammar(r, "response_format", {GrammarText::Kind::json_schema, to_text(*schema), {}});
 }
 
+void read_grammar_fields(const Json& body, ApiRequest& r);
+
+// vLLM's later name for all of them.
+void read_structured_outputs(const Json& body, ApiRequest& r) {
+  const Json* forms = find_field(body, "structured_outputs");
+  if (!forms) return;
+  if (!forms->is_object()) wrong_field("structured_outputs", "an object with json, regex, grammar or choice");
+  Json old = Json::object();
+  for (const auto& [key, value] : forms->items()) {
+    if (key != "json" && key != "regex" && key != "grammar" && key != "choice")
+      wrong_field(str("structured_outputs.", utf8_repair(key.substr(0, 80))), "left out: known are json, regex, grammar and choice");
+    old["guided_" + key] = value;
+  }
+  read_grammar_fields(old, r);
+}
+
 void read_grammar(const Json& body, ApiRequest& r) {
   read_response_format(body, r);
+  read_structured_outputs(body, r);
+  read_grammar_fields(body, r);
+  if (r.grammar && r.tool_choice != ApiRequest::ToolChoice::none)
+    throw Error(Fault::data, "a grammar for the answer is given beside tools: set 'tool_choice' to \"none\", or leave one out");
+}
+
+void read_grammar_fields(const Json& body, ApiRequest& r) {
   for (const GrammarField& f : kGrammarFields) {
     const Json* v = find_field(body, f.name);
     if (!v || (v->is_string() && v->get_ref<const std::string&>().empty())) continue;
@@ -95,8 +137,6 @@ void read_grammar(const Json& body, ApiRequest& r) {
     }
     set_grammar(r, "guided_choice", {GrammarText::Kind::gbnf, std::move(rule), {}});
   }
-  if (r.grammar && r.tool_choice != ApiRequest::ToolChoice::none)
-    throw Error(Fault::data, "a grammar for the answer is given beside tools: set 'tool_choice' to \"none\", or leave one out");
 }
 
 // As vLLM has it: the width is best_of (n without one).
@@ -104,6 +144,10 @@ void read_beams(const Json& body, ApiRequest& r) {
   if (!boolean(body, "use_beam_search")) return;
   const bool plain = !r.grammar && r.stops.empty() && r.tool_choice == ApiRequest::ToolChoice::none && !r.stream && r.generate.top_logprobs < 0;
   if (!plain) wrong_field("use_beam_search", "left out with 'stream', 'stop', 'logprobs', tools and grammars");
+  for (const char* key : {"logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty", "min_tokens", "top_k", "top_p",
+                          "min_p", "typical_p"})
+    if (find_field(body, key)) wrong_field(key, "left out with 'use_beam_search': nothing is drawn");
+  if (number(body, "temperature", 0) != 0) wrong_field("temperature", "0 or left out with 'use_beam_search': nothing is drawn");
   r.generate.beams = r.best_of;
   r.generate.length_penalty = number(body, "length_penalty", 1);
   if (!(std::abs(r.generate.length_penalty) <= 10)) wrong_field("length_penalty", "-10 to 10");
@@ -234,7 +278,7 @@ ApiRequest read_api_request(std::string_view text, bool chat) {
 ApiRequest read_api_json(const Json& body, bool chat) {
   ApiRequest r;
   r.chat = chat;
-  refuse(body);
+  refuse(body, chat);
   if (chat) {
     read_messages(body, r);
     read_tools(body, r);

@@ -32,6 +32,9 @@ TEST(ApiRequest, ErrorsNameTheField) {
       std::string::npos);
   EXPECT_NE(error_of(R"({"prompt": "x", "n": 65})").find("'n'"), std::string::npos);
   EXPECT_NE(error_of(R"({"prompt": "x", "n": 2, "best_of": 1})").find("'best_of'"), std::string::npos);
+  EXPECT_NE(error_of(R"({"prompt": "x", "temprature": 1})").find("did you mean 'temperature'"), std::string::npos);
+  EXPECT_EQ(error_of(R"({"prompt": "x", "my_own_note": 1})"), "");
+  EXPECT_NE(error_of(R"({"prompt": "x", "use_beam_search": true, "top_p": 0.5})").find("'top_p'"), std::string::npos);
   EXPECT_NE(error_of(R"({"prompt": "x", "stop": [1]})").find("'stop'"), std::string::npos);
   EXPECT_NE(error_of(R"({"messages": []})", true).find("'messages'"), std::string::npos);
   EXPECT_NE(
@@ -189,6 +192,17 @@ TEST_F(Served, SeveralAnswersToSeveralPrompts) {
   for (const Json& e : events("/v1/completions", body))
     for (const Json& c : e["choices"]) streamed[c["index"].get<size_t>()] += c["text"].get<std::string>();
   for (size_t i = 0; i < 6; ++i) EXPECT_EQ(streamed[i], all["choices"][i]["text"].get<std::string>()) << i;
+}
+
+TEST_F(Served, ManyPromptsComeAFewAtATime) {
+  Json prompts = Json::array();
+  for (int i = 0; i < 300; ++i) prompts.push_back(i % 2 ? "ab" : "cd");
+  const Json all = ask("/v1/completions", {{"prompt", prompts}, {"max_tokens", 2}, {"seed", 3}});
+  ASSERT_EQ(all["choices"].size(), 300u);
+  EXPECT_EQ(all["choices"][298]["text"], all["choices"][0]["text"]);
+  EXPECT_EQ(all["usage"]["completion_tokens"], 600);
+  prompts.push_back(std::string(100, 'x'));
+  EXPECT_EQ(post("/v1/completions", to_text({{"prompt", prompts}, {"max_tokens", 1}})).status, 400);
 }
 
 TEST_F(Served, TheBestOfSeveral) {

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "base/threads.h"
 #include "base/time.h"
@@ -49,7 +50,9 @@ bool only(const std::vector<uint64_t>& allowed, const std::vector<int32_t>& toke
 class BatchEngine : public Engine {
  public:
   BatchEngine(std::shared_ptr<const Decoder> model, const EngineOptions& o)
-      : model_(std::move(model)), options_(o), pool_(model_->config(), count_pages(), dtype(*model_)), thread_([this] { run(); }) {}
+      : model_(std::move(model)), options_(o), pool_(model_->config(), count_pages(), dtype(*model_)),
+        drafts_(o.draft ? std::make_unique<DraftModel>(o.draft, pool_.cache().pages(), o.rows, dtype(*o.draft)) : nullptr),
+        thread_([this] { run(); }) {}
 
   ~BatchEngine() override {
     {
@@ -142,8 +145,6 @@ class BatchEngine : public Engine {
 
   void run() {
     claim_team();
-    if (options_.draft)
-      drafts_ = std::make_unique<DraftModel>(options_.draft, pool_.cache().pages(), options_.rows, dtype(*options_.draft));
     while (true) {
       {
         std::unique_lock lock(mutex_);
@@ -152,8 +153,8 @@ class BatchEngine : public Engine {
         if (closing_ && waiting_.empty() && running_.empty()) return;
       }
       drop_cancelled();
-      admit();
       try {
+        admit();
         pass();
       } catch (...) {  // a fault of the pass is one of all that took part
         const std::exception_ptr error = std::current_exception();
@@ -183,24 +184,28 @@ class BatchEngine : public Engine {
     if (drafts_) drafts_->forget(s.drafted, s.task->share);
   }
 
-  // Waiting ones, as long as the pages of their prompts can be had.
+  // Waiting ones in their order, as long as the pages of their prompts can be had.
   void admit() {
-    while (moving() < options_.sequences) {
-      Ptr s;
-      {
-        std::lock_guard lock(mutex_);
-        if (waiting_.empty()) return;
-        s = waiting_.front();
-      }
+    std::vector<Ptr> waiting;
+    {
+      std::lock_guard lock(mutex_);
+      waiting.assign(waiting_.begin(), waiting_.end());
+    }
+    for (const Ptr& s : waiting) {
+      if (moving() >= options_.sequences) return;
       begin_with_known(*s);
-      if (s->request().pooling != Pooling::mean && begins_like_a_running_one(*s)) return give_back(*s);
+      if (s->request().pooling != Pooling::mean && begins_like_a_running_one(*s)) {
+        give_back(*s);
+        continue;
+      }
       const int64_t need = PagePool::pages_for(static_cast<int64_t>(s->tokens.size()) + 1) - static_cast<int64_t>(s->held.pages.size());
       bool room = pool_.have_free(need);
       while (!room && strip_standing()) room = pool_.have_free(need);
       if (!room && moving()) return give_back(*s);
-      std::lock_guard lock(mutex_);
-      waiting_.pop_front();
+      s->admitted = true;
       running_.push_back(s);
+      std::lock_guard lock(mutex_);
+      std::erase(waiting_, s);
     }
   }
 
@@ -222,7 +227,7 @@ class BatchEngine : public Engine {
       return;
     }
     pool_.begin(s.task->share, std::span(s.tokens).first(s.tokens.size() - 1), s.held);
-    s.task->result.cached_tokens = std::min(s.held.tokens, s.prompt());
+    if (!s.admitted && !s.task->search) s.task->result.cached_tokens = std::min(s.held.tokens, s.prompt());
   }
 
   // Pages for the next `rows` tokens. Takes them from the youngest others that run, when there are none; false: this
@@ -287,7 +292,13 @@ class BatchEngine : public Engine {
       if (s->guess.empty() && drafts_)
         wishes.push_back({s->drafted, s->task->share, s->tokens, n, *s->sampler, vocab(*s, model_->config().vocab), s->guess});
     }
-    if (!wishes.empty()) drafts_->guess(wishes);
+    try {
+      if (!wishes.empty()) drafts_->guess(wishes);
+    } catch (const std::exception& e) {  // answers go on without it
+      log_warning("serve", "the model that guesses is left out from now on: ", e.what());
+      for (const Ptr& s : running_) s->guess.clear(), s->drafted = {};
+      drafts_ = nullptr;
+    }
     for (const Ptr& s : running_) cut_by_grammar(*s);
   }
 

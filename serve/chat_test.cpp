@@ -215,6 +215,33 @@ TEST_F(Chat, FreeTextUntilACallBegins) {
   }
 }
 
+// Guesses change nothing, under grammars neither.
+TEST_F(Chat, GuessesUnderGrammars) {
+  const auto answer = [&](EngineOptions o, const Grammar& g, EngineFigures* figures) {
+    const auto engine = make_engine(model_, o);
+    std::vector<std::vector<int32_t>> all;
+    for (uint64_t seed = 0; seed < 4; ++seed) {
+      GenerateRequest r;
+      r.prompt = text_->prompt("count"), r.sampling.seed = seed, r.max_tokens = 120, r.vocab = text_->vocab();
+      r.stop_tokens = text_->stop_tokens(), r.constraint = constrain(g, *text_);
+      all.emplace_back();
+      r.on_token = [&](int32_t t) { return all.back().push_back(t), true; };
+      engine->generate(std::move(r));
+    }
+    if (figures) *figures = engine->figures();
+    return all;
+  };
+  for (const Grammar& g : {grammar_from_regex("((one|two), ){30}"), grammar_from_json_schema(tool_call_schema(text_->tool_format(), kWeather))}) {
+    const auto plain = answer({}, g, nullptr);
+    EngineOptions look, draft;
+    look.look_up = true, draft.draft = model_;
+    EngineFigures by_look, by_draft;
+    EXPECT_EQ(answer(look, g, &by_look), plain);
+    EXPECT_EQ(answer(draft, g, &by_draft), plain);
+    EXPECT_GT(by_look.guessed_right + by_draft.guessed_right, 0);
+  }
+}
+
 TEST(ModelTextErrors, NameTheTemplate) {
   TemporaryFolder folder;
   write_byte_tokenizer(folder.path(), "{% if %}");

@@ -50,8 +50,10 @@ class TriggeredConstraint : public TokenConstraint {
       at += trigger_.size();
       state_ = State::bound;
     }
-    // One token may hold the trigger and more, which the grammar did not see.
-    if (state_ == State::bound && !inner_.matcher_.accept_bytes(std::string_view(seen_).substr(at))) state_ = State::free;
+    // One token may hold the trigger and more, which the grammar did not see. Unless that begins a call already, the
+    // grammar begins behind it.
+    const std::string_view rest = std::string_view(seen_).substr(at);
+    if (state_ == State::bound && !inner_.matcher_.accept_bytes(rest) && rest.find('{') != rest.npos) state_ = State::free;
     return true;
   }
   std::unique_ptr<TokenConstraint> copy() const override { return std::make_unique<TriggeredConstraint>(*this); }

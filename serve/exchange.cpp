@@ -69,8 +69,14 @@ class Exchange {
     bool open = false;
     std::vector<News> news;
     for (bool more = true; more;) {
-      more = generation_.take(news);
-      if (!open) generation_.check();  // an error before the first piece is answered as an error
+      try {
+        more = generation_.take(news);
+        if (!open) generation_.check();  // an error before the first piece is answered as an error
+      } catch (const Error& e) {
+        if (!open) throw;
+        event(error_event(e));
+        return response_.end();
+      }
       for (size_t i = 0; i < news.size(); ++i) {
         if (news[i].empty() && !news[i].ended) continue;
         if (!open) begin(), open = true;
@@ -131,11 +137,13 @@ class Exchange {
     return p.ids.empty() ? p.text : utf8_repair(model_.text->tokenizer().decode(p.ids));
   }
 
+  static Json error_event(const Error& e) { return {{"error", {{"message", e.what()}, {"type", "server_error"}}}}; }
+
   bool end_of(size_t i) {
     try {
       generation_.check();
     } catch (const Error& e) {  // the head is sent: what is left is to say it in the stream
-      return event({{"error", {{"message", e.what()}, {"type", "server_error"}}}});
+      return event(error_event(e));
     }
     return event(delta(i, {}, generation_.finish_reason(i)));
   }

@@ -33,6 +33,10 @@ class Generation::Mailbox {
     std::lock_guard lock(mutex_);
     running_ += answers;
   }
+  int64_t running() {
+    std::lock_guard lock(mutex_);
+    return running_;
+  }
   void put(size_t answer, std::string text) {
     std::lock_guard lock(mutex_);
     pieces_[answer].text += text;
@@ -98,7 +102,12 @@ Generation::Generation(const ServedModel& model, ApiRequest request) : model_(mo
     if (calls_tools()) answers_.back()->tools.emplace(model_.text->tool_format(), begun());
   }
   try {
-    submit();
+    constraint_ = constraints();
+    if (!api_.ignore_eos)
+      for (const int32_t t : model_.text->stop_tokens()) api_.generate.stop_tokens.push_back(t);
+    api_.generate.vocab = model_.text->vocab();
+    api_.generate.adapter = model_.adapter;
+    submit_more();
   } catch (...) {
     cancel();
     throw;
@@ -138,19 +147,18 @@ std::function<std::shared_ptr<TokenConstraint>()> Generation::constraints() cons
   return [&text, trigger, g = text.grammar(g)] { return constrain_after(trigger, g, text); };
 }
 
-void Generation::submit() {
-  const auto constraint = constraints();
-  if (!api_.ignore_eos)
-    for (const int32_t t : model_.text->stop_tokens()) api_.generate.stop_tokens.push_back(t);
-  api_.generate.vocab = model_.text->vocab();
-  api_.generate.adapter = model_.adapter;
-  for (size_t first = 0; first < answers_.size(); first += answers_per_prompt()) {
+// All answers to a prompt together; not all prompts at once, so that others come between.
+void Generation::submit_more() {
+  constexpr int64_t kAtOnce = 32;
+  while (submitted_ < answers_.size() && (submitted_ == 0 || mailbox_->running() < kAtOnce)) {
+    const size_t first = submitted_;
+    submitted_ += answers_per_prompt();
     api_.generate.prompt = prompt(first / answers_per_prompt());
     if (api_.generate.beams) {
       submit_beams(first);
       continue;
     }
-    for (size_t k = 0; k < answers_per_prompt(); ++k) submit_one(first + k, static_cast<int64_t>(k), constraint());
+    for (size_t k = 0; k < answers_per_prompt(); ++k) submit_one(first + k, static_cast<int64_t>(k), constraint_());
   }
 }
 
@@ -213,7 +221,8 @@ void Generation::submit_beams(size_t first) {
 bool Generation::take(std::vector<News>& news) {
   std::vector<Piece> pieces(answers_.size());
   std::vector<bool> ended(answers_.size());
-  const bool more = mailbox_->take(pieces, ended);
+  bool more = mailbox_->take(pieces, ended);
+  if (submitted_ < answers_.size()) submit_more(), more = true;
   news.assign(answers_.size(), {});
   for (size_t i = 0; i < answers_.size(); ++i) {
     Answer& a = *answers_[i];

@@ -33,7 +33,8 @@ class Generation {
     bool ended = false;  // told once
     bool empty() const { return content.empty() && calls.empty() && logprobs.empty(); }
   };
-  /// Waits a moment for more of any answer; false when there will be no more.
+  /// Waits a moment for more of any answer; false when there will be no more. Errors as the constructor's, of prompts
+  /// that are submitted later.
   bool take(std::vector<News>& news);
   /// Rethrows what ended an answer before its end.
   void check() const;
@@ -56,7 +57,7 @@ class Generation {
   bool begun() const { return api_.tool_choice == ApiRequest::ToolChoice::required; }
   std::vector<int32_t> prompt(size_t i) const;
   std::function<std::shared_ptr<TokenConstraint>()> constraints() const;
-  void submit();
+  void submit_more();
   void submit_one(size_t i, int64_t k, std::shared_ptr<TokenConstraint> constraint);
   void submit_beams(size_t first);
   void cancel();
@@ -64,6 +65,8 @@ class Generation {
   const ServedModel& model_;
   ApiRequest api_;
   std::unique_ptr<Mailbox> mailbox_;
+  std::function<std::shared_ptr<TokenConstraint>()> constraint_;  // one for each answer
+  size_t submitted_ = 0;  // answers; the others follow as these end
   std::vector<std::unique_ptr<Answer>> answers_;
 };
 

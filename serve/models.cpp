@@ -70,7 +70,10 @@ Models::Entry& Models::find(const std::string& name) const {
       return std::find(all.begin(), all.end(), name) != all.end();
     };
     if (e->source.name == name || is_in(e->source.aliases) || is_in(e->source.adapters)) return *e;
-    if (there.size() < 400) there += str(there.empty() ? "" : ", ", "'", e->source.name, "'");
+    std::vector<std::string> names = e->source.adapters;
+    names.insert(names.begin(), e->source.name);
+    for (const std::string& n : names)
+      if (there.size() < 400) there += str(there.empty() ? "" : ", ", "'", n, "'");
   }
   throw ApiError(
       404, "model_not_found",

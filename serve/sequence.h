@@ -46,6 +46,8 @@ struct Sequence {
   std::vector<double> sum;               // of activations, for a mean
 
   const GenerateRequest& request() const { return task->request; }
+  bool admitted = false;  // once: what it finds kept after that is its own
+
   int64_t prompt() const { return task->result.prompt_tokens; }
   int64_t wanted() const { return static_cast<int64_t>(tokens.size()) - held.tokens; }
   std::vector<int32_t> made() const { return {tokens.begin() + prompt(), tokens.end()}; }

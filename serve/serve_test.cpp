@@ -216,7 +216,7 @@ TEST(Engine, TheSameAnswerAloneAndInAnyCompany) {
       EXPECT_GT(f.preemptions, 0);
       EXPECT_GT(f.cached_tokens, 0);
       if (way.draft) { EXPECT_GT(f.guessed, 0); }
-      if (way.draft == model) { EXPECT_GT(f.guessed_right, f.guessed / 2) << f.guessed; }
+      if (way.draft == model) { EXPECT_GT(f.guessed_right, f.guessed / 3) << "but for adapters, and what look-up guessed first: " << f.guessed; }
       EXPECT_EQ(f.free_pages + f.kept_pages, f.pages) << "a page is lost";
     }
   }

@@ -3,8 +3,10 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <future>
 #include <iostream>
 #include <random>
 
@@ -86,7 +88,14 @@ class Chat {
       show(filter.push(stream.push(token)));
       return !filter.stopped() && !interrupted;
     };
-    engine_->generate(std::move(r));
+    std::promise<void> ended;
+    const int64_t ticket = engine_->submit(std::move(r), [&](const GenerateResult&, std::exception_ptr error) {
+      error ? ended.set_exception(error) : ended.set_value();
+    });
+    std::future<void> end = ended.get_future();
+    while (end.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready)
+      if (interrupted) engine_->cancel(ticket);  // also while the prompt is computed
+    end.get();
     if (!filter.stopped()) {
       show(filter.push(stream.finish()));
       show(filter.finish());
@@ -232,9 +241,12 @@ extern "C" int wellspring_command_chat(int argc, char** argv) {
     }
     interrupted = false;
     try {
-      if (starts_with(words, "/save "))
+      if (starts_with(words, "/save ")) {
         chat.save(std::string(trim(words.substr(6))));
-      else
+        std::fprintf(stderr, "saved\n");
+      } else if (!again && starts_with(words, "/") && words.find_first_of(" \n") == words.npos) {
+        std::fprintf(stderr, "%s is not known: /help lists what is\n", words.c_str());
+      } else
         chat.ask(words, again);
     } catch (const Error& e) {
       if (e.fault() != Fault::usage && e.fault() != Fault::io) throw;

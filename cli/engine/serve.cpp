@@ -41,7 +41,7 @@ bool parse(ServeOptions& o, int argc, char** argv) {
       "others on first use",
       false);
   args.option("--models", &o.models_file, "FILE.yaml",
-              "models by a file: name, path, weights, dtype, cache, cache_gb, aliases");
+              "models by a file: name, path, aliases, weights, dtype, cache, cache_gb, chat_template, adapters, speculate");
   args.option("--name", &o.name, "NAME", "the model's name in the API (the folder's)");
   args.option("--memory-gb", &o.memory_gb, "GB",
               "memory of all loaded models: those longest unused go (any)");

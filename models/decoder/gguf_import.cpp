@@ -26,20 +26,29 @@ std::string cache_folder() {
   if (const char* own = std::getenv("WELLSPRING_CACHE")) return join_path(own, "gguf");
   if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg && *xdg) return join_path(xdg, "wellspring/gguf");
   const char* home = std::getenv("HOME");
-  return join_path(home ? home : "/tmp", ".cache/wellspring/gguf");
+  if (!home || !*home) throw Error(Fault::usage, "GGUF files are converted into a cache: say where by WELLSPRING_CACHE, as HOME is not set");
+  return join_path(home, ".cache/wellspring/gguf");
 }
 
-// The file's size, its ends, and pieces spread over it: reading all of a large one would take longer than to use it.
-std::string key_of(const std::string& path) {
+// Of each file the time of its last change, its size, its ends, and pieces spread over it: reading all of a large one
+// would take longer than to use it.
+void add_file(Sha256& sum, const std::string& path) {
   constexpr size_t kEnd = 1 << 20, kPiece = 64 << 10, kPieces = 64;
   const MappedFile file(path);
   const std::string_view all = file.view();
-  Sha256 sum;
-  sum.add(str(kVersion, " ", all.size(), "\n"));
+  struct stat s{};
+  if (::stat(path.c_str(), &s) != 0) throw Error(Fault::io, str("cannot read ", path));
+  sum.add(str(all.size(), " ", s.st_mtim.tv_sec, ".", s.st_mtim.tv_nsec, "\n"));
   sum.add(all.substr(0, kEnd));
   for (size_t i = 0; i < kPieces && all.size() > 2 * kEnd; ++i)
     sum.add(all.substr(all.size() / kPieces * i, std::min(kPiece, all.size() / kPieces)));
   sum.add(all.substr(all.size() - std::min(all.size(), kEnd)));
+}
+
+std::string key_of(const std::string& path) {
+  Sha256 sum;
+  sum.add(str(kVersion, "\n"));
+  for (const std::string& file : gguf_files(path)) add_file(sum, file);
   return hex(sum.finish()).substr(0, 32);
 }
 
@@ -56,6 +65,7 @@ WeightFormat format_of(const GgufModel& file, const Parameter& p) {
 void convert(const std::string& path, const std::string& folder) {
   const GgufModel file = read_gguf_model(path);
   Decoder model(DecoderConfig::from_json(file.config(), path), DType::bf16, Decoder::Use::inference);
+  if (model.config().learned_positions) throw Error(Fault::data, str(path, ": GPT-2 is read from its Hugging Face folder only"));
   const auto value_of = [&](const Parameter& p, const Shape& shape) {
     const Tensor all = Tensor::empty(shape);
     for (const ParameterPart& part : p.parts) {
@@ -76,7 +86,6 @@ void convert(const std::string& path, const std::string& folder) {
     log_info("gguf", path, ": ", name);
     return quantize(value_of(*p, shape), format_of(file, *p), str(path, ": ", name));
   });
-  if (model.config().learned_positions) throw Error(Fault::data, str(path, ": GPT-2 is read from its Hugging Face folder only"));
   save_quantized(model, folder, "");
   if (const std::string text = file.tokenizer_json(); !text.empty()) {
     write_file_atomic(join_path(folder, "tokenizer.json"), text);
@@ -102,7 +111,7 @@ void bound(const std::string& cache, const std::string& but) {
   for (const std::string& name : list_directory(cache)) {
     struct stat s{};
     const std::string folder = join_path(cache, name);
-    if (::stat(folder.c_str(), &s) != 0 || !S_ISDIR(s.st_mode)) continue;
+    if (::stat(folder.c_str(), &s) != 0 || !S_ISDIR(s.st_mode) || ends_with(name, ".new")) continue;  // .new: in the making
     sum += static_cast<double>(bytes_of(folder));
     if (name != but) folders.emplace_back(s.st_mtime, folder);
   }

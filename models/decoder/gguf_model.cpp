@@ -242,24 +242,28 @@ GgufModel read_gguf_model(std::vector<Gguf> files) {
   return model;
 }
 
+std::vector<std::string> gguf_files(const std::string& path) {
+  const Gguf first(path);
+  const char* key = "split.count";
+  const int64_t parts = first.integer(key).value_or(1);
+  if (parts < 0 || parts > kMostParts) first.bad_value(key, str(parts, " is out of range"));
+  if (parts <= 1) return {path};
+  const auto ending = [&](int64_t i) {
+    char text[40];
+    std::snprintf(text, sizeof text, "-%05d-of-%05d.gguf", static_cast<int>(i), static_cast<int>(parts));
+    return std::string(text);
+  };
+  if (!ends_with(path, ending(1)))
+    first.bad_value(key, str("one of ", parts, " files: open the first, NAME", ending(1)));
+  const std::string stem = path.substr(0, path.size() - ending(1).size());
+  std::vector<std::string> files;
+  for (int64_t i = 1; i <= parts; ++i) files.push_back(stem + ending(i));
+  return files;
+}
+
 GgufModel read_gguf_model(const std::string& path) {
   std::vector<Gguf> files;
-  files.emplace_back(path);
-  const char* key = "split.count";
-  const int64_t parts = files[0].integer(key).value_or(1);
-  if (parts < 0 || parts > kMostParts) files[0].bad_value(key, str(parts, " is out of range"));
-  if (parts > 1) {
-    char ending[40];
-    auto name = [&](int64_t i) {
-      std::snprintf(ending, sizeof ending, "-%05d-of-%05d.gguf", static_cast<int>(i),
-                    static_cast<int>(parts));
-      return ending;
-    };
-    if (!ends_with(path, name(1)))
-      files[0].bad_value(key, str("one of ", parts, " files: open the first, NAME", name(1)));
-    const std::string stem = path.substr(0, path.size() - std::strlen(ending));
-    for (int64_t i = 2; i <= parts; ++i) files.emplace_back(stem + name(i));
-  }
+  for (const std::string& file : gguf_files(path)) files.emplace_back(file);
   return read_gguf_model(std::move(files));
 }
 

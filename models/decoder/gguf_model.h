@@ -61,5 +61,7 @@ class GgufModel {
 GgufModel read_gguf_model(const std::string& path);
 /// Of files that are open, the first with the metadata.
 GgufModel read_gguf_model(std::vector<Gguf> files);
+/// The files of a model of which `path` is the first, or the only one. Errors as read_gguf_model.
+std::vector<std::string> gguf_files(const std::string& path);
 
 }  // namespace wellspring

@@ -34,8 +34,8 @@ enum class JsonBlanks {
 
 struct JsonGrammarOptions {
   JsonBlanks blanks = JsonBlanks::free;
-  std::string before, after;  ///< what must stand around the value
-  std::string between;        ///< not empty: one value or more, and this between them
+  std::string before = {}, after = {};  ///< what must stand around the value
+  std::string between = {};             ///< not empty: one value or more, and this between them
 };
 
 /// A compiled grammar. Immutable; copies share everything, masks already computed among them;
