@@ -15,23 +15,17 @@ import sys
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-PEERS = os.environ.get("WELLSPRING_PEERS")
+sys.path.insert(0, os.path.join(ROOT, "tools"))
+import peers  # noqa: E402
 
-try:
-    from tokenizers import Tokenizer
-except ImportError:
-    if not PEERS or os.environ.get("WELLSPRING_PEER_TEST"):
-        print("note: no `tokenizers` here (./dev setup --peers): compared with the golden files only")
-        sys.exit(77)
-    os.environ["WELLSPRING_PEER_TEST"] = "1"  # once
-    os.execv(PEERS, [PEERS] + sys.argv)
+peers.need(["tokenizers"], "compared with the golden files only")
+from tokenizers import Tokenizer  # noqa: E402
 
 sys.path.insert(0, os.path.join(ROOT, "text", "testdata"))
 import make_golden  # noqa: E402
 
 EVERYTHING = "--all" in sys.argv
-PROGRAM = os.environ.get("WELLSPRING_BINARY") or os.path.join(
-    next((a for a in sys.argv[1:] if a[0] != "-"), os.path.join(ROOT, "build")), "bin", "wellspring")
+PROGRAM = os.environ.get("WELLSPRING_BINARY") or os.path.join(peers.build(), "bin", "wellspring")
 passed = failed = 0
 
 

@@ -66,13 +66,7 @@ def check(build):
 
 
 if __name__ == "__main__":
-    try:
-        import peft, torch, transformers  # noqa: F401, E401
-    except ImportError:
-        peers = os.environ.get("WELLSPRING_PEERS")
-        if not peers or os.environ.get("WELLSPRING_PEER_TEST"):
-            print("note: no `peft` here (pip install peft): compared with merged weights only")
-            sys.exit(77)
-        os.environ["WELLSPRING_PEER_TEST"] = "1"  # once
-        os.execv(peers, [peers] + sys.argv)
-    sys.exit(check(os.path.abspath(sys.argv[1]) if sys.argv[1:] else os.path.join(ROOT, "build")))
+    sys.path.insert(0, os.path.join(ROOT, "tools"))
+    import peers
+    peers.need(["peft", "torch", "transformers"], "compared with merged weights only", "pip install peft")
+    sys.exit(check(peers.build()))

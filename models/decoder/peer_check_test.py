@@ -94,13 +94,7 @@ def check(build):
 CLASSES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "gpt2": "GPT2LMHeadModel"}
 
 if __name__ == "__main__":
-    try:
-        import torch, transformers  # noqa: F401, E401
-    except ImportError:
-        peers = os.environ.get("WELLSPRING_PEERS")
-        if not peers or os.environ.get("WELLSPRING_PEER_TEST"):
-            print("note: no `transformers` here (./dev setup --peers): compared with the golden files only")
-            sys.exit(77)
-        os.environ["WELLSPRING_PEER_TEST"] = "1"  # once
-        os.execv(peers, [peers] + sys.argv)
-    sys.exit(check(os.path.abspath(sys.argv[1]) if sys.argv[1:] else os.path.join(ROOT, "build")))
+    sys.path.insert(0, os.path.join(ROOT, "tools"))
+    import peers
+    peers.need(["torch", "transformers"], "compared with the golden files only")
+    sys.exit(check(peers.build()))

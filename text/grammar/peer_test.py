@@ -13,18 +13,13 @@ import sys
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-PEERS = os.environ.get("WELLSPRING_PEERS")
+sys.path.insert(0, os.path.join(ROOT, "tools"))
+import peers  # noqa: E402
 
-try:
-    from jsonschema import Draft202012Validator
-except ImportError:
-    if not PEERS or os.environ.get("WELLSPRING_PEER_TEST"):
-        print("note: no `jsonschema` here: checked by text_grammar_test only")
-        sys.exit(77)
-    os.environ["WELLSPRING_PEER_TEST"] = "1"  # once
-    os.execv(PEERS, [PEERS] + sys.argv)
+peers.need(["jsonschema"], "checked by text_grammar_test only")
+from jsonschema import Draft202012Validator  # noqa: E402
 
-BUILD = sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, "build")
+BUILD = peers.build()
 
 
 def main():

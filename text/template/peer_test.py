@@ -15,17 +15,10 @@ import tempfile
 import warnings
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-PEERS = os.environ.get("WELLSPRING_PEERS")
+sys.path.insert(0, os.path.join(ROOT, "tools"))
+import peers  # noqa: E402
 
-try:
-    import jinja2  # noqa: F401
-    import transformers  # noqa: F401
-except ImportError:
-    if not PEERS or os.environ.get("WELLSPRING_PEER_TEST"):
-        print("note: no `transformers` here (./dev setup --peers): compared with the golden file only")
-        sys.exit(77)
-    os.environ["WELLSPRING_PEER_TEST"] = "1"  # once
-    os.execv(PEERS, [PEERS] + sys.argv)
+peers.need(["jinja2", "transformers"], "compared with the golden file only")
 
 sys.path.insert(0, os.path.join(ROOT, "text", "template", "testdata"))
 import make_golden  # noqa: E402
