@@ -95,7 +95,25 @@ void read_response_format(const Json& body, ApiRequest& r) {
   set_grammar(r, "response_format", {GrammarText::Kind::json_schema, to_text(*schema), {}});
 }
 
-void read_grammar_fields(const Json& body, ApiRequest& r);
+void read_grammar_fields(const Json& body, ApiRequest& r) {
+  for (const GrammarField& f : kGrammarFields) {
+    const Json* v = find_field(body, f.name);
+    if (!v || (v->is_string() && v->get_ref<const std::string&>().empty())) continue;
+    const bool schema = f.kind == GrammarText::Kind::json_schema;
+    if (!v->is_string() && !(schema && (v->is_object() || v->is_boolean())))
+      wrong_field(f.name, schema ? "a JSON schema" : "text");
+    set_grammar(r, f.name, {f.kind, schema_text(*v), {}});
+  }
+  if (const Json* v = find_field(body, "guided_choice")) {
+    if (!v->is_array() || v->empty()) wrong_field("guided_choice", "a list of texts");
+    std::string rule;  // of GBNF, where a text is spelled as in JSON
+    for (const Json& c : *v) {
+      if (!c.is_string()) wrong_field("guided_choice", "a list of texts");
+      rule += str(rule.empty() ? "root ::= " : " | ", to_text(c));
+    }
+    set_grammar(r, "guided_choice", {GrammarText::Kind::gbnf, std::move(rule), {}});
+  }
+}
 
 // vLLM's later name for all of them.
 void read_structured_outputs(const Json& body, ApiRequest& r) {
@@ -117,26 +135,6 @@ void read_grammar(const Json& body, ApiRequest& r) {
   read_grammar_fields(body, r);
   if (r.grammar && r.tool_choice != ApiRequest::ToolChoice::none)
     throw Error(Fault::data, "a grammar for the answer is given beside tools: set 'tool_choice' to \"none\", or leave one out");
-}
-
-void read_grammar_fields(const Json& body, ApiRequest& r) {
-  for (const GrammarField& f : kGrammarFields) {
-    const Json* v = find_field(body, f.name);
-    if (!v || (v->is_string() && v->get_ref<const std::string&>().empty())) continue;
-    const bool schema = f.kind == GrammarText::Kind::json_schema;
-    if (!v->is_string() && !(schema && (v->is_object() || v->is_boolean())))
-      wrong_field(f.name, schema ? "a JSON schema" : "text");
-    set_grammar(r, f.name, {f.kind, schema_text(*v), {}});
-  }
-  if (const Json* v = find_field(body, "guided_choice")) {
-    if (!v->is_array() || v->empty()) wrong_field("guided_choice", "a list of texts");
-    std::string rule;  // of GBNF, where a text is spelled as in JSON
-    for (const Json& c : *v) {
-      if (!c.is_string()) wrong_field("guided_choice", "a list of texts");
-      rule += str(rule.empty() ? "root ::= " : " | ", to_text(c));
-    }
-    set_grammar(r, "guided_choice", {GrammarText::Kind::gbnf, std::move(rule), {}});
-  }
 }
 
 // As vLLM has it: the width is best_of (n without one).

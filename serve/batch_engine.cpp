@@ -193,11 +193,8 @@ class BatchEngine : public Engine {
     }
     for (const Ptr& s : waiting) {
       if (moving() >= options_.sequences) return;
+      if (begins_like_a_running_one(*s)) continue;
       begin_with_known(*s);
-      if (s->request().pooling != Pooling::mean && begins_like_a_running_one(*s)) {
-        give_back(*s);
-        continue;
-      }
       const int64_t need = PagePool::pages_for(static_cast<int64_t>(s->tokens.size()) + 1) - static_cast<int64_t>(s->held.pages.size());
       bool room = pool_.have_free(need);
       while (!room && strip_standing()) room = pool_.have_free(need);
@@ -211,13 +208,15 @@ class BatchEngine : public Engine {
 
   // Whether what is being computed for another will be of use soon: several answers to one prompt, a crowd with one
   // system message.
-  bool begins_like_a_running_one(const Sequence& s) const {
+  bool begins_like_a_running_one(const Sequence& s) {
+    if (s.request().pooling == Pooling::mean) return false;
+    int64_t common = 0;
     for (const Ptr& r : running_) {
       if (r->task->share != s.task->share || r->wanted() <= 1 || r->stands()) continue;
       const auto ends = std::mismatch(r->tokens.begin(), r->tokens.end(), s.tokens.begin(), s.tokens.end() - 1);
-      if (ends.first - r->tokens.begin() >= s.held.tokens + kPage) return true;
+      common = std::max<int64_t>(common, ends.first - r->tokens.begin());
     }
-    return false;
+    return common >= kPage && common >= kPage + pool_.known(s.task->share, std::span(s.tokens).first(s.tokens.size() - 1));
   }
 
   // The last token is always computed: its logits are wanted. A mean needs every token's activations.

@@ -121,10 +121,6 @@ void ModelText::find_end_of_turn() {
     stop_tokens_.push_back(ids[0]);
 }
 
-bool ModelText::template_reads(std::string_view name) const {
-  return template_ && (template_->reads(name) || (tools_template_ && tools_template_->reads(name)));
-}
-
 std::vector<int32_t> ModelText::prompt(std::string_view text) const {
   std::vector<int32_t> ids = tokenizer_->encode(text);
   auto eos = tokenizer_->eos_id();

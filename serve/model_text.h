@@ -59,8 +59,6 @@ class ModelText {
   const std::string& chat_format() const { return format_; }
   /// How the model writes calls of tools.
   const ToolFormat& tool_format() const { return tools_; }
-  /// Whether the template reads a variable of this name.
-  bool template_reads(std::string_view name) const;
 
   /// A grammar compiled, or one that was before. Error(Fault::data) naming the place of what is wrong.
   Grammar grammar(const GrammarText& text) const;

@@ -17,6 +17,12 @@ int32_t PagePool::take() {
   return page;
 }
 
+int64_t PagePool::known(const std::string& owner, std::span<const int32_t> tokens) {
+  const PrefixTree::Match m = kept_.find(owner, tokens);
+  for (const int32_t p : m.pages) cache_.release(p);
+  return m.tokens();
+}
+
 void PagePool::begin(const std::string& owner, std::span<const int32_t> tokens, Held& held) {
   PrefixTree::Match m = kept_.find(owner, tokens);
   held.pages = std::move(m.pages);

@@ -29,6 +29,8 @@ class PagePool {
   PagedCache& cache() { return cache_; }
   int64_t kept() const { return kept_.pages(); }
 
+  /// How many tokens of the beginning of `tokens` are known among those of `owner`.
+  int64_t known(const std::string& owner, std::span<const int32_t> tokens);
   /// Gives an empty `held` what is known of the beginning of `tokens` among those of `owner`.
   void begin(const std::string& owner, std::span<const int32_t> tokens, Held& held);
   /// Keeps what is computed for those that begin alike. `tokens` are at least those computed.
