@@ -1,8 +1,8 @@
 #pragma once
 // Products of one to four rows with a weight that is stored along K (decoding): bound by reading
-// the weight once. Four words of eight rows are transposed in registers, so that each lane adds up
-// one column of C in the order of the register tiles and gets their bits. Include inside kernel
-// sources only.
+// the weight once. Words of as many rows as a vector has lanes are transposed in registers, so that
+// each lane adds up one column of C in the order of the register tiles and gets their bits. Include
+// inside kernel sources only.
 
 #include "chips/cpu/kernels/gemm.h"
 #include "chips/cpu/kernels/gemm_pack.h"
@@ -11,7 +11,126 @@ WS_KERNELS_BEGIN
 
 #if defined(__AVX2__)
 constexpr int64_t kStreamRows = 4;
-constexpr int kWordRows = 8;  // rows of the weight whose words are transposed together
+
+#if defined(__AVX512F__)
+constexpr int kWordRows = 16;  // rows of the weight whose words are transposed together
+constexpr int64_t kMostFetchedBytes = 256 << 10;  // of 16 rows
+
+// sum += the elements of one transposed word per lane times their partners in x.
+template <class Op, class In>
+WS_INLINE __m512 add_word(__m512 sum, __m512 word, const float* x) {
+  if constexpr (sizeof(In) == 4) {
+    return _mm512_fmadd_ps(word, _mm512_set1_ps(*x), sum);
+  } else {
+#if WS_PAIR_PRODUCTS
+    if constexpr (Op::kStep == 2)
+      return _mm512_dpbf16_ps(sum, (__m512bh)word, (__m512bh)_mm512_set1_ps(*x));
+#endif
+    const __m512i both = (__m512i)word;
+    const __m512 low = (__m512)_mm512_slli_epi32(both, 16);
+    const __m512 high =
+        (__m512)_mm512_and_si512(both, _mm512_set1_epi32(static_cast<int>(0xffff0000u)));
+    float even = x[0], odd = 0;
+    if constexpr (Op::kStep == 2) {  // where the processor has none, in the order of Pairs::add
+      const uint32_t pair = std::bit_cast<uint32_t>(*x);
+      even = std::bit_cast<float>(pair << 16), odd = std::bit_cast<float>(pair & 0xffff0000u);
+    } else {
+      odd = x[1];
+    }
+    sum = _mm512_fmadd_ps(low, _mm512_set1_ps(even), sum);
+    return _mm512_fmadd_ps(high, _mm512_set1_ps(odd), sum);
+  }
+}
+
+// The 16 words (cache line) from element k of 16 rows, transposed: t[i] holds word i of each. Past
+// `left` elements zeros (Whole: there are that many). A line is loaded whole, at once: rows a power
+// of two apart share the few places of the first cache.
+template <class In, bool Whole>
+WS_INLINE void transposed_line(const In* const* row, int64_t k, int64_t left, __m512 (&t)[16]) {
+  __m512 r[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) {
+    if (Whole) {
+      r[i] = _mm512_loadu_ps(row[i] + k);
+    } else {
+      alignas(64) char padded[64] = {};
+      std::memcpy(padded, row[i] + k, left * sizeof(In));
+      r[i] = _mm512_load_ps(padded);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
+    r[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
+    r[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+    r[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {  // quarter q of r[4 g + j]: word 4 q + j of rows 4 g to 4 g + 3
+    const __m512 low = _mm512_shuffle_f32x4(r[j], r[4 + j], 0x44),
+                 low_next = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x44),
+                 high = _mm512_shuffle_f32x4(r[j], r[4 + j], 0xee),
+                 high_next = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xee);
+    t[j] = _mm512_shuffle_f32x4(low, low_next, 0x88);
+    t[4 + j] = _mm512_shuffle_f32x4(low, low_next, 0xdd);
+    t[8 + j] = _mm512_shuffle_f32x4(high, high_next, 0x88);
+    t[12 + j] = _mm512_shuffle_f32x4(high, high_next, 0xdd);
+  }
+}
+
+// Fetches line number `line` of rows [from, from + 16): in the order of memory where the rows touch.
+template <class In>
+WS_INLINE void fetch_lines(const Gemm& g, const In* from, int64_t k) {
+  constexpr int64_t kLine = 64 / sizeof(In);
+  const bool in_order = g.b_col == g.k;
+  const int64_t step = in_order ? kLine : g.b_col;
+  from += in_order ? kWordRows * k : k;
+#pragma GCC unroll 16
+  for (int r = 0; r < kWordRows; ++r, from += step) __builtin_prefetch(from, 0, 2);
+}
+
+// Elements [k, end) of 16 rows: sums[m][row]. x holds the words of row 0. The next rows lie `next`
+// behind these and are fetched into the second cache meanwhile; 0: there are none.
+template <class Op, class In, int M>
+WS_INLINE void stream_block(const Gemm& g, const In* const* row, int64_t k, int64_t end,
+                            int64_t next, const float* x, int64_t x_row, float* sums) {
+  constexpr int64_t kLine = 64 / sizeof(In);
+  constexpr int kPerWord = sizeof(In) == 2 && Op::kStep == 1 ? 2 : 1;  // words of x for one of these
+  __m512 acc[M], t[16];
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) acc[m] = _mm512_setzero_ps();
+  for (; k + kLine <= end; k += kLine) {
+    if (next) fetch_lines(g, row[0] + next, k);
+    transposed_line<In, true>(row, k, kLine, t);
+    const float* here = x + k / Op::kStep;
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) {
+#pragma GCC unroll 4
+      for (int m = 0; m < M; ++m)
+        acc[m] = add_word<Op, In>(acc[m], t[i], here + m * x_row + i * kPerWord);
+    }
+  }
+  if (k < end) {
+    transposed_line<In, false>(row, k, end - k, t);
+    alignas(64) float words[16][16];
+    for (int i = 0; i < 16; ++i) _mm512_store_ps(words[i], t[i]);
+    constexpr int64_t kElements = 4 / sizeof(In);  // of a word
+    for (int64_t i = 0; i * kElements < end - k; ++i)
+      for (int m = 0; m < M; ++m)
+        acc[m] = add_word<Op, In>(acc[m], _mm512_load_ps(words[i]),
+                                  x + k / Op::kStep + m * x_row + i * kPerWord);
+  }
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) _mm512_storeu_ps(sums + m * kWordRows, acc[m]);
+}
+
+#else
+constexpr int kWordRows = 8;
 // How far ahead rows are fetched. Short ones have too little ahead: there the next eight rows are
 // fetched in the order of memory.
 constexpr int64_t kAheadBytes = 256, kShortRowBytes = 3 << 10;
@@ -22,10 +141,6 @@ WS_INLINE __m256 add_word(__m256 sum, __m256 word, const float* x) {
   if constexpr (sizeof(In) == 4) {
     return _mm256_fmadd_ps(word, _mm256_broadcast_ss(x), sum);
   } else {
-#if WS_PAIR_PRODUCTS
-    if constexpr (Op::kStep == 2)
-      return _mm256_dpbf16_ps(sum, (__m256bh)word, (__m256bh)_mm256_broadcast_ss(x));
-#endif
     const __m256i both = (__m256i)word;
     const __m256 low = (__m256)_mm256_slli_epi32(both, 16);
     const __m256 high =
@@ -109,21 +224,31 @@ WS_INLINE void stream_block(const Gemm& g, const In* const* row, int64_t k, int6
 #pragma GCC unroll 4
   for (int m = 0; m < M; ++m) _mm256_storeu_ps(sums + m * kWordRows, acc[m]);
 }
+#endif
 
 // Columns [from, to) of C for M rows.
 template <class Op, class In, class Out, int M>
 __attribute__((noinline)) void stream(const Gemm& g, int64_t block_length, const float* x,
                                       int64_t x_row, const float* bias, int64_t from, int64_t to) {
+#if defined(__AVX512F__)
+  // Long rows are fetched by the processor itself, and would not fit the second cache.
+  const bool fetches = kWordRows * g.k * static_cast<int64_t>(sizeof(In)) <= kMostFetchedBytes;
+  if (fetches)
+    for (int64_t k = 0; k < g.k; k += 64 / static_cast<int64_t>(sizeof(In)))  // the first rows
+      fetch_lines(g, static_cast<const In*>(g.b) + from * g.b_col, k);
+#else
+  constexpr bool fetches = true;
+#endif
   for (int64_t n = from; n < to; n += kWordRows) {
     const int64_t rows = to - n < kWordRows ? to - n : kWordRows;
     const In* row[kWordRows];
     for (int64_t l = 0; l < kWordRows; ++l)
       row[l] = static_cast<const In*>(g.b) + (n + (l < rows ? l : 0)) * g.b_col;
     Out* c = static_cast<Out*>(g.c) + n * g.c_col;
-    alignas(32) float total[M * kWordRows], sums[M * kWordRows];
+    alignas(64) float total[M * kWordRows], sums[M * kWordRows];
     for (int64_t k = 0; k == 0 || k < g.k; k += block_length) {
       const int64_t end = g.k - k < block_length ? g.k : k + block_length;
-      const int64_t next = n + 2 * kWordRows > to ? 0 : kWordRows * g.b_col;
+      const int64_t next = !fetches || n + 2 * kWordRows > to ? 0 : kWordRows * g.b_col;
       stream_block<Op, In, M>(g, row, k, end, next, x, x_row, sums);
       for (int i = 0; i < M * kWordRows; ++i) total[i] = k ? total[i] + sums[i] : sums[i];
       if (k || !g.accumulate) continue;
