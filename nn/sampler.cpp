@@ -137,11 +137,39 @@ Candidates candidates(std::span<const float> p, const SamplingOptions& o) {
       return c;
     }
   }
-  Candidates c;
-  c.ids.resize(p.size());
-  std::iota(c.ids.begin(), c.ids.end(), 0);
-  c.weights.assign(p.begin(), p.end());
-  return c;
+  std::vector<int32_t> ids(p.size());
+  std::iota(ids.begin(), ids.end(), 0);
+  return {std::move(ids), {p.begin(), p.end()}};
+}
+
+// Where `share` of the sum of all weights lies; the last that can be drawn where rounding left a little; -1: none can.
+template <class Weights>
+int64_t draw(const Weights& weights, double share) {
+  double at = share * std::accumulate(weights.begin(), weights.end(), 0.0);
+  const auto n = static_cast<int64_t>(weights.size());
+  for (int64_t i = 0; i < n; ++i) {
+    at -= weights[static_cast<size_t>(i)];
+    if (at < 0) return i;
+  }
+  for (int64_t i = n; i-- > 0;)
+    if (weights[static_cast<size_t>(i)] > 0) return i;
+  return -1;
+}
+
+// What has no bit becomes -infinity. False: nothing else is left.
+bool keep_allowed(std::span<float> logits, const uint64_t* allowed) {
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  bool any = false;
+  for (size_t begin = 0; begin < logits.size(); begin += 64) {
+    const uint64_t word = allowed[begin / 64];
+    float* x = logits.data() + begin;
+    const size_t n = std::min<size_t>(64, logits.size() - begin);
+    for (size_t i = 0; i < n; ++i) {  // without a branch: bits can be anything
+      x[i] = word >> i & 1 ? x[i] : kNone;
+      any |= x[i] != kNone;
+    }
+  }
+  return any;
 }
 
 }  // namespace
@@ -168,7 +196,14 @@ int32_t sample(std::span<const float> logits, const SamplingOptions& o, uint64_t
   float* s = scaled.data_as<float>();
   for (int64_t i = 0; i < n; ++i) s[i] = static_cast<float>((static_cast<double>(logits[static_cast<size_t>(i)]) - top) * inverse);
   const Tensor probabilities = softmax(scaled, -1);
-  Candidates c = candidates({probabilities.data_as<float>(), static_cast<size_t>(n)}, o);
+  const std::span<const float> p{probabilities.data_as<float>(), static_cast<size_t>(n)};
+  const double share = Random(o.seed, 0x73616d70, position * 2).uniform();
+  const bool all = o.min_p == 0 && o.top_p >= 1 && o.typical_p >= 1 && (o.top_k == 0 || o.top_k >= n);
+  if (all) {
+    const int64_t at = draw(p, share);
+    return static_cast<int32_t>(at < 0 ? best : at);
+  }
+  Candidates c = candidates(p, o);
   if (o.min_p > 0) {
     const double least = o.min_p * *std::max_element(c.weights.begin(), c.weights.end());
     size_t kept = 0;
@@ -176,14 +211,8 @@ int32_t sample(std::span<const float> logits, const SamplingOptions& o, uint64_t
       if (c.weights[i] >= least) c.ids[kept] = c.ids[i], c.weights[kept++] = c.weights[i];
     c.keep(kept);
   }
-  double at = Random(o.seed, 0x73616d70, position * 2).uniform() * c.total();
-  for (size_t i = 0; i < c.ids.size(); ++i) {
-    at -= c.weights[i];
-    if (at < 0) return c.ids[i];
-  }
-  for (size_t i = c.ids.size(); i-- > 0;)  // rounding left a little: the last that can be drawn
-    if (c.weights[i] > 0) return c.ids[i];
-  return static_cast<int32_t>(best);
+  const int64_t at = draw(c.weights, share);
+  return at < 0 ? static_cast<int32_t>(best) : c.ids[static_cast<size_t>(at)];
 }
 
 Sampler::Sampler(const SamplingOptions& options, std::span<const int32_t> prompt) : options_(options) {
@@ -210,15 +239,8 @@ int32_t Sampler::next(std::span<float> logits, uint64_t position, const uint64_t
   if (options_.frequency_penalty != 0 || options_.presence_penalty != 0)
     for (const auto& [token, count] : made_)
       if (float* x = at(token)) *x -= static_cast<float>(options_.frequency_penalty * count + options_.presence_penalty);
-  if (allowed) {
-    bool any = false;
-    for (size_t i = 0; i < logits.size(); ++i)
-      if (allowed[i / 64] >> (i % 64) & 1)
-        any |= !std::isinf(logits[i]);
-      else
-        logits[i] = -std::numeric_limits<float>::infinity();
-    if (!any) throw Error(Fault::data, "no token may stand here: the grammar does not fit the model's vocabulary");
-  }
+  if (allowed && !keep_allowed(logits, allowed))
+    throw Error(Fault::data, "no token may stand here: the grammar does not fit the model's vocabulary");
   return sample(logits, options_, position);
 }
 
