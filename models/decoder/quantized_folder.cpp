@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "models/decoder/folder_parts.h"
 #include "models/decoder/model.h"
+#include "tensor/allocator.h"
 #include "tensor/safetensors.h"
 
 namespace wellspring {
@@ -22,13 +23,14 @@ void load_quantized(Decoder& model, const std::string& folder) {
   model.take_packed([&](const std::string& name, int64_t rows, int64_t columns) {
     return from_tensors(name, rows, columns, find, where);
   });
+  empty_cache(Device{});  // where plain matrices would have stood: what comes next lies close together
   for (Parameter* p : model.parameters()) {
     if (!p->compute.defined()) continue;  // a matrix
     const Tensor t = find(p->name);
     if (!t.defined()) throw Error(Fault::data, str(where, ": no tensor '", p->name, "'"));
     if (t.dtype() != p->compute.dtype() || !(t.shape() == p->shape()))
       throw Error(Fault::data, str(where, ": tensor '", p->name, "' is ", t.text(), "; expected ", p->compute.text()));
-    p->compute.copy_from(t);
+    p->compute = t;  // in the mapped file, as the matrices
   }
 }
 
