@@ -164,7 +164,7 @@ def last_event(text):
 class Running(threading.Thread):
     """A long request whose answer has begun, or is being made; `status` and `text` once it has ended."""
 
-    def __init__(self, s, path='/v1/completions', **more):
+    def __init__(self, s, path='/v1/completions', beside=0, **more):
         super().__init__()
         self.s, self.path, self.body, self.begun = s, path, {**LONG, **more}, threading.Event()
         if path == '/v1/responses':
@@ -173,7 +173,7 @@ class Running(threading.Thread):
         if self.body.get('stream'):
             assert self.begun.wait(30)
         else:
-            until(lambda: s.good('/health')['requests'])
+            until(lambda: s.good('/health')['requests'] > beside)
 
     def run(self):
         c = http.client.HTTPConnection('127.0.0.1', self.s.port, timeout=60)
@@ -202,7 +202,7 @@ def test_drain_has_an_end(folder, model):
     """What is cut off says so, in a stream and whole."""
     for path in ('/v1/completions', '/v1/responses'):
         s = Server(model, '--drain-seconds', '0')
-        some = [Running(s, path, stream=True), Running(s, path)]
+        some = [Running(s, path, stream=True), Running(s, path, beside=1)]
         assert '--drain-seconds' in s.stop()
         for r in some:
             r.join()

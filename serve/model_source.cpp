@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <optional>
 
 #include "base/config.h"
@@ -114,7 +115,7 @@ void check_still(const std::string& folder) {
   constexpr double kStill = 2;  // seconds
   for (const std::string& name : list_directory(folder)) {
     const std::string file = join_path(folder, name);
-    if (ends_with(name, ".safetensors") && file_age(file) < kStill)
+    if (ends_with(name, ".safetensors") && std::fabs(file_age(file)) < kStill)
       throw Error(Fault::try_again, str(file, " was written to a moment ago: it is read when it has been left alone for ",
                                         kStill, " s"));
   }
@@ -135,11 +136,12 @@ std::shared_ptr<const LoadedModel> load(const ModelSpec& spec, const std::string
                                         const std::shared_ptr<std::atomic<bool>>& changed) {
   if (*changed) check_still(folder);
   *changed = false;
-  std::unique_ptr<Decoder> decoder = load_decoder(spec, folder);
   auto model = std::make_shared<FolderModel>();
+  // What is wrong with tokenizer or template shows before the weights are read.
+  model->text = std::make_unique<ModelText>(folder, read_decoder_config(folder), spec.chat_template);
+  std::unique_ptr<Decoder> decoder = load_decoder(spec, folder);
   model->bytes = weight_bytes(*decoder) + options.cache_bytes;
   model->decoder = std::move(decoder);
-  model->text = std::make_unique<ModelText>(folder, model->decoder->config(), spec.chat_template);
   for (const auto& [name, path] : spec.adapters) {
     model->adapters[name] = load_adapter(path, *model->decoder);
     model->bytes += model->adapters[name]->bytes();
