@@ -89,6 +89,7 @@ void merge_objects(Shape& a, const Shape& b) {
 }  // namespace
 
 bool SchemaReader::merge(Shape& a, const Shape& b) {
+  budget_.spend((a.properties.size() + a.required.size()) * (b.properties.size() + b.required.size()));
   a.types &= b.types;
   a.typed |= b.typed;
   a.hinted |= b.hinted;
