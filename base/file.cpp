@@ -10,10 +10,13 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "base/error.h"
+#include "base/lost_pages.h"
 #include "base/text.h"
 
 namespace wellspring {
@@ -30,8 +33,8 @@ class Descriptor {
   ~Descriptor() {
     if (fd_ >= 0) ::close(fd_);
   }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&&) = delete;
   int get() const { return fd_; }
 
  private:
@@ -156,12 +159,19 @@ struct MappedFile::Mapping {
   std::string path;
   char* data = nullptr;
   size_t size = 0;
+  std::optional<Descriptor> file;  // of a watched one
+  timespec written{};
+  PageGuard guard;
   ~Mapping() {
+    guard = {};  // before somebody else maps the same addresses
     if (size > 0) ::munmap(data, size);
   }
+
+  static std::shared_ptr<Mapping> make(const std::string& path, bool watched);
 };
 
-MappedFile::MappedFile(const std::string& path) {
+std::shared_ptr<MappedFile::Mapping> MappedFile::Mapping::make(const std::string& path,
+                                                               bool watched) {
   struct stat info;
   Descriptor file(open_for_reading(path, &info));
   auto mapping = std::make_shared<Mapping>();
@@ -173,7 +183,36 @@ MappedFile::MappedFile(const std::string& path) {
     mapping->data = static_cast<char*>(data);
     mapping->size = size;
   }
-  mapping_ = std::move(mapping);
+  if (watched) {
+    mapping->written = info.st_mtim;
+    mapping->guard = PageGuard(mapping->data, mapping->size);
+    mapping->file.emplace(std::move(file));
+  }
+  return mapping;
+}
+
+MappedFile::MappedFile(const std::string& path) : mapping_(Mapping::make(path, false)) {}
+
+MappedFile MappedFile::watched(const std::string& path) {
+  MappedFile file;
+  file.mapping_ = Mapping::make(path, true);
+  return file;
+}
+
+bool MappedFile::changed() const {
+  if (!mapping_ || !mapping_->file) return false;
+  struct stat now;
+  const timespec& written = mapping_->written;
+  return mapping_->guard.lost() || ::fstat(mapping_->file->get(), &now) != 0 ||
+         static_cast<size_t>(now.st_size) != mapping_->size ||
+         now.st_mtim.tv_sec != written.tv_sec || now.st_mtim.tv_nsec != written.tv_nsec;
+}
+
+void MappedFile::check_unchanged() const {
+  if (changed())
+    throw Error(Fault::io, str(path(), ": the file was changed on disk while it was in use: put a "
+                                       "new one in its place by a rename (mv), which leaves the "
+                                       "old one to those who use it"));
 }
 
 const char* MappedFile::data() const { return mapping_ && mapping_->data ? mapping_->data : ""; }
@@ -207,6 +246,15 @@ int64_t file_size(const std::string& path) {
   struct stat info;
   if (::stat(path.c_str(), &info) != 0) fail("read", path, errno);
   return info.st_size;
+}
+
+double file_age(const std::string& path) {
+  struct stat info;
+  timespec now;
+  if (::stat(path.c_str(), &info) != 0) fail("read", path, errno);
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<double>(now.tv_sec - info.st_mtim.tv_sec) +
+         1e-9 * static_cast<double>(now.tv_nsec - info.st_mtim.tv_nsec);
 }
 
 void make_directories(const std::string& path) {

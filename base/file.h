@@ -44,20 +44,35 @@ class MappedFile {
  public:
   MappedFile() = default;
   explicit MappedFile(const std::string& path);
+  /// One whose changed() tells; it keeps a descriptor.
+  static MappedFile watched(const std::string& path);
   const char* data() const;
   size_t size() const;
   std::string_view view() const { return {data(), size()}; }
   const std::string& path() const;
+  /// Whether somebody has written to the file or cut it since it was mapped, or a page could not be
+  /// read. A file that took its place by a rename is another one: the mapped one is as it was.
+  /// Costs a microsecond; thread-safe.
+  bool changed() const;
+  /// Error(Fault::io) with the file's name when it changed().
+  void check_unchanged() const;
 
  private:
   struct Mapping;
   std::shared_ptr<const Mapping> mapping_;
 };
 
+/// From here on a page of a watched file that is there no longer (the file was cut) reads as zeros,
+/// with all others of that mapping, instead of ending the process by SIGBUS: what was made of it
+/// counts only when the file has not changed() after that. For servers.
+void survive_lost_pages();
+
 /// Error(Fault::io) when the folder that it would lie in may not be searched.
 bool exists(const std::string& path);
 bool is_directory(const std::string& path);
 int64_t file_size(const std::string& path);
+/// Seconds since it was written to.
+double file_age(const std::string& path);
 void make_directories(const std::string& path);
 void remove_all(const std::string& path);
 /// Renames within one file system and syncs the parent folder.

@@ -42,6 +42,51 @@ TEST(File, WriteReadMapAppend) {
   EXPECT_FALSE(read_file("/proc/self/status").empty());  // a file that says it has 0 bytes
 }
 
+TEST(File, AWatchedFileTellsOfChanges) {
+  TemporaryFolder folder;
+  const std::string path = join_path(folder.path(), "a");
+  write_file_atomic(path, "old");
+  const MappedFile map = MappedFile::watched(path), plain(path);
+  usleep(20000);  // a file's time is that of a tick
+  write_file_atomic(path, "another one, by a rename");
+  EXPECT_FALSE(map.changed());
+  map.check_unchanged();
+  const MappedFile next = MappedFile::watched(path), copy = next;
+  append_line(path, "more");
+  EXPECT_TRUE(next.changed() && copy.changed());
+  EXPECT_NE(io_error([&] { copy.check_unchanged(); }).find(path), std::string::npos);
+  EXPECT_FALSE(map.changed() || MappedFile(path).changed() || MappedFile().changed());
+  EXPECT_LT(file_age(path), 60);
+}
+
+// In a process of its own, as the handler stays. Its exit status: 0 is as it should be.
+int read_what_was_cut(const std::string& path, bool watched) {
+  const pid_t child = fork();
+  if (child == 0) {
+    const MappedFile other(path);
+    const MappedFile map = watched ? MappedFile::watched(path) : MappedFile(path);
+    survive_lost_pages();
+    int wrong = ::truncate(path.c_str(), 5000);
+    int64_t sum = 0;
+    for (const char c : map.view()) sum += c;
+    wrong |= sum > 120 * 5000;  // what was read before the lost page, at most
+    wrong |= !map.changed() || other.data()[0] != 'x';
+    _exit(wrong);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return status;
+}
+
+TEST(File, LostPagesOfAWatchedFileAreZeros) {
+  TemporaryFolder folder;
+  const std::string path = join_path(folder.path(), "a");
+  write_file_atomic(path, std::string(300000, 'x'));
+  EXPECT_EQ(read_what_was_cut(path, true), 0);
+  write_file_atomic(path, std::string(300000, 'x'));
+  EXPECT_NE(read_what_was_cut(path, false), 0);  // nobody would know
+}
+
 TEST(File, AtomicWriterWithoutCommitLeavesNothing) {
   TemporaryFolder folder;
   std::string path = folder.path() + "/a";

@@ -93,7 +93,8 @@ class HttpResponse {
   std::shared_ptr<HttpDuplex> upgrade(const std::string& protocol);
   /// Whether to stop: the client has closed its side, or the answer is late(). For long work between writes.
   bool client_gone() const;
-  /// The answer is late from so many seconds from now on; 0: never. A late one may still be written.
+  /// The answer is late from so many seconds from now on; 0: never, unless the server makes it. A late one may still
+  /// be written.
   void late_after(double seconds);
   bool late() const;
   /// Whether send() or begin_stream() was called, and whether the answer is complete.
@@ -147,10 +148,15 @@ class HttpServer {
   /// Before start(): called before every route, of unknown paths, too. It may add headers and name the user;
   /// when it answers or throws, no route does.
   void filter(HttpFilter filter);
-  /// Binds, listens and returns. Error(Fault::io) naming address and port when that fails.
+  /// Reads the certificate and takes the port, so that what is wrong with them shows early; nobody is
+  /// connected before start(). Error(Fault::io) naming address and port, Fault::config for the files.
+  void bind();
+  /// bind(), unless that was called; listens and returns.
   void start();
-  /// The port it listens on; 0 before start().
+  /// The port it listens on; 0 before bind().
   int port() const;
+  /// All answers are late() from now on.
+  void make_late();
   /// Takes no new connections, lets running requests end (drain_timeout), then closes all. Not from
   /// a handler.
   void stop();

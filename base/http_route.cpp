@@ -211,7 +211,10 @@ std::shared_ptr<HttpDuplex> HttpResponse::upgrade(const std::string& protocol) {
 bool HttpResponse::client_gone() const { return impl_->stream_gone || late() || impl_->stream->gone(); }
 bool HttpResponse::begun() const { return impl_->status != 0; }
 bool HttpResponse::ended() const { return impl_->ended; }
-bool HttpResponse::late() const { return impl_->late_at > 0 && monotonic_seconds() > impl_->late_at; }
+bool HttpResponse::late() const {
+  return (impl_->late_at > 0 && monotonic_seconds() > impl_->late_at) ||
+         (impl_->watch && impl_->watch->late());
+}
 void HttpResponse::late_after(double seconds) {
   impl_->late_at = seconds > 0 ? monotonic_seconds() + seconds : 0;
 }

@@ -33,6 +33,8 @@ class ConnectionWatch {
   virtual bool hold(int64_t bytes) { return true; }
   /// Whether the connection was ended from outside because it was slow and others waited.
   virtual bool evicted() { return false; }
+  /// Whether all answers are late.
+  virtual bool late() const { return false; }
 };
 
 struct HttpResponse::Impl {

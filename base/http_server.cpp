@@ -48,7 +48,8 @@ struct HttpServer::Impl {
   HttpServerOptions options;
   HttpRoutes routes;
   std::unique_ptr<TlsContext> tls;
-  int listener = -1, wake = -1;
+  int listener = -1, wake = -1;  // the listener has its port from bind() on
+  std::atomic<bool> late{false};
   std::atomic<int> port{0};
   std::thread acceptor;
 
@@ -144,6 +145,7 @@ class HttpServer::Impl::Watch : public ConnectionWatch {
     if (server_.waiting.size() > server_.free_workers) server_.start_worker();
     return true;
   }
+  bool late() const override { return server_.late; }
   bool evicted() override {
     std::lock_guard lock(server_.mutex);
     return server_.serving[fd_].evicted;
@@ -417,6 +419,10 @@ void HttpServer::Impl::stop() {
     std::unique_lock lock(mutex);
     if (stopping || listener < 0) return;
     stopping = true;
+    if (!acceptor.joinable()) {  // bound alone
+      ::close(listener);
+      return;
+    }
     uint64_t one = 1;
     if (::write(wake, &one, sizeof one) < 0) log_error("http", "cannot wake the acceptor");
     for (auto& [fd, c] : serving)
@@ -446,35 +452,43 @@ HttpServer::HttpServer(HttpServerOptions options) : impl_(std::make_unique<Impl>
 HttpServer::~HttpServer() { stop(); }
 
 void HttpServer::route(const std::string& method, const std::string& path, HttpHandler handler) {
-  WS_CHECK(impl_->listener < 0, "routes come before start()");
+  WS_CHECK(!impl_->acceptor.joinable(), "routes come before start()");
   impl_->routes.list.push_back({method, path_segments(path), std::move(handler)});
 }
 
 void HttpServer::filter(HttpFilter filter) {
-  WS_CHECK(impl_->listener < 0, "the filter comes before start()");
+  WS_CHECK(!impl_->acceptor.joinable(), "the filter comes before start()");
   impl_->routes.filter = std::move(filter);
 }
 
-void HttpServer::start() {
-  WS_CHECK(impl_->listener < 0, "start() once");
+void HttpServer::bind() {
+  WS_CHECK(impl_->listener < 0, "bind() once");
   const HttpServerOptions& o = impl_->options;
   if (o.certificate.empty() != o.key.empty())
     throw Error(Fault::usage, "TLS needs both a certificate and its key");
   if (!o.key.empty()) impl_->tls = tls_library().server(pem_text(o.certificate), pem_text(o.key));
-  int fd = listen_socket(o.address, o.port);
+  const int fd = bound_socket(o.address, o.port);
   sockaddr_storage address{};
   socklen_t size = sizeof address;
   ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
   impl_->port =
       ntohs(address.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&address)->sin6_port
                                           : reinterpret_cast<sockaddr_in*>(&address)->sin_port);
+  impl_->listener = fd;
+}
+
+void HttpServer::start() {
+  WS_CHECK(!impl_->acceptor.joinable(), "start() once");
+  if (impl_->listener < 0) bind();
+  const HttpServerOptions& o = impl_->options;
+  listen_on(impl_->listener, o.address, o.port);
   raise_descriptor_limit(3 * o.max_connections + o.max_streams + static_cast<int>(kRefused));
   impl_->wake = ::eventfd(0, EFD_CLOEXEC);
-  impl_->listener = fd;
   impl_->acceptor = std::thread([this] { impl_->accept_loop(); });
 }
 
 int HttpServer::port() const { return impl_->port; }
+void HttpServer::make_late() { impl_->late = true; }
 void HttpServer::stop() { impl_->stop(); }
 
 namespace {

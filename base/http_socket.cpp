@@ -63,7 +63,23 @@ Socket connect_socket(const std::string& host, const std::string& port, double t
   return out;
 }
 
-int listen_socket(const std::string& address, int port) {
+namespace {
+
+[[noreturn]] void fail_to_listen(const std::string& address, int port, int error) {
+  if (error == EADDRINUSE)
+    throw Error(Fault::io, str("port ", port, " on ", address,
+                               " is in use: choose another one, or 0 for any free one"));
+  throw Error(Fault::io,
+              str("cannot listen on port ", port, " of ", address, ": ", std::strerror(error)));
+}
+
+}  // namespace
+
+void listen_on(int fd, const std::string& address, int port) {
+  if (::listen(fd, 4096) != 0) fail_to_listen(address, port, errno);
+}
+
+int bound_socket(const std::string& address, int port) {
   addrinfo hints{}, *found = nullptr;
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE;
@@ -76,18 +92,14 @@ int listen_socket(const std::string& address, int port) {
     fd = ::socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->ai_protocol);
     int on = 1;
     if (fd >= 0) ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (fd >= 0 && ::bind(fd, a->ai_addr, a->ai_addrlen) == 0 && ::listen(fd, 4096) == 0) break;
+    if (fd >= 0 && ::bind(fd, a->ai_addr, a->ai_addrlen) == 0) break;
     error = errno;
     if (fd >= 0) ::close(fd);
     fd = -1;
   }
   ::freeaddrinfo(found);
-  if (fd >= 0) return fd;
-  if (error == EADDRINUSE)
-    throw Error(Fault::io, str("port ", port, " on ", address,
-                               " is in use: choose another one, or 0 for any free one"));
-  throw Error(Fault::io,
-              str("cannot listen on port ", port, " of ", address, ": ", std::strerror(error)));
+  if (fd < 0) fail_to_listen(address, port, error);
+  return fd;
 }
 
 bool is_loopback(std::string_view address) {

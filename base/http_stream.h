@@ -75,8 +75,9 @@ struct Socket {
 /// A connected TCP socket; Error(Fault::io) with the system's reason alone.
 Socket connect_socket(const std::string& host, const std::string& port, double timeout,
                       const std::function<bool(const std::string&)>& may_connect = {});
-/// A listening one. Error(Fault::io) naming address and port.
-int listen_socket(const std::string& address, int port);
+/// One that has its port and, after listen_on, takes connections. Error(Fault::io) naming address and port.
+int bound_socket(const std::string& address, int port);
+void listen_on(int fd, const std::string& address, int port);
 /// "127.0.0.1:51234" of the socket's other side.
 std::string peer_name(int fd);
 /// Ends our direction, then reads and drops what a refused client still sends: closing at once

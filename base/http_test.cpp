@@ -432,6 +432,32 @@ TEST_F(Http, ALateAnswerLooksAsIfNobodyWaited) {
   EXPECT_EQ(http_request("GET", str("http://127.0.0.1:", server.port(), "/late")).body, "late");
 }
 
+TEST_F(Http, TheServerMakesAllAnswersLate) {
+  HttpServer server(quick());
+  server.route("GET", "/late", [&](const HttpRequest&, HttpResponse& r) {
+    EXPECT_FALSE(r.late());
+    server.make_late();
+    EXPECT_TRUE(r.late() && r.client_gone());
+    r.send(503, "text/plain", "stopping");
+  });
+  server.start();
+  EXPECT_EQ(http_request("GET", str("http://127.0.0.1:", server.port(), "/late")).body, "stopping");
+}
+
+TEST_F(Http, APortIsTakenBeforeAnybodyIsConnected) {
+  HttpServer first(quick());
+  first.bind();
+  const std::string url = str("http://127.0.0.1:", first.port(), "/");
+  EXPECT_THROW(http_request("GET", url), Error);
+  first.route("GET", "/", [](const HttpRequest&, HttpResponse& r) { r.send(200, "text/plain", "here"); });
+  first.start();
+  EXPECT_EQ(http_request("GET", url).body, "here");
+  HttpServerOptions same = quick();
+  same.port = first.port();
+  EXPECT_THROW(HttpServer(same).bind(), Error);
+  HttpServer(quick()).bind();  // and goes without having been started
+}
+
 TEST(Loopback, NoNameThatBeginsSo) {
   for (const char* yes : {"localhost", "127.0.0.1", "127.1.2.3", "::1"}) EXPECT_TRUE(is_loopback(yes)) << yes;
   for (const char* no : {"127.evil.example", "127", "10.0.0.1", "0.0.0.0", "::", ""}) EXPECT_FALSE(is_loopback(no)) << no;

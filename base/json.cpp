@@ -1,6 +1,8 @@
 #include "base/json.h"
 
 #include <algorithm>
+#include <unordered_map>
+#include <vector>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -49,6 +51,75 @@ std::string reason(std::string_view what) {
   return str("not valid JSON: ", utf8_repair(what.substr(0, 300)));
 }
 
+// Makes the value. nlohmann's own builder looks for each key among all before it, which takes hours for a
+// long object; here a long one has an index while it is read. Of a key that stands twice the last value counts.
+class Builder : public nlohmann::json_sax<Json> {
+ public:
+  Json take() { return std::move(root_); }
+
+  bool null() override { return add(nullptr); }
+  bool boolean(bool v) override { return add(v); }
+  bool number_integer(int64_t v) override { return add(v); }
+  bool number_unsigned(uint64_t v) override { return add(v); }
+  bool number_float(double v, const std::string&) override { return add(v); }
+  bool string(std::string& v) override { return add(std::move(v)); }
+  bool binary(Json::binary_t& v) override { return add(std::move(v)); }
+  bool start_object(size_t) override { return open(Json::object()); }
+  bool start_array(size_t) override { return open(Json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool parse_error(size_t, const std::string&, const Json::exception& e) override {
+    if (const auto* p = dynamic_cast<const Json::parse_error*>(&e)) throw *p;
+    if (const auto* r = dynamic_cast<const Json::out_of_range*>(&e)) throw *r;
+    throw e;
+  }
+
+  bool key(std::string& name) override {
+    constexpr size_t kShort = 32;
+    auto& object = open_.back().value->get_ref<Json::object_t&>();
+    if (object.size() < kShort) {
+      slot_ = &object[name];
+      return true;
+    }
+    auto& index = open_.back().index;
+    if (index.empty())
+      for (size_t i = 0; i < object.size(); ++i) index.emplace(object.data()[i].first, i);
+    const auto [found, fresh] = index.emplace(name, object.size());
+    if (fresh) object.emplace_back(std::move(name), nullptr);
+    slot_ = &object.data()[found->second].second;
+    return true;
+  }
+
+ private:
+  struct Open {
+    Json* value;
+    std::unordered_map<std::string, size_t> index;
+  };
+
+  Json* put(Json&& value) {
+    if (open_.empty()) return &(root_ = std::move(value));
+    Json& parent = *open_.back().value;
+    if (parent.is_array()) return &parent.get_ref<Json::array_t&>().emplace_back(std::move(value));
+    return &(*slot_ = std::move(value));
+  }
+  bool add(Json value) {
+    put(std::move(value));
+    return true;
+  }
+  bool open(Json value) {
+    open_.push_back({put(std::move(value)), {}});
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  Json root_;
+  std::vector<Open> open_;
+  Json* slot_ = nullptr;  // of the key that was read
+};
+
 }  // namespace
 
 Json parse_json(std::string_view text, const std::string& where) {
@@ -56,7 +127,9 @@ Json parse_json(std::string_view text, const std::string& where) {
   if (size_t at = too_deep(text); at != text.npos)
     fail_at(text, at, where, str("nested deeper than ", kDepthLimit, " levels"));
   try {
-    return Json::parse(text.begin(), text.end());
+    Builder builder;
+    Json::sax_parse(text.begin(), text.end(), &builder);
+    return builder.take();
   } catch (const Json::parse_error& e) {
     fail_at(text, e.byte > 0 ? e.byte - 1 : 0, where, reason(e.what()));
   } catch (const Json::exception& e) {  // a number beyond double

@@ -35,6 +35,21 @@ TEST(JsonText, ErrorsNameThePlace) {
   EXPECT_NE(json_error("[NaN]"), "no error");
 }
 
+TEST(JsonText, LongObjects) {
+  std::string text = "{";
+  for (int i = 0; i < 300000; ++i)  // looking for each among all before it would take minutes
+    text += "\"key " + std::to_string(i) + "\":[{\"i\":" + std::to_string(i) + "}],";
+  text += "\"key 7\":{\"again\":true},\"last\":0}";
+  const Json all = parse_json(text, "t");
+  EXPECT_EQ(all.size(), 300001u);
+  EXPECT_EQ(to_text(all["key 7"]), R"({"again":true})");  // the last one, at the first one's place
+  EXPECT_EQ(std::next(all.begin(), 7).key(), "key 7");
+  EXPECT_EQ(std::prev(all.end(), 2)->at(0)["i"], 299999);
+  EXPECT_EQ(to_text(parse_json(R"({"a":1,"b":[],"a":{"c":{}}})", "t")), R"({"a":{"c":{}},"b":[]})");
+  EXPECT_EQ(to_text(parse_json("-0.5", "t")), "-0.5");
+  EXPECT_TRUE(parse_json("18446744073709551615", "t").is_number_unsigned());
+}
+
 TEST(JsonText, DepthLimit) {
   EXPECT_EQ(json_error(std::string(512, '[') + std::string(512, ']')), "no error");
   EXPECT_EQ(json_error(std::string(100000, '[')), "body:1:513: nested deeper than 512 levels");

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -156,6 +157,34 @@ def test_draining(folder, model):
     s.stop()
 
 
+def last_event(text):
+    return json.loads(text.strip().split('\n\n')[-1].split('data: ')[-1])
+
+
+class Running(threading.Thread):
+    """A long request whose answer has begun, or is being made; `status` and `text` once it has ended."""
+
+    def __init__(self, s, path='/v1/completions', beside=0, **more):
+        super().__init__()
+        self.s, self.path, self.body, self.begun = s, path, {**LONG, **more}, threading.Event()
+        if path == '/v1/responses':
+            self.body = {'input': PROMPT, 'max_output_tokens': CONTEXT - 100, 'ignore_eos': True, 'temperature': 0, **more}
+        self.start()
+        if self.body.get('stream'):
+            assert self.begun.wait(30)
+        else:
+            until(lambda: s.good('/health')['requests'] > beside)
+
+    def run(self):
+        c = http.client.HTTPConnection('127.0.0.1', self.s.port, timeout=60)
+        c.request('POST', self.path, json.dumps(self.body))
+        r = c.getresponse()
+        first = r.read(10)
+        self.begun.set()
+        self.status, self.text = r.status, (first + r.read()).decode()
+        c.close()
+
+
 def test_a_second_signal_ends_at_once(folder, model):
     s = Server(model)
     c = http.client.HTTPConnection('127.0.0.1', s.port, timeout=60)
@@ -170,11 +199,107 @@ def test_a_second_signal_ends_at_once(folder, model):
 
 
 def test_drain_has_an_end(folder, model):
-    s = Server(model, '--drain-seconds', '0.1')
-    c = http.client.HTTPConnection('127.0.0.1', s.port, timeout=60)
-    c.request('POST', '/v1/completions', json.dumps({**LONG, 'stream': True}))
-    c.getresponse().read(10)
-    assert '--drain-seconds' in s.stop()
+    """What is cut off says so, in a stream and whole."""
+    for path in ('/v1/completions', '/v1/responses'):
+        s = Server(model, '--drain-seconds', '0')
+        some = [Running(s, path, stream=True), Running(s, path, beside=1)]
+        assert '--drain-seconds' in s.stop()
+        for r in some:
+            r.join()
+            assert r.status == (200 if r.body.get('stream') else 503), (r.status, r.text[-300:])
+            assert last_event(r.text)['error']['code'] == 'stopping' and '[DONE]' not in r.text, r.text[-300:]
+
+
+def test_what_is_wrong_shows_before_a_model_is_loaded(folder, model):
+    """A model that cannot even be found is not looked for when a file of keys or certificates is wrong, or the port is taken."""
+    taken = socket.create_server(('127.0.0.1', 0))
+    bad = write(f'{folder}/bad', 'ada\n')
+    for words, said, status in ((('--api-key-file', bad), 'bad:1', 65), (('--tls-cert', bad, '--tls-key', bad), 'PEM', 78),
+                                (('--port', str(taken.getsockname()[1])), 'in use', 74)):
+        error = run('serve', f'{folder}/nowhere', *(() if '--port' in words else ('--port', '0')), *words, status=status)
+        assert said in error, (words, error)
+    taken.close()
+
+
+def choice_of(s, name):
+    status, text = s.ask('POST', '/v1/completions', {**LONG, 'max_tokens': 24, 'model': name})
+    return status, json.loads(text)['choices'][0] if status == 200 else json.loads(text)['error']
+
+
+def until_answered(s, name, seconds=20):
+    """The answer of a model that may need to be loaded anew; till then each refusal is a 503 that says why."""
+    end = time.monotonic() + seconds
+    while True:
+        status, said = choice_of(s, name)
+        if status == 200:
+            return said
+        assert status == 503 and 'model.safetensors' in said['message'] and time.monotonic() < end, (status, said)
+        time.sleep(0.2)
+
+
+def quantized(folder, model, name, seed):
+    """A mapped model; of another seed another one of the same size."""
+    plain = f'{folder}/{name}-plain'
+    subprocess.run(['cp', '-r', model, plain], check=True)
+    with open(f'{plain}/model.safetensors', 'rb+') as f:
+        begin = 8 + int.from_bytes(f.read(8), 'little')
+        f.seek(begin)
+        rows = f.read(384 * 128)
+        f.seek(begin)
+        f.write(rows[128 * seed:] + rows[:128 * seed])
+    run('quantize', plain, '--to', 'q8', '--out', f'{folder}/{name}')
+    with open(f'{folder}/{name}/model.safetensors', 'rb') as f:
+        return f'{folder}/{name}/model.safetensors', f.read()
+
+
+def test_mapped_file_changed_in_place(folder, model):
+    """The server survives, no wrong token is given, the other model goes on, and the file is served again when it is whole."""
+    file, first = quantized(folder, model, 'mapped', 0)
+    _, second = quantized(folder, model, 'other', 1)
+    _, third = quantized(folder, model, 'third', 2)
+    assert len(first) == len(second) and first != second
+    with Server(f'{folder}/mapped', model) as s:
+        plain, before = choice_of(s, 'model'), choice_of(s, 'mapped')
+        assert plain[0] == before[0] == 200
+        wholes = {name: s.good('/v1/completions', {**LONG, 'model': name})['choices'][0]['text'] for name in ('model', 'mapped')}
+
+        def write_in_place(content):
+            with open(file, 'rb+') as f:
+                f.write(content)
+
+        def cut(size):
+            os.truncate(file, size)
+
+        for what, change, status in (('cut to nothing', lambda: cut(0), 503), ('cut', lambda: cut(len(first) // 2), 503),
+                                     ('overwritten', lambda: write_in_place(second), 503)):
+            some = [Running(s, stream=True, model='mapped'), Running(s, '/v1/responses', stream=True, model='mapped'), Running(s, model='mapped')]
+            beside = Running(s, model='model')
+            change()
+            for r in some:
+                r.join()
+                if r.status == 200 and '"error":{' not in r.text and 'response.failed' not in r.text:
+                    print(f'note: {what}: a request had ended before')
+                    continue
+                assert r.status == (200 if r.body.get('stream') else status), (what, r.status, r.text[-300:])
+                assert 'model.safetensors' in r.text and 'changed on disk' in r.text and '[DONE]' not in r.text, (what, r.text[-300:])
+                if r.path == '/v1/completions' and r.status == 200:
+                    said = ''.join(json.loads(e[6:])['choices'][0]['text'] for e in r.text.split('\n\n') if '"choices"' in e)
+                    assert wholes['mapped'].startswith(said.rstrip('\ufffd')), (what, said)
+            beside.join()
+            assert beside.status == 200 and json.loads(beside.text)['choices'][0]['text'] == wholes['model'], (what, beside.text[-300:])
+            if what != 'overwritten':
+                status_now, said = choice_of(s, 'mapped')
+                assert status_now == 503 and 'model.safetensors' in said['message'], (what, status_now, said)
+                write_in_place(first)
+                assert until_answered(s, 'mapped') == before[1], what
+            else:
+                assert until_answered(s, 'mapped') != before[1]
+            assert choice_of(s, 'model') == plain
+        now = choice_of(s, 'mapped')
+        with open(f'{file}.new', 'wb') as f:  # the right way: who serves the old one goes on
+            f.write(third)
+        os.rename(f'{file}.new', file)
+        assert choice_of(s, 'mapped') == now
 
 
 def test_models_share_a_budget(folder, model):

@@ -1,10 +1,13 @@
 #!/usr/bin/python3
 """wellspring generate, chat, serve and export as a user meets them, on a small model with random weights."""
+import contextlib
 import http.client
 import json
 import os
+import pty
 import random
 import re
+import select
 import shutil
 import signal
 import socket
@@ -34,10 +37,16 @@ def write_model(folder, vocab):
         shapes[f'{at}mlp.gate_proj.weight'] = shapes[f'{at}mlp.up_proj.weight'] = (48, 32)
         shapes[f'{at}mlp.down_proj.weight'] = (32, 48)
         shapes[f'{at}input_layernorm.weight'] = shapes[f'{at}post_attention_layernorm.weight'] = (32,)
+    write_folder(folder, config, shapes)
+
+
+def write_folder(folder, config, shapes, width=0.4):
+    """config.json and random weights of that width; norms are about 1."""
     draw, header, data = random.Random(5), {}, b''
     for name, shape in shapes.items():
         n = shape[0] * (shape[1] if len(shape) == 2 else 1)
-        values = [1.0] * n if 'norm' in name else [draw.gauss(0, 0.4) for _ in range(n)]
+        plain = 'norm' in name or ('.ln_' in name and name.endswith('.weight'))
+        values = [1.0] * n if plain else [draw.gauss(0, width) for _ in range(n)]
         header[name] = {'dtype': 'F32', 'shape': list(shape), 'data_offsets': [len(data), len(data) + 4 * n]}
         data += struct.pack(f'<{n}f', *values)
     text = json.dumps(header).encode()
@@ -244,6 +253,104 @@ def test_chat(folder, model):
     assert '/undo' in run(*words, text='/help\n') and 'no/such' in subprocess.run(
         [PROGRAM, *words], input='/save no/such/folder/x\n', capture_output=True, text=True, timeout=120).stderr
     assert run('chat', model, '--max-tokens', '0', status=64) and run('chat', model, '--stop', '', status=64)
+
+
+class Terminal:
+    """A program in a terminal of its own."""
+
+    def __init__(self, *words, **environment):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execve(words[0], words, {**os.environ, 'TERM': 'xterm', **environment})
+        self.seen = ''
+
+    def type(self, keys):
+        os.write(self.fd, keys.encode())
+
+    def until(self, text, seconds=30):
+        """What is shown until `text` is; it is taken away, so that the next one looks behind it."""
+        end = time.monotonic() + seconds
+        while text not in self.seen:
+            assert time.monotonic() < end and select.select([self.fd], [], [], 1)[0] is not None, (text, self.seen[-500:])
+            if select.select([self.fd], [], [], 0.2)[0]:
+                try:
+                    self.seen += os.read(self.fd, 65536).decode(errors='replace')
+                except OSError:  # it has ended
+                    assert text in self.seen, (text, self.seen[-500:])
+        before, _, self.seen = self.seen.partition(text)
+        return before
+
+    def end(self, seconds=20):
+        """Its exit status, when it ends by itself."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if select.select([self.fd], [], [], 0.05)[0]:
+                with contextlib.suppress(OSError):
+                    self.seen += os.read(self.fd, 65536).decode(errors='replace')
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                os.close(self.fd)
+                return os.waitstatus_to_exitcode(status)
+        os.kill(self.pid, signal.SIGKILL)
+        raise AssertionError(f'it does not end: {self.seen[-500:]}')
+
+
+def test_chat_in_a_terminal(folder, model):
+    """Lines are edited, and come back with the arrow keys also in the next chat; Ctrl-C and Ctrl-D as without editing."""
+    words = (PROGRAM, 'chat', model, '--max-tokens', '8', '--temperature', '0', '--dtype', 'f32')
+    up, left, history, saved = '\x1b[A', '\x1b[D', f'{folder}/state/wellspring/chat_history', f'{folder}/said.json'
+
+    def ready(terminal):
+        """A prompt is shown; a moment later its keys are its own."""
+        terminal.until('> ')
+        time.sleep(0.3)
+
+    def said():
+        with open(saved) as f:
+            return [m['content'] for m in json.load(f) if m['role'] == 'user']
+
+    t = Terminal(*words, XDG_STATE_HOME=f'{folder}/state')
+    ready(t)
+    t.type('helo 泉x' + left * 4 + 'l' + '\x05\x7f\n')  # a letter inside, the last one away
+    ready(t)
+    t.type('"""two\nlines"""\n')
+    ready(t)
+    t.type(f'/save {saved}\n')
+    t.until('saved')
+    ready(t)
+    assert said() == ['hello 泉', 'two\nlines'], said()
+    t.type('\x04')
+    assert t.end() == 0
+    with open(history) as f:
+        assert f.read() == f'hello 泉\n"""two\nlines"""\n/save {saved}\n'
+    assert os.stat(history).st_mode & 0o777 == 0o600
+    os.chmod(history, 0o644)
+    t = Terminal(*words, XDG_STATE_HOME=f'{folder}/state')
+    ready(t)
+    t.type(up * 4 + ' again\n')
+    ready(t)
+    t.type(up * 2 + '\n')  # the /save
+    t.until('saved')
+    ready(t)
+    assert said() == ['hello 泉 again'], said()
+    t.type('some words\x03')  # Ctrl-C ends it where lines are read
+    assert t.end() == 0
+    assert os.stat(history).st_mode & 0o777 == 0o600
+    t = Terminal(*words, '--no-history', XDG_STATE_HOME=f'{folder}/none')
+    ready(t)
+    t.type('nobody keeps this\n')
+    ready(t)
+    t.type('\x04')
+    assert t.end() == 0 and not os.path.exists(f'{folder}/none')
+    t = Terminal(*words[:4], '1500', '--dtype', 'f32', '--seed', '3', XDG_STATE_HOME=f'{folder}/state')
+    ready(t)
+    t.type('hello there\n')
+    t.until('hello there\r\n')
+    t.type('\x03')  # stops an answer
+    t.until('[stopped]')
+    ready(t)
+    t.type('\x04')
+    assert t.end() == 0
 
 
 def write_adapter(folder, seed):

@@ -39,19 +39,20 @@ std::shared_ptr<const LoadedModel> model_for(const ApiFront& front, const std::s
     const std::string why =
         str("model '", front.models->name_of(name), "' cannot be loaded: ", e.what());
     log_error("serve", why);
-    throw ApiError(503, "model_unavailable", why);
+    throw ApiError(503, "model_unavailable", why, e.fault() == Fault::try_again ? 2 : 0);
   }
 }
 
-// An answer that was left because it took too long ends with an error.
+// An answer that was left because it took too long, or because the server stops, ends with an error.
 void end_late(const ApiFront& front, HttpResponse& response) {
   if (!response.late() || response.ended()) return;
-  response.late_after(0);
-  if (response.client_gone()) return;
-  const ApiError error(
-      504, "request_timeout",
-      str("the answer took longer than the ", human_duration(front.request_seconds),
-          " that it may (--request-seconds): ask for fewer tokens"));
+  const ApiError error =
+      front.access->draining()
+          ? ApiError(503, "stopping",
+                     "the server is stopping and the answer is not whole: ask another one, or again later", 5)
+          : ApiError(504, "request_timeout",
+                     str("the answer took longer than the ", human_duration(front.request_seconds),
+                         " that it may (--request-seconds): ask for fewer tokens"));
   if (!response.begun()) return send_api_error(error, response);
   response.write(str("data: ", to_text(api_error_json(error)), "\n\n"));
   response.end();

@@ -4,6 +4,7 @@
 // chat page at /.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -22,6 +23,9 @@ struct ServedModel {
   const ModelText* text = nullptr;
   int64_t context = 0;
   std::shared_ptr<const Adapter> adapter = {};  // that the request chose; may be null
+  /// Called before anything that the model made is given away, from any thread; may be empty. ApiError 503 when it is
+  /// not to be trusted: its file was changed on disk.
+  std::function<void()> check = {};
 };
 
 /// What answers requests, and for whom.

@@ -27,12 +27,13 @@ ApiError::ApiError(int status, std::string code, const std::string& message, int
       code(std::move(code)),
       retry_after(retry_after) {}
 
-Json api_error_json(const ApiError& error) {
+Json api_error_json(const Error& error) {
+  const auto* own = dynamic_cast<const ApiError*>(&error);
   return {{"error",
            {{"message", error.what()},
-            {"type", type_of_status(error.status)},
+            {"type", own ? type_of_status(own->status) : "server_error"},
             {"param", nullptr},
-            {"code", error.code}}}};
+            {"code", own ? Json(own->code) : Json()}}}};
 }
 
 void send_api_error(const ApiError& error, HttpResponse& response) {

@@ -20,8 +20,8 @@ class ApiError : public Error {
   const int retry_after;
 };
 
-/// What stands in the body.
-Json api_error_json(const ApiError& error);
+/// What stands in the body, or in a stream that has begun.
+Json api_error_json(const Error& error);
 void send_api_error(const ApiError& error, HttpResponse& response);
 
 /// Calls `answer`. An ApiError that leaves it before the answer has begun is sent, and

@@ -39,10 +39,12 @@ void refuse(const Json& body, bool chat) {
   const auto not_offered = [](const std::string& key, const char* instead) {
     throw Error(Fault::data, str("'", key, "' is not offered", instead));
   };
-  for (const char* key : {"functions", "function_call", "suffix", "audio", "web_search_options"}) {
+  for (const char* key : {"functions", "function_call", "suffix", "audio", "web_search_options", "chat_template"}) {
     const Json* v = find_field(body, key);
     if (v && !(v->is_structured() && v->empty()) && *v != "none")
-      not_offered(key, starts_with(key, "function") ? ": use 'tools'" : "");
+      not_offered(key, starts_with(key, "function")          ? ": use 'tools'"
+                       : std::string_view(key)[0] == 'c' ? ": whoever starts the server gives one (--chat-template)"
+                                                          : "");
   }
   for (const char* key : {"messages", "tools", "prompt"})
     if (find_field(body, key) && chat == (std::string_view(key) == "prompt"))
@@ -54,6 +56,9 @@ void refuse(const Json& body, bool chat) {
       "n", "best_of", "echo", "stream", "stream_options", "ignore_eos", "tools", "tool_choice", "parallel_tool_calls", "response_format",
       "json_schema", "regex", "grammar", "guided_json", "guided_regex", "guided_grammar", "guided_choice", "structured_outputs", "use_beam_search", "length_penalty",
       "chat_template_kwargs", "user", "metadata", "store"};
+  constexpr size_t kMostFields = 1000;
+  if (body.size() > kMostFields)
+    throw Error(Fault::data, str("the request has ", body.size(), " fields; at most ", kMostFields, " are read"));
   for (const auto& [key, value] : body.items()) {
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
     if (const auto near = nearest(key, known)) throw Error(Fault::data, str("'", utf8_repair(key.substr(0, 80)), "' is not known: did you mean '", *near, "'?"));

@@ -160,6 +160,7 @@ void answer_embeddings(const ServedModel& model, const Json& body, const std::st
   Wish wish = read_wish(model, body);
   Batch batch(model, wish, owner);
   if (!batch.run(response)) return;
+  if (model.check) model.check();
   Json data = Json::array();
   for (const std::vector<float>& v : batch.vectors())
     data.push_back({{"object", "embedding"}, {"index", data.size()}, {"embedding", vector_json(v, wish)}});

@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "serve/api.h"
+#include "serve/api_error.h"
 #include "serve/generation.h"
 #include "serve/model_text.h"
 #include "text/tokenizer.h"
@@ -74,7 +75,7 @@ class Exchange {
         if (!open) generation_.check();  // an error before the first piece is answered as an error
       } catch (const Error& e) {
         if (!open) throw;
-        event(error_event(e));
+        event(api_error_json(e));
         return response_.end();
       }
       for (size_t i = 0; i < news.size(); ++i) {
@@ -137,13 +138,11 @@ class Exchange {
     return p.ids.empty() ? p.text : utf8_repair(model_.text->tokenizer().decode(p.ids));
   }
 
-  static Json error_event(const Error& e) { return {{"error", {{"message", e.what()}, {"type", "server_error"}}}}; }
-
   bool end_of(size_t i) {
     try {
       generation_.check();
     } catch (const Error& e) {  // the head is sent: what is left is to say it in the stream
-      return event(error_event(e));
+      return event(api_error_json(e));
     }
     return event(delta(i, {}, generation_.finish_reason(i)));
   }

@@ -222,6 +222,7 @@ bool Generation::take(std::vector<News>& news) {
   std::vector<Piece> pieces(answers_.size());
   std::vector<bool> ended(answers_.size());
   bool more = mailbox_->take(pieces, ended);
+  if (model_.check) model_.check();
   if (submitted_ < answers_.size()) submit_more(), more = true;
   news.assign(answers_.size(), {});
   for (size_t i = 0; i < answers_.size(); ++i) {

@@ -34,7 +34,7 @@ class Generation {
     bool empty() const { return content.empty() && calls.empty() && logprobs.empty(); }
   };
   /// Waits a moment for more of any answer; false when there will be no more. Errors as the constructor's, of prompts
-  /// that are submitted later.
+  /// that are submitted later, and ServedModel::check's.
   bool take(std::vector<News>& news);
   /// Rethrows what ended an answer before its end.
   void check() const;

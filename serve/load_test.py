@@ -5,6 +5,7 @@ load_test.py BUILD [NAME] [--long]. --long: five minutes of load, 10,000 connect
 load_test.py --connect PORT N: the client of many connections, a process of its own for its files.
 """
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -22,6 +23,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '../cli'))
 
+sys.setrecursionlimit(20000)  # for deep schemas
 LONG = '--long' in sys.argv
 ASKED = {'max_tokens': 24, 'temperature': 0, 'ignore_eos': True}
 
@@ -355,7 +357,7 @@ BAD = (
     ('a great temperature', {'prompt': 'a', 'temperature': 1e308, 'max_tokens': 2}, {200, 400}),
     ('a great seed', {'prompt': 'a', 'seed': (1 << 63) - 1, 'max_tokens': 2}, {200}),
     ('twice the same field', b'{"prompt": "a", "prompt": 5, "max_tokens": 2}', {200, 400}),
-    ('1 MB of fields', {'prompt': 'a', 'max_tokens': 2, **{f'field {i}': i for i in range(50000)}}, {200, 400}),
+    ('16 MB of fields', {'prompt': 'a', 'max_tokens': 2, **{f'field {i}': i for i in range(600000)}}, {400}),
     ('no JSON', b'\x00' * 1000, {400}),
     ('nothing', b'', {400}),
     ('too large', b' ' * ((16 << 20) + 1), {413}),
@@ -363,7 +365,7 @@ BAD = (
 
 
 def test_bad_bodies(folder, model):
-    with Served(model) as s:
+    with Served(model) as s, Beside(s):
         for what, body, wanted in BAD:
             for path in ('/v1/completions', '/tokenize', '/detokenize') if isinstance(body, bytes) else ('/v1/completions',):
                 c = connected(s.port)
@@ -376,6 +378,153 @@ def test_bad_bodies(folder, model):
         messages = [{'role': 'user', 'content': 'x'}] * 100000
         assert s.server.ask('POST', '/v1/chat/completions', {'messages': messages})[0] == 400
         s.same()
+
+
+class Beside:
+    """An ordinary request, again and again beside what a test does; each must get its usual tokens."""
+
+    def __init__(self, served):
+        self.served, self.stop, self.count, self.slowest, self.wrong = served, threading.Event(), 0, 0, []
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.stop.is_set():
+            begin = time.monotonic()
+            try:
+                self.served.same()
+            except AssertionError as e:
+                self.wrong.append(str(e)[:300])
+            self.count, self.slowest = self.count + 1, max(self.slowest, time.monotonic() - begin)
+            time.sleep(0.01)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+        assert self.count and not self.wrong, self.wrong[:3]
+
+
+def nested(n):
+    schema = {'type': 'integer'}
+    for _ in range(n):
+        schema = {'type': 'object', 'properties': {'a': schema}, 'required': ['a']}
+    return schema
+
+
+def wide(n):
+    return {'type': 'object', 'properties': {f'property {i}': {'anyOf': [{'type': 'string', 'maxLength': 1000}, {'type': 'number'}]} for i in range(n)}}
+
+
+TREE = {'$defs': {'t': {'type': 'object', 'properties': {'l': {'$ref': '#/$defs/t'}, 'r': {'$ref': '#/$defs/t'}}, 'required': ['l', 'r']}}, '$ref': '#/$defs/t'}
+FORMS = (
+    *(('regex ' + r[:40], {'regex': r}) for r in (
+        '(a+)+b', '(a|a)*b', '(a|aa)+$', '(.*)*x', '((a?){30}){30}a{30}', '(x+x+)+y', '.{1,100000}', '((a{1,100}){1,100}){1,100}', '(((((a*)*)*)*)*)*',
+        '[a-z]{0,1000}[0-9]{0,1000}[a-z]{0,1000}!', '(' * 20000 + 'a' + ')' * 20000, 'a|' * 100000 + 'b', '(?:' + '|'.join(f'word{i}' for i in range(20000)) + ')*')),
+    ('a schema of itself', {'json_schema': {'$ref': '#'}}),
+    ('two of one another', {'json_schema': {'$defs': {'a': {'$ref': '#/$defs/b'}, 'b': {'$ref': '#/$defs/a'}}, '$ref': '#/$defs/a'}}),
+    ('a tree without end', {'json_schema': TREE}),
+    ('a list of itself', {'json_schema': {'type': 'array', 'items': {'$ref': '#'}, 'minItems': 1}}),
+    ('nested', {'json_schema': nested(200)}),
+    ('nested deeply', {'json_schema': nested(5000)}),
+    ('wide', {'json_schema': wide(20000)}),
+    ('a great enumeration', {'json_schema': {'enum': [f'word {i}' for i in range(50000)]}}),
+    ('great counts', {'json_schema': {'type': 'array', 'items': {'type': 'string', 'minLength': 1000000000, 'maxLength': 2000000000}, 'minItems': 1000000000}}),
+    ('alternatives of alternatives', {'json_schema': {'allOf': [{'anyOf': [{'type': 'object', 'properties': {f'p{i}': {'const': k}}} for k in range(20)]} for i in range(20)]}}),
+    ('patterns', {'json_schema': {'type': 'string', 'pattern': '^(([a-z])+.)+[A-Z]([a-z])+$'}}),
+    ('a grammar of itself', {'grammar': 'root ::= root root | root | "a"'}),
+    ('a grammar to the left', {'grammar': 'root ::= a\na ::= b "x"\nb ::= a | "y"'}),
+    ('a long grammar', {'grammar': 'root ::= r0\n' + '\n'.join(f'r{i} ::= "a" r{i + 1} | r{i + 1} "b" | r{i + 1} r{i + 1}' for i in range(3000)) + '\nr3000 ::= "c"'}),
+    ('9 MB', {'regex': '|'.join(f'w{i}' for i in range(1000000))}),
+    ('required without end', {'json_schema': {'type': 'object', 'required': [f'p{i}' for i in range(80000)]}}),
+    ('nothing fits', {'regex': '[^\\x00-\\x{10ffff}]'}),
+    ('tools without end', {'messages': [{'role': 'user', 'content': 'x'}], 'tool_choice': 'required',
+                           'tools': [{'type': 'function', 'function': {'name': f'f{i}', 'parameters': TREE}} for i in range(100)]}),
+)
+
+
+def test_heavy_forms(folder, model):
+    """What an answer must look like is compiled and kept within bounds; an ordinary request goes on beside it."""
+    with Served(model, '--request-seconds', '20') as s, Beside(s) as beside:
+        for what, form in FORMS:
+            begin, slowest = time.monotonic(), beside.slowest
+            beside.slowest = 0
+            path = '/v1/chat/completions' if 'messages' in form else '/v1/completions'
+            status, text = s.server.ask('POST', path, {'prompt': small.PROMPT, 'max_tokens': 64, 'temperature': 1, 'seed': 1, **form})
+            seconds = time.monotonic() - begin
+            error = json.loads(text)['error'] if status != 200 else {}
+            assert status in (200, 400) and (status == 200 or error['message']), (what, status, text[:300])
+            assert seconds < 15 and beside.slowest < 10, (what, seconds, beside.slowest)
+            if seconds > 1 or beside.slowest > 1:
+                print(f'note: {what}: {status} after {seconds:.1f} s, beside it at most {beside.slowest:.1f} s')
+            beside.slowest = slowest
+        assert s.memory() < 800, s.memory()
+
+
+LOOPS = (
+    '{% for i in range(1000000000) %}x{% endfor %}', '{% for i in range(100000) %}{% for k in range(100000) %}{% endfor %}{% endfor %}',
+    "{{ 'x' * 1000000000 }}", '{% macro m(n) %}{{ m(n + 1) }}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}',
+    "{% set ns = namespace(s='x') %}{% for i in range(200) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s }}",
+    '{% for m in messages recursive %}{{ loop([m, m]) }}{% endfor %}')
+
+
+def test_templates_that_loop(folder, model):
+    """Found at the start or when a chat is asked for: the model goes on with other requests, and so does the one beside it."""
+    for number, loop in enumerate(LOOPS):
+        path = f'{folder}/{number}.jinja'
+        with open(path, 'w') as f:
+            f.write("{% if messages[0]['content'] != 'ws question' %}" + loop + '{% endif %}')
+        with Served(model, '--chat-template', path) as s, Beside(s):
+            begin = time.monotonic()
+            status, text = s.server.ask('POST', '/v1/chat/completions', {'messages': [{'role': 'user', 'content': 'hi'}], 'max_tokens': 2})
+            message = json.loads(text)['error']['message'] if status != 200 else ''
+            assert status == 400 and f'{number}.jinja' in message and time.monotonic() - begin < 10, (loop, status, text[:300])
+    path = f'{folder}/asked.jinja'
+    with open(path, 'w') as f:  # the request says how often
+        f.write("{% for i in range(often or 1) %}{{ messages[0]['content'] }}{% endfor %}")
+    with Served(model, '--chat-template', path) as s, Beside(s):
+        for more, wanted in (({}, 200), ({'chat_template_kwargs': {'often': 10**12}}, 400), ({'chat_template_kwargs': {'often': 'x' * (1 << 20)}}, 400),
+                             ({'chat_template': '{% for i in range(1000000000) %}x{% endfor %}'}, 400)):
+            begin = time.monotonic()
+            status, text = s.server.ask('POST', '/v1/chat/completions', {'messages': [{'role': 'user', 'content': 'hi'}], 'max_tokens': 2, **more})
+            assert status == wanted and time.monotonic() - begin < 10, (str(more)[:100], status, text[:300])
+
+
+def test_forged_keys(folder, model):
+    keys = f'{folder}/keys'
+    key, sign = 'a-key-of-sufficient-length', 'another-key-of-that-length'
+    with open(keys, 'w') as f:
+        f.write(f'ada {key}\nbo sha256:{hashlib.sha256(sign.encode()).hexdigest()}\n')
+    s = small.Server(model, '--api-key-file', keys)
+    try:
+        body = json.dumps({'prompt': small.PROMPT, **ASKED}).encode()
+
+        def status(header):
+            c = connected(s.port)
+            with contextlib.suppress(OSError):
+                c.sendall(b'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n' + header + b'Content-Length: %d\r\n\r\n' % len(body) + body)
+            found = status_of(c)
+            c.close()
+            return found
+
+        good = [s.ask('POST', '/v1/completions', raw=body, headers={'Authorization': f'Bearer {k}'}) for k in (key, sign)]
+        assert [g[0] for g in good] == [200, 200] and json.loads(good[0][1])['choices'] == json.loads(good[1][1])['choices']
+        hashed = hashlib.sha256(sign.encode()).hexdigest()
+        for forged in (key[:-1], key + 'x', key.upper(), key + '\\0', f'{key},{sign}', f'sha256:{hashed}', hashed, 'ada', f'ada {key}', '', ' ', '*', 'x' * 10000,
+                       "' or 1=1 --", 'null', f'{key}\t{key}'):
+            assert status(f'Authorization: Bearer {forged}\r\n'.encode()) == 401, forged
+        for header in (b'', b'Authorization: Basic YTpi\r\n', f'Authorization: {key}\r\n'.encode(), f'X-Api-Key: {key}\r\n'.encode(),
+                       b'Authorization: Bearer \xff\xfe\x01\r\n', b'Authorization: Bearer ' + key.encode() + b'\x00\r\n',
+                       b'Authorization: Bearer wrong-key-wrong-key\r\nAuthorization: Bearer ' + key.encode() + b'\r\n'):
+            assert status(header) in (400, 401), header
+        again = s.ask('POST', '/v1/completions', raw=body, headers={'Authorization': f'Bearer {key}'})
+        assert json.loads(again[1])['choices'] == json.loads(good[0][1])['choices']
+        assert s.ask('GET', '/metrics', headers={'Authorization': f'Bearer {key}'})[0] == 200
+    finally:
+        log = s.stop()
+    assert key not in log and sign not in log
 
 
 def endless(s, begin, again, most=64 << 20):
@@ -395,7 +544,7 @@ def endless(s, begin, again, most=64 << 20):
 
 def test_endless_requests(folder, model):
     post = b'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n'
-    with Served(model) as s:
+    with Served(model) as s, Beside(s):
         before = s.memory()
         for what, begin, again, wanted in (
                 ('headers', b'GET /health HTTP/1.1\r\nHost: localhost\r\n', b'X-More: 12345678\r\n' * 100, {431}),

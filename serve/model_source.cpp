@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <optional>
 
 #include "base/config.h"
@@ -14,6 +16,7 @@
 #include "models/decoder/model.h"
 #include "nn/paged_cache.h"
 #include "nn/weight.h"
+#include "serve/api_error.h"
 #include "serve/model_text.h"
 #include "serve/models.h"
 #include "text/tokenizer.h"
@@ -107,13 +110,38 @@ std::shared_ptr<const Decoder> load_draft(const ModelSpec& spec, const Tokenizer
   return draft;
 }
 
-std::shared_ptr<const LoadedModel> load(const ModelSpec& spec, const std::string& folder,
-                                        EngineOptions options) {
-  std::unique_ptr<Decoder> decoder = load_decoder(spec, folder);
+// Refuses a folder in which somebody is writing: what he has not got to yet would be read as it was.
+void check_still(const std::string& folder) {
+  constexpr double kStill = 2;  // seconds
+  for (const std::string& name : list_directory(folder)) {
+    const std::string file = join_path(folder, name);
+    if (ends_with(name, ".safetensors") && std::fabs(file_age(file)) < kStill)
+      throw Error(Fault::try_again, str(file, " was written to a moment ago: it is read when it has been left alone for ",
+                                        kStill, " s"));
+  }
+}
+
+// Throws when a mapped file was changed; `changed` remembers it for the next load.
+void check_files(const FolderModel& model, std::atomic<bool>& changed) {
+  try {
+    model.decoder->check_files();
+    if (model.draft) model.draft->check_files();
+  } catch (const Error& e) {
+    changed = true;
+    throw ApiError(503, "model_changed", str("model '", model.served.name, "' is loaded anew: ", e.what()), 2);
+  }
+}
+
+std::shared_ptr<const LoadedModel> load(const ModelSpec& spec, const std::string& folder, EngineOptions options,
+                                        const std::shared_ptr<std::atomic<bool>>& changed) {
+  if (*changed) check_still(folder);
+  *changed = false;
   auto model = std::make_shared<FolderModel>();
+  // What is wrong with tokenizer or template shows before the weights are read.
+  model->text = std::make_unique<ModelText>(folder, read_decoder_config(folder), spec.chat_template);
+  std::unique_ptr<Decoder> decoder = load_decoder(spec, folder);
   model->bytes = weight_bytes(*decoder) + options.cache_bytes;
   model->decoder = std::move(decoder);
-  model->text = std::make_unique<ModelText>(folder, model->decoder->config(), spec.chat_template);
   for (const auto& [name, path] : spec.adapters) {
     model->adapters[name] = load_adapter(path, *model->decoder);
     model->bytes += model->adapters[name]->bytes();
@@ -126,7 +154,8 @@ std::shared_ptr<const LoadedModel> load(const ModelSpec& spec, const std::string
   model->engine = make_engine(model->decoder, options);
   model->chat_format = model->text->chat_format();
   model->served = {spec.name, model->engine.get(), model->text.get(),
-                   model->decoder->config().context, nullptr};
+                   model->decoder->config().context, nullptr,
+                   [m = model.get(), changed] { check_files(*m, *changed); }};
   return model;
 }
 
@@ -186,7 +215,11 @@ ModelSource model_source(const ModelSpec& spec, const EngineOptions& engine, int
     draft += file_size(join_path(path, "adapter_model.safetensors"));
   }
   return {spec.name, spec.aliases, weight_bytes(folder, config, spec) + draft + options.cache_bytes,
-          config.context, [spec, folder, options] { return load(spec, folder, options); }, adapters};
+          config.context,
+          [spec, folder, options, changed = std::make_shared<std::atomic<bool>>(false)] {
+            return load(spec, folder, options, changed);
+          },
+          adapters};
 }
 
 }  // namespace wellspring

@@ -88,7 +88,7 @@ std::shared_ptr<const LoadedModel> Models::get(const std::string& name,
   std::unique_lock lock(mutex_);
   int64_t mine = 0;  // the try that this call waits for
   while (true) {
-    if (e.phase == Phase::loaded) {
+    if (e.phase == Phase::loaded && usable(e)) {
       e.used = ++clock_;
       return e.model;
     }
@@ -102,6 +102,21 @@ std::shared_ptr<const LoadedModel> Models::get(const std::string& name,
       lock.lock();
     }
   }
+}
+
+// False, and the model is on its way out, when its file was changed on disk. Who answers with it
+// still holds it, and finds out by itself.
+bool Models::usable(Entry& e) {
+  try {
+    if (e.model->served.check) e.model->served.check();
+    return true;
+  } catch (const ApiError& error) {
+    log_error("serve", error.what());
+  }
+  add_counters(e.past, e.model->served.engine->figures());
+  e.broken = std::move(e.model);
+  e.phase = Phase::empty;
+  return false;
 }
 
 // What has to go for it, longest unused first.
@@ -162,7 +177,12 @@ void Models::load_entry(Entry& entry, const Leaving& leaving) {
     e->phase = Phase::empty;
     changed_.notify_all();
   }
-  std::shared_ptr<const LoadedModel> model;
+  std::shared_ptr<const LoadedModel> model, broken;
+  {
+    std::lock_guard lock(mutex_);
+    broken = std::move(entry.broken);
+  }
+  broken.reset();
   std::exception_ptr error;
   const Stopwatch clock;
   try {

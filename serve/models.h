@@ -82,7 +82,7 @@ class Models {
   /// The model by its name, an alias or an adapter's name ("": the first), loaded if need be: on a thread of its own, once
   /// for all who ask meanwhile, while other models go on. Null when `give_up` said so first.
   /// ApiError 404 (model_not_found), 503 when it can never fit, 429 when those that answer now
-  /// leave no room; else what its loading threw.
+  /// leave no room; else what its loading threw. One whose file was changed on disk is loaded anew.
   std::shared_ptr<const LoadedModel> get(const std::string& name,
                                          const std::function<bool()>& give_up = {});
   /// Name of the model by any of these. ApiError 404.
@@ -97,6 +97,7 @@ class Models {
     ModelSource source;
     Phase phase = Phase::empty;
     std::shared_ptr<const LoadedModel> model;
+    std::shared_ptr<const LoadedModel> broken;  // its file was changed; goes before it is loaded anew
     int64_t bytes = 0, used = 0, loads = 0;
     int64_t tries = 0, failed = 0;  // loads begun; the last one that failed
     std::exception_ptr error;
@@ -107,6 +108,7 @@ class Models {
 
   // All with the mutex held, but load_entry.
   Entry& find(const std::string& name) const;
+  bool usable(Entry& entry);
   void begin_load(Entry& entry);
   Leaving make_room(const Entry& entry);
   void load_entry(Entry& entry, const Leaving& leaving);

@@ -49,6 +49,33 @@ struct Shelf {
   Models models;
 };
 
+TEST(Models, LoadedAnewWhenItsFileWasChanged) {
+  std::atomic<bool> changed{false};
+  std::atomic<int> loads{0};
+  Models models({{"a", {}, 10, 64,
+                  [&]() -> std::shared_ptr<const LoadedModel> {
+                    if (changed.exchange(false) && loads == 2) throw Error(Fault::try_again, "still being written");
+                    auto model = std::make_shared<FakeModel>("a", nullptr, 10);
+                    model->served.check = [&changed, old = ++loads, &loads] {
+                      if (changed || old != loads) throw ApiError(503, "model_changed", "model.safetensors was changed", 2);
+                    };
+                    return model;
+                  }}},
+                10);
+  const auto first = models.get("a");
+  EXPECT_EQ(models.get("a"), first);
+  changed = true;
+  const auto second = models.get("a");  // its memory is free, though somebody still holds it
+  EXPECT_NE(second, first);
+  EXPECT_THROW(first->served.check(), ApiError);
+  EXPECT_EQ(models.list()[0].loads, 2);
+  changed = true;
+  EXPECT_THROW(models.get("a"), Error);
+  EXPECT_FALSE(models.list()[0].loaded);
+  EXPECT_EQ(models.get("a")->served.name, "a");
+  EXPECT_EQ(loads, 3);
+}
+
 TEST(Models, LoadedOnceByNameOrAlias) {
   Shelf s(0);
   EXPECT_FALSE(s.loaded(0));

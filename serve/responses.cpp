@@ -36,8 +36,13 @@ class ResponseExchange {
   void run() {
     std::vector<Generation::News> news;
     for (bool more = true; more;) {
-      more = generation_.take(news);
-      if (!begun_) generation_.check();  // an error before the first piece is answered as an error
+      try {
+        more = generation_.take(news);
+        if (!begun_) generation_.check();
+      } catch (const Error& e) {
+        if (!begun_) throw;  // before the first piece it is answered as an error
+        return fail(e.what());
+      }
       Generation::News& n = news[0];
       if (stream_ && !begun_ && (!n.empty() || n.ended)) begin();
       add_logprobs(n);

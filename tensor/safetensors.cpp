@@ -201,14 +201,11 @@ Safetensors::Safetensors(const char* data, size_t size, std::shared_ptr<const vo
   content_ = std::move(content);
 }
 
-namespace {
-Safetensors open_mapped(const std::string& path) {
-  auto file = std::make_shared<MappedFile>(path);
-  return Safetensors(file->data(), file->size(), file, path);
+Safetensors::Safetensors(const MappedFile& file)
+    : Safetensors(file.data(), file.size(), std::make_shared<MappedFile>(file), file.path()) {
+  file_ = file;
 }
-}  // namespace
-
-Safetensors::Safetensors(const std::string& path) : Safetensors(open_mapped(path)) {}
+Safetensors::Safetensors(const std::string& path) : Safetensors(MappedFile::watched(path)) {}
 
 const std::string& Safetensors::where() const { return content_->where; }
 const std::vector<std::string>& Safetensors::names() const { return content_->names; }
@@ -274,6 +271,16 @@ Tensor SafetensorsFolder::tensor(const std::string& name) const {
   if (found == file_of_.end())
     throw Error(Fault::data, str(file_of(name), ": no tensor ", shown(name)));
   return files_[found->second].tensor(name);
+}
+
+std::vector<MappedFile> SafetensorsFolder::mapped() const {
+  std::vector<MappedFile> all;
+  for (const Safetensors& f : files_) all.push_back(f.file());
+  return all;
+}
+
+void SafetensorsFolder::check_unchanged() const {
+  for (const Safetensors& f : files_) f.file().check_unchanged();
 }
 
 std::string SafetensorsFolder::file_of(const std::string& name) const {

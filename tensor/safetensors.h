@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/file.h"
 #include "tensor/tensor.h"
 
 namespace wellspring {
@@ -38,10 +39,14 @@ class Safetensors {
   Tensor tensor(std::string_view name) const;
   Shape shape(std::string_view name) const;
   const SafetensorsMetadata& metadata() const;
+  /// The mapped file, watched; none when it was made of bytes.
+  const MappedFile& file() const { return file_; }
 
  private:
+  explicit Safetensors(const MappedFile& file);
   struct Content;
   std::shared_ptr<const Content> content_;
+  MappedFile file_;
 };
 
 /// The weights of a model folder: STEM.safetensors, or the shards that STEM.safetensors.index.json
@@ -55,6 +60,10 @@ class SafetensorsFolder {
   Tensor tensor(const std::string& name) const;
   /// The file that holds a tensor (or would): for errors.
   std::string file_of(const std::string& name) const;
+  /// The mapped files, watched.
+  std::vector<MappedFile> mapped() const;
+  /// After reading: Error(Fault::io) when one of them was changed meanwhile.
+  void check_unchanged() const;
 
  private:
   std::string folder_;

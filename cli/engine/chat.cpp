@@ -7,7 +7,6 @@
 #include <csignal>
 #include <cstdio>
 #include <future>
-#include <iostream>
 #include <random>
 
 #include "base/args.h"
@@ -15,6 +14,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "cli/engine/line_reader.h"
 #include "models/decoder/model.h"
 #include "serve/engine.h"
 #include "serve/model_text.h"
@@ -140,14 +140,11 @@ class Chat {
 constexpr const char* kHelp =
     "/clear forgets all, /undo the last exchange, /again answers anew, /save FILE writes the conversation,\n"
     "/quit or Ctrl-D ends. A line that ends in \\ goes on in the next; \"\"\" begins and ends several lines.\n"
-    "Ctrl-C stops an answer.\n";
+    "Ctrl-C stops an answer. In a terminal lines are edited, and those of earlier chats come with the arrow keys (up) and Ctrl-R.\n";
 
 // What is said next: one line, or several. False at the end of input.
-bool read_words(bool terminal, std::string& words) {
-  const auto line_of = [&](const char* sign, std::string& line) {
-    if (terminal) std::printf("%s", sign), std::fflush(stdout);
-    return static_cast<bool>(std::getline(std::cin, line));
-  };
+bool read_words(LineReader& lines, std::string& words) {
+  const auto line_of = [&](const char* sign, std::string& line) { return lines.read(sign, line); };
   std::string line;
   words.clear();
   if (!line_of("> ", line)) return false;
@@ -178,8 +175,10 @@ extern "C" int wellspring_command_chat(int argc, char** argv) {
   sampling.temperature = 0.8, sampling.top_p = 0.95;
   std::vector<std::string> stops;
   int64_t max_tokens = 512, seed = 0;
+  bool no_history = false;
   Args args("wellspring chat",
-            "Talk with a model. Ctrl-C stops an answer; /help lists what else can be said, /quit or Ctrl-D ends.");
+            "Talk with a model. Ctrl-C stops an answer; /help lists what else can be said, /quit or Ctrl-D ends. "
+            "What is typed in a terminal is kept for the arrow keys (~/.local/state/wellspring/chat_history).");
   args.positional("MODEL", &model, "model folder, or run folder (its newest checkpoint)");
   args.option("--system", &system, "TEXT", "what the model is told first");
   args.option("--dtype", &dtype, "f32|bf16", "computation (bf16)");
@@ -192,6 +191,7 @@ extern "C" int wellspring_command_chat(int argc, char** argv) {
               "only the most likely tokens that together reach P (0.95)");
   args.option("--seed", &seed, "N", "same seed, same answers (drawn when not given)");
   args.option("--stop", &stops, "TEXT", "end an answer before this text");
+  args.flag("--no-history", &no_history, "read and keep no earlier lines");
   args.example("wellspring chat runs/demo/run --temperature 0.7");
   if (!args.parse(argc, argv)) return 0;
   if (dtype != "f32" && dtype != "bf16")
@@ -220,8 +220,9 @@ extern "C" int wellspring_command_chat(int argc, char** argv) {
     action.sa_handler = on_interrupt;
     ::sigaction(SIGINT, &action, nullptr);  // without SA_RESTART: reading a line ends, too
   }
+  LineReader lines(terminal, no_history ? "" : chat_history_file());
   std::string said;
-  while (read_words(terminal, said)) {
+  while (read_words(lines, said)) {
     std::string words = utf8_repair(trim(said));
     if (words.empty()) continue;
     if (words == "/quit" || words == "/exit") break;

@@ -159,17 +159,19 @@ void run(ServeOptions& o) {
   sigaddset(&ends, SIGINT);
   pthread_sigmask(SIG_BLOCK, &ends, nullptr);
 
+  survive_lost_pages();
   const std::shared_ptr<Access> access = read_access(o);
-  const std::shared_ptr<Models> models = find_models(o);
   o.http.port = static_cast<int>(o.port);
   o.http.max_body = o.body_mb << 20;
   o.http.request_ids = true;
-  o.http.drain_timeout = 1;
+  o.http.drain_timeout = 5;  // for the errors that end late answers
   // Who is refused is told so by the engine: a thread for each that may wait there.
   o.http.max_connections =
       static_cast<int>(std::min<int64_t>(o.engine.sequences + o.engine.waiting + 64, 4096));
   o.http.stack_size = 1 << 20;
   HttpServer server(o.http);
+  server.bind();  // port, certificate and the file of models are checked before a model is converted or loaded
+  const std::shared_ptr<Models> models = find_models(o);
   add_api_routes(server, {models, access, o.request_seconds, o.share_prompts});
   const std::string format = models->get("")->chat_format, name = models->name_of("");
   server.start();
@@ -184,8 +186,10 @@ void run(ServeOptions& o) {
   std::printf("stopping: waiting for running requests\n");
   std::fflush(stdout);
   pthread_sigmask(SIG_UNBLOCK, &ends, nullptr);  // a second signal ends at once
-  if (!access->drain(o.drain_seconds))
-    log_warning("serve", "requests still run after --drain-seconds: they end now");
+  if (!access->drain(o.drain_seconds)) {
+    log_warning("serve", "requests still run after --drain-seconds: they end now, with an error");
+    server.make_late();
+  }
   server.stop();
 }
 

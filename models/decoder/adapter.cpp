@@ -201,6 +201,7 @@ class AdapterFile {
       put(c, p, pair, first, settings_.scale(module));
       first += pair.a.size(0);
     }
+    file_.file().check_unchanged();
     return out;
   }
 

@@ -128,6 +128,7 @@ void load_weights(const Decoder& model, const std::string& folder) {
       throw Error(Fault::data,
                   str(files.file_of(name), ": tensor '", name, "' is not part of a ",
                       wellspring::name_of(config.family), " model with this configuration"));
+  files.check_unchanged();
 }
 
 void save_decoder(const Decoder& model, const std::string& folder, const SaveOptions& options) {

@@ -16,6 +16,7 @@
 #include "models/decoder/folder_parts.h"
 #include "models/decoder/gguf_model.h"
 #include "models/decoder/model.h"
+#include "tensor/host_copy.h"
 
 namespace wellspring {
 namespace {
@@ -65,7 +66,6 @@ WeightFormat format_of(const GgufModel& file, const Parameter& p) {
 void convert(const std::string& path, const std::string& folder) {
   const GgufModel file = read_gguf_model(path);
   Decoder model(DecoderConfig::from_json(file.config(), path), DType::bf16, Decoder::Use::inference);
-  if (model.config().learned_positions) throw Error(Fault::data, str(path, ": GPT-2 is read from its Hugging Face folder only"));
   const auto value_of = [&](const Parameter& p, const Shape& shape) {
     const Tensor all = Tensor::empty(shape);
     for (const ParameterPart& part : p.parts) {
@@ -79,13 +79,13 @@ void convert(const std::string& path, const std::string& folder) {
   const auto find = [&](const std::string& name) {
     return *std::find_if(parameters.begin(), parameters.end(), [&](const auto& p) { return p.first->name == name; });
   };
-  for (const auto& [p, shape] : parameters)
-    if (shape.size() == 1) p->compute.copy_from(value_of(*p, shape));
   model.take_packed([&](const std::string& name, int64_t, int64_t) {
     const auto [p, shape] = find(name);
     log_info("gguf", path, ": ", name);
     return quantize(value_of(*p, shape), format_of(file, *p), str(path, ": ", name));
   });
+  for (const auto& [p, shape] : parameters)  // vectors and position embeddings
+    if (p->compute.defined()) host_copy(p->compute.view(), value_of(*p, shape).view());
   save_quantized(model, folder, "");
   if (const std::string text = file.tokenizer_json(); !text.empty()) {
     write_file_atomic(join_path(folder, "tokenizer.json"), text);
@@ -132,10 +132,13 @@ std::string import_gguf(const std::string& path) {
     return folder;
   }
   make_directories(cache);
+  std::vector<MappedFile> files;
+  for (const std::string& file : gguf_files(path)) files.push_back(MappedFile::watched(file));
   const std::string fresh = str(folder, ".", ::getpid(), ".new");
   remove_all(fresh);
   try {
     convert(path, fresh);
+    for (const MappedFile& file : files) file.check_unchanged();
   } catch (...) {
     remove_all(fresh);
     throw;

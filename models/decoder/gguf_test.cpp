@@ -114,6 +114,23 @@ TEST_P(GgufFolders, QuantisedFilesAreNear) {
   }
 }
 
+TEST_P(GgufFolders, TheConvertedModelComputesTheSame) {
+  TemporaryFolder temporary;
+  const std::string folder = kGgufModels + GetParam(), path = temporary.path() + "/m.gguf";
+  ::setenv("WELLSPRING_CACHE", (temporary.path() + "/cache").c_str(), 1);
+  export_gguf(folder, path, {.type = GgufType::bf16});
+  const std::string converted = find_model_folder(path);
+  EXPECT_EQ(find_model_folder(path), converted);  // the second time it is there
+  ::unsetenv("WELLSPRING_CACHE");
+  const auto wanted = load_decoder(folder, DType::f32), got = load_decoder(converted, DType::bf16);
+  EXPECT_TRUE(got->quantized());
+  const Tensor ids = Safetensors(folder + "/golden.safetensors").tensor("ids");
+  const auto a = wanted->logits(ids).to_vector<float>(), b = got->logits(ids).to_vector<float>();
+  double error = 0, whole = 0;
+  for (size_t i = 0; i < a.size(); ++i) error += (a[i] - b[i]) * (a[i] - b[i]), whole += a[i] * a[i];
+  EXPECT_LE(std::sqrt(error), 0.03 * std::sqrt(whole));
+}
+
 INSTANTIATE_TEST_SUITE_P(All, GgufFolders, testing::Values("llama", "qwen2", "gpt2"),
                          [](const auto& p) { return std::string(p.param); });
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "models/decoder/config.h"
 #include "nn/kv_cache.h"
 #include "nn/module.h"
@@ -81,6 +82,14 @@ class Decoder {
   bool quantized() const { return !packed_.empty(); }
   const std::vector<std::pair<std::string, Weight*>>& packed() const { return packed_; }
 
+  /// The mapped files that its weights lie in, if any.
+  void keep_files(std::vector<MappedFile> files) { files_ = std::move(files); }
+  /// Error(Fault::io) with the file's name when one of them was changed on disk: what was computed since is not to be
+  /// trusted. Quick; thread-safe.
+  void check_files() const {
+    for (const MappedFile& f : files_) f.check_unchanged();
+  }
+
   void set_hook(ActivationHook hook) { hook_ = std::move(hook); }
 
  private:
@@ -129,6 +138,7 @@ class Decoder {
   RotaryTable table_;
   std::vector<Parameter*> parameters_;
   std::vector<std::pair<std::string, Weight*>> packed_;
+  std::vector<MappedFile> files_;
   ActivationHook hook_;
 };
 

@@ -32,6 +32,8 @@ void load_quantized(Decoder& model, const std::string& folder) {
       throw Error(Fault::data, str(where, ": tensor '", p->name, "' is ", t.text(), "; expected ", p->compute.text()));
     p->compute = t;  // in the mapped file, as the matrices
   }
+  model.keep_files(files.mapped());
+  model.check_files();
 }
 
 void save_quantized(const Decoder& model, const std::string& folder, const std::string& tokenizer_from) {

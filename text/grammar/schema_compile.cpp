@@ -87,7 +87,7 @@ class SchemaCompiler {
       for (const Constraint& f : s.formats) note_format(f);
       if (s.has_values) {
         for (const Json* v : s.values)
-          if (reader_.valid(*v, s))
+          if (reader_.fits(*v, s))
             draft.epsilon(parts_.value(draft, Draft::kStart, *v), Draft::kEnd);
         continue;
       }
@@ -265,7 +265,7 @@ class SchemaCompiler {
       if (!(n.usual_types() & kString)) continue;
       if (n.has_values) {
         for (const Json* v : n.values)
-          if (v->is_string() && reader_.valid(*v, n) &&
+          if (v->is_string() && reader_.fits(*v, n) &&
               std::find(names.begin(), names.end(), v->get<std::string>()) == names.end())
             draft.epsilon(parts_.value(draft, Draft::kStart, *v), Draft::kEnd);
         continue;

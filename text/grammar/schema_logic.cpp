@@ -89,6 +89,7 @@ void merge_objects(Shape& a, const Shape& b) {
 }  // namespace
 
 bool SchemaReader::merge(Shape& a, const Shape& b) {
+  budget_.spend((a.properties.size() + a.required.size()) * (b.properties.size() + b.required.size()));
   a.types &= b.types;
   a.typed |= b.typed;
   a.hinted |= b.hinted;
@@ -164,12 +165,17 @@ bool SchemaReader::valid(const Json& v, const Schemas& schemas) {
 }
 
 bool SchemaReader::valid(const Json& v, const Shape& s) {
-  budget_.spend(20);
-  const unsigned type = type_of(v);
-  if (!(s.types & type)) return false;
+  budget_.spend(s.values.size());
   if (s.has_values &&
       std::none_of(s.values.begin(), s.values.end(), [&](auto* w) { return *w == v; }))
     return false;
+  return fits(v, s);
+}
+
+bool SchemaReader::fits(const Json& v, const Shape& s) {
+  budget_.spend(20);
+  const unsigned type = type_of(v);
+  if (!(s.types & type)) return false;
   if (type == kString) return valid_text(v.get_ref<const std::string&>(), s);
   if (type & (kInteger | kFraction)) {
     const Decimal d = to_decimal(v);
@@ -209,7 +215,7 @@ bool SchemaReader::disjoint(const Shape& a, const Shape& b, int depth) {
   if (a.has_values || b.has_values) {
     const Shape &x = a.has_values ? a : b, &y = a.has_values ? b : a;
     return std::none_of(x.values.begin(), x.values.end(),
-                        [&](const Json* v) { return valid(*v, x) && valid(*v, y); });
+                        [&](const Json* v) { return fits(*v, x) && valid(*v, y); });
   }
   if (common & (kNull | kBoolean)) return false;
   if (common & (kInteger | kFraction)) {

@@ -280,6 +280,7 @@ void SchemaReader::read_object(const Json& s, const std::string& at, Shape& shap
   if (s.contains("required")) {
     const Json& list = s["required"];
     if (!list.is_array()) fail(at + "/required", "a list of names is expected");
+    budget_.spend(list.size() * (list.size() + shape.properties.size()));  // names are compared
     for (const Json& name : list) {
       if (!name.is_string()) fail(at + "/required", "a list of names is expected");
       const auto& text = name.get_ref<const std::string&>();

@@ -72,6 +72,8 @@ class SchemaReader {
   /// Whether a value satisfies all.
   bool valid(const Json& value, const Schemas& schemas);
   bool valid(const Json& value, const Shape& shape);
+  /// For one of the shape's own values: whether all but its list of them allows it.
+  bool fits(const Json& value, const Shape& shape);
   /// JSON pointer of a value of the document ("#" is all of it).
   std::string place(const Json* value) const;
   [[noreturn]] void fail(const std::string& place, const std::string& what) const;
