@@ -32,16 +32,20 @@ FOLDER = os.path.join(common.ROOT, ".cache/bench/qwen2-0.5b")
 TYPES = {"bf16": torch.bfloat16, "f32": torch.float32}
 
 
-def shapes():
-    d, f, v = CONFIG["hidden_size"], CONFIG["intermediate_size"], CONFIG["vocab_size"]
-    kv = d // CONFIG["num_attention_heads"] * CONFIG["num_key_value_heads"]
+def shapes(config=CONFIG):
+    """Names and shapes of a model's weights, layer by layer."""
+    d, f, v = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
+    kv = d // config["num_attention_heads"] * config["num_key_value_heads"]
     yield "model.embed_tokens.weight", (v, d)
     yield "model.norm.weight", (d,)
-    for i in range(CONFIG["num_hidden_layers"]):
+    if not config["tie_word_embeddings"]:
+        yield "lm_head.weight", (v, d)
+    for i in range(config["num_hidden_layers"]):
         layer = f"model.layers.{i}."
         for name, rows in (("q", d), ("k", kv), ("v", kv)):
             yield f"{layer}self_attn.{name}_proj.weight", (rows, d)
-            yield f"{layer}self_attn.{name}_proj.bias", (rows,)
+            if config["model_type"] == "qwen2":
+                yield f"{layer}self_attn.{name}_proj.bias", (rows,)
         yield f"{layer}self_attn.o_proj.weight", (d, d)
         for name, shape in (("gate", (f, d)), ("up", (f, d)), ("down", (d, f))):
             yield f"{layer}mlp.{name}_proj.weight", shape
@@ -66,12 +70,12 @@ def make_model():
 
 
 def prompt(n):
-    return [(i * 7919 + 11) % 150000 for i in range(n)]
+    return [(i * 7919 + 11) % 120000 for i in range(n)]
 
 
 class Ours:
-    def __init__(self, bench, dtype):
-        self.command = [bench.wellspring(), "generate", FOLDER, "--dtype", dtype, "--greedy"]
+    def __init__(self, bench, dtype, folder=FOLDER):
+        self.command = [bench.wellspring(), "generate", folder, "--dtype", dtype, "--greedy"]
         self.environment = common.own_environment(WELLSPRING_THREADS=str(bench.threads))
 
     def run(self, *words):
