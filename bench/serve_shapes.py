@@ -6,6 +6,7 @@ the next token's distribution from that of the bf16 weights, of ours, noted in .
 """
 
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -51,7 +52,10 @@ def make(bench, size):
     if not all(map(os.path.exists, (ours, theirs, note))):
         plain, big = os.path.join(serve.CACHE, f"llama-{size}"), os.path.join(serve.CACHE, f"llama-{size}-BF16.gguf")
         print(f"making the {size} model (once)", flush=True)
-        write_plain(plain, CONFIGS[size])
+        if not os.path.exists(os.path.join(plain, "tokenizer.json")):  # in a process of its own, which gives its memory back
+            writer = multiprocessing.get_context("fork").Process(target=write_plain, args=(plain, CONFIGS[size]))
+            writer.start()
+            writer.join()
         subprocess.run([bench.wellspring(), "quantize", plain, "--to", "q4", "--out", ours], check=True)
         kl = serve.divergence(*(generate.Ours(bench, "bf16", folder).logits(64) for folder in (plain, ours)))
         subprocess.run([bench.wellspring(), "export", plain, "--out", big], check=True)
