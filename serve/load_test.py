@@ -40,21 +40,26 @@ def connected(port, timeout=30, receive=0):
     return s
 
 
-def status_of(s):
-    """Status of the answer that comes on a socket; 0: none came."""
+def answer_of(s, until=b'\r\n'):
+    """Status of the answer that comes on a socket (0: none came), and what came up to `until` at least."""
     got = b''
     with contextlib.suppress(OSError):
-        while b'\r\n' not in got:
+        while until not in got:
             more = s.recv(4096)
             if not more:
                 break
             got += more
     found = re.match(rb'HTTP/1.1 (\d+) ', got)
-    return int(found[1]) if found else 0
+    return int(found[1]) if found else 0, got
+
+
+def status_of(s):
+    return answer_of(s)[0]
 
 
 def connect_many(port, n):
-    """Holds n silent connections until a line comes; then asks on n others at once. Prints how many got which status."""
+    """Holds n silent connections until a line comes; then asks on n others at once. Prints how many got which status; 0
+    stands for no answer, and for a refusal that does not say why."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     held = [connected(port) for _ in range(n)]
     print('open', flush=True)
@@ -67,7 +72,9 @@ def connect_many(port, n):
         with contextlib.suppress(OSError):
             asked[-1].sendall(b'GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
     for s in asked:
-        status = status_of(s)
+        status, got = answer_of(s, b'}')
+        if status != 200 and b'"message":"too many connections' not in got:
+            status = 0
         counts[status] = counts.get(status, 0) + 1
         s.close()
     print(json.dumps(counts), flush=True)
@@ -245,7 +252,7 @@ def test_clients_that_never_read(folder, model):
 
 
 def test_many_connections(folder, model):
-    """Each gets an answer, if need be that there are too many."""
+    """Each gets an answer, if need be that there are too many: 384 are served at once, and twice as many wait; more are refused."""
     n = 10000 if LONG else 1000
     with Served(model) as s:
         p = subprocess.Popen([sys.executable, __file__, '--connect', str(s.port), str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -254,7 +261,7 @@ def test_many_connections(folder, model):
         p.stdin.write('\n'), p.stdin.flush()
         counts = {int(k): v for k, v in json.loads(p.stdout.readline()).items()}
         assert p.wait(60) == 0 and sum(counts.values()) == n, counts
-        assert set(counts) <= {200, 429, 503} and 200 in counts, counts
+        assert set(counts) <= {200, 503} and 200 in counts, counts
         print(f'note: of {n} connections got {counts}')
 
 
