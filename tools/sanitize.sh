@@ -107,7 +107,7 @@ case $what in
     mapfile -t tests < <(existing base data tensor ops serve)
     make_targets "${tests[@]}" wellspring wellspring_engine
     for t in "${tests[@]}"; do
-      try "$t" timeout 3600 "$folder/tests/$t" --gtest_brief=1 --gtest_filter='-*Fork*:*fork*'
+      WELLSPRING_SCHEDULES=14 try "$t" timeout 3600 "$folder/tests/$t" --gtest_brief=1 --gtest_filter='-*Fork*:*fork*'
     done
     # The server ends with another status after a race; what was found stands in FOLDER/race.PID.
     export TSAN_OPTIONS="$TSAN_OPTIONS:log_path=$PWD/$folder/race"
