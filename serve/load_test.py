@@ -132,9 +132,10 @@ class Served:
         assert seen == 3, self.server.good('/health')
 
     def memory(self):
-        """Resident MB."""
+        """Resident MB, and threads."""
         with open(f'/proc/{self.pid}/status') as f:
-            return int(re.search(r'VmRSS:\s+(\d+)', f.read())[1]) / 1024
+            text = f.read()
+        return int(re.search(r'VmRSS:\s+(\d+)', text)[1]) / 1024, int(re.search(r'Threads:\s+(\d+)', text)[1])
 
     def cpu(self):
         """Seconds of processor time."""
@@ -179,17 +180,18 @@ def test_twice_the_load(folder, model):
             status, choice = s.ask()
             assert status in (200, 429, 503) and (status != 200 or choice == s.answer), (status, choice)
             statuses.add(status)
-            seen.append((time.monotonic() - begin, s.memory()))
+            seen.append((time.monotonic() - begin, *s.memory()))
             time.sleep(0.2)
         load.join()
         r = out['requests']
         assert r['sent'] == r['answered'] + r['failed'] and set(out['errors']) <= {'429', '503'}, out
         assert r['sent'] > 1.5 * rate * seconds and r['failed'] > 0 and out['per_second']['requests'] > 0.5 * rate, (rate, out)
-        early = max(mb for t, mb in seen if t < seconds / 3)
-        late = max(mb for t, mb in seen if t > seconds / 2)
-        assert late < early + max(4, 0.03 * early), (early, late)
+        early, of = (max(x) for x in zip(*((mb, n) for t, mb, n in seen if t < seconds / 3)))
+        late, n = (max(x) for x in zip(*((mb, n) for t, mb, n in seen if t > seconds / 2)))
+        # A burst of connections may want more threads than there were; each has a stack, by huge pages 2 MB.
+        assert late < early + max(4, 0.03 * early) + 2 * (n - of), (early, of, late, n)
         print(f'note: {rate:.0f} requests/s can be had; of {2 * rate:.0f}/s for {seconds} s {r["answered"]} were answered, '
-              f'{r["failed"]} refused; memory {early:.0f} MB, later {late:.0f} MB')
+              f'{r["failed"]} refused; memory {early:.0f} MB ({of} threads), later {late:.0f} MB ({n})')
 
 
 def test_clients_that_vanish(folder, model):
@@ -403,7 +405,7 @@ def endless(s, begin, again, most=64 << 20):
 def test_endless_requests(folder, model):
     post = b'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n'
     with Served(model) as s:
-        before = s.memory()
+        before = s.memory()[0]
         for what, begin, again, wanted in (
                 ('headers', b'GET /health HTTP/1.1\r\nHost: localhost\r\n', b'X-More: 12345678\r\n' * 100, {431}),
                 ('one header', b'GET /health HTTP/1.1\r\nX-Long: ', b'x' * 10000, {431}),
@@ -416,7 +418,7 @@ def test_endless_requests(folder, model):
             status, taken = endless(s, begin, again)
             assert status in wanted or (status == 0 and taken < 48 << 20), (what, status, taken)
             s.same()
-        assert s.memory() < before + 150, (before, s.memory())
+        assert s.memory()[0] < before + 150, (before, s.memory())
 
 
 def main():
