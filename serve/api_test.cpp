@@ -159,19 +159,42 @@ TEST_F(Served, TokensAndFigures) {
   EXPECT_EQ(http_request("GET", base + "/health/ready").status, 200);
 }
 
-TEST_F(Served, ManyClientsAtOnce) {
-  std::vector<std::thread> clients;
-  std::atomic<int> good{0};
-  for (int i = 0; i < 6; ++i)
-    clients.emplace_back([&, i] {
-      HttpResult r =
-          post("/v1/completions", str(R"({"prompt": "ab", "max_tokens": 6, "seed": )", i, "}"));
-      good += r.status == 200;
-    });
-  for (std::thread& t : clients) t.join();
-  EXPECT_EQ(good, 6);
+// What is the same each time.
+Json lasting(Json answer) {
+  for (const char* field : {"id", "created"}) answer.erase(field);
+  if (answer.contains("usage")) answer["usage"].erase("prompt_tokens_details");
+  return answer;
 }
 
+TEST_F(Served, AnswersAreTheSameInACrowd) {
+  std::vector<std::pair<std::string, Json>> all;
+  for (int i = 0; i < 5; ++i) {
+    const Json any = {{"prompt", std::string(static_cast<size_t>(3 + 9 * i), 'x') + std::to_string(i)}, {"seed", i}, {"max_tokens", 8}};
+    const Json messages = {{{"role", "user"}, {"content", str("hi ", i)}}};
+    for (const Json& more : {Json{{"n", 3}}, Json{{"best_of", 4}, {"n", 2}, {"logprobs", 2}}, Json{{"use_beam_search", true}, {"best_of", 4}, {"n", 4}},
+                             Json{{"temperature", 0}, {"logprobs", 5}}, Json{{"regex", "[a-c]{2,}"}, {"repetition_penalty", 1.3}},
+                             Json{{"stop", {"a", "\n"}}, {"logit_bias", {{"97", 4}}}, {"frequency_penalty", 1}}}) {
+      all.emplace_back("/v1/completions", any);
+      all.back().second.update(more);
+    }
+    all.emplace_back("/v1/chat/completions", Json{{"messages", messages}, {"seed", i}, {"max_tokens", 9}, {"logprobs", true}, {"top_logprobs", 3}});
+    all.emplace_back("/v1/chat/completions", Json{{"messages", messages}, {"seed", i}, {"max_tokens", 30}, {"response_format", {{"type", "json_object"}}}});
+    all.emplace_back("/v1/embeddings", Json{{"input", {any["prompt"], "y"}}, {"pooling", i % 2 ? "mean" : "last"}});
+  }
+  std::vector<Json> alone;
+  for (const auto& [path, body] : all) alone.push_back(lasting(ask(path, body)));
+  std::atomic<size_t> same{0};
+  std::vector<std::thread> clients;
+  for (size_t k = 0; k < 8; ++k)
+    clients.emplace_back([&, k] {
+      for (size_t j = 0; j < all.size(); ++j) {
+        const size_t i = k % 2 ? (j + 5 * k) % all.size() : all.size() - 1 - j;
+        same += lasting(parse_json(post(all[i].first, to_text(all[i].second)).body, "answer")) == alone[i];
+      }
+    });
+  for (std::thread& t : clients) t.join();
+  EXPECT_EQ(same, 8 * all.size());
+}
 
 TEST_F(Served, SeveralAnswersToSeveralPrompts) {
   const Json body = {{"prompt", {"ab", "cd"}}, {"n", 3}, {"max_tokens", 6}, {"seed", 3}, {"temperature", 1}};

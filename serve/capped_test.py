@@ -12,7 +12,7 @@ def main():
     build = os.path.abspath(sys.argv[1]) if sys.argv[1:] else os.path.join(ROOT, "build")
     passed = 0
     for isa in SETS:
-        environment = dict(os.environ, WELLSPRING_ISA=isa, WELLSPRING_SCHEDULES="25")
+        environment = dict(os.environ, WELLSPRING_ISA=isa, WELLSPRING_SCHEDULES="14")
         run = subprocess.run([f"{build}/tests/serve_test", "--gtest_brief=1", "--gtest_filter=Engine.*"], cwd=ROOT, env=environment,
                              capture_output=True, text=True, timeout=600)
         output = run.stdout + run.stderr

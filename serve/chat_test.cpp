@@ -34,7 +34,9 @@ TEST(ToolFormat, OfPublishedKindsOfTemplates) {
   };
   for (const Row& row : {Row{"qwen2_5", "<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>", "name", "arguments", true},
                          Row{"llama3", "", "", "", "name", "parameters", false},
-                         Row{"mistral", "[TOOL_CALLS] [", ", ", "]", "name", "arguments", true}}) {
+                         Row{"mistral", "[TOOL_CALLS] [", ", ", "]", "name", "arguments", true},
+                         Row{"phi_tools", "<|tool_call|>[", ", ", "]<|/tool_call|>", "name", "arguments", true},
+                         Row{"command_r", "Action:\n```json\n[\n  ", ",\n  ", "\n]\n```", "name", "arguments", true}}) {
     const ChatTemplate t(template_text(row.name), row.name);
     const ToolFormat f = find_tool_format(t, own);
     EXPECT_TRUE(f.in_template) << row.name;
@@ -45,7 +47,7 @@ TEST(ToolFormat, OfPublishedKindsOfTemplates) {
     EXPECT_EQ(f.arguments_key, row.arguments_key) << row.name;
     EXPECT_EQ(f.several, row.several) << row.name;
   }
-  for (const char* name : {"chatml", "gemma", "qwen3", "llama2", "phi", "smollm"})
+  for (const char* name : {"chatml", "gemma", "qwen3", "llama2", "phi", "smollm", "harmony", "glm", "deepseek_v3", "mistral_blocks"})
     EXPECT_FALSE(find_tool_format(ChatTemplate(template_text(name), name), own).in_template) << name;
 }
 

@@ -42,21 +42,26 @@ def connected(port, timeout=30, receive=0):
     return s
 
 
-def status_of(s):
-    """Status of the answer that comes on a socket; 0: none came."""
+def answer_of(s, until=b'\r\n'):
+    """Status of the answer that comes on a socket (0: none came), and what came up to `until` at least."""
     got = b''
     with contextlib.suppress(OSError):
-        while b'\r\n' not in got:
+        while until not in got:
             more = s.recv(4096)
             if not more:
                 break
             got += more
     found = re.match(rb'HTTP/1.1 (\d+) ', got)
-    return int(found[1]) if found else 0
+    return int(found[1]) if found else 0, got
+
+
+def status_of(s):
+    return answer_of(s)[0]
 
 
 def connect_many(port, n):
-    """Holds n silent connections until a line comes; then asks on n others at once. Prints how many got which status."""
+    """Holds n silent connections until a line comes; then asks on n others at once. Prints how many got which status; 0
+    stands for no answer, and for a refusal that does not say why."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     held = [connected(port) for _ in range(n)]
     print('open', flush=True)
@@ -69,7 +74,9 @@ def connect_many(port, n):
         with contextlib.suppress(OSError):
             asked[-1].sendall(b'GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
     for s in asked:
-        status = status_of(s)
+        status, got = answer_of(s, b'}')
+        if status != 200 and b'"message":"too many connections' not in got:
+            status = 0
         counts[status] = counts.get(status, 0) + 1
         s.close()
     print(json.dumps(counts), flush=True)
@@ -127,9 +134,10 @@ class Served:
         assert seen == 3, self.server.good('/health')
 
     def memory(self):
-        """Resident MB."""
+        """Resident MB, and threads."""
         with open(f'/proc/{self.pid}/status') as f:
-            return int(re.search(r'VmRSS:\s+(\d+)', f.read())[1]) / 1024
+            text = f.read()
+        return int(re.search(r'VmRSS:\s+(\d+)', text)[1]) / 1024, int(re.search(r'Threads:\s+(\d+)', text)[1])
 
     def cpu(self):
         """Seconds of processor time."""
@@ -174,17 +182,18 @@ def test_twice_the_load(folder, model):
             status, choice = s.ask()
             assert status in (200, 429, 503) and (status != 200 or choice == s.answer), (status, choice)
             statuses.add(status)
-            seen.append((time.monotonic() - begin, s.memory()))
+            seen.append((time.monotonic() - begin, *s.memory()))
             time.sleep(0.2)
         load.join()
         r = out['requests']
         assert r['sent'] == r['answered'] + r['failed'] and set(out['errors']) <= {'429', '503'}, out
         assert r['sent'] > 1.5 * rate * seconds and r['failed'] > 0 and out['per_second']['requests'] > 0.5 * rate, (rate, out)
-        early = max(mb for t, mb in seen if t < seconds / 3)
-        late = max(mb for t, mb in seen if t > seconds / 2)
-        assert late < early + max(4, 0.03 * early), (early, late)
+        early, of = (max(x) for x in zip(*((mb, n) for t, mb, n in seen if t < seconds / 3)))
+        late, n = (max(x) for x in zip(*((mb, n) for t, mb, n in seen if t > seconds / 2)))
+        # A burst of connections may want more threads than there were; each has a stack, by huge pages 2 MB.
+        assert late < early + max(4, 0.03 * early) + 2 * (n - of), (early, of, late, n)
         print(f'note: {rate:.0f} requests/s can be had; of {2 * rate:.0f}/s for {seconds} s {r["answered"]} were answered, '
-              f'{r["failed"]} refused; memory {early:.0f} MB, later {late:.0f} MB')
+              f'{r["failed"]} refused; memory {early:.0f} MB ({of} threads), later {late:.0f} MB ({n})')
 
 
 def test_clients_that_vanish(folder, model):
@@ -247,7 +256,7 @@ def test_clients_that_never_read(folder, model):
 
 
 def test_many_connections(folder, model):
-    """Each gets an answer, if need be that there are too many."""
+    """Each gets an answer, if need be that there are too many: 384 are served at once, and twice as many wait; more are refused."""
     n = 10000 if LONG else 1000
     with Served(model) as s:
         p = subprocess.Popen([sys.executable, __file__, '--connect', str(s.port), str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -256,7 +265,7 @@ def test_many_connections(folder, model):
         p.stdin.write('\n'), p.stdin.flush()
         counts = {int(k): v for k, v in json.loads(p.stdout.readline()).items()}
         assert p.wait(60) == 0 and sum(counts.values()) == n, counts
-        assert set(counts) <= {200, 429, 503} and 200 in counts, counts
+        assert set(counts) <= {200, 503} and 200 in counts, counts
         print(f'note: of {n} connections got {counts}')
 
 
@@ -545,7 +554,7 @@ def endless(s, begin, again, most=64 << 20):
 def test_endless_requests(folder, model):
     post = b'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n'
     with Served(model) as s, Beside(s):
-        before = s.memory()
+        before = s.memory()[0]
         for what, begin, again, wanted in (
                 ('headers', b'GET /health HTTP/1.1\r\nHost: localhost\r\n', b'X-More: 12345678\r\n' * 100, {431}),
                 ('one header', b'GET /health HTTP/1.1\r\nX-Long: ', b'x' * 10000, {431}),
@@ -558,7 +567,7 @@ def test_endless_requests(folder, model):
             status, taken = endless(s, begin, again)
             assert status in wanted or (status == 0 and taken < 48 << 20), (what, status, taken)
             s.same()
-        assert s.memory() < before + 150, (before, s.memory())
+        assert s.memory()[0] < before + 150, (before, s.memory())
 
 
 def main():

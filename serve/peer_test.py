@@ -5,6 +5,7 @@
 
 Runs under a Python with `transformers`: this one, or the one that WELLSPRING_PEERS names; else it is left out (status 77).
 """
+import glob
 import json
 import os
 import subprocess
@@ -57,6 +58,37 @@ class Server:
         self.process.stdout.close()
 
 
+RUN = """
+seed: 1
+tokenizer: TOP/tokenizer
+data: {train: [{path: TOP/data}], eval: [{path: TOP/data}]}
+model: {family: llama, width: 64, layers: 2, heads: 4, kv_heads: 2, ffn: 160, context: 256, tied: true}
+train:
+  dtype: f32
+  sequence: 64
+  batch: 4
+  steps: 800
+  schedule: {kind: wsd, learning_rate: 0.01, warmup: 20, final_share: 0.05, decay: 0.5}
+  eval_every: 1000
+  eval_tokens: 2000
+"""
+
+
+def train(build, top):
+    """A model that this project trained on its own documents, as the demo does; its folder."""
+    program = f"{build}/bin/wellspring"
+    texts = sorted(glob.glob(f"{ROOT}/docs/*.md"))
+    with open(f"{top}/run.yaml", "w") as f:
+        f.write(RUN.replace("TOP", top))
+    for words in (["text", "train", *texts, "--vocab-size", "768", "--pattern", "llama3", "--special", "<|endoftext|>", "--out", f"{top}/tokenizer"],
+                  ["data", "prepare", *texts, "--eval-share", "0.05", "--tokenizer", f"{top}/tokenizer", "--out", f"{top}/data"],
+                  ["train", f"{top}/run.yaml", "--out", f"{top}/run"]):
+        p = subprocess.run([program, *words], cwd=ROOT, capture_output=True, text=True, env={**os.environ, "WELLSPRING_THREADS": "1"})
+        if p.returncode:
+            sys.exit(f"wellspring {' '.join(words[:2])}: {p.stderr or p.stdout}")
+    return max(glob.glob(f"{top}/run/checkpoints/step-*"), key=lambda f: int(f.rpartition("-")[2]))
+
+
 def check(build):
     import torch
     import transformers
@@ -64,6 +96,7 @@ def check(build):
     sys.path.insert(0, os.path.join(ROOT, "models/decoder/testdata"))
     import make_golden
 
+    torch.set_num_threads(1)  # the server has the others
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     passed = failed = 0
@@ -100,6 +133,17 @@ def check(build):
                         ours = server.ask("/v1/embeddings", {"input": ids[0].tolist(), "pooling": pooling, "normalize": False})
                         apart = (torch.tensor(ours["data"][0]["embedding"]) - theirs).abs().max().item()
                         report(f"{name} {pooling}: {apart:.1e} apart", apart < 1e-4 * max(1, theirs.abs().max().item()), True)
+        folder = train(build, top)
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=f"{folder}/tokenizer.json")
+        with Server(build, folder) as server, torch.no_grad():
+            for prompt in ("The server", "A request that", "## Why", "Use `wellspring", "1, 2, 3,", "x"):
+                ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False).input_ids
+                theirs = model.generate(ids, max_new_tokens=96, do_sample=False, pad_token_id=0, attention_mask=torch.ones_like(ids))
+                theirs = tokenizer.decode(theirs[0, ids.shape[1]:], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+                ours = server.ask("/v1/completions", {"prompt": prompt, "max_tokens": 96, "temperature": 0})["choices"][0]["text"]
+                report(f"trained, greedy after {prompt!r}", ours, theirs)
+        print(f"note: the trained model goes on after 'x': {ours[:60]!r}")
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

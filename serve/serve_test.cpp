@@ -1,17 +1,11 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <chrono>
 #include <cmath>
-#include <cstdlib>
 #include <mutex>
 #include <thread>
 
 #include "base/error.h"
-#include "base/random.h"
-#include "base/text.h"
-#include "base/threads.h"
-#include "models/decoder/adapter.h"
 #include "models/decoder/model.h"
 #include "nn/paged_cache.h"
 #include "nn/sampler.h"
@@ -108,118 +102,6 @@ TEST(Engine, AnswersInOrderAndLikeTheWholeSequence) {
   refused({-1}, 1);
   refused({1}, 0);
   refused(std::vector<int32_t>(64, 1), 1);
-}
-
-// Changes every matrix.
-std::shared_ptr<const Adapter> random_adapter(const DecoderConfig& c) {
-  auto out = std::make_shared<Adapter>();
-  Random random(11);
-  const auto values = [&](int64_t rows, int64_t columns) {
-    Tensor t = Tensor::empty({rows, columns});
-    for (int64_t i = 0; i < t.numel(); ++i) t.data_as<float>()[i] = static_cast<float>(random.uniform() - 0.5);
-    return t;
-  };
-  out->layers.resize(static_cast<size_t>(c.layers));
-  const int64_t heads = c.heads * c.head_width, qkv = heads + 2 * c.kv_heads * c.head_width;
-  for (Adapter::Layer& l : out->layers) {
-    l.matrices[static_cast<int>(BlockMatrix::qkv)] = {values(4, c.width), values(qkv, 4)};
-    l.matrices[static_cast<int>(BlockMatrix::out)] = {values(4, heads), values(c.width, 4)};
-    l.matrices[static_cast<int>(BlockMatrix::up)] = {values(4, c.width), values(2 * c.ffn, 4)};
-    l.matrices[static_cast<int>(BlockMatrix::down)] = {values(4, c.ffn), values(c.width, 4)};
-  }
-  return out;
-}
-
-// Requests that have much in common, many at a time, with so few pages that some have to wait again.
-struct Schedule {
-  std::vector<GenerateRequest> requests;
-  Schedule(uint64_t seed, int n, int64_t context, const std::shared_ptr<const Adapter>& adapter) {
-    Random random(seed, 0);
-    const auto below = [&](int64_t k) { return static_cast<int64_t>(random.uniform() * static_cast<double>(k)); };
-    std::vector<int32_t> base(static_cast<size_t>(context));
-    for (int32_t& t : base) t = static_cast<int32_t>(below(300));
-    for (int i = 0; i < n; ++i) {
-      GenerateRequest r;
-      r.prompt.assign(base.begin(), base.begin() + below(context - 20));
-      for (int64_t own = 1 + below(10); own > 0; --own) r.prompt.push_back(static_cast<int32_t>(below(300)));
-      r.max_tokens = 1 + below(12);
-      r.sampling.temperature = i % 3 ? 0.9 : 0;
-      r.sampling.seed = static_cast<uint64_t>(i), r.sampling.top_p = i % 2 ? 0.9 : 1;
-      r.owner = i % 4 ? "" : "another";
-      if (i % 5 == 0) r.adapter = adapter;
-      requests.push_back(std::move(r));
-    }
-  }
-  std::vector<std::vector<int32_t>> run(Engine& engine, bool together) const {
-    std::vector<std::vector<int32_t>> out(requests.size());
-    std::atomic<size_t> ended{0};
-    for (size_t i = 0; i < requests.size(); ++i) {
-      GenerateRequest r = requests[i];
-      r.on_token = [&out, i](int32_t t) { return out[i].push_back(t), true; };
-      engine.submit(std::move(r), [&](const GenerateResult&, std::exception_ptr error) {
-        EXPECT_FALSE(error);
-        ++ended;
-      });
-      while (!together && ended <= i) std::this_thread::yield();
-      if (together && i % 7 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    while (ended < requests.size()) std::this_thread::yield();
-    return out;
-  }
-};
-
-TEST(Engine, TheSameAnswerAloneAndInAnyCompany) {
-  DecoderConfig c = small();
-  c.context = 256, c.kv_heads = 1;
-  const char* asked = std::getenv("WELLSPRING_SCHEDULES");
-  const int n = asked ? std::atoi(asked) : 60;
-  struct Kind {
-    DType dtype, cache;
-    std::optional<WeightFormat> weights;
-  };
-  for (const Kind& kind : {Kind{DType::f32, DType::f32, {}}, Kind{DType::bf16, DType::bf16, {}},
-                           Kind{DType::bf16, DType::bf16, WeightFormat::bf16},
-                           Kind{DType::f32, DType::i8, WeightFormat::q8}, Kind{DType::bf16, DType::bf16, WeightFormat::q4}}) {
-    Decoder trained(c, kind.dtype, 1);
-    auto model = std::make_shared<Decoder>(c, kind.dtype, Decoder::Use::inference);
-    for (size_t i = 0; i < model->parameters().size(); ++i)
-      model->parameters()[i]->compute.copy_from(trained.parameters()[i]->compute.detach());
-    if (kind.weights) model->quantize(*kind.weights, *kind.weights == WeightFormat::bf16 ? WeightFormat::bf16 : WeightFormat::q8);
-    const Schedule schedule(7, n, c.context, random_adapter(c));
-    EngineOptions alone;
-    alone.cache = kind.cache;
-    std::vector<std::vector<int32_t>> expected(schedule.requests.size());
-    for (size_t i = 0; i < expected.size(); ++i) {  // an engine of its own each, on one thread or two
-      set_threads(1 + static_cast<int>(i % 2));
-      GenerateRequest r = schedule.requests[i];
-      r.on_token = [&](int32_t t) { return expected[i].push_back(t), true; };
-      make_engine(model, alone)->generate(std::move(r));
-    }
-    set_threads(2);
-    struct Way {
-      int64_t rows;
-      bool look_up;
-      std::shared_ptr<const Decoder> draft;
-    };
-    const auto other = std::make_shared<const Decoder>(small(), kind.dtype, 2);  // guesses, mostly wrong
-    for (const Way& way : {Way{5, false, nullptr}, Way{64, true, nullptr}, Way{64, false, other}, Way{64, true, model}}) {
-      EngineOptions o = alone;
-      o.rows = way.rows, o.sequences = 6, o.look_up = way.look_up, o.draft = way.draft;
-      o.cache_bytes = 7 * PagedCache(c.layers, c.kv_heads, c.head_width, 1, kind.cache).page_bytes();
-      if (way.draft)
-        o.cache_bytes += 7 * PagedCache(way.draft->config().layers, way.draft->config().kv_heads, way.draft->config().head_width, 1,
-                                        kind.cache).page_bytes();
-      const auto engine = make_engine(model, o);
-      EXPECT_EQ(schedule.run(*engine, true), expected);
-      EXPECT_EQ(schedule.run(*engine, false), expected) << "one after the other, with what is kept";
-      const EngineFigures f = engine->figures();
-      EXPECT_GT(f.preemptions, 0);
-      EXPECT_GT(f.cached_tokens, 0);
-      if (way.draft) { EXPECT_GT(f.guessed, 0); }
-      if (way.draft == model) { EXPECT_GT(f.guessed_right, f.guessed / 3) << "but for adapters, and what look-up guessed first: " << f.guessed; }
-      EXPECT_EQ(f.free_pages + f.kept_pages, f.pages) << "a page is lost";
-    }
-  }
 }
 
 TEST(Engine, CancelsWaitingAndRunning) {
@@ -321,33 +203,6 @@ TEST(Engine, BeamsAreThoseOfTheDefinition) {
   EXPECT_GT(ended, 0);
   const EngineFigures f = engine->figures();
   EXPECT_EQ(f.free_pages + f.kept_pages, f.pages) << "a page is lost";
-}
-
-TEST(Engine, EmbeddingsAloneAndInCompany) {
-  DecoderConfig c = small();
-  c.context = 256;
-  const auto model = std::make_shared<const Decoder>(c, DType::f32, 1);
-  const auto embed = [&](Engine& engine, std::vector<std::vector<float>>& out, bool together) {
-    for (size_t i = 0; i < out.size(); ++i) {
-      GenerateRequest r;
-      for (size_t k = 0; k < 1 + 23 * i; ++k) r.prompt.push_back(static_cast<int32_t>(k * 7 % 300));
-      r.pooling = i % 2 ? Pooling::mean : Pooling::last;
-      r.on_embedding = [&out, i](const std::vector<float>& e) { out[i] = e; };
-      engine.submit(std::move(r), [](const GenerateResult&, std::exception_ptr e) { EXPECT_FALSE(e); });
-      while (!together && engine.load()) std::this_thread::yield();
-    }
-    while (engine.load()) std::this_thread::yield();
-  };
-  std::vector<std::vector<float>> alone(11), company(11);
-  embed(*make_engine(model), alone, false);
-  EngineOptions o;
-  o.rows = 10, o.sequences = 4, o.cache_bytes = 6 * PagedCache(2, 2, 16, 1, DType::f32).page_bytes();
-  const auto engine = make_engine(model, o);
-  embed(*engine, company, true);
-  EXPECT_EQ(alone, company);
-  EXPECT_EQ(alone[3].size(), 32u);
-  embed(*engine, company, false);
-  EXPECT_EQ(alone, company) << "with what is kept";
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 # Sanitizer builds: sanitize.sh quick|full|thread|fuzz [JOBS]. Own build folders, kept between runs.
 #   quick  parsers, and one case of every operator on one instruction set, address + undefined
 #   full   every test under address + undefined
-#   thread base, tensor, data and ops under the thread sanitizer, with std::thread
+#   thread base, tensor, data, ops and serve, and the server with its clients, under the thread sanitizer, with std::thread
 #   fuzz   every fuzz target for FUZZ_SECONDS (60), from seeds() and with tools/fuzz.dict
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
@@ -97,18 +97,27 @@ case $what in
     done
     WELLSPRING_ISA=$isa try operators program ops check --isa "$isa" --first
     ;;
-  full | thread)
-    if [[ $what == full ]]; then configure asan build-asan; else configure tsan build-tsan; fi
+  full)
+    configure asan build-asan
     make_targets all
-    if [[ $what == full ]]; then
-      for t in "$folder"/tests/*_test; do try "$(basename "$t")" timeout 3600 "$t" --gtest_brief=1; done
-    else
-      for t in base data tensor ops; do
-        [[ -x $folder/tests/${t}_test ]] &&
-          try "${t}_test" timeout 3600 "$folder/tests/${t}_test" --gtest_brief=1 \
-            --gtest_filter='-*Fork*:*fork*'
-      done
-    fi
+    for t in "$folder"/tests/*_test; do try "$(basename "$t")" timeout 3600 "$t" --gtest_brief=1; done
+    ;;
+  thread)
+    configure tsan build-tsan
+    mapfile -t tests < <(existing base data tensor ops serve)
+    make_targets "${tests[@]}" wellspring wellspring_engine
+    for t in "${tests[@]}"; do
+      WELLSPRING_SCHEDULES=14 try "$t" timeout 3600 "$folder/tests/$t" --gtest_brief=1 --gtest_filter='-*Fork*:*fork*'
+    done
+    # The server ends with another status after a race; what was found stands in FOLDER/race.PID.
+    export TSAN_OPTIONS="$TSAN_OPTIONS:log_path=$PWD/$folder/race"
+    export LD_LIBRARY_PATH=$PWD/$folder/lib WELLSPRING_BINARY=$PWD/$folder/bin/wellspring
+    rm -f "$folder"/race.*
+    try serve_front timeout 3600 /usr/bin/python3 cli/serve_front_test.py "$folder"
+    for name in vanish sigterm many_connections; do
+      try "serve_load_$name" timeout 3600 /usr/bin/python3 serve/load_test.py "$folder" "$name"
+    done
+    cat "$folder"/race.* 2>/dev/null || true
     ;;
   fuzz)
     configure fuzz build-fuzz -DWELLSPRING_ISAS=portable  # one set of kernels: every line of theirs is reached on it
