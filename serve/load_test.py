@@ -469,7 +469,7 @@ def test_heavy_forms(folder, model):
             if seconds > 1 or beside.slowest > 1:
                 print(f'note: {what}: {status} after {seconds:.1f} s, beside it at most {beside.slowest:.1f} s')
             beside.slowest = slowest
-        assert s.memory() < 800, s.memory()
+        assert s.memory()[0] < 800, s.memory()
 
 
 LOOPS = (
