@@ -128,7 +128,7 @@ TEST_F(Served, LogProbabilitiesBiasAndLengths) {
     EXPECT_LT(most, 0);
   }
   const Json chat = json_of("/v1/chat/completions",
-                            R"({"messages": [{"role": "user", "content": "x"}], "max_tokens": 3, "logprobs": true, "top_logprobs": 2})");
+                            R"({"messages": [{"role": "user", "content": "x"}], "max_tokens": 3, "logprobs": true, "top_logprobs": 2, "ignore_eos": true})");
   EXPECT_EQ(chat["choices"][0]["logprobs"]["content"].size(), 3u);
   EXPECT_EQ(chat["choices"][0]["logprobs"]["content"][0]["top_logprobs"].size(), 2u);
   // A token that is barred, and one that alone may stand.
