@@ -209,16 +209,16 @@ class Bench:
         return {name: statistics.median(t) for name, t in times.items()}
 
     def row(self, what, unit, ours, peer=None, peer_name="", goal=None, roof_share=None, agreement=None,
-            tolerance=None, ratio=None, threads=None, least_share=None):
-        """Adds and prints a row. The goal is of the ratio (least_share: of roof_share instead); without either
-        the row passes nothing and misses nothing. agreement above tolerance misses."""
+            tolerance=None, ratio=None, threads=None, least_share=None, or_share=None):
+        """Adds and prints a row. The goal is of the ratio (least_share: of roof_share instead; or_share: such a
+        roof_share is as good); without either the row passes nothing and misses nothing. agreement above tolerance misses."""
         if ratio is None and peer:
             ratio = peer / ours if unit in LOWER_IS_BETTER else ours / peer
         passed = None
         if least_share is not None:
             passed, goal = roof_share >= least_share, least_share
         elif goal is not None and ratio is not None:
-            passed = ratio >= goal
+            passed = ratio >= goal or (or_share is not None and roof_share is not None and roof_share >= or_share)
         if tolerance is not None and not agreement <= tolerance:
             passed = False
         values = (what, unit, threads or self.threads, ours, peer, peer_name, ratio, roof_share, agreement, goal, passed)

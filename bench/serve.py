@@ -123,11 +123,11 @@ def single(bench):
         ours = generate.Ours(bench, "bf16", folder_of(kind))
         agreement = divergence(exact(), ours.logits(64)) if kind != "bf16" else None
         for name, what, length, tokens in wanted:
-            seconds, peer, peer_name, read = beside(bench, ours, GGUF.format(KINDS[kind]), what, length, tokens, 1 if bench.args.quick else 3)
+            seconds, peer, peer_name, read = beside(bench, ours, GGUF.format(KINDS[kind]), what, length, tokens, 1 if bench.args.quick else 7)
             n = length if what == "prefill" else 1
             share = weights_bytes(folder_of(kind)) / seconds / read if read else None
             bench.row(name, "tokens/s", n / seconds, n / peer, f"{peer_name} {KINDS[kind]}", goal=GOALS[what][kind],
-                      roof_share=share, agreement=agreement, tolerance=None if kind == "bf16" else 1e-3 if kind == "q8" else 1.0)
+                      roof_share=share, or_share=0.95, agreement=agreement, tolerance=None if kind == "bf16" else 1e-3 if kind == "q8" else 1.0)
 
 
 def peer_server(bench, kind, port, streams):

@@ -36,6 +36,17 @@ struct Quantized {
   }
 };
 
+// The lowest byte of each lane.
+WS_INLINE void store_bytes(vf v, int8_t* to) {
+#if WS_ISA_LEVEL >= 2
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8((__m512i)v));
+#else
+  alignas(64) float x[kLanes];
+  store(x, v);
+  for (int i = 0; i < kLanes; ++i) to[i] = static_cast<int8_t>(std::bit_cast<uint32_t>(x[i]));
+#endif
+}
+
 // A row of x to bytes: each group's greatest magnitude becomes 127.
 template <class T>
 void quantize_row(const T* x, int64_t k, int64_t groups, int8_t* values, float* scales, int32_t* offsets) {
@@ -48,16 +59,13 @@ void quantize_row(const T* x, int64_t k, int64_t groups, int8_t* values, float* 
     // Not finite: the products are to show it.
     const bool usable = top > 0 && scale < __builtin_inff();
     const vf inverse = splat(usable ? 127.0f / top : 0.0f);
-    alignas(64) float scaled[kGroup];
-    store(scaled, a * inverse), store(scaled + kLanes, b * inverse);
-    int32_t sum = 0;
-    for (int i = 0; i < kGroup; ++i) {
-      const int32_t v = static_cast<int32_t>(__builtin_rintf(scaled[i]));
-      values[i] = static_cast<int8_t>(v < -127 ? -127 : v > 127 ? 127 : v);
-      sum += values[i];
-    }
-    bool finite = true;
-    for (int i = 0; i < kLanes; ++i) finite &= a[i] - a[i] == 0 && b[i] - b[i] == 0;
+    // Rounded to even by adding what leaves no place for a fraction: its low bits are the integer.
+    const vf magic = splat(12582912.0f);  // 1.5 * 2^23
+    const vf low = a * inverse + magic, high = b * inverse + magic;
+    store_bytes(low, values), store_bytes(high, values + kLanes);
+    const vf strange = (a - a) + (b - b);  // 0, or NaN where something is not finite
+    const bool finite = sum_lanes(strange) == 0;
+    const int32_t sum = finite ? static_cast<int32_t>(sum_lanes((low - magic) + (high - magic))) : 0;
     scales[g] = finite ? usable ? scale : 0.0f : __builtin_nanf("");
     offsets[g] = -128 * sum;
   }
