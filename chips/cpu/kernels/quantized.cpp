@@ -36,14 +36,22 @@ struct Quantized {
   }
 };
 
-// The lowest byte of each lane.
-WS_INLINE void store_bytes(vf v, int8_t* to) {
+// Sixteen values to the nearest integers, even ones among equals; returns their sum. Within +-127, or anything.
+WS_INLINE uint32_t round_to_bytes(vf v, int8_t* to) {
 #if WS_ISA_LEVEL >= 2
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8((__m512i)v));
+  const __m512i whole = _mm512_cvtps_epi32((__m512)v);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtsepi32_epi8(whole));
+  return static_cast<uint32_t>(_mm512_reduce_add_epi32(whole));
 #else
   alignas(64) float x[kLanes];
   store(x, v);
-  for (int i = 0; i < kLanes; ++i) to[i] = static_cast<int8_t>(std::bit_cast<uint32_t>(x[i]));
+  int32_t sum = 0;
+  for (int i = 0; i < kLanes; ++i) {
+    const int32_t w = static_cast<int32_t>(__builtin_rintf(x[i]));
+    to[i] = static_cast<int8_t>(w < -127 ? -127 : w > 127 ? 127 : w);
+    sum += to[i];
+  }
+  return static_cast<uint32_t>(sum);
 #endif
 }
 
@@ -59,15 +67,10 @@ void quantize_row(const T* x, int64_t k, int64_t groups, int8_t* values, float* 
     // Not finite: the products are to show it.
     const bool usable = top > 0 && scale < __builtin_inff();
     const vf inverse = splat(usable ? 127.0f / top : 0.0f);
-    // Rounded to even by adding what leaves no place for a fraction: its low bits are the integer.
-    const vf magic = splat(12582912.0f);  // 1.5 * 2^23
-    const vf low = a * inverse + magic, high = b * inverse + magic;
-    store_bytes(low, values), store_bytes(high, values + kLanes);
-    const vf strange = (a - a) + (b - b);  // 0, or NaN where something is not finite
-    const bool finite = sum_lanes(strange) == 0;
-    const int32_t sum = finite ? static_cast<int32_t>(sum_lanes((low - magic) + (high - magic))) : 0;
+    const uint32_t sum = round_to_bytes(a * inverse, values) + round_to_bytes(b * inverse, values + kLanes);
+    const bool finite = sum_lanes((a - a) + (b - b)) == 0;  // else NaN
     scales[g] = finite ? usable ? scale : 0.0f : __builtin_nanf("");
-    offsets[g] = -128 * sum;
+    offsets[g] = finite ? -128 * static_cast<int32_t>(sum) : 0;
   }
 }
 
