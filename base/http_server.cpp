@@ -216,7 +216,11 @@ void HttpServer::Impl::refuse(int fd, const std::string& why) {
   impl.stream = &stream;
   impl.write_timeout = 0;
   impl.keep_alive = false;
-  if (!tls) HttpResponse(&impl).send_error(503, why);
+  if (!tls) {
+    HttpResponse response(&impl);
+    response.header("Retry-After", "1");
+    response.send_error(503, why);
+  }
   // What it still sends may not meet a closed socket: it would break off before it reads.
   stream.finish();
   refused.emplace_back(fd, monotonic_seconds() + 1);
