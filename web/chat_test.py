@@ -2,6 +2,7 @@
 """The chat page of wellspring serve in a real browser. Arguments: names of tests (all), or picture FILE.png for docs/serving.md."""
 import json
 import os
+import shutil
 import sys
 import tempfile
 
@@ -31,6 +32,7 @@ class Fixture:
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory()
         model = use_model_test.make_model(self.folder.name)
+        self.model = model
         self.open = use_model_test.Server(model, '--name', 'small')
         self.closed = use_model_test.Server(model, '--name', 'small', key=KEY)
         self.browser = browser.Browser('')
@@ -106,10 +108,16 @@ def test_a_conversation():
 
 
 def test_stop():
-    p = b.page()
+    patient = shutil.copytree(b.model, f'{b.folder.name}/patient')
+    with open(f'{patient}/config.json') as f:  # answers so long that somebody can press Stop meanwhile
+        config = {**json.load(f), 'max_position_embeddings': 1 << 17}
+    with open(f'{patient}/config.json', 'w') as f:
+        json.dump(config, f)
+    server = use_model_test.Server(patient, '--name', 'small')
+    p = b.page(server)
     ready(p)
     for how in (lambda: p.click('button:has-text("Stop")'), lambda: p.keyboard.press('Escape')):
-        settings(p, max='1900')
+        settings(p, max='100000')
         ask(p, 'hello')
         p.wait_for_function('() => document.querySelector("article.assistant:last-of-type p")')
         how()
@@ -117,9 +125,10 @@ def test_stop():
         assert p.is_visible('button:has-text("Send")')
         p.click('button:has-text("New chat")')
     end = use_model_test.time.monotonic() + 10
-    while b.open.good('/health')['requests']:
+    while server.good('/health')['requests']:
         assert use_model_test.time.monotonic() < end, 'the server works on'
     clean(p)
+    server.stop()
 
 
 def test_key():
