@@ -123,7 +123,7 @@ def single(bench):
         ours = generate.Ours(bench, "bf16", folder_of(kind))
         agreement = divergence(exact(), ours.logits(64)) if kind != "bf16" else None
         for name, what, length, tokens in wanted:
-            seconds, peer, peer_name, read = beside(bench, ours, GGUF.format(KINDS[kind]), what, length, tokens, 1 if bench.args.quick else 7)
+            seconds, peer, peer_name, read = beside(bench, ours, GGUF.format(KINDS[kind]), what, length, tokens, 1 if bench.args.quick else 5)
             n = length if what == "prefill" else 1
             share = weights_bytes(folder_of(kind)) / seconds / read if read else None
             bench.row(name, "tokens/s", n / seconds, n / peer, f"{peer_name} {KINDS[kind]}", goal=GOALS[what][kind],
