@@ -158,8 +158,8 @@ def loading(bench, folder, prefix=""):
     bench.row(cold, "s", times["cold"], times["warm"] + times["file"], "that and reading the file", goal=0.8)
 
 
-def memory(bench, folder, prefix=""):
-    name = f"{prefix}peak memory q4, cache of 0.1 GB filled, beside weights + cache + 5 %"
+def memory(bench, folder):
+    name = "peak memory q4, cache of 0.1 GB filled, beside weights + cache + 5 %"
     if not bench.wants(name):
         return
     with own_server(bench, folder, 18084, "--cache-gb", "0.1") as ours:

@@ -84,4 +84,3 @@ def rows(bench):
             bench.row(names[what], "tokens/s", n / seconds, n / peer, f"{peer_name} Q4_0", goal=goal, or_share=0.95, agreement=kl, tolerance=1.0,
                       roof_share=serve.weights_bytes(folder) / seconds / read if read else None)
         serve.loading(bench, folder, f"{size} ")
-        serve.memory(bench, folder, f"{size} ")
