@@ -47,43 +47,21 @@ WS_INLINE __m512 add_word(__m512 sum, __m512 word, const float* x) {
 // of two apart share the few places of the first cache.
 template <class In, bool Whole>
 WS_INLINE void transposed_line(const In* const* row, int64_t k, int64_t left, __m512 (&t)[16]) {
-  __m512 r[16];
 #pragma GCC unroll 16
   for (int i = 0; i < 16; ++i) {
     if (Whole) {
-      r[i] = _mm512_loadu_ps(row[i] + k);
+      t[i] = _mm512_loadu_ps(row[i] + k);
     } else {
       alignas(64) char padded[64] = {};
       std::memcpy(padded, row[i] + k, left * sizeof(In));
-      r[i] = _mm512_load_ps(padded);
+      t[i] = _mm512_load_ps(padded);
     }
   }
-#pragma GCC unroll 8
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 16; i += 4) {
-    r[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
-    r[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
-    r[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
-    r[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
-  }
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) {  // quarter q of r[4 g + j]: word 4 q + j of rows 4 g to 4 g + 3
-    const __m512 low = _mm512_shuffle_f32x4(r[j], r[4 + j], 0x44),
-                 low_next = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x44),
-                 high = _mm512_shuffle_f32x4(r[j], r[4 + j], 0xee),
-                 high_next = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xee);
-    t[j] = _mm512_shuffle_f32x4(low, low_next, 0x88);
-    t[4 + j] = _mm512_shuffle_f32x4(low, low_next, 0xdd);
-    t[8 + j] = _mm512_shuffle_f32x4(high, high_next, 0x88);
-    t[12 + j] = _mm512_shuffle_f32x4(high, high_next, 0xdd);
-  }
+  transpose16(t);
 }
 
-// Fetches line number `line` of rows [from, from + 16): in the order of memory where the rows touch.
+// Fetches a line of each of 16 rows, the first of which is `from`: those at element k or, where the rows
+// touch, as many in the order of memory, so that all k together fetch all lines.
 template <class In>
 WS_INLINE void fetch_lines(const Gemm& g, const In* from, int64_t k) {
   constexpr int64_t kLine = 64 / sizeof(In);
@@ -172,23 +150,14 @@ WS_INLINE void stream_words(__m256 (&acc)[M], const In* const* row, int64_t k, i
                             const float* x, int64_t x_row) {
   constexpr int kPerWord =
       sizeof(In) == 2 && Op::kStep == 1 ? 2 : 1;  // words of x for one of these
-  __m256 t[4], y[4];
+  __m256 t[4];
 #pragma GCC unroll 4
   for (int l = 0; l < 4; ++l) {
     const __m128 low = four_words<In, Whole>(row[l] + k, left),
                  high = four_words<In, Whole>(row[l + 4] + k, left);
     t[l] = _mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1);
   }
-#pragma GCC unroll 2
-  for (int l = 0; l < 4; l += 2) {
-    y[l] = _mm256_unpacklo_ps(t[l], t[l + 1]);
-    y[l + 1] = _mm256_unpackhi_ps(t[l], t[l + 1]);
-  }
-#pragma GCC unroll 2
-  for (int i = 0; i < 2; ++i) {
-    t[2 * i] = _mm256_shuffle_ps(y[i], y[i + 2], 0x44);
-    t[2 * i + 1] = _mm256_shuffle_ps(y[i], y[i + 2], 0xee);
-  }
+  transpose_fours(t);
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
 #pragma GCC unroll 4

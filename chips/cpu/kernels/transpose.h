@@ -18,21 +18,39 @@ WS_INLINE void transpose_block(const U* in, int64_t ld, U* lines) {
 }
 
 #if defined(__AVX2__)
+WS_INLINE __m256 low_words(__m256 a, __m256 b) { return _mm256_unpacklo_ps(a, b); }
+WS_INLINE __m256 high_words(__m256 a, __m256 b) { return _mm256_unpackhi_ps(a, b); }
+WS_INLINE __m256 low_pairs(__m256 a, __m256 b) { return _mm256_shuffle_ps(a, b, 0x44); }
+WS_INLINE __m256 high_pairs(__m256 a, __m256 b) { return _mm256_shuffle_ps(a, b, 0xee); }
+#if defined(__AVX512F__)
+WS_INLINE __m512 low_words(__m512 a, __m512 b) { return _mm512_unpacklo_ps(a, b); }
+WS_INLINE __m512 high_words(__m512 a, __m512 b) { return _mm512_unpackhi_ps(a, b); }
+WS_INLINE __m512 low_pairs(__m512 a, __m512 b) { return _mm512_shuffle_ps(a, b, 0x44); }
+WS_INLINE __m512 high_pairs(__m512 a, __m512 b) { return _mm512_shuffle_ps(a, b, 0xee); }
+#endif
+
+// Exchanges rows and columns of 4 x 4 words in each quarter or half of every four vectors.
+template <class V, int N>
+WS_INLINE void transpose_fours(V (&x)[N]) {
+  V y[N];
+#pragma GCC unroll 16
+  for (int i = 0; i < N; i += 2) {
+    y[i] = low_words(x[i], x[i + 1]);
+    y[i + 1] = high_words(x[i], x[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < N; i += 4) {
+    x[i] = low_pairs(y[i], y[i + 2]);
+    x[i + 1] = high_pairs(y[i], y[i + 2]);
+    x[i + 2] = low_pairs(y[i + 1], y[i + 3]);
+    x[i + 3] = high_pairs(y[i + 1], y[i + 3]);
+  }
+}
+
 // Exchanges rows and columns of 8 x 8 words.
 WS_INLINE void transpose8(__m256 (&x)[8]) {
   __m256 y[8];
-#pragma GCC unroll 4
-  for (int i = 0; i < 8; i += 2) {
-    y[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
-    y[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
-  }
-#pragma GCC unroll 2
-  for (int i = 0; i < 8; i += 4) {
-    x[i] = _mm256_shuffle_ps(y[i], y[i + 2], 0x44);
-    x[i + 1] = _mm256_shuffle_ps(y[i], y[i + 2], 0xee);
-    x[i + 2] = _mm256_shuffle_ps(y[i + 1], y[i + 3], 0x44);
-    x[i + 3] = _mm256_shuffle_ps(y[i + 1], y[i + 3], 0xee);
-  }
+  transpose_fours(x);
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
     y[i] = _mm256_permute2f128_ps(x[i], x[i + 4], 0x20);
@@ -41,6 +59,27 @@ WS_INLINE void transpose8(__m256 (&x)[8]) {
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) x[i] = y[i];
 }
+
+#if defined(__AVX512F__)
+// Exchanges rows and columns of 16 x 16 words.
+WS_INLINE void transpose16(__m512 (&x)[16]) {
+  __m512 y[16];
+  transpose_fours(x);
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {  // quarter q of x[4 g + j]: word 4 q + j of rows 4 g to 4 g + 3
+    const __m512 low = _mm512_shuffle_f32x4(x[j], x[4 + j], 0x44),
+                 low_next = _mm512_shuffle_f32x4(x[8 + j], x[12 + j], 0x44),
+                 high = _mm512_shuffle_f32x4(x[j], x[4 + j], 0xee),
+                 high_next = _mm512_shuffle_f32x4(x[8 + j], x[12 + j], 0xee);
+    y[j] = _mm512_shuffle_f32x4(low, low_next, 0x88);
+    y[4 + j] = _mm512_shuffle_f32x4(low, low_next, 0xdd);
+    y[8 + j] = _mm512_shuffle_f32x4(high, high_next, 0x88);
+    y[12 + j] = _mm512_shuffle_f32x4(high, high_next, 0xdd);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) x[i] = y[i];
+}
+#endif
 
 WS_INLINE void transpose_8x8(const uint32_t* in, int64_t ld, uint32_t* lines, int64_t step) {
   __m256 r[8];
