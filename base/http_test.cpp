@@ -352,6 +352,30 @@ TEST_F(Http, MoreClientsThanThreads) {
   EXPECT_EQ(http_request("GET", live.url("/hello")).status, 200);
 }
 
+TEST_F(Http, ConnectionsBeyondThoseThatWaitAreToldWhen) {
+  HttpServerOptions o;
+  o.max_connections = 1;
+  Live live(o);
+  add_routes(live.server);
+  std::atomic<bool> go{false};
+  live.server.route("GET", "/slow", [&](const HttpRequest&, HttpResponse& r) {
+    while (!go) sleep_seconds(0.001);
+    r.send(200, "text/plain", "whole");
+  });
+  live.server.start();
+  std::vector<std::unique_ptr<Raw>> held;  // one is served, two wait
+  for (int i = 0; i < 3; ++i) {
+    held.push_back(std::make_unique<Raw>(live.server.port()));
+    held.back()->send("GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  }
+  const std::string refused = Raw(live.server.port()).rest();
+  EXPECT_EQ(refused.rfind("HTTP/1.1 503 ", 0), 0u) << refused;
+  EXPECT_NE(refused.find("\r\nRetry-After: 1\r\n"), std::string::npos) << refused;
+  EXPECT_NE(refused.find("too many connections"), std::string::npos) << refused;
+  go = true;
+  for (const auto& raw : held) EXPECT_TRUE(ends_with(raw->rest(), "whole"));
+}
+
 TEST_F(Http, StopDrains) {
   Live live(quick());
   std::atomic<bool> inside{false};
