@@ -6,7 +6,6 @@
 #include "base/text.h"
 #include "models/decoder/folder_parts.h"
 #include "models/decoder/model.h"
-#include "tensor/allocator.h"
 #include "tensor/safetensors.h"
 
 namespace wellspring {
@@ -23,7 +22,6 @@ void load_quantized(Decoder& model, const std::string& folder) {
   model.take_packed([&](const std::string& name, int64_t rows, int64_t columns) {
     return from_tensors(name, rows, columns, find, where);
   });
-  empty_cache(Device{});  // where plain matrices would have stood: what comes next lies close together
   for (Parameter* p : model.parameters()) {
     if (!p->compute.defined()) continue;  // a matrix
     const Tensor t = find(p->name);
