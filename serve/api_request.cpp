@@ -42,9 +42,9 @@ void refuse(const Json& body, bool chat) {
   for (const char* key : {"functions", "function_call", "suffix", "audio", "web_search_options", "chat_template"}) {
     const Json* v = find_field(body, key);
     if (v && !(v->is_structured() && v->empty()) && *v != "none")
-      not_offered(key, starts_with(key, "function")          ? ": use 'tools'"
-                       : std::string_view(key)[0] == 'c' ? ": whoever starts the server gives one (--chat-template)"
-                                                          : "");
+      not_offered(key, starts_with(key, "function")               ? ": use 'tools'"
+                       : std::string_view(key) == "chat_template" ? ": whoever starts the server gives one (--chat-template)"
+                                                                   : "");
   }
   for (const char* key : {"messages", "tools", "prompt"})
     if (find_field(body, key) && chat == (std::string_view(key) == "prompt"))
