@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The control plane beside a live Slurm: jobs, arrays, a long queue, lost nodes, a controller that is killed.
 
 Both run on this machine, one after the other: two nodes of 8 made-up devices here, six nodes in Slurm (tools/slurm_here).

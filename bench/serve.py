@@ -258,10 +258,9 @@ def main():
         "--shapes", action="store_true", help="the rows of 1B and 8B too (40 GB of disk, 20 of memory, half an hour)"))
     if bench.args.only[:2] not in ("kl", "1B", "8B"):
         make_own_files(bench.wellspring())
-    for rows in (single, streams, prefix, grammars, overhead):
-        rows(bench)
-    for rows in (loading, memory):
-        if bench.args.only[:2] not in ("kl", "1B", "8B"):
+        for rows in (single, streams, prefix, grammars, overhead):
+            rows(bench)
+        for rows in (loading, memory):
             rows(bench, folder_of("q4"))
     if not bench.args.only or bench.args.only.startswith("kl"):
         build_peer()
