@@ -342,7 +342,7 @@ def test_chat_in_a_terminal(folder, model):
     ready(t)
     t.type('\x04')
     assert t.end() == 0 and not os.path.exists(f'{folder}/none')
-    t = Terminal(*words[:4], '1500', '--dtype', 'f32', '--seed', '3', XDG_STATE_HOME=f'{folder}/state')
+    t = Terminal(PROGRAM, 'chat', patient_model(folder, model), '--max-tokens', '100000', *words[5:], XDG_STATE_HOME=f'{folder}/state')
     ready(t)
     t.type('hello there\n')
     t.until('hello there\r\n')
@@ -351,6 +351,18 @@ def test_chat_in_a_terminal(folder, model):
     ready(t)
     t.type('\x04')
     assert t.end() == 0
+
+
+def patient_model(folder, model):
+    """The model with a long context and without a token that ends a text: it answers until somebody stops it."""
+    patient = shutil.copytree(model, f'{folder}/patient')
+    with open(f'{patient}/config.json', encoding='utf-8') as f:
+        config = {**json.load(f), 'max_position_embeddings': 1 << 17}
+    with open(f'{patient}/config.json', 'w', encoding='utf-8') as f:
+        json.dump(config, f)
+    with open(f'{patient}/tokenizer_config.json', 'w', encoding='utf-8') as f:
+        json.dump({'eos_token': None}, f)
+    return patient
 
 
 def write_adapter(folder, seed):

@@ -2,7 +2,6 @@
 """The chat page of wellspring serve in a real browser. Arguments: names of tests (all), or picture FILE.png for docs/serving.md."""
 import json
 import os
-import shutil
 import sys
 import tempfile
 
@@ -108,12 +107,7 @@ def test_a_conversation():
 
 
 def test_stop():
-    patient = shutil.copytree(b.model, f'{b.folder.name}/patient')
-    with open(f'{patient}/config.json') as f:  # answers so long that somebody can press Stop meanwhile
-        config = {**json.load(f), 'max_position_embeddings': 1 << 17}
-    with open(f'{patient}/config.json', 'w') as f:
-        json.dump(config, f)
-    server = use_model_test.Server(patient, '--name', 'small')
+    server = use_model_test.Server(use_model_test.patient_model(b.folder.name, b.model), '--name', 'small')
     p = b.page(server)
     ready(p)
     for how in (lambda: p.click('button:has-text("Stop")'), lambda: p.keyboard.press('Escape')):
