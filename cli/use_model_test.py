@@ -346,6 +346,7 @@ def test_chat_in_a_terminal(folder, model):
     ready(t)
     t.type('hello there\n')
     t.until('hello there\r\n')
+    t.until(' ')  # the answer has begun: the terminal is no longer the editor's
     t.type('\x03')  # stops an answer
     t.until('[stopped]')
     ready(t)
