@@ -13,6 +13,7 @@
 #include <ctime>
 #include <filesystem>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "base/error.h"
@@ -119,18 +120,24 @@ AtomicWriter::~AtomicWriter() {
   ::unlink(temporary_.c_str());
 }
 
+// Whole pieces at offsets that are multiples of theirs: Linux keeps each in one huge page of its cache
+// (ext4 since 6.16, XFS), and who maps the file later looks up 512 times fewer addresses.
 void AtomicWriter::write(const void* data, size_t size) {
-  constexpr size_t kBuffer = 1 << 18;
+  constexpr size_t kPiece = 2 << 20;
   WS_CHECK(fd_ >= 0, "AtomicWriter: write after commit");
   auto bytes = static_cast<const char*>(data);
-  if (buffer_.size() + size < kBuffer) {
-    buffer_.append(bytes, size);
-    return;
+  int error = 0;
+  const size_t fill = buffer_.empty() ? 0 : std::min(size, kPiece - buffer_.size());
+  buffer_.append(bytes, fill);
+  if (buffer_.size() == kPiece) {
+    error = write_all(fd_, buffer_.data(), kPiece);
+    buffer_.clear();
   }
-  int error = write_all(fd_, buffer_.data(), buffer_.size());
-  buffer_.clear();
-  if (!error) error = write_all(fd_, bytes, size);
+  if (!buffer_.empty()) return;
+  const size_t whole = (size - fill) / kPiece * kPiece;
+  if (!error) error = write_all(fd_, bytes + fill, whole);
   if (error) fail("write", path_, error);
+  buffer_.append(bytes + fill + whole, size - fill - whole);
 }
 
 void AtomicWriter::commit() {
@@ -197,6 +204,22 @@ MappedFile MappedFile::watched(const std::string& path) {
   MappedFile file;
   file.mapping_ = Mapping::make(path, true);
   return file;
+}
+
+void MappedFile::fetch() const {
+#ifdef MADV_POPULATE_READ  // Linux 5.14
+  if (!mapping_ || mapping_->size == 0) return;
+  ::madvise(mapping_->data, mapping_->size, MADV_HUGEPAGE);
+  std::thread([mapping = std::weak_ptr<const Mapping>(mapping_)] {
+    constexpr size_t kPiece = 32 << 20;
+    for (size_t at = 0;; at += kPiece) {
+      const auto held = mapping.lock();  // of a piece's time
+      if (!held || at >= held->size) return;
+      if (::madvise(held->data + at, std::min(kPiece, held->size - at), MADV_POPULATE_READ) != 0)
+        return;
+    }
+  }).detach();
+#endif
 }
 
 bool MappedFile::changed() const {

@@ -50,6 +50,9 @@ class MappedFile {
   size_t size() const;
   std::string_view view() const { return {data(), size()}; }
   const std::string& path() const;
+  /// Has all of it brought to memory meanwhile, from the first byte to the last and in huge pages
+  /// where the system can: for a file that is read whole, again and again. Returns at once.
+  void fetch() const;
   /// Whether somebody has written to the file or cut it since it was mapped, or a page could not be
   /// read. A file that took its place by a rename is another one: the mapped one is as it was.
   /// Costs a microsecond; thread-safe.

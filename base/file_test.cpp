@@ -103,6 +103,21 @@ TEST(File, AtomicWriterWithoutCommitLeavesNothing) {
   EXPECT_EQ(file_size(path), 1000000);
 }
 
+TEST(File, AtomicWriterKeepsWritesOfAllSizesInOrder) {
+  TemporaryFolder folder;
+  const std::string path = join_path(folder.path(), "a");
+  std::string whole;
+  AtomicWriter writer(path);
+  for (const size_t size : {1, 3 << 20, 100, (2 << 20) - 101, 5, 2 << 20, 4 << 20, 0, 777, 1 << 20, 1 << 20}) {
+    std::string piece(size, '\0');
+    for (size_t i = 0; i < size; ++i) piece[i] = static_cast<char>((whole.size() + i) * 2654435761u >> 20);
+    writer.write(piece.data(), size);
+    whole += piece;
+  }
+  writer.commit();
+  EXPECT_TRUE(read_file(path) == whole);
+}
+
 TEST(File, FullDiskLeavesTheOldFile) {
   TemporaryFolder folder;
   std::string path = folder.path() + "/a";

@@ -17,6 +17,7 @@ bool is_quantized_config(const Json& config) {
 
 void load_quantized(Decoder& model, const std::string& folder) {
   const SafetensorsFolder files(folder);
+  for (const MappedFile& file : files.mapped()) file.fetch();
   const std::string where = join_path(folder, "model.safetensors");
   const auto find = [&](const std::string& name) { return files.contains(name) ? files.tensor(name) : Tensor(); };
   model.take_packed([&](const std::string& name, int64_t rows, int64_t columns) {

@@ -55,10 +55,10 @@ WS_INLINE uint32_t round_to_bytes(vf v, int8_t* to) {
 #endif
 }
 
-// A row of x to bytes: each group's greatest magnitude becomes 127.
+// A row of x to bytes, as lane of a tile of so many rows: each group's greatest magnitude becomes 127.
 template <class T>
-void quantize_row(const T* x, int64_t k, int64_t groups, int8_t* values, float* scales, int32_t* offsets) {
-  for (int64_t g = 0; g < groups; ++g, x += kGroup, values += kGroup) {
+void quantize_row(const T* x, int64_t k, int64_t groups, int32_t* to, int64_t rows) {
+  for (int64_t g = 0; g < groups; ++g, x += kGroup, to += kGroupWords * rows) {
     const int64_t n = k - g * kGroup < kGroup ? k - g * kGroup : kGroup;
     const vf a = load_n(x, static_cast<int>(n < kLanes ? n : kLanes));
     const vf b = n > kLanes ? load_n(x + kLanes, static_cast<int>(n - kLanes)) : vf{};
@@ -67,56 +67,81 @@ void quantize_row(const T* x, int64_t k, int64_t groups, int8_t* values, float* 
     // Not finite: the products are to show it.
     const bool usable = top > 0 && scale < __builtin_inff();
     const vf inverse = splat(usable ? 127.0f / top : 0.0f);
+    alignas(64) int8_t values[kGroup];
     const uint32_t sum = round_to_bytes(a * inverse, values) + round_to_bytes(b * inverse, values + kLanes);
     const bool finite = sum_lanes((a - a) + (b - b)) == 0;  // else NaN
-    scales[g] = finite ? usable ? scale : 0.0f : __builtin_nanf("");
-    offsets[g] = finite ? -128 * static_cast<int32_t>(sum) : 0;
+    to[0] = finite ? -128 * static_cast<int32_t>(sum) : 0;
+    to[rows] = std::bit_cast<int32_t>(finite ? usable ? scale : 0.0f : __builtin_nanf(""));
+    for (int64_t c = 0; c < kGroup / 4; ++c) std::memcpy(to + (2 + c) * rows, values + 4 * c, 4);
   }
 }
 
-template <int T, Scales S, bool kHalfBytes>
-WS_INLINE void multiply(const Quantized& w, int64_t block, const QuantizedRow* a, vf* out) {
-  const uint8_t* p = w.values + block * w.groups * w.block_bytes;
+// The products of a group: `p` the first of B blocks' bytes, `x` the tile's words.
+template <int T, int B, bool kHalfBytes>
+WS_INLINE void add_group(BlockSum (&d)[T][B], const uint8_t* p, int64_t stride, const Levels& levels, const int32_t* x) {
+  if constexpr (kHalfBytes) {
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; ++c) {
+      BlockBytes low[B], high[B];
+#pragma GCC unroll 2
+      for (int b = 0; b < B; ++b) levels.load(p + b * stride + 64 * c, low[b], high[b]);
+#pragma GCC unroll 6
+      for (int t = 0; t < T; ++t) {
+#pragma GCC unroll 2
+        for (int b = 0; b < B; ++b) {
+          add_products(d[t][b], low[b], x[c * T + t]);
+          add_products(d[t][b], high[b], x[(4 + c) * T + t]);
+        }
+      }
+    }
+  } else {
+#pragma GCC unroll 8
+    for (int c = 0; c < 8; ++c) {
+      BlockBytes v[B];
+#pragma GCC unroll 2
+      for (int b = 0; b < B; ++b) v[b] = load_block(p + b * stride + 64 * c);
+#pragma GCC unroll 6
+      for (int t = 0; t < T; ++t) {
+#pragma GCC unroll 2
+        for (int b = 0; b < B; ++b) add_products(d[t][b], v[b], x[c * T + t]);
+      }
+    }
+  }
+}
+
+template <int T, int B, Scales S, bool kHalfBytes>
+WS_INLINE void multiply(const Quantized& w, int64_t block, const int32_t* a, vf (&acc)[T][B]) {
+  const int64_t stride = w.groups * w.block_bytes;
+  const uint8_t* p = w.values + block * stride;
   const uint16_t* scales = S == Scales::by_group ? w.group_scales + block * w.groups * kBlockRows : nullptr;
   static constexpr int8_t kNone[16] = {};
   const Levels levels(kHalfBytes ? w.levels : kNone);
-  vf acc[T] = {};
-  for (int64_t g = 0; g < w.groups; ++g) {
-    BlockSum d[T];
-#pragma GCC unroll 12
-    for (int t = 0; t < T; ++t) d[t].begin(a[t], g);
-    if constexpr (kHalfBytes) {
-#pragma GCC unroll 4
-      for (int c = 0; c < 4; ++c, p += 64) {
-        BlockBytes low, high;
-        levels.load(p, low, high);
-#pragma GCC unroll 12
-        for (int t = 0; t < T; ++t) {
-          add_products(d[t], low, a[t].values + g * kGroup + 4 * c);
-          add_products(d[t], high, a[t].values + g * kGroup + 16 + 4 * c);
-        }
-      }
-    } else {
-#pragma GCC unroll 8
-      for (int c = 0; c < 8; ++c, p += 64) {
-        const BlockBytes v = load_block(p);
-#pragma GCC unroll 12
-        for (int t = 0; t < T; ++t) add_products(d[t], v, a[t].values + g * kGroup + 4 * c);
-      }
-    }
-    vf s;
-    if constexpr (S == Scales::by_group) s = load_halves(scales + g * kBlockRows);
-#pragma GCC unroll 12
+  for (int64_t g = 0; g < w.groups; ++g, p += w.block_bytes, a += kGroupWords * T) {
+    BlockSum d[T][B];
+#pragma GCC unroll 6
     for (int t = 0; t < T; ++t) {
-      const vf x = S == Scales::by_group ? to_floats(d[t]) * s : to_floats(d[t]);
-      acc[t] = fma(x, splat(a[t].scales[g]), acc[t]);
+#pragma GCC unroll 2
+      for (int b = 0; b < B; ++b) d[t][b].begin(a[t]);
+    }
+    add_group<T, B, kHalfBytes>(d, p, stride, levels, a + 2 * T);
+    vf s[B];
+    if constexpr (S == Scales::by_group) {
+      for (int b = 0; b < B; ++b) s[b] = load_halves(scales + (b * w.groups + g) * kBlockRows);
+    }
+#pragma GCC unroll 6
+    for (int t = 0; t < T; ++t) {
+      const vf scale = splat(std::bit_cast<float>(a[T + t]));
+#pragma GCC unroll 2
+      for (int b = 0; b < B; ++b)
+        acc[t][b] = fma(S == Scales::by_group ? to_floats(d[t][b]) * s[b] : to_floats(d[t][b]), scale, acc[t][b]);
     }
   }
   if constexpr (S == Scales::by_row) {
-    const vf s = load(w.row_scales + block * kBlockRows);
-    for (int t = 0; t < T; ++t) acc[t] = acc[t] * s;
+    for (int b = 0; b < B; ++b) {
+      const vf s = load(w.row_scales + (block + b) * kBlockRows);
+      for (int t = 0; t < T; ++t) acc[t][b] = acc[t][b] * s;
+    }
   }
-  for (int t = 0; t < T; ++t) out[t] = acc[t];
 }
 
 struct Output {
@@ -135,14 +160,6 @@ struct Output {
   }
 };
 
-template <int T, Scales S, bool kHalfBytes>
-__attribute__((noinline)) void rows_of_block(const Quantized& w, int64_t block, const QuantizedRow* a,
-                                             int64_t row, const Output& y) {
-  vf out[T];
-  multiply<T, S, kHalfBytes>(w, block, a, out);
-  for (int t = 0; t < T; ++t) y.put(row + t, block, out[t]);
-}
-
 // Rows in as few passes over the block as registers allow: f<T>(row) is called for T rows from `row` on.
 template <class F>
 void rows_together(int64_t begin, int64_t end, F&& f) {
@@ -156,10 +173,62 @@ void rows_together(int64_t begin, int64_t end, F&& f) {
   if (row < end) f.template operator()<1>(row);
 }
 
-template <Scales S, bool kHalfBytes>
-void block_times_rows(const Quantized& w, int64_t block, const QuantizedRow* a, int64_t begin, int64_t end,
-                      const Output& y) {
-  rows_together(begin, end, [&]<int T>(int64_t row) { rows_of_block<T, S, kHalfBytes>(w, block, a + row, row, y); });
+template <int T, int B, Scales S, bool kHalfBytes>
+__attribute__((noinline)) void tile_of_rows(const Quantized& w, int64_t block, const int32_t* a, int64_t row, const Output& y) {
+  vf acc[T][B] = {};
+  multiply<T, B, S, kHalfBytes>(w, block, a, acc);
+  for (int t = 0; t < T; ++t)
+    for (int b = 0; b < B; ++b) y.put(row + t, block + b, acc[t][b]);
+}
+
+// The first of so many rows, at most kTileRows.
+template <int B, Scales S, bool kHalfBytes, int T = kTileRows>
+void tile_times_blocks(int64_t rows, const Quantized& w, int64_t block, const int32_t* a, int64_t row, const Output& y) {
+  if constexpr (T > 1)
+    if (rows < T) return tile_times_blocks<B, S, kHalfBytes, T - 1>(rows, w, block, a, row, y);
+  tile_of_rows<T, B, S, kHalfBytes>(w, block, a, row, y);
+}
+
+// Rows [begin, end), of which `begin` begins a tile, times blocks [first, last), B at once while there are.
+template <int B, Scales S, bool kHalfBytes>
+void rows_times_blocks(const Quantized& w, int64_t first, int64_t last, const int32_t* a, int64_t begin, int64_t end, const Output& y) {
+  const int64_t words = w.groups * kGroupWords;
+  int64_t block = first;
+  for (; block + B <= last; block += B)
+    for (int64_t row = begin; row < end; row += kTileRows)
+      tile_times_blocks<B, S, kHalfBytes>(end - row, w, block, a + row * words, row, y);
+  if constexpr (B > 1)
+    if (block < last) rows_times_blocks<1, S, kHalfBytes>(w, block, last, a, begin, end, y);
+}
+
+// `few` rows wait for memory, which gives most from one place after the other.
+void multiply_rows(const Quantized& w, int64_t first, int64_t last, const int32_t* a, int64_t begin, int64_t end, bool few, const Output& y) {
+  if (w.levels)
+    rows_times_blocks<1, Scales::by_group, true>(w, first, last, a, begin, end, y);
+  else if (few && w.by_row)
+    rows_times_blocks<1, Scales::by_row, false>(w, first, last, a, begin, end, y);
+  else if (few)
+    rows_times_blocks<1, Scales::by_group, false>(w, first, last, a, begin, end, y);
+  else if (w.by_row)
+    rows_times_blocks<kTileBlocks, Scales::by_row, false>(w, first, last, a, begin, end, y);
+  else
+    rows_times_blocks<kTileBlocks, Scales::by_group, false>(w, first, last, a, begin, end, y);
+}
+
+// Blocks [first, last) with their 4 bits in 8, so that not each tile of rows looks them up.
+Quantized in_bytes(const Quantized& w, int64_t first, int64_t last, uint8_t* to) {
+  const Levels levels(w.levels);
+  const uint8_t* p = w.values + first * w.groups * w.block_bytes;
+  Quantized bytes = w;
+  bytes.levels = nullptr, bytes.block_bytes = 512;
+  bytes.values = to - first * w.groups * 512;
+  for (int64_t i = 0; i < (last - first) * w.groups; ++i, to += 512)
+    for (int c = 0; c < 4; ++c, p += 64) {
+      BlockBytes low, high;
+      levels.load(p, low, high);
+      store_block(to + 64 * c, low), store_block(to + 256 + 64 * c, high);
+    }
+  return bytes;
 }
 
 // Weights of 16 bits: values bf16 [blocks, pairs, 32], a word for each row holds columns 2 p and 2 p + 1. Two sums of
@@ -236,46 +305,36 @@ void linear_quantized(const Call& call) {
   if (M == 0 || N == 0) return;
   if (call.in[1].dtype == DType::bf16) return linear_pairs(call, M, K, rows, out);
   const Quantized w = Quantized::of("linear_quantized", call.in[1], call.in[2], call.in[3]);
-  const int64_t blocks = call.in[1].shape[0], groups = w.groups, width = groups * kGroup;
-  const size_t values_bytes = static_cast<size_t>((M * width + 63) / 64 * 64);
-  const size_t group_bytes = static_cast<size_t>((M * groups * 4 + 63) / 64 * 64);
-  char* memory = static_cast<char*>(
-      cpu::scratch(3, values_bytes + 2 * group_bytes + static_cast<size_t>(M) * sizeof(QuantizedRow)));
-  int8_t* values = reinterpret_cast<int8_t*>(memory);
-  float* scales = reinterpret_cast<float*>(memory + values_bytes);
-  int32_t* offsets = reinterpret_cast<int32_t*>(memory + values_bytes + group_bytes);
-  QuantizedRow* a = reinterpret_cast<QuantizedRow*>(memory + values_bytes + 2 * group_bytes);
-  const auto prepare = [&](int64_t row) {
-    a[row] = {values + row * width, scales + row * groups, offsets + row * groups};
-    if (rows.half)
-      quantize_row(rows.halves(row), K, groups, values + row * width, scales + row * groups, offsets + row * groups);
-    else
-      quantize_row(rows.floats(row), K, groups, values + row * width, scales + row * groups, offsets + row * groups);
+  const int64_t blocks = call.in[1].shape[0], words = w.groups * kGroupWords;
+  int32_t* a = static_cast<int32_t*>(cpu::scratch(3, static_cast<size_t>(M * words) * 4 + 64));
+  const int64_t tiles = (M + kTileRows - 1) / kTileRows;
+  const auto prepare = [&](int64_t tile) {
+    const int64_t begin = tile * kTileRows, count = M - begin < kTileRows ? M - begin : kTileRows;
+    for (int64_t t = 0; t < count; ++t) {
+      int32_t* to = a + begin * words + t;
+      if (rows.half)
+        quantize_row(rows.halves(begin + t), K, w.groups, to, count);
+      else
+        quantize_row(rows.floats(begin + t), K, w.groups, to, count);
+    }
   };
-  constexpr int64_t kRowsEach = 8;
-  if (M <= kRowsEach)
-    for (int64_t row = 0; row < M; ++row) prepare(row);
+  if (M <= 8)
+    for (int64_t tile = 0; tile < tiles; ++tile) prepare(tile);
   else
-    parallel_for((M + kRowsEach - 1) / kRowsEach, [&](int64_t tile) {
-      for (int64_t row = tile * kRowsEach; row < M && row < (tile + 1) * kRowsEach; ++row) prepare(row);
-    });
-  // Weights of a tile stay in the second cache while the rows pass by in pieces that do, too.
-  const int64_t block_bytes = groups * w.block_bytes;
-  const int64_t most = block_bytes ? (128 << 10) / block_bytes : 1;
-  const int64_t each = most < 1 ? 1 : most > 16 ? 16 : most;
-  const int64_t piece = 96;
-  parallel_for((blocks + each - 1) / each, [&](int64_t tile) {
-    const int64_t first = tile * each, last = first + each < blocks ? first + each : blocks;
-    for (int64_t row = 0; row < M; row += piece) {
-      const int64_t end = row + piece < M ? row + piece : M;
-      for (int64_t block = first; block < last; ++block) {
-        if (w.levels)
-          block_times_rows<Scales::by_group, true>(w, block, a, row, end, out);
-        else if (!w.by_row)
-          block_times_rows<Scales::by_group, false>(w, block, a, row, end, out);
-        else
-          block_times_rows<Scales::by_row, false>(w, block, a, row, end, out);
-      }
+    parallel_for(tiles, prepare);
+  // Weights of a part stay in the second cache while the rows pass by in pieces that do, too.
+  const bool few = M <= 2 * kTileRows, unpack = w.levels && !few;
+  const int64_t block_bytes = w.groups * (unpack ? 512 : w.block_bytes);
+  const int64_t most = block_bytes ? (128 << 10) / block_bytes / kTileBlocks * kTileBlocks : kTileBlocks;
+  const int64_t each = most < kTileBlocks ? kTileBlocks : most > 16 ? 16 : most;
+  constexpr int64_t kPiece = 96 / kTileRows * kTileRows;
+  parallel_for((blocks + each - 1) / each, [&](int64_t part) {
+    const int64_t first = part * each, last = first + each < blocks ? first + each : blocks;
+    const Quantized v =
+        unpack ? in_bytes(w, first, last, static_cast<uint8_t*>(cpu::scratch(4, static_cast<size_t>(each * block_bytes) + 64))) : w;
+    for (int64_t row = 0; row < M; row += kPiece) {
+      const int64_t end = row + kPiece < M ? row + kPiece : M;
+      multiply_rows(v, first, last, a, row, end, few, out);
     }
   });
 }

@@ -18,25 +18,24 @@ constexpr int64_t kBlockRows = 16;  // rows of a block
 /// How weights are scaled: a scale for each row (f32), or for each row and group (f16).
 enum class Scales { by_row, by_group };
 
-// A row of activations in groups.
-struct QuantizedRow {
-  const int8_t* values;    // [groups * 32]
-  const float* scales;     // [groups]
-  const int32_t* offsets;  // [groups], -128 times the sum of the values
-};
-
 WS_INLINE float group_scale(float top) { return top / 127.0f; }
 
+// Activations lie in tiles of up to kTileRows rows, which are multiplied with kTileBlocks blocks at once: as many
+// sums as registers hold, and each word that is read serves that many. A tile of T rows is words
+// [groups][kGroupWords][T]: -128 times the sum of the group's values, their scale (f32), then four values each.
+constexpr int64_t kGroupWords = 2 + kGroup / 4;
 #if WS_ISA_LEVEL == 3
+constexpr int kTileRows = 6, kTileBlocks = 2;
 // Sixteen sums of four products each, one for each row of a block.
 struct BlockSum {
   __m512i d;
-  WS_INLINE void begin(const QuantizedRow& a, int64_t g) { d = _mm512_set1_epi32(a.offsets[g]); }
+  WS_INLINE void begin(int32_t offset) { d = _mm512_set1_epi32(offset); }
 };
 struct BlockBytes {  // plus 128
   __m512i v;
 };
 WS_INLINE BlockBytes load_block(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
+WS_INLINE void store_block(uint8_t* p, const BlockBytes& b) { _mm512_storeu_si512(p, b.v); }
 struct Levels {
   __m512i table;
   WS_INLINE explicit Levels(const int8_t* levels) {
@@ -49,16 +48,15 @@ struct Levels {
     high.v = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(v, 4), m));
   }
 };
-WS_INLINE void add_products(BlockSum& s, const BlockBytes& w, const int8_t* a) {
-  int32_t four;
-  std::memcpy(&four, a, 4);
+WS_INLINE void add_products(BlockSum& s, const BlockBytes& w, int32_t four) {
   s.d = _mm512_dpbusd_epi32(s.d, w.v, _mm512_set1_epi32(four));
 }
 WS_INLINE vf to_floats(const BlockSum& s) { return (vf)_mm512_cvtepi32_ps(s.d); }
 #elif WS_ISA_LEVEL >= 1
+constexpr int kTileRows = 4, kTileBlocks = 1;
 struct BlockSum {
   __m256i d[2];
-  WS_INLINE void begin(const QuantizedRow&, int64_t) { d[0] = d[1] = _mm256_setzero_si256(); }
+  WS_INLINE void begin(int32_t) { d[0] = d[1] = _mm256_setzero_si256(); }
 };
 struct BlockBytes {  // signed
   __m256i v[2];
@@ -69,6 +67,10 @@ WS_INLINE BlockBytes load_block(const uint8_t* p) {
   for (int h = 0; h < 2; ++h)
     b.v[h] = _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32 * h)), offset);
   return b;
+}
+WS_INLINE void store_block(uint8_t* p, const BlockBytes& b) {
+  const __m256i offset = _mm256_set1_epi8(static_cast<char>(0x80));
+  for (int h = 0; h < 2; ++h) _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32 * h), _mm256_xor_si256(b.v[h], offset));
 }
 struct Levels {
   __m256i table;
@@ -85,9 +87,7 @@ struct Levels {
 };
 // Bytes times bytes want one side without sign: |w| and a with w's. No sum of two exceeds 16 bits, as
 // neither side holds -128.
-WS_INLINE void add_products(BlockSum& s, const BlockBytes& w, const int8_t* a) {
-  int32_t four;
-  std::memcpy(&four, a, 4);
+WS_INLINE void add_products(BlockSum& s, const BlockBytes& w, int32_t four) {
   const __m256i x = _mm256_set1_epi32(four), ones = _mm256_set1_epi16(1);
   for (int h = 0; h < 2; ++h) {
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w.v[h]), _mm256_sign_epi8(x, w.v[h]));
@@ -101,9 +101,10 @@ WS_INLINE vf to_floats(const BlockSum& s) {
   return load(x);
 }
 #else
+constexpr int kTileRows = 4, kTileBlocks = 1;
 struct BlockSum {
   int32_t d[16];
-  WS_INLINE void begin(const QuantizedRow&, int64_t) {
+  WS_INLINE void begin(int32_t) {
     for (int32_t& x : d) x = 0;
   }
 };
@@ -115,6 +116,9 @@ WS_INLINE BlockBytes load_block(const uint8_t* p) {
   for (int i = 0; i < 64; ++i) b.v[i] = static_cast<int8_t>(p[i] ^ 0x80);
   return b;
 }
+WS_INLINE void store_block(uint8_t* p, const BlockBytes& b) {
+  for (int i = 0; i < 64; ++i) p[i] = static_cast<uint8_t>(b.v[i] ^ 0x80);
+}
 struct Levels {
   const int8_t* table;
   WS_INLINE explicit Levels(const int8_t* levels) : table(levels) {}
@@ -122,7 +126,9 @@ struct Levels {
     for (int i = 0; i < 64; ++i) low.v[i] = table[p[i] & 15], high.v[i] = table[p[i] >> 4];
   }
 };
-WS_INLINE void add_products(BlockSum& s, const BlockBytes& w, const int8_t* a) {
+WS_INLINE void add_products(BlockSum& s, const BlockBytes& w, int32_t four) {
+  int8_t a[4];
+  std::memcpy(a, &four, 4);
   for (int r = 0; r < 16; ++r)
     for (int j = 0; j < 4; ++j) s.d[r] += w.v[4 * r + j] * a[j];
 }
