@@ -71,12 +71,12 @@ def held_out():
 
 
 class Judge:
-    """The plain model and what it says for each window."""
+    """A plain model and what it says for each window."""
 
-    def __init__(self):
-        self.model = transformers.AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32).eval()
+    def __init__(self, folder, windows):
+        self.model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         self.plain = {n: p.detach().clone() for n, p in self.model.named_parameters()}
-        self.windows = held_out()
+        self.windows = windows
         self.exact = self.logits()
 
     @torch.no_grad()
@@ -175,7 +175,7 @@ def write_imatrix(path, squares):
             f.write(struct.pack("<i", len(there)) + there + struct.pack("<ii", 1, len(values)) + values.astype("<f4").tobytes())
 
 
-def peer_weights(path, heads, kv_heads):
+def peer_weights(path, config):
     """What a file of llama.cpp's stands for, by Hugging Face's names, and bits a weight."""
     import gguf
     out, bits, count = {}, 0, 0
@@ -188,8 +188,8 @@ def peer_weights(path, heads, kv_heads):
             out["model.embed_tokens.weight"] = w
             continue
         layer, kind = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", t.name).groups()
-        if kind in ("attn_q", "attn_k"):  # there neighbours turn together, here halves
-            n = heads if kind == "attn_q" else kv_heads
+        if kind in ("attn_q", "attn_k") and config.model_type == "llama":  # there neighbours turn together, here halves
+            n = config.num_attention_heads if kind == "attn_q" else config.num_key_value_heads
             w = w.reshape(n, w.shape[0] // n // 2, 2, w.shape[1]).transpose(1, 2).reshape(w.shape)
         out[f"model.layers.{layer}.{NAMES[kind]}.weight"] = w
     return out, bits / count
@@ -199,9 +199,23 @@ def peer(judge, quantizer, kind, imatrix=None):
     out = os.path.join(FOLDER, "theirs.gguf")
     subprocess.run([quantizer, "--pure", *(["--imatrix", imatrix] if imatrix else []), "--token-embedding-type", "q8_0",
                     os.path.join(FOLDER, "model.gguf"), out, kind], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    config = judge.model.config
-    weights, bits = peer_weights(out, config.num_attention_heads, config.num_key_value_heads)
+    weights, bits = peer_weights(out, judge.model.config)
     return *judge.with_weights(weights), bits, None
+
+
+def timed(bench, source, kind, plain, own, prompt, file):
+    """A row of the files that the rows of speed use, whose weights are random: each as it lies, by one prompt."""
+    name = f"kl from bf16 of the timed weights, {kind}"
+    if not bench.wants(name):
+        return
+    sys.path.insert(0, os.path.join(source, "gguf-py"))
+    judge = Judge(plain, [prompt])
+    weights, bits = peer_weights(file, judge.model.config)
+    theirs = judge.with_weights(weights)[0]
+    ours = judge.with_weights(own_weights(own, judge.model.config))[0]
+    matrices = sum(p.numel() for p in judge.plain.values() if p.dim() == 2)
+    mine = 8 * os.path.getsize(f"{own}/model.safetensors") / matrices
+    bench.row(name, "nats", ours, theirs, f"{os.path.basename(file).split('-')[-1][:-5]} ({bits:.2f} bits; ours {mine:.2f})")
 
 
 def rows(bench, llama, source):
@@ -213,7 +227,7 @@ def rows(bench, llama, source):
         print("kl: Debian's packages cannot be fetched: left out")
         return
     sys.path.insert(0, os.path.join(source, "gguf-py"))
-    judge = Judge()
+    judge = Judge(MODEL, held_out())
     calibration = f"{FOLDER}/text/train.txt"
     imatrix = os.path.join(FOLDER, "imatrix.dat")
     write_imatrix(imatrix, judge.mean_squares(windows(calibration, CALIBRATION)))
@@ -229,6 +243,8 @@ def rows(bench, llama, source):
         print(f"    {name:32} {kl:.2e} +- {error:.0e}  {bits:.2f}" + (f"  {served:.2e} as it serves" if served else ""))
     for name, best in zip(names, (["Q8_0"], ["Q4_0", "Q4_K_S"], ["Q4_0 imatrix", "Q4_K_S imatrix"])):
         peer_name = min(best, key=lambda k: theirs[k][0])
-        if bench.wants(name):
-            bench.row(name, "nats", mine[name][0], theirs[peer_name][0], f"llama.cpp {peer_name}", goal=None if name == names[0] else 1.0,
-                      agreement=mine[name][3], tolerance=1e-3 if name == names[0] else 1.0)
+        if not bench.wants(name):
+            continue
+        kl, _, bits, served = mine[name]
+        bench.row(name, "nats", kl, theirs[peer_name][0], f"llama.cpp {peer_name} ({theirs[peer_name][2]:.2f} bits; ours {bits:.2f})",
+                  ratio=1e-3 / served if name == names[0] else None, goal=1.0, agreement=served)

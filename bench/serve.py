@@ -43,6 +43,8 @@ from safetensors import safe_open  # noqa: E402
 GGUF = os.path.join(CACHE, "qwen2-0.5b-{}.gguf")
 QUANTISED = os.path.join(CACHE, "qwen2-0.5b-{}")
 KINDS = {"q4": "Q4_0", "q8": "Q8_0", "bf16": "BF16"}
+# Tokens a second of a prompt by the best known program on such a machine, which the goals are of where none beside is faster.
+KNOWN = {"q4": 458, "q8": 421, "bf16": 392}
 GOALS = {"prefill": {"q4": 1.5, "q8": 1.5, "bf16": 1.1}, "decode": {"q4": 1.2, "q8": 1.0, "bf16": 1.0}}
 
 
@@ -125,8 +127,12 @@ def single(bench):
         for name, what, length, tokens in wanted:
             seconds, peer, peer_name, read = beside(bench, ours, GGUF.format(KINDS[kind]), what, length, tokens, 1 if bench.args.quick else 5)
             n = length if what == "prefill" else 1
+            peer_name += f" {KINDS[kind]}"
+            if what == "prefill" and n / peer < KNOWN[kind]:
+                print(f"    ({peer_name} beside: {n / peer:.0f} tokens/s)")
+                peer, peer_name = n / KNOWN[kind], "best known"
             share = weights_bytes(folder_of(kind)) / seconds / read if read else None
-            bench.row(name, "tokens/s", n / seconds, n / peer, f"{peer_name} {KINDS[kind]}", goal=GOALS[what][kind],
+            bench.row(name, "tokens/s", n / seconds, n / peer, peer_name, goal=GOALS[what][kind],
                       roof_share=share, or_share=0.95, agreement=agreement, tolerance=None if kind == "bf16" else 1e-3 if kind == "q8" else 1.0)
 
 
@@ -263,8 +269,11 @@ def main():
         for rows in (loading, memory):
             rows(bench, folder_of("q4"))
     if not bench.args.only or bench.args.only.startswith("kl"):
-        build_peer()
+        make_own_files(bench.wellspring())
+        make_peer()
         kl.rows(bench, PEER, source())
+        for kind in ("q8", "q4"):
+            kl.timed(bench, source(), kind, generate.FOLDER, folder_of(kind), generate.prompt(256), GGUF.format(KINDS[kind]))
     if bench.args.shapes or bench.args.only[:2] in ("1B", "8B"):
         serve_shapes.rows(bench)
     bench.write()
