@@ -11,14 +11,24 @@ PagedCache::PagedCache(int64_t layers, int64_t kv_heads, int64_t head_width, int
     : layers_(static_cast<size_t>(layers)), references_(static_cast<size_t>(pages)) {
   if (dtype != DType::f32 && dtype != DType::bf16 && dtype != DType::i8)
     throw Error(Fault::usage, str("a cache holds f32, bf16 or i8, not ", name_of(dtype)));
+  const int64_t layer_values = kv_heads * head_width * kPage, layer_scales = dtype == DType::i8 ? kv_heads * kPage : 0;
+  const auto size = static_cast<int64_t>(size_of(dtype));
+  page_bytes_ = layers * 2 * (layer_values * size + layer_scales * 4);
+  memory_ = Tensor::empty({pages, page_bytes_}, DType::u8);
+  int64_t at = 0;  // of a page's bytes
+  const auto part = [&](DType type, const Shape& shape, const Shape& strides) {
+    const auto bytes = static_cast<int64_t>(size_of(type));
+    const Tensor all = Tensor::wrap(memory_.data(), {pages * page_bytes_ / bytes}, type, memory_.storage());
+    const Tensor t = all.as_strided(shape, strides, at / bytes);
+    at += shape.numel() / (pages ? pages : 1) * bytes;
+    return t;
+  };
   for (LayerPages& l : layers_) {
-    l.keys = Tensor::empty({pages, kv_heads, head_width, kPage}, dtype);
-    l.values = Tensor::empty({pages, kv_heads, kPage, head_width}, dtype);
-    page_bytes_ += 2 * kv_heads * head_width * kPage * static_cast<int64_t>(size_of(dtype));
+    l.keys = part(dtype, {pages, kv_heads, head_width, kPage}, {page_bytes_ / size, head_width * kPage, kPage, 1});
+    l.values = part(dtype, {pages, kv_heads, kPage, head_width}, {page_bytes_ / size, head_width * kPage, head_width, 1});
     if (dtype != DType::i8) continue;
-    l.key_scales = Tensor::empty({pages, kv_heads, kPage});
-    l.value_scales = Tensor::empty({pages, kv_heads, kPage});
-    page_bytes_ += 2 * kv_heads * kPage * 4;
+    for (Tensor* t : {&l.key_scales, &l.value_scales})
+      *t = part(DType::f32, {pages, kv_heads, kPage}, {page_bytes_ / 4, kPage, 1});
   }
   free_.reserve(static_cast<size_t>(pages));
   for (int64_t i = pages; i-- > 0;) free_.push_back(static_cast<int32_t>(i));  // low ones first
@@ -39,13 +49,8 @@ void PagedCache::release(int32_t page) {
 }
 
 void PagedCache::copy(int32_t from, int32_t to) {
-  for (const LayerPages& l : layers_)
-    for (const Tensor* t : {&l.keys, &l.values, &l.key_scales, &l.value_scales}) {
-      if (!t->defined()) continue;
-      const size_t bytes = static_cast<size_t>(t->numel() / t->size(0)) * size_of(t->dtype());
-      char* base = static_cast<char*>(t->data());
-      std::memcpy(base + static_cast<size_t>(to) * bytes, base + static_cast<size_t>(from) * bytes, bytes);
-    }
+  char* base = static_cast<char*>(memory_.data());
+  std::memcpy(base + to * page_bytes_, base + from * page_bytes_, static_cast<size_t>(page_bytes_));
 }
 
 }  // namespace wellspring

@@ -13,8 +13,9 @@ struct LayerPages {
   Tensor keys, values, key_scales, value_scales;
 };
 
-/// The pages of all layers: page i of each belongs together. Pages are counted references, so that sequences
-/// with one beginning hold the same ones; memory is touched when a page is first used. One thread.
+/// The pages of all layers: page i of each belongs together, and lies side by side, so that a first request touches no
+/// more memory than it fills. Pages are counted references, so that sequences with one beginning hold the same
+/// ones; memory is touched when a page is first used. One thread.
 class PagedCache {
  public:
   static constexpr int64_t kPage = 64;  // positions
@@ -38,6 +39,7 @@ class PagedCache {
   void copy(int32_t from, int32_t to);
 
  private:
+  Tensor memory_;  // u8 [pages, page bytes]
   std::vector<LayerPages> layers_;
   std::vector<int32_t> references_, free_;
   int64_t page_bytes_ = 0;

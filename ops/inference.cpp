@@ -45,22 +45,31 @@ void check_weight(const char* op, const Tensor& values, const Tensor& scales, co
   need(!levels.defined() || is(levels, DType::i8, {16}), op, "levels", "i8[16]", levels);
 }
 
+// Packed from the second dimension on: pages may be any distance apart.
+bool is_pages(const Tensor& t, DType dtype, const Shape& shape) {
+  if (!t.defined() || t.dtype() != dtype || !(t.shape() == shape)) return false;
+  int64_t packed = 1;
+  for (int d = t.dims() - 1; d > 0; packed *= t.size(d--))
+    if (t.size(d) > 1 && t.strides()[d] != packed) return false;
+  return t.size(0) < 2 || t.strides()[0] >= packed;
+}
+
 struct Pages {
   int64_t count, Hk, D;
 };
 
 Pages check_pages(const char* op, const Tensor& keys, const Tensor& values, const Tensor& key_scales,
                   const Tensor& value_scales) {
-  const bool known = keys.defined() && keys.dims() == 4 && keys.size(3) == kPage && keys.is_contiguous() &&
+  const bool known = keys.defined() && keys.dims() == 4 && keys.size(3) == kPage && is_pages(keys, keys.dtype(), keys.shape()) &&
                      (keys.dtype() == DType::f32 || keys.dtype() == DType::bf16 || keys.dtype() == DType::i8);
   need(known, op, "keys", "f32, bf16 or i8 [pages, heads, width, 64]", keys);
   const Pages p{keys.size(0), keys.size(1), keys.size(2)};
-  need(is(values, keys.dtype(), {p.count, p.Hk, kPage, p.D}), op, "values",
+  need(is_pages(values, keys.dtype(), {p.count, p.Hk, kPage, p.D}), op, "values",
        str(name_of(keys.dtype()), Shape{p.count, p.Hk, kPage, p.D}.text()), values);
   for (const Tensor* s : {&key_scales, &value_scales}) {
     const char* name = s == &key_scales ? "key_scales" : "value_scales";
     if (keys.dtype() == DType::i8)
-      need(is(*s, DType::f32, {p.count, p.Hk, kPage}), op, name, str("f32", Shape{p.count, p.Hk, kPage}.text()), *s);
+      need(is_pages(*s, DType::f32, {p.count, p.Hk, kPage}), op, name, str("f32", Shape{p.count, p.Hk, kPage}.text()), *s);
     else if (s->defined())
       throw Error(Fault::usage, str(op, ": ", name, " belong to i8 alone, not to ", name_of(keys.dtype())));
   }

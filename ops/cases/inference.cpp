@@ -97,6 +97,9 @@ std::vector<CaseInput> pages(DType t, int64_t count, int64_t heads, int64_t widt
   return {of({count, heads, width, 64}), of({count, heads, 64, width}), scales, scales};
 }
 
+// The same pages, with room between them.
+Tensor apart(const Tensor& t) { return t.defined() ? narrow(cat(std::vector<Tensor>{t, t}, 1), 1, 0, t.size(1)) : t; }
+
 WS_CASES(kv_put_) {
   for (DType cache : {DType::f32, DType::bf16, DType::i8})
     for (DType t : {DType::f32, DType::bf16})
@@ -107,7 +110,7 @@ WS_CASES(kv_put_) {
             .add(str(name_of(cache), " from ", name_of(t), " ", width), in,
                  [](const Tensors& i) -> Tensors {
                    Tensors to;
-                   for (int n = 0; n < 4; ++n) to.push_back(i[n].defined() ? clone(i[n]) : Tensor());
+                   for (int n = 0; n < 4; ++n) to.push_back(apart(i[n]));
                    kv_put_(to[0], to[1], to[2], to[3], i[4], i[5],
                            Tensor::from(std::vector<int32_t>{0, 1, 63, 64, 70, 100, 190, 191, 128}, {9}));
                    std::erase_if(to, [](const Tensor& x) { return !x.defined(); });
@@ -129,7 +132,8 @@ WS_CASES(attention_paged) {
                        {0, 1, 600, 1, 70, 500, 71, 2, 254}, 73, 10};
   const auto run = [](const Sequences& s, double scale) {
     return [s, scale](const Tensors& i) -> Tensors {
-      return {attention_paged(i[0], i[1], i[2], i[3], i[4], Tensor::from(s.tables, {3, s.most}),
+      const auto page = [&](int n) { return scale == 0 ? i[n] : apart(i[n]); };
+      return {attention_paged(i[0], page(1), page(2), page(3), page(4), Tensor::from(s.tables, {3, s.most}),
                               Tensor::from(s.segments, {3, 3}), scale)};
     };
   };

@@ -1,7 +1,7 @@
 // Attention to keys and values in pages (Kwon et al., PagedAttention, 2023), and what puts them there.
 // A page holds 64 positions of a sequence: keys [pages, Hk, D, 64], so that a vector is one channel of
 // neighbouring positions, and values [pages, Hk, 64, D]; f32, bf16, or i8 with a scale for each position and
-// head, f32 [pages, Hk, 64].
+// head, f32 [pages, Hk, 64]. What a page has is packed; pages may be further apart.
 //
 // kv_put: out {keys, values, key scales, value scales}, in {k, v [N, Hk, D], slots i32 [N]}: slot = 64 page +
 //   place.
@@ -102,15 +102,18 @@ struct Heads {
 struct Cache {
   const void *keys, *values;
   const float *key_scales, *value_scales;  // null but for i8
+  int64_t step, scale_step;  // from page to page, in elements
   int64_t Hk, D;
   template <class T>
   const T* key(int64_t page, int64_t h) const {
-    return static_cast<const T*>(keys) + (page * Hk + h) * D * kPage;
+    return static_cast<const T*>(keys) + page * step + h * D * kPage;
   }
   template <class T>
   const T* value(int64_t page, int64_t h) const {
-    return static_cast<const T*>(values) + (page * Hk + h) * D * kPage;
+    return static_cast<const T*>(values) + page * step + h * D * kPage;
   }
+  const float* key_scale(int64_t page, int64_t h) const { return key_scales + page * scale_step + h * kPage; }
+  const float* value_scale(int64_t page, int64_t h) const { return value_scales + page * scale_step + h * kPage; }
 };
 
 struct Job {
@@ -143,7 +146,7 @@ void attend_split(const Job& p, const Chunk& w, int64_t split, const float* q, f
     const int64_t page = table[j / kPage];
     products<T>(queries, q, p.ldd, p.cache.key<T>(page, w.hk), kPage, p.D, kPage, s + j, kSplit);
     if (p.cache.key_scales) {
-      const float* scales = p.cache.key_scales + (page * p.cache.Hk + w.hk) * kPage;
+      const float* scales = p.cache.key_scale(page, w.hk);
       for (int64_t i = 0; i < queries; ++i)
         for (int64_t k = 0; k < kPage; k += kLanes)
           store(s + i * kSplit + j + k, load(s + i * kSplit + j + k) * load(scales + k));
@@ -174,7 +177,7 @@ void attend_split(const Job& p, const Chunk& w, int64_t split, const float* q, f
   for (int64_t j = 0; j < n; j += kPage) {
     const int64_t page = table[j / kPage], count = n - j < kPage ? n - j : kPage;
     if (p.cache.value_scales) {
-      const float* scales = p.cache.value_scales + (page * p.cache.Hk + w.hk) * kPage;
+      const float* scales = p.cache.value_scale(page, w.hk);
       for (int64_t i = 0; i < queries; ++i)
         for (int64_t k = 0; k < count; ++k) s[i * kSplit + j + k] *= scales[k];
     }
@@ -284,8 +287,11 @@ void attend(const Job& p, int64_t sequences, int64_t most_rows, int64_t most_end
 }
 
 Cache cache_of(const View& keys, const View& values, const View& key_scales, const View& value_scales) {
-  return {keys.data, values.data, key_scales.defined() ? static_cast<const float*>(key_scales.data) : nullptr,
-          value_scales.defined() ? static_cast<const float*>(value_scales.data) : nullptr, keys.shape[1], keys.shape[2]};
+  if (values.strides[0] != keys.strides[0]) cpu::kernel_refuses("attention_paged", "keys and values lie in unlike pages");
+  const bool scaled = key_scales.defined();
+  return {keys.data, values.data, scaled ? static_cast<const float*>(key_scales.data) : nullptr,
+          scaled ? static_cast<const float*>(value_scales.data) : nullptr, keys.strides[0], scaled ? key_scales.strides[0] : 0,
+          keys.shape[1], keys.shape[2]};
 }
 
 void attention_paged(const Call& call) {
@@ -344,20 +350,19 @@ float put_row(const Heads& from, int64_t row, int64_t h, int64_t D, T* to, int64
 
 template <class T>
 void put_all(const Call& call) {
-  const View &k = call.in[0], &keys = call.out[0];
+  const View &k = call.in[0], &keys = call.out[0], &values = call.out[1], &key_scales = call.out[2], &value_scales = call.out[3];
   const Heads from_k = Heads::of("kv_put", k), from_v = Heads::of("kv_put", call.in[1]);
   const int32_t* slots = static_cast<const int32_t*>(call.in[2].data);
   const int64_t N = k.shape[0], Hk = k.shape[1], D = k.shape[2];
-  T *to_k = static_cast<T*>(keys.data), *to_v = static_cast<T*>(call.out[1].data);
-  float* key_scales = call.out[2].defined() ? static_cast<float*>(call.out[2].data) : nullptr;
-  float* value_scales = call.out[3].defined() ? static_cast<float*>(call.out[3].data) : nullptr;
   const auto one = [&](int64_t row) {
     const int64_t page = slots[row] / kPage, place = slots[row] % kPage;
+    T *to_k = static_cast<T*>(keys.data) + page * keys.strides[0], *to_v = static_cast<T*>(values.data) + page * values.strides[0];
     for (int64_t h = 0; h < Hk; ++h) {
-      const int64_t head = page * Hk + h;
-      const float ks = put_row(from_k, row, h, D, to_k + head * D * kPage + place, kPage);
-      const float vs = put_row(from_v, row, h, D, to_v + (head * kPage + place) * D, 1);
-      if (key_scales) key_scales[head * kPage + place] = ks, value_scales[head * kPage + place] = vs;
+      const float ks = put_row(from_k, row, h, D, to_k + h * D * kPage + place, kPage);
+      const float vs = put_row(from_v, row, h, D, to_v + (h * kPage + place) * D, 1);
+      if (!key_scales.defined()) continue;
+      static_cast<float*>(key_scales.data)[page * key_scales.strides[0] + h * kPage + place] = ks;
+      static_cast<float*>(value_scales.data)[page * value_scales.strides[0] + h * kPage + place] = vs;
     }
   };
   if (N <= 4)
