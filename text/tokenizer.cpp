@@ -228,14 +228,14 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) c
   }
   auto each = [&](auto&& fn) {
     for (int32_t id : ids.subspan(begin))
-      if (!skip_special || !d.is_special(id)) fn(d.pieces[static_cast<size_t>(id)]);
+      if (!skip_special || !d.is_special(id)) fn(d.piece(id));
   };
   for (int32_t id : ids.subspan(begin)) d.check_id(id);
-  each([&](const std::string& piece) { size += piece.size() + d.decode.join_by_space; });
+  each([&](std::string_view piece) { size += piece.size() + d.decode.join_by_space; });
   std::string out = std::move(first);
   size_t at = out.size();
   out.resize(at + size);
-  each([&](const std::string& piece) {
+  each([&](std::string_view piece) {
     if (d.decode.join_by_space) out[at++] = ' ';
     std::memcpy(out.data() + at, piece.data(), piece.size());
     at += piece.size();
@@ -250,16 +250,15 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) c
 int32_t Tokenizer::vocab_size() const { return static_cast<int32_t>(data_->tokens.size()); }
 
 std::optional<int32_t> Tokenizer::token_to_id(std::string_view token) const {
-  auto at = data_->ids.find(token);
-  if (at == data_->ids.end()) return std::nullopt;
-  return at->second;
+  const int32_t id = data_->find(token);
+  return id < 0 ? std::nullopt : std::optional(id);
 }
 
 std::string Tokenizer::id_to_token(int32_t id) const {
   if (id < 0 || id >= vocab_size())
     throw Error(Fault::usage, str("token id ", id, " is out of range: ", source(), " has ids 0 to ",
                                   vocab_size() - 1));
-  return data_->tokens[static_cast<size_t>(id)];
+  return std::string(data_->tokens[static_cast<size_t>(id)]);
 }
 
 bool Tokenizer::is_special(int32_t id) const {
