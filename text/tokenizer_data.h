@@ -113,7 +113,8 @@ struct TokenizerData {
   /// What a token adds to a text.
   std::string_view piece(int32_t id) const {
     const auto i = static_cast<size_t>(id);
-    return used[i] & piece_is_token ? tokens[i] : pieces[i];
+    const TextTable* const in[] = {&pieces, &tokens};  // no branch: it would be taken at random
+    return (*in[(used[i] & piece_is_token) != 0])[i];
   }
   bool is_special(int32_t id) const { return used[static_cast<size_t>(id)] & special; }
   std::string normalize(std::string_view text) const;
