@@ -11,9 +11,17 @@ PagedCache::PagedCache(int64_t layers, int64_t kv_heads, int64_t head_width, int
     : layers_(static_cast<size_t>(layers)), references_(static_cast<size_t>(pages)) {
   if (dtype != DType::f32 && dtype != DType::bf16 && dtype != DType::i8)
     throw Error(Fault::usage, str("a cache holds f32, bf16 or i8, not ", name_of(dtype)));
+  // One piece of memory, so that the layers lie in whole huge pages together.
+  const int64_t each = pages * kv_heads * head_width * kPage;
+  const Tensor all = Tensor::empty({2 * layers * each}, dtype);
+  int64_t begin = 0;
+  const auto next = [&](const Shape& shape) {
+    begin += each;
+    return all.as_strided(shape, contiguous_strides(shape), begin - each);
+  };
   for (LayerPages& l : layers_) {
-    l.keys = Tensor::empty({pages, kv_heads, head_width, kPage}, dtype);
-    l.values = Tensor::empty({pages, kv_heads, kPage, head_width}, dtype);
+    l.keys = next({pages, kv_heads, head_width, kPage});
+    l.values = next({pages, kv_heads, kPage, head_width});
     page_bytes_ += 2 * kv_heads * head_width * kPage * static_cast<int64_t>(size_of(dtype));
     if (dtype != DType::i8) continue;
     l.key_scales = Tensor::empty({pages, kv_heads, kPage});
