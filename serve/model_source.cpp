@@ -1,5 +1,6 @@
 // Models from folders.
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -156,6 +157,9 @@ std::shared_ptr<const LoadedModel> load(const ModelSpec& spec, const std::string
   model->served = {spec.name, model->engine.get(), model->text.get(),
                    model->decoder->config().context, nullptr,
                    [m = model.get(), changed] { check_files(*m, *changed); }};
+#ifdef __GLIBC__
+  ::malloc_trim(0);  // what reading the tokenizer took and gave back: megabytes, of a large vocabulary
+#endif
   return model;
 }
 

@@ -43,7 +43,7 @@ std::string StreamDecoder::push(int32_t id) {
   const TokenizerData& d = *tokenizer_.data_;
   d.check_id(id);
   if (skip_special_ && d.is_special(id)) return {};
-  std::string piece = first_ ? d.first_piece(id) : d.pieces[static_cast<size_t>(id)];
+  std::string piece = first_ ? d.first_piece(id) : std::string(d.piece(id));
   if (!first_ && d.decode.join_by_space) piece.insert(piece.begin(), ' ');
   first_ = false;
   size_t strip = 0;

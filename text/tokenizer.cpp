@@ -217,29 +217,27 @@ std::vector<std::vector<int32_t>> Tokenizer::encode_all(std::span<const std::str
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {
   const TokenizerData& d = *data_;
-  std::string first;  // the first token's text may differ, and begins the result
-  size_t begin = 0, size = 0;
-  while (begin < ids.size()) {
-    const int32_t id = ids[begin++];
-    d.check_id(id);
-    if (skip_special && d.is_special(id)) continue;
-    first = d.first_piece(id);
-    break;
-  }
-  auto each = [&](auto&& fn) {
-    for (int32_t id : ids.subspan(begin))
-      if (!skip_special || !d.is_special(id)) fn(d.pieces[static_cast<size_t>(id)]);
+  for (const int32_t id : ids) d.check_id(id);
+  std::string out(4 * ids.size() + 16, '\0');
+  size_t at = 0;
+  const auto put = [&](std::string_view s) {
+    if (out.size() - at < s.size()) [[unlikely]]
+      out.resize(out.size() + out.size() / 2 + s.size());
+    std::memcpy(out.data() + at, s.data(), s.size());
+    at += s.size();
   };
-  for (int32_t id : ids.subspan(begin)) d.check_id(id);
-  each([&](const std::string& piece) { size += piece.size() + d.decode.join_by_space; });
-  std::string out = std::move(first);
-  size_t at = out.size();
-  out.resize(at + size);
-  each([&](const std::string& piece) {
-    if (d.decode.join_by_space) out[at++] = ' ';
-    std::memcpy(out.data() + at, piece.data(), piece.size());
-    at += piece.size();
-  });
+  bool first = true;  // its text may differ
+  for (const int32_t id : ids) {
+    if (skip_special && d.is_special(id)) continue;
+    if (first) {
+      put(d.first_piece(id));
+      first = false;
+      continue;
+    }
+    if (d.decode.join_by_space) put(" ");
+    put(d.piece(id));
+  }
+  out.resize(at);
   size_t strip = 0;
   while (strip < out.size() && static_cast<int>(strip) < d.decode.strip_left &&
          out[strip] == d.decode.strip_char)
@@ -250,16 +248,15 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) c
 int32_t Tokenizer::vocab_size() const { return static_cast<int32_t>(data_->tokens.size()); }
 
 std::optional<int32_t> Tokenizer::token_to_id(std::string_view token) const {
-  auto at = data_->ids.find(token);
-  if (at == data_->ids.end()) return std::nullopt;
-  return at->second;
+  const int32_t id = data_->find(token);
+  return id < 0 ? std::nullopt : std::optional(id);
 }
 
 std::string Tokenizer::id_to_token(int32_t id) const {
   if (id < 0 || id >= vocab_size())
     throw Error(Fault::usage, str("token id ", id, " is out of range: ", source(), " has ids 0 to ",
                                   vocab_size() - 1));
-  return data_->tokens[static_cast<size_t>(id)];
+  return std::string(data_->tokens[static_cast<size_t>(id)]);
 }
 
 bool Tokenizer::is_special(int32_t id) const {

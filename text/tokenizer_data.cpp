@@ -78,12 +78,10 @@ std::string TokenizerData::normalize(std::string_view text) const {
 }
 
 std::string TokenizerData::first_piece(int32_t id) const {
-  std::string piece = pieces[static_cast<size_t>(id)];
-  if (decode.first_drops_space) {
-    piece = tokens[static_cast<size_t>(id)];
-    replace_every(piece, decode.replacement, "");
-  }
-  return piece;
+  if (!decode.first_drops_space) return std::string(piece(id));
+  std::string text(tokens[static_cast<size_t>(id)]);
+  replace_every(text, decode.replacement, "");
+  return text;
 }
 
 void TokenizerData::check_id(int32_t id) const {
@@ -94,18 +92,29 @@ void TokenizerData::check_id(int32_t id) const {
     throw Error(Fault::usage, str("token id ", id, " is not in use in ", where));
 }
 
+void TokenizerData::take_tokens(std::span<const std::string_view> by_id, const std::string& place) {
+  size_t bytes = 0;
+  for (const std::string_view t : by_id) bytes += t.size();
+  tokens.reserve(by_id.size(), bytes);
+  for (const std::string_view t : by_id) tokens.push_back(t);
+  ids.reserve(by_id.size());
+  for (size_t i = 0; i < by_id.size(); ++i) {
+    if (!used[i]) continue;
+    if (const int32_t id = ids.insert(tokens, static_cast<int32_t>(i)); id != static_cast<int32_t>(i))
+      throw Error(Fault::data, str(place, ": token '", by_id[i], "' has the ids ", id, " and ", i));
+  }
+}
+
 void TokenizerData::finish() {
   static std::atomic<uint32_t> serials{0};
   serial = ++serials;
-  added_of_id.assign(tokens.size(), -1);
   for (size_t i = 0; i < added.size(); ++i) {
     const AddedToken& a = added[i];
-    added_of_id[static_cast<size_t>(a.id)] = static_cast<int32_t>(i);
+    if (a.special) used[static_cast<size_t>(a.id)] |= special;
     const std::string text = a.normalized ? normalize(a.content) : a.content;
     if (!text.empty())
       (a.normalized ? normalized_trie : raw_trie).insert(text, static_cast<int>(i));
   }
-  byte_ids.fill(-1);
   for (int b = 0; b < 256; ++b) {
     std::string name;
     static const char* kHex = "0123456789ABCDEF";
@@ -113,14 +122,12 @@ void TokenizerData::finish() {
       utf8_append(name, byte_alphabet()[static_cast<size_t>(b)]);
     else
       name = str("<0x", kHex[b >> 4], kHex[b & 15], ">");
-    auto at = ids.find(name);
-    if (at != ids.end() && used[static_cast<size_t>(at->second)] & 1)
-      byte_ids[static_cast<size_t>(b)] = at->second;
+    byte_ids[static_cast<size_t>(b)] = find_in_model(name);
   }
   if (!byte_level)  // all or nothing, as the reference does per character
     byte_fallback = byte_fallback && byte_ids['A'] >= 0;
   for (size_t i = 0; i < tokens.size(); ++i)  // a character of the byte alphabet may take two bytes
-    if (used[i] & 1) longest = std::max(longest, tokens[i].size());
+    if (used[i] & in_model) longest = std::max(longest, tokens[i].size());
   all_bytes = byte_level && std::find(byte_ids.begin(), byte_ids.end(), -1) == byte_ids.end();
   if (all_bytes) find_whole_characters();
   // The fast path: one pattern, and bytes.
@@ -279,8 +286,8 @@ void TokenizerData::encode_segment(std::string_view text, bool first, IdSink& si
 void TokenizerData::encode_piece(const char* p, size_t n, IdSink& sink) const {
   if (ignore_merges && n <= longest) {
     const std::string_view s(p, n);
-    auto at = byte_level ? ids.find(to_byte_alphabet(s)) : ids.find(s);
-    if (at != ids.end() && used[static_cast<size_t>(at->second)] & 1) return sink.push(at->second);
+    const int32_t id = byte_level ? find_in_model(to_byte_alphabet(s)) : find_in_model(s);
+    if (id >= 0) return sink.push(id);
   }
   int32_t* to = sink.room(n);
   size_t count = 0;
@@ -310,9 +317,8 @@ void TokenizerData::encode_piece(const char* p, size_t n, IdSink& sink) const {
   } else {
     for (size_t i = 0; i < n;) {
       const auto length = static_cast<size_t>(unicode::decode(p + i, p + n).length);
-      auto at = ids.find(std::string_view(p + i, length));
-      if (at != ids.end() && used[static_cast<size_t>(at->second)] & 1) {
-        to[count++] = at->second, last_unknown = false;
+      if (const int32_t id = find_in_model({p + i, length}); id >= 0) {
+        to[count++] = id, last_unknown = false;
       } else {
         bool bytes = byte_fallback;
         for (size_t k = 0; k < length && bytes; ++k)

@@ -4,14 +4,15 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "base/json_fwd.h"
 #include "text/bpe.h"
 #include "text/split.h"
+#include "text/text_table.h"
 
 namespace wellspring {
 
@@ -71,11 +72,12 @@ struct TokenizerData {
   std::string shell;  ///< the JSON without vocabulary and merges
   uint32_t serial;    ///< of the process, for the word cache
 
-  // Vocabulary. A deque-like vector whose strings never move once the map is filled.
-  std::vector<std::string> tokens;  ///< by id, in the spelling of tokenizer.json; empty = unused
-  std::vector<uint8_t> used;        ///< by id: 1 in the model's vocabulary, 2 added, 3 both
-  std::unordered_map<std::string_view, int32_t> ids;  ///< model's vocabulary and added tokens
-  std::vector<std::string> pieces;                    ///< by id: decoded bytes
+  // Vocabulary, by id.
+  enum Use : uint8_t { in_model = 1, is_added = 2, special = 4, piece_is_token = 8 };
+  TextTable tokens;           ///< in the spelling of tokenizer.json; empty = unused
+  std::vector<uint8_t> used;  ///< a sum of Use; 0 = unused
+  TextIndex ids;              ///< of the used tokens
+  TextTable pieces;           ///< decoded bytes; empty where piece_is_token
 
   // Model.
   MergeTable merges;
@@ -89,7 +91,6 @@ struct TokenizerData {
 
   // Steps before and after the model.
   std::vector<AddedToken> added;
-  std::vector<int32_t> added_of_id;  ///< index in `added` by id, or -1
   TokenTrie raw_trie, normalized_trie;
   std::vector<NormalizerStep> normalizer;
   std::vector<PreStep> pre;
@@ -99,12 +100,23 @@ struct TokenizerData {
   DecodeRules decode;
   std::optional<int32_t> bos, eos;
 
-  /// Fills `ids`, `pieces`, tries and the fast path from the rest; names `where` in errors.
+  /// Takes the tokens by id, whose `used` is filled; Error(Fault::data) naming `place` when one stands twice.
+  void take_tokens(std::span<const std::string_view> by_id, const std::string& place);
+  /// Fills tries and the fast path from the rest; names `where` in errors.
   void finish();
-  bool is_special(int32_t id) const {
-    const int32_t a = added_of_id[static_cast<size_t>(id)];
-    return a >= 0 && added[static_cast<size_t>(a)].special;
+  /// Among the model's vocabulary and added tokens, or in the model's alone; -1: not there.
+  int32_t find(std::string_view token) const { return ids.find(tokens, token); }
+  int32_t find_in_model(std::string_view token) const {
+    const int32_t id = find(token);
+    return id >= 0 && used[static_cast<size_t>(id)] & in_model ? id : -1;
   }
+  /// What a token adds to a text.
+  std::string_view piece(int32_t id) const {
+    const auto i = static_cast<size_t>(id);
+    const TextTable* const in[] = {&pieces, &tokens};  // no branch: it would be taken at random
+    return (*in[(used[i] & piece_is_token) != 0])[i];
+  }
+  bool is_special(int32_t id) const { return used[static_cast<size_t>(id)] & special; }
   std::string normalize(std::string_view text) const;
   std::string first_piece(int32_t id) const;
   void check_id(int32_t id) const;

@@ -14,7 +14,11 @@ namespace {
 constexpr int64_t kMostIds = 1 << 24;
 constexpr int kDeepest = 64;
 
-using Vocabulary = std::vector<std::pair<std::string, int64_t>>;
+// model.vocab in the file's order.
+struct Vocabulary {
+  TextTable tokens;
+  std::vector<int64_t> ids;
+};
 
 // Everything but model.vocab becomes a Json; the vocabulary (often 10^5 keys) goes to a vector.
 Json parse_shell(std::string_view text, const std::string& where, Vocabulary& vocabulary) {
@@ -26,15 +30,16 @@ Json parse_shell(std::string_view text, const std::string& where, Vocabulary& vo
       if (depth == 1) section = key, part.clear();
       if (depth == 2) part = key;
       if (depth == 3 && section == "model" && part == "vocab") {
-        vocabulary.emplace_back(key, -1);
+        vocabulary.tokens.push_back(key);
+        vocabulary.ids.push_back(-1);
         return false;  // an ordered object would search all its keys for each new one
       }
     } else if (event == Json::parse_event_t::value && depth == 3 && section == "model" &&
-               part == "vocab" && !vocabulary.empty()) {
+               part == "vocab" && !vocabulary.ids.empty()) {
       if (!value.is_number_integer())
-        bad_field(where, str("model.vocab['", vocabulary.back().first, "']"),
+        bad_field(where, str("model.vocab['", vocabulary.tokens[vocabulary.ids.size() - 1], "']"),
                   "a token id was expected");
-      vocabulary.back().second = value.get<int64_t>();
+      vocabulary.ids.back() = value.get<int64_t>();
     }
     return true;
   };
@@ -52,15 +57,18 @@ int32_t checked_id(const std::string& where, const std::string& field, int64_t i
   return static_cast<int32_t>(id);
 }
 
-void place(TokenizerData& d, const std::string& field, const std::string& token, int32_t id,
-           uint8_t how) {
+// Tokens by id: views of the vocabulary and of the shell.
+using Tokens = std::vector<std::string_view>;
+
+void place(TokenizerData& d, Tokens& tokens, const std::string& field, std::string_view token,
+           int32_t id, uint8_t how) {
   const auto i = static_cast<size_t>(id);
-  if (i >= d.tokens.size()) d.tokens.resize(i + 1), d.used.resize(i + 1);
-  if (d.used[i] && d.tokens[i] != token)
+  if (i >= tokens.size()) tokens.resize(i + 1), d.used.resize(i + 1);
+  if (d.used[i] && tokens[i] != token)
     bad_field(d.where, field,
-              str("id ", id, " belongs to both '", d.tokens[i], "' and '", token, "'"));
+              str("id ", id, " belongs to both '", tokens[i], "' and '", token, "'"));
   if (d.used[i] & how) bad_field(d.where, field, str("token '", token, "' stands twice"));
-  d.tokens[i] = token;
+  tokens[i] = token;
   d.used[i] |= how;
 }
 
@@ -70,7 +78,7 @@ bool boolean(const Json& object, const char* key, const std::string& where, bool
   return object[key].get<bool>();
 }
 
-void read_added(const Json& shell, TokenizerData& d) {
+void read_added(const Json& shell, TokenizerData& d, Tokens& tokens) {
   if (!shell.contains("added_tokens") || shell["added_tokens"].is_null()) return;
   const Json& list = shell["added_tokens"];
   if (!list.is_array()) bad_field(d.where, "added_tokens", "a list was expected");
@@ -90,27 +98,15 @@ void read_added(const Json& shell, TokenizerData& d) {
     a.rstrip = boolean(j, "rstrip", str(d.where, ": ", field), false);
     a.single_word = boolean(j, "single_word", str(d.where, ": ", field), false);
     a.normalized = boolean(j, "normalized", str(d.where, ": ", field), !a.special);
-    place(d, field, a.content, a.id, 2);
+    place(d, tokens, field, j["content"].get_ref<const std::string&>(), a.id, TokenizerData::is_added);
     d.added.push_back(std::move(a));
   }
 }
 
-void fill_ids(TokenizerData& d) {
-  d.ids.reserve(d.tokens.size());
-  for (size_t i = 0; i < d.tokens.size(); ++i) {
-    if (!d.used[i]) continue;
-    auto [at, fresh] = d.ids.emplace(d.tokens[i], static_cast<int32_t>(i));
-    if (!fresh)
-      bad_field(d.where, "model.vocab",
-                str("token '", d.tokens[i], "' has the ids ", at->second, " and ", i));
-  }
-}
-
 int32_t model_id(const TokenizerData& d, const std::string& token, const std::string& field) {
-  auto at = d.ids.find(token);
-  if (at == d.ids.end() || !(d.used[static_cast<size_t>(at->second)] & 1))
-    bad_field(d.where, field, str("token '", token, "' is not in model.vocab"));
-  return at->second;
+  const int32_t id = d.find_in_model(token);
+  if (id < 0) bad_field(d.where, field, str("token '", token, "' is not in model.vocab"));
+  return id;
 }
 
 void read_merges(const Json& merges, TokenizerData& d) {
@@ -146,8 +142,8 @@ void refuse_text(const Json& model, const char* key, const std::string& where) {
 void guess_ends(TokenizerData& d) {
   auto find = [&](std::initializer_list<const char*> names) -> std::optional<int32_t> {
     for (const char* name : names) {
-      auto at = d.ids.find(name);
-      if (at != d.ids.end() && d.is_special(at->second)) return at->second;
+      const int32_t id = d.find(name);
+      if (id >= 0 && d.is_special(id)) return id;
     }
     return std::nullopt;
   };
@@ -167,10 +163,9 @@ void read_config(const std::string& folder, TokenizerData& d) {
     if (!value.is_null()) {
       const Json& name = value.is_object() && value.contains("content") ? value["content"] : value;
       if (!name.is_string()) bad_field(path, key, "a string was expected");
-      auto at = d.ids.find(name.get_ref<const std::string&>());
-      if (at == d.ids.end())
+      id = d.find(name.get_ref<const std::string&>());
+      if (*id < 0)
         bad_field(path, key, str("'", name.get<std::string>(), "' is not a token of ", d.where));
-      id = at->second;
     }
     (key[0] == 'b' ? d.bos : d.eos) = id;
   }
@@ -192,23 +187,26 @@ std::shared_ptr<TokenizerData> parse_data(std::string_view json, const std::stri
     bad_field(where, "model.vocab", "is missing or not an object");
   refuse_text(model, "continuing_subword_prefix", where);
   refuse_text(model, "end_of_word_suffix", where);
-  const auto most = static_cast<int64_t>(vocabulary.size()) * 16 + 65536;
-  for (const auto& [token, id] : vocabulary) {
+  const auto most = static_cast<int64_t>(vocabulary.ids.size()) * 16 + 65536;
+  Tokens tokens;
+  tokens.reserve(vocabulary.ids.size());
+  for (size_t i = 0; i < vocabulary.ids.size(); ++i) {
+    const std::string_view token = vocabulary.tokens[i];
+    const int64_t id = vocabulary.ids[i];
     const std::string field = str("model.vocab['", token, "']");
     if (id >= most) bad_field(where, field, str("id ", id, " leaves too many ids unused"));
-    place(d, field, token, checked_id(where, field, id), 1);
+    place(d, tokens, field, token, checked_id(where, field, id), TokenizerData::in_model);
   }
-  read_added(shell, d);
-  fill_ids(d);
+  read_added(shell, d, tokens);
+  d.take_tokens(tokens, where + ": model.vocab");
   d.ignore_merges = boolean(model, "ignore_merges", where + ": model", false);
   d.byte_fallback = boolean(model, "byte_fallback", where + ": model", false);
   d.fuse_unk = boolean(model, "fuse_unk", where + ": model", false);
   if (model.contains("unk_token") && !model["unk_token"].is_null()) {
     if (!model["unk_token"].is_string())
       bad_field(where, "model.unk_token", "a string was expected");
-    auto at = d.ids.find(model["unk_token"].get_ref<const std::string&>());
-    if (at == d.ids.end()) bad_field(where, "model.unk_token", "is not in model.vocab");
-    d.unk = at->second;
+    d.unk = d.find(model["unk_token"].get_ref<const std::string&>());
+    if (d.unk < 0) bad_field(where, "model.unk_token", "is not in model.vocab");
   }
   if (model.contains("merges")) read_merges(model["merges"], d);
   model.erase("vocab");
@@ -254,7 +252,7 @@ Tokenizer Tokenizer::load(const std::string& path) {
 std::string Tokenizer::to_json() const {
   const TokenizerData& d = *data_;
   const Json shell = parse_json(d.shell, d.where);
-  auto quoted = [](const std::string& s) { return to_text(Json(s)); };
+  auto quoted = [](std::string_view s) { return to_text(Json(s)); };
   std::string out = "{\n";
   for (const auto& [key, value] : shell.items()) {
     if (key == "model") continue;
@@ -266,7 +264,7 @@ std::string Tokenizer::to_json() const {
   out += "    \"vocab\": {";
   bool first = true;
   for (size_t i = 0; i < d.tokens.size(); ++i) {
-    if (!(d.used[i] & 1)) continue;
+    if (!(d.used[i] & TokenizerData::in_model)) continue;
     out += str(first ? "\n      " : ",\n      ", quoted(d.tokens[i]), ": ", i);
     first = false;
   }

@@ -34,17 +34,15 @@ std::optional<std::string> from_base64(std::string_view s) {
 void derive_merges(TokenizerData& d) {
   std::vector<std::pair<int32_t, int32_t>> ways;
   for (size_t id = 0; id < d.tokens.size(); ++id) {
-    if (!(d.used[id] & 1)) continue;
+    if (!(d.used[id] & TokenizerData::in_model)) continue;
     const std::string_view token = d.tokens[id];
     ways.clear();
     for (size_t cut = 1; cut < token.size(); ++cut) {
       if ((static_cast<unsigned char>(token[cut]) & 0xC0) == 0x80) continue;  // inside a character
-      auto l = d.ids.find(token.substr(0, cut)), r = d.ids.find(token.substr(cut));
-      if (l == d.ids.end() || r == d.ids.end()) continue;
-      if (!(d.used[static_cast<size_t>(l->second)] & d.used[static_cast<size_t>(r->second)] & 1))
-        continue;
-      ways.emplace_back(l->second, r->second);
-      d.merges.insert(l->second, r->second, static_cast<uint32_t>(id), static_cast<int32_t>(id));
+      const int32_t l = d.find_in_model(token.substr(0, cut)), r = d.find_in_model(token.substr(cut));
+      if (l < 0 || r < 0) continue;
+      ways.emplace_back(l, r);
+      d.merges.insert(l, r, static_cast<uint32_t>(id), static_cast<int32_t>(id));
     }
     std::sort(ways.begin(), ways.end());
     d.merge_list.insert(d.merge_list.end(), ways.begin(), ways.end());
@@ -105,6 +103,7 @@ Tokenizer Tokenizer::load_ranks(const std::string& path, SplitPattern pattern,
   auto data = std::make_shared<TokenizerData>();
   TokenizerData& d = *data;
   d.where = path;
+  std::vector<std::string> tokens;
   int64_t line = 0;
   for (size_t at = 0; at < text.size();) {
     size_t stop = std::min(text.find('\n', at), text.size());
@@ -124,21 +123,19 @@ Tokenizer Tokenizer::load_ranks(const std::string& path, SplitPattern pattern,
       bad("the rank is not a number from 0 to 16777215");
     const auto id = static_cast<size_t>(*rank);
     if (id > static_cast<size_t>(line) * 16 + 65536) bad("the rank leaves too many ids unused");
-    if (id >= d.tokens.size()) d.tokens.resize(id + 1), d.used.resize(id + 1);
+    if (id >= tokens.size()) tokens.resize(id + 1), d.used.resize(id + 1);
     if (d.used[id]) bad(str("rank ", id, " stands twice"));
-    d.tokens[id] = to_byte_alphabet(*bytes);
-    d.used[id] = 1;
+    tokens[id] = to_byte_alphabet(*bytes);
+    d.used[id] = TokenizerData::in_model;
   }
-  if (d.tokens.empty()) throw Error(Fault::data, str(path, " holds no ranks"));
+  if (tokens.empty()) throw Error(Fault::data, str(path, " holds no ranks"));
   for (const std::string& s : special) {
     if (s.empty()) throw Error(Fault::usage, "a special token is empty");
-    d.added.push_back({s, static_cast<int32_t>(d.tokens.size()), true, false, false, false, false});
-    d.tokens.push_back(s);
-    d.used.push_back(2);
+    d.added.push_back({s, static_cast<int32_t>(tokens.size()), true, false, false, false, false});
+    tokens.push_back(s);
+    d.used.push_back(TokenizerData::is_added);
   }
-  for (size_t i = 0; i < d.tokens.size(); ++i)
-    if (d.used[i] && !d.ids.emplace(d.tokens[i], static_cast<int32_t>(i)).second)
-      throw Error(Fault::data, str(path, ": token '", d.tokens[i], "' stands twice"));
+  d.take_tokens(std::vector<std::string_view>(tokens.begin(), tokens.end()), path);
   derive_merges(d);
   d.ignore_merges = true;
   d.shell = byte_level_shell(pattern, d.added, true);

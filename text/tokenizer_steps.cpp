@@ -1,5 +1,7 @@
 // Normaliser, pre-tokeniser, post-processor and decoder of a tokenizer.json.
 #include <algorithm>
+#include <functional>
+#include <map>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -221,24 +223,28 @@ std::string strip(std::string s, char c, int left, int right) {
   return s;
 }
 
-void read_decoder(const Field& root, TokenizerData& d) {
+// What a step does to a token's text, by itself.
+using Change = std::function<void(size_t id, std::string& text)>;
+
+std::vector<Change> read_decoder(const Field& root, TokenizerData& d) {
+  std::vector<Change> changes;
   bool fused = false;
   for (const Field& f : root.steps("decoders")) {
     const std::string type = f.type();
-    auto each = [&](auto change) {
+    auto each = [&](Change change) {
       if (fused) f.bad(str("decoder '", type, "' after Fuse is not supported"));
-      for (size_t i = 0; i < d.pieces.size(); ++i) change(i, d.pieces[i]);
+      changes.push_back(std::move(change));
     };
     if (type == "Fuse") {
       fused = true;
     } else if (type == "ByteLevel") {
       d.byte_level = true;
-      each([&](size_t i, std::string& s) {
-        if (d.used[i] & 2) return;  // added tokens are text
+      each([&d](size_t i, std::string& s) {
+        if (d.used[i] & TokenizerData::is_added) return;  // added tokens are text
         if (auto bytes = from_byte_alphabet(s)) s = *bytes;
       });
     } else if (type == "ByteFallback") {
-      each([&](size_t, std::string& s) {
+      each([](size_t, std::string& s) {
         if (s.size() != 6 || !starts_with(s, "<0x") || s[5] != '>') return;
         auto digit = [](char c) {
           return c >= '0' && c <= '9'   ? c - '0'
@@ -253,7 +259,7 @@ void read_decoder(const Field& root, TokenizerData& d) {
       bool regex;
       const std::string from = pattern_of(f, &regex), to = f.text("content");
       if (regex) f.bad(str("replacing by the regular expression '", from, "' is not supported"));
-      each([&](size_t, std::string& s) { replace_all(s, from, to); });
+      each([from, to](size_t, std::string& s) { replace_all(s, from, to); });
     } else if (type == "Metaspace") {
       const std::string r = f.has("replacement") ? f.text("replacement") : "\xE2\x96\x81";
       if (r.empty()) f.bad("an empty replacement");
@@ -261,15 +267,15 @@ void read_decoder(const Field& root, TokenizerData& d) {
                                                  : !f.boolean("add_prefix_space", true);
       d.decode.first_drops_space = !never;
       d.decode.replacement = r;
-      each([&](size_t, std::string& s) { replace_all(s, r, " "); });
+      each([r](size_t, std::string& s) { replace_all(s, r, " "); });
     } else if (type == "Strip") {
       const std::string content = f.text("content");
       const int64_t start = f.integer("start"), stop = f.integer("stop");
       if (content.size() != 1 || start < 0 || stop < 0 || start > 1024 || stop > 1024)
         f.bad("one ASCII character and counts from 0 to 1024 were expected");
       if (!fused) {
-        each([&](size_t, std::string& s) {
-          s = strip(s, content[0], static_cast<int>(start), static_cast<int>(stop));
+        each([c = content[0], start, stop](size_t, std::string& s) {
+          s = strip(s, c, static_cast<int>(start), static_cast<int>(stop));
         });
       } else {
         if (stop) f.bad("stripping the end of a whole text is not supported");
@@ -281,6 +287,22 @@ void read_decoder(const Field& root, TokenizerData& d) {
                 "Replace, Metaspace and Sequence are)"));
     }
   }
+  return changes;
+}
+
+void fill_pieces(const std::vector<Change>& changes, TokenizerData& d) {
+  std::map<size_t, std::string> normal;  // tokens that stand in normalised text
+  for (const AddedToken& a : d.added)
+    if (a.normalized) normal[static_cast<size_t>(a.id)] = d.normalize(a.content);
+  std::string text;
+  for (size_t i = 0; i < d.tokens.size(); ++i) {
+    const auto changed = d.used[i] & TokenizerData::is_added ? normal.find(i) : normal.end();
+    text = changed == normal.end() ? d.tokens[i] : changed->second;
+    for (const Change& c : changes) c(i, text);
+    const bool same = text == d.tokens[i];
+    if (same && d.used[i]) d.used[i] |= TokenizerData::piece_is_token;
+    d.pieces.push_back(same ? std::string_view() : text);
+  }
 }
 
 }  // namespace
@@ -291,13 +313,12 @@ void read_steps(const Json& shell, TokenizerData& d) {
   if (given("normalizer")) read_normalizer(field("normalizer"), d);
   if (given("pre_tokenizer")) read_pre(field("pre_tokenizer"), d);
   if (given("post_processor")) read_post(field("post_processor"), d);
-  d.pieces = d.tokens;
-  for (const AddedToken& a : d.added)  // such tokens stand in normalised text
-    if (a.normalized) d.pieces[static_cast<size_t>(a.id)] = d.normalize(a.content);
+  std::vector<Change> changes;
   if (given("decoder"))
-    read_decoder(field("decoder"), d);
+    changes = read_decoder(field("decoder"), d);
   else
     d.decode.join_by_space = true;
+  fill_pieces(changes, d);
 }
 
 }  // namespace wellspring

@@ -27,7 +27,7 @@ class Characters {
   explicit Characters(const TokenizerData& d)
       : d_(d), bytes_(d.tokens.size()), uses_(d.tokens.size()) {
     for (size_t i = 0; i < bytes_.size(); ++i)
-      if (d.used[i] & 1) bytes_[i] = from_byte_alphabet(d.tokens[i]).value_or("");
+      if (d.used[i] & TokenizerData::in_model) bytes_[i] = from_byte_alphabet(d.tokens[i]).value_or("");
     for (auto [l, r] : d.merge_list) {
       Uses &left = uses_[static_cast<size_t>(l)], &right = uses_[static_cast<size_t>(r)];
       const std::string &a = bytes_[static_cast<size_t>(l)], &b = bytes_[static_cast<size_t>(r)];
@@ -73,8 +73,8 @@ class Characters {
     return d_.merges.find(ids[i], ids[i + 1]).rank;
   }
   Uses part(std::string_view bytes) const {
-    auto at = d_.ids.find(to_byte_alphabet(bytes));
-    return at == d_.ids.end() ? Uses{} : uses_[static_cast<size_t>(at->second)];
+    const int32_t id = d_.find(to_byte_alphabet(bytes));
+    return id < 0 ? Uses{} : uses_[static_cast<size_t>(id)];
   }
 
   const TokenizerData& d_;

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "models/decoder/folder_parts.h"
 #include "models/decoder/model.h"
+#include "tensor/allocator.h"
 #include "tensor/safetensors.h"
 
 namespace wellspring {
@@ -30,7 +31,9 @@ void load_quantized(Decoder& model, const std::string& folder) {
     if (t.dtype() != p->compute.dtype() || !(t.shape() == p->shape()))
       throw Error(Fault::data, str(where, ": tensor '", p->name, "' is ", t.text(), "; expected ", p->compute.text()));
     p->compute = t;  // in the mapped file, as the matrices
+    p->master = {};
   }
+  empty_cache(Device{});  // where plain weights would have stood: what comes next lies close together
   model.keep_files(files.mapped());
   model.check_files();
 }
