@@ -78,7 +78,7 @@ struct GenerateResult {
 struct EngineOptions {
   std::optional<DType> cache;  // of keys and values: f32, bf16 or i8; none: the model's
   int64_t cache_bytes = 0;     // for them; 0: a quarter of the machine's memory, at most 64 full contexts
-  int64_t rows = 256;          // tokens of one pass: prompts are cut to fit beside those that go on
+  int64_t rows = 512;          // tokens of one pass: prompts are cut to fit beside those that go on
   int64_t sequences = 64;      // running together
   int64_t waiting = 1 << 20;   // more are refused
   /// Guesses what comes next and computes it together: the same tokens, sooner where guesses are right.

@@ -59,7 +59,7 @@ bool parse(ServeOptions& o, int argc, char** argv) {
               "guess what comes next, by what came before in the text or by a small model: the same answers, sooner");
   args.option("--draft-tokens", &o.engine.draft_tokens, "N", "most tokens to guess at a time (4)");
   args.option("--sequences", &o.engine.sequences, "N", "requests that run together (64)");
-  args.option("--batch-tokens", &o.engine.rows, "N", "tokens of one pass (256)");
+  args.option("--batch-tokens", &o.engine.rows, "N", "tokens of one pass (512)");
   args.option("--waiting", &o.engine.waiting, "N",
               "requests of a model that may wait; more get status 429 (256)");
   args.option("--host", &o.http.address, "ADDRESS",
