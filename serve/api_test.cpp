@@ -228,6 +228,107 @@ TEST_F(Served, ManyPromptsComeAFewAtATime) {
   EXPECT_EQ(post("/v1/completions", to_text({{"prompt", prompts}, {"max_tokens", 1}})).status, 400);
 }
 
+class FewPlaces : public Served {
+ protected:
+  FewPlaces() : Served("", 64, few()) {}
+  static EngineOptions few() {
+    EngineOptions o;
+    o.sequences = o.waiting = 2;
+    return o;
+  }
+};
+
+TEST_F(FewPlaces, OneRequestMayHaveManyParts) {
+  EXPECT_EQ(ask("/v1/completions", {{"prompt", "a"}, {"n", 8}, {"max_tokens", 2}})["choices"].size(), 8u);
+  EXPECT_EQ(ask("/v1/completions", {{"prompt", "a"}, {"n", 2}, {"use_beam_search", true}, {"max_tokens", 2}})["choices"].size(), 2u);
+  const Json many(100, "abc");
+  EXPECT_EQ(ask("/v1/embeddings", {{"input", many}})["data"].size(), 100u);
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 4; ++i)
+    clients.emplace_back([&] {
+      EXPECT_EQ(ask("/v1/completions", {{"prompt", many}, {"max_tokens", 2}})["choices"].size(), 100u);
+      for (const Json& e : events("/v1/completions", {{"prompt", many}, {"max_tokens", 2}})) EXPECT_FALSE(e.contains("error"));
+    });
+  for (std::thread& t : clients) t.join();
+  const std::string figures = http_request("GET", str("http://127.0.0.1:", server_.port(), "/metrics")).body;
+  EXPECT_NE(figures.find("\nwellspring_requests_total{model=\"tiny\"} 11\n"), std::string::npos) << figures;
+  EXPECT_NE(figures.find("\nwellspring_refused_total{model=\"tiny\"} 0\n"), std::string::npos) << figures;
+}
+
+// No token of this model ends an answer.
+TEST_F(Served, AFormThatIsCompleteEndsTheAnswer) {
+  const auto answer = [&](const char* field, const Json& form, int64_t most) {
+    return ask("/v1/completions", {{"prompt", "a"}, {"max_tokens", most}, {field, form}})["choices"][0];
+  };
+  ASSERT_TRUE(text_->stop_tokens().empty());
+  const Json one = answer("regex", "ab", 9), none = answer("grammar", "root ::= \"\"", 9), cut = answer("regex", "ab", 1);
+  EXPECT_EQ(one["text"], "ab");
+  EXPECT_EQ(one["finish_reason"], "stop");
+  EXPECT_EQ(none["text"], "");
+  EXPECT_EQ(none["finish_reason"], "stop");
+  EXPECT_EQ(cut["finish_reason"], "length");
+  const Json schema = answer("json_schema", {{"enum", {17}}}, 9);
+  EXPECT_EQ(schema["text"], "17");
+  EXPECT_EQ(schema["finish_reason"], "stop");
+  EXPECT_EQ(post("/v1/completions", R"({"prompt": "a", "regex": "a", "logit_bias": {"97": -100}})").status, 200);
+}
+
+TEST_F(Served, StopTextsWaitForTheLeastTokens) {
+  Json body = {{"prompt", "b"}, {"max_tokens", 9}, {"stop", "aa"}, {"logit_bias", {{"97", 100}}}};
+  EXPECT_EQ(ask("/v1/completions", body)["usage"]["completion_tokens"], 2);
+  body["min_tokens"] = 3;
+  const Json later = ask("/v1/completions", body);
+  EXPECT_EQ(later["choices"][0]["text"], "aaa");
+  EXPECT_EQ(later["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(later["usage"]["completion_tokens"], 5);
+  body["min_tokens"] = 9;
+  EXPECT_EQ(ask("/v1/completions", body)["choices"][0]["text"], "aaaaaaaaa");
+  body["min_tokens"] = 10;
+  const HttpResult refused = post("/v1/completions", to_text(body));
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_NE(refused.body.find("'min_tokens' must be 0 to 9"), std::string::npos) << refused.body;
+}
+
+TEST_F(Served, LogProbabilitiesOfAPrompt) {
+  const auto score = [&](const Json& prompt, int64_t most) {
+    return ask("/v1/completions", {{"prompt", prompt}, {"max_tokens", most}, {"echo", true}, {"logprobs", 2}, {"seed", 1}});
+  };
+  const Json whole = score("ab\u00e9d", 0), &one = whole["choices"][0], &l = one["logprobs"];
+  EXPECT_EQ(one["text"], "ab\u00e9d");
+  EXPECT_EQ(one["finish_reason"], "length");
+  EXPECT_EQ(whole["usage"]["completion_tokens"], 0);
+  EXPECT_EQ(l["tokens"], Json::parse(R"(["a", "b", "\ufffd", "\ufffd", "d"])"));
+  EXPECT_EQ(l["text_offset"], Json::parse("[0, 1, 2, 2, 3]"));
+  EXPECT_TRUE(l["token_logprobs"][0].is_null() && l["top_logprobs"][0].is_null());
+  ASSERT_EQ(l["top_logprobs"].size(), 5u);
+  // Step by step: the same numbers, to the last digit.
+  const std::vector<std::pair<const char*, const char*>> steps = {{"a", "b"}, {"ab", ""}, {"", ""}, {"ab\u00e9", "d"}};
+  for (size_t i = 0; i < steps.size(); ++i) {
+    if (!*steps[i].second) continue;
+    const Json step = ask("/v1/completions", {{"prompt", steps[i].first}, {"max_tokens", 1}, {"regex", steps[i].second}, {"logprobs", 2}});
+    EXPECT_EQ(step["choices"][0]["logprobs"]["token_logprobs"][0], l["token_logprobs"][i + 1]) << i;
+    EXPECT_EQ(step["choices"][0]["logprobs"]["top_logprobs"][0], l["top_logprobs"][i + 1]) << i;
+    EXPECT_EQ(step["choices"][0]["logprobs"]["text_offset"][0], 0);
+  }
+  // In batches, of ids, again, and with an answer behind it.
+  const std::vector<int32_t> ids = text_->prompt("ab\u00e9d");
+  const Json all = score({ids, ids, {98}}, 0)["choices"];
+  EXPECT_EQ(all[0]["logprobs"], l);
+  EXPECT_EQ(all[1]["logprobs"], l);
+  EXPECT_EQ(all[2]["logprobs"]["token_logprobs"], Json::parse("[null]"));
+  const Json more = score("ab\u00e9d", 3)["choices"][0];
+  const Json plain = ask("/v1/completions", {{"prompt", "ab\u00e9d"}, {"max_tokens", 3}, {"logprobs", 2}, {"seed", 1}})["choices"][0];
+  EXPECT_EQ(more["text"], "ab\u00e9d" + plain["text"].get<std::string>());
+  Json tokens = l["token_logprobs"];
+  for (const Json& p : plain["logprobs"]["token_logprobs"]) tokens.push_back(p);
+  EXPECT_EQ(more["logprobs"]["token_logprobs"], tokens);
+  EXPECT_EQ(more["logprobs"]["text_offset"][5], 4);
+  EXPECT_EQ(score(std::string(64, 'x'), 0)["choices"][0]["logprobs"]["tokens"].size(), 64u) << "the whole context";
+  for (const char* bad : {R"("max_tokens": 0)", R"("max_tokens": 0, "echo": true)", R"("max_tokens": 0, "logprobs": 1)",
+                          R"("max_tokens": -1, "echo": true, "logprobs": 1)", R"("echo": true, "logprobs": 1, "stream": true)"})
+    EXPECT_EQ(post("/v1/completions", str(R"({"prompt": "ab", )", bad, "}")).status, 400) << bad;
+}
+
 TEST_F(Served, TheBestOfSeveral) {
   const Json body = {{"prompt", "ab"}, {"n", 5}, {"max_tokens", 6}, {"seed", 3}, {"logprobs", 0}};
   double best = -1e9;
