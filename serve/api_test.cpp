@@ -255,24 +255,6 @@ TEST_F(FewPlaces, OneRequestMayHaveManyParts) {
   EXPECT_NE(figures.find("\nwellspring_refused_total{model=\"tiny\"} 0\n"), std::string::npos) << figures;
 }
 
-// No token of this model ends an answer.
-TEST_F(Served, AFormThatIsCompleteEndsTheAnswer) {
-  const auto answer = [&](const char* field, const Json& form, int64_t most) {
-    return ask("/v1/completions", {{"prompt", "a"}, {"max_tokens", most}, {field, form}})["choices"][0];
-  };
-  ASSERT_TRUE(text_->stop_tokens().empty());
-  const Json one = answer("regex", "ab", 9), none = answer("grammar", "root ::= \"\"", 9), cut = answer("regex", "ab", 1);
-  EXPECT_EQ(one["text"], "ab");
-  EXPECT_EQ(one["finish_reason"], "stop");
-  EXPECT_EQ(none["text"], "");
-  EXPECT_EQ(none["finish_reason"], "stop");
-  EXPECT_EQ(cut["finish_reason"], "length");
-  const Json schema = answer("json_schema", {{"enum", {17}}}, 9);
-  EXPECT_EQ(schema["text"], "17");
-  EXPECT_EQ(schema["finish_reason"], "stop");
-  EXPECT_EQ(post("/v1/completions", R"({"prompt": "a", "regex": "a", "logit_bias": {"97": -100}})").status, 200);
-}
-
 TEST_F(Served, StopTextsWaitForTheLeastTokens) {
   Json body = {{"prompt", "b"}, {"max_tokens", 9}, {"stop", "aa"}, {"logit_bias", {{"97", 100}}}};
   EXPECT_EQ(ask("/v1/completions", body)["usage"]["completion_tokens"], 2);

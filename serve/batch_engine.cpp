@@ -168,9 +168,10 @@ class BatchEngine : public Engine {
                                     c.context, embed ? " must hold it" : " must hold prompt and answer"));
     if (r.max_tokens < !r.prompt_logprobs)
       throw Error(Fault::usage, str("max_tokens is ", r.max_tokens, "; expected at least ", int{!r.prompt_logprobs}));
+    const int64_t vocab = r.prompt_logprobs && r.vocab > 0 ? std::min(r.vocab, c.vocab) : c.vocab;
     for (int32_t t : r.prompt)
-      if (t < 0 || t >= c.vocab)
-        throw Error(Fault::usage, str("token ", t, " is not in the vocabulary of ", c.vocab));
+      if (t < 0 || t >= vocab)
+        throw Error(Fault::usage, str("token ", t, " is not in the vocabulary of ", vocab));
     if (r.beams < 0 || r.beams > options_.sequences)
       throw Error(Fault::usage, str("beams is ", r.beams, "; expected at most ", options_.sequences, ", as many as run together"));
     r.sampling.check();

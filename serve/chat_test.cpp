@@ -268,6 +268,31 @@ TEST_F(Chat, FreeTextUntilACallBegins) {
   }
 }
 
+// Of a model without an end token, too.
+TEST_F(Chat, AFormThatIsCompleteEndsTheAnswer) {
+  const std::string file = folder_.path() + "/tokenizer.json";
+  std::string tokenizer = read_file(file);
+  tokenizer.replace(tokenizer.find("<|im_end|>"), 10, "<|other|>");
+  write_file_atomic(file, tokenizer);
+  remove_all(folder_.path() + "/chat_template.jinja");
+  const ModelText text(folder_.path(), model_->config());
+  ASSERT_TRUE(text.stop_tokens().empty());
+  const auto answer = [&](const GrammarText& form, int64_t most) {
+    GenerateRequest r;
+    std::string out;
+    r.prompt = {1}, r.max_tokens = most, r.vocab = text.vocab(), r.constraint = constrain(text.grammar(form), text);
+    r.on_token = [&](int32_t t) { return out += text.tokenizer().decode({&t, 1}), true; };
+    const bool stop = engine_->generate(std::move(r)).finish == GenerateResult::Finish::stop;
+    return out + (stop ? " stop" : " length");
+  };
+  using K = GrammarText::Kind;
+  EXPECT_EQ(answer({K::regex, "ab", {}}, 9), "ab stop");
+  EXPECT_EQ(answer({K::regex, "ab", {}}, 1), "a length");
+  EXPECT_EQ(answer({K::json_schema, R"({"enum": [17]})", {}}, 9), "17 stop");
+  EXPECT_EQ(answer({K::gbnf, "root ::= \"\"", {}}, 9), " stop");
+  EXPECT_EQ(answer({K::json_schema, tool_call_schema({}, kWeather), {}}, 900).find(" length"), std::string::npos);
+}
+
 // Guesses change nothing, under grammars neither.
 TEST_F(Chat, GuessesUnderGrammars) {
   const auto answer = [&](EngineOptions o, const Grammar& g, EngineFigures* figures) {

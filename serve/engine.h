@@ -54,6 +54,7 @@ struct GenerateRequest {
   int64_t min_tokens = 0;  // no stop token before so many
   int64_t top_logprobs = -1;  // with each token its log-probability, and of so many most likely ones; below 0: none
   /// The prompt's tokens, too, from the second on, through on_prompt_logprobs: the same bits as if they had been made.
+  /// All of them below `vocab`.
   bool prompt_logprobs = false;
   std::shared_ptr<TokenConstraint> constraint;  // a grammar; may be null; this request's alone
   std::shared_ptr<const Adapter> adapter;  // a LoRA adapter of the model; may be null

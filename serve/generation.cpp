@@ -22,7 +22,13 @@ void Generation::News::add(News&& more) {
     to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
   };
   content += more.content;
-  append(calls, more.calls), append(logprobs, more.logprobs), append(prompt_logprobs, more.prompt_logprobs);
+  for (ToolCallDelta& d : more.calls) {
+    if (!calls.empty() && calls.back().index == d.index)
+      calls.back().arguments += d.arguments;
+    else
+      calls.push_back(std::move(d));
+  }
+  append(logprobs, more.logprobs), append(prompt_logprobs, more.prompt_logprobs);
 }
 
 // Between the engine's thread and the connection's, for all answers.

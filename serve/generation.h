@@ -27,11 +27,11 @@ class Generation {
   size_t answers_per_prompt() const { return static_cast<size_t>(api_.best_of); }
 
   struct News {
-    std::string content;
-    std::vector<ToolCallDelta> calls;
-    std::vector<std::vector<TokenProbability>> logprobs;
-    std::vector<std::vector<TokenProbability>> prompt_logprobs;  // when they are asked for; of its first token NaN
-    bool ended = false;                                          // told once
+    std::string content = {};
+    std::vector<ToolCallDelta> calls = {};
+    std::vector<std::vector<TokenProbability>> logprobs = {};
+    std::vector<std::vector<TokenProbability>> prompt_logprobs = {};  // when they are asked for; of its first token NaN
+    bool ended = false;                                               // told once
     bool empty() const { return content.empty() && calls.empty() && logprobs.empty(); }
     void add(News&& more);
   };

@@ -221,7 +221,8 @@ class Draw {
       for (int64_t n = 1 + below(8); n > 0; --n)
         o.bias.emplace_back(static_cast<int32_t>(below(kIds)), chance(0.3) ? -INFINITY : static_cast<float>(random_.uniform() * 8 - 4));
     if (chance(0.5)) r.top_logprobs = chance(0.5) ? 0 : below(8);
-    if (r.top_logprobs >= 0 && chance(0.3)) {
+    const bool written = std::all_of(r.prompt.begin(), r.prompt.end(), [](int32_t t) { return t < kWritten; });
+    if (r.top_logprobs >= 0 && written && chance(0.6)) {
       r.prompt_logprobs = true, a.what += " scored";
       if (chance(0.3)) r.max_tokens = 0;
     }
