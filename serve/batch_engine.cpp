@@ -104,7 +104,7 @@ class BatchEngine : public Engine {
   EngineFigures figures() const override {
     std::lock_guard lock(mutex_);
     EngineFigures f = figures_;
-    f.waiting = standing(), f.running = static_cast<int64_t>(wholes_.size()) - f.waiting;
+    f.waiting = waiting_requests(), f.running = static_cast<int64_t>(wholes_.size()) - f.waiting;
     return f;
   }
 
@@ -118,13 +118,13 @@ class BatchEngine : public Engine {
   };
 
   // With the mutex: those of which nothing runs.
-  int64_t standing() const {
+  int64_t waiting_requests() const {
     return std::count_if(wholes_.begin(), wholes_.end(), [](const auto& w) { return !w.second.runs; });
   }
 
   // With the mutex: one more request, when it finds a place or may wait for one.
   void take_in() {
-    const int64_t wait = standing() - places_;
+    const int64_t wait = waiting_requests() - places_;
     if (wait >= options_.waiting) {
       ++figures_.refused;
       throw Error(Fault::try_again, str(wait, " requests wait already: try again later"));
@@ -588,8 +588,9 @@ class BatchEngine : public Engine {
 
   void end(const std::shared_ptr<Task>& t, const std::exception_ptr& error) {
     std::vector<Ptr> mine;
+    int64_t places = 0;  // that it leaves
     for (const Ptr& s : running_)
-      if (s->task == t) mine.push_back(s);
+      if (s->task == t) mine.push_back(s), places += !s->stands();
     {
       std::lock_guard lock(mutex_);
       for (const Ptr& s : waiting_)
@@ -604,6 +605,7 @@ class BatchEngine : public Engine {
     {
       std::lock_guard lock(mutex_);
       all_.erase(t);
+      places_ += places;
       if (const auto w = wholes_.find(t->whole); --w->second.parts == 0) wholes_.erase(w);
       figures_.prompt_tokens += t->result.prompt_tokens, figures_.cached_tokens += t->result.cached_tokens;
       figures_.tokens += t->result.tokens;
@@ -624,7 +626,7 @@ class BatchEngine : public Engine {
   std::deque<Ptr> waiting_;
   std::set<std::shared_ptr<Task>> all_;
   std::map<int64_t, Whole> wholes_;  // by the tickets of their first parts
-  int64_t tickets_ = 0, places_ = 0;  // places_: free at the last pass
+  int64_t tickets_ = 0, places_ = 0;  // places_: those free
   EngineFigures figures_;
   bool closing_ = false;
   std::thread thread_;  // last: it uses the others

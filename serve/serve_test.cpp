@@ -140,13 +140,13 @@ TEST(Engine, PlacesAreForRequestsNotForTheirParts) {
   auto engine = make_engine(std::make_shared<const Decoder>(small(), DType::f32, 1), o);
   std::mutex mutex;
   std::string ends;
-  std::atomic<bool> go{false}, runs{false};
+  std::atomic<bool> ready{false}, go{false}, both{false};
   const auto submit = [&](char name, int64_t part_of) {
     GenerateRequest r;
     r.prompt = {1}, r.max_tokens = 3, r.part_of = part_of;
-    r.on_token = [&](int32_t) {
-      runs = true;
-      while (!go) std::this_thread::yield();
+    r.on_token = [&, n = 0](int32_t) mutable {
+      if (++n == 2) both = true;  // two of the first request run
+      while (n == 1 ? !ready : !go) std::this_thread::yield();
       return true;
     };
     return engine->submit(std::move(r), [&, name](const GenerateResult&, std::exception_ptr) {
@@ -156,11 +156,12 @@ TEST(Engine, PlacesAreForRequestsNotForTheirParts) {
   };
   const int64_t first = submit('a', 0);
   for (int i = 0; i < 5; ++i) submit('a', first);
-  while (!runs) std::this_thread::yield();
+  ready = true;
+  while (!both) std::this_thread::yield();
   submit('b', 0), submit('c', 0);
   try {
     submit('d', 0);
-    FAIL() << "a third one waits";
+    ADD_FAILURE() << "a third one waits";
   } catch (const Error& e) {
     EXPECT_EQ(e.fault(), Fault::try_again);
     EXPECT_EQ(std::string(e.what()), "2 requests wait already: try again later");
