@@ -4,6 +4,7 @@
 #include <cstring>
 #include <set>
 #include <thread>
+#include <tuple>
 
 #include "base/error.h"
 #include "serve/api_request.h"
@@ -284,13 +285,11 @@ TEST_F(Served, LogProbabilitiesOfAPrompt) {
   EXPECT_TRUE(l["token_logprobs"][0].is_null() && l["top_logprobs"][0].is_null());
   ASSERT_EQ(l["top_logprobs"].size(), 5u);
   // Step by step: the same numbers, to the last digit.
-  const std::vector<std::pair<const char*, const char*>> steps = {{"a", "b"}, {"ab", ""}, {"", ""}, {"ab\u00e9", "d"}};
-  for (size_t i = 0; i < steps.size(); ++i) {
-    if (!*steps[i].second) continue;
-    const Json step = ask("/v1/completions", {{"prompt", steps[i].first}, {"max_tokens", 1}, {"regex", steps[i].second}, {"logprobs", 2}});
-    EXPECT_EQ(step["choices"][0]["logprobs"]["token_logprobs"][0], l["token_logprobs"][i + 1]) << i;
-    EXPECT_EQ(step["choices"][0]["logprobs"]["top_logprobs"][0], l["top_logprobs"][i + 1]) << i;
-    EXPECT_EQ(step["choices"][0]["logprobs"]["text_offset"][0], 0);
+  for (const auto& [before, next, at] : {std::tuple("a", "b", 1), std::tuple("ab\u00e9", "d", 4)}) {
+    const Json step = ask("/v1/completions", {{"prompt", before}, {"max_tokens", 1}, {"regex", next}, {"logprobs", 2}})["choices"][0];
+    EXPECT_EQ(step["logprobs"]["token_logprobs"][0], l["token_logprobs"][at]) << at;
+    EXPECT_EQ(step["logprobs"]["top_logprobs"][0], l["top_logprobs"][at]) << at;
+    EXPECT_EQ(step["logprobs"]["text_offset"][0], 0);
   }
   // In batches, of ids, again, and with an answer behind it.
   const std::vector<int32_t> ids = text_->prompt("ab\u00e9d");

@@ -401,7 +401,8 @@ class BatchEngine : public Engine {
         for (int32_t r = from; r <= last; ++r) batch.want_hidden(r), pooled.push_back(s);
       } else {
         const int64_t wanted = all ? n - s->wanted() + 1 : 0;
-        const int64_t scores = s->scores() ? std::max<int64_t>(0, std::min(s->held.tokens + n, s->prompt() - 1) - std::max(s->held.tokens, s->scored)) : 0;
+        const int64_t from = std::max(s->held.tokens, s->scored), to = std::min(s->held.tokens + n, s->prompt() - 1);
+        const int64_t scores = s->scores() ? std::max<int64_t>(0, to - from) : 0;
         for (int32_t r = last - static_cast<int32_t>(wanted + scores) + 1; r <= last; ++r) batch.want(r);
         if (wanted + scores) asked.push_back({s, wanted, scores});
       }
