@@ -164,7 +164,20 @@ void read_counts(const Json& body, ApiRequest& r) {
   if (r.best_of < r.n || r.best_of > kMost) wrong_field("best_of", str("n to ", kMost));
   if (r.best_of > r.n && r.stream) wrong_field("best_of", "as 'n' in a stream: the best are known at the end");
   r.echo = boolean(body, "echo");
-  if (r.echo && (r.chat || r.generate.top_logprobs >= 0)) wrong_field("echo", "left out in chats and with 'logprobs'");
+  if (r.echo && r.chat) wrong_field("echo", "left out in chats");
+  r.generate.prompt_logprobs = r.echo && r.generate.top_logprobs >= 0;
+  if (r.generate.prompt_logprobs && r.stream) wrong_field("stream", "left out with 'echo' and 'logprobs'");
+}
+
+void read_lengths(const Json& body, ApiRequest& r) {
+  GenerateRequest& g = r.generate;
+  g.max_tokens = integer(body, "max_completion_tokens", integer(body, "max_tokens", r.chat ? 1024 : 16));
+  if (g.max_tokens < !g.prompt_logprobs)
+    wrong_field(find_field(body, "max_completion_tokens") ? "max_completion_tokens" : "max_tokens",
+                "1 or more; 0 with 'echo' and 'logprobs'");
+  g.min_tokens = integer(body, "min_tokens", 0);
+  if (g.min_tokens < 0 || g.min_tokens > g.max_tokens)
+    wrong_field("min_tokens", str("0 to ", g.max_tokens, ", the most tokens that the answer may have"));
 }
 
 void read_bias(const Json& body, SamplingOptions& o) {
@@ -295,10 +308,6 @@ ApiRequest read_api_json(const Json& body, bool chat) {
     r.model = m->get<std::string>();
   }
   GenerateRequest& g = r.generate;
-  g.max_tokens =
-      integer(body, "max_completion_tokens", integer(body, "max_tokens", chat ? 1024 : 16));
-  g.min_tokens = integer(body, "min_tokens", 0);
-  if (g.min_tokens < 0) wrong_field("min_tokens", "0 or more");
   g.top_logprobs = wanted_logprobs(body, chat);
   read_sampling(body, g.sampling);
   g.sampling.seed =
@@ -308,6 +317,7 @@ ApiRequest read_api_json(const Json& body, bool chat) {
   r.stream = boolean(body, "stream");
   r.ignore_eos = boolean(body, "ignore_eos");
   read_counts(body, r);
+  read_lengths(body, r);
   read_beams(body, r);
   if (const Json* o = find_field(body, "stream_options")) {
     if (!o->is_object()) wrong_field("stream_options", "an object");

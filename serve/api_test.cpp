@@ -4,6 +4,7 @@
 #include <cstring>
 #include <set>
 #include <thread>
+#include <tuple>
 
 #include "base/error.h"
 #include "serve/api_request.h"
@@ -226,6 +227,87 @@ TEST_F(Served, ManyPromptsComeAFewAtATime) {
   EXPECT_EQ(all["usage"]["completion_tokens"], 600);
   prompts.push_back(std::string(100, 'x'));
   EXPECT_EQ(post("/v1/completions", to_text({{"prompt", prompts}, {"max_tokens", 1}})).status, 400);
+}
+
+class FewPlaces : public Served {
+ protected:
+  FewPlaces() : Served("", 64, few()) {}
+  static EngineOptions few() {
+    EngineOptions o;
+    o.sequences = o.waiting = 2;
+    return o;
+  }
+};
+
+TEST_F(FewPlaces, OneRequestMayHaveManyParts) {
+  EXPECT_EQ(ask("/v1/completions", {{"prompt", "a"}, {"n", 8}, {"max_tokens", 2}})["choices"].size(), 8u);
+  EXPECT_EQ(ask("/v1/completions", {{"prompt", "a"}, {"n", 2}, {"use_beam_search", true}, {"max_tokens", 2}})["choices"].size(), 2u);
+  const Json many(100, "abc");
+  EXPECT_EQ(ask("/v1/embeddings", {{"input", many}})["data"].size(), 100u);
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 3; ++i)
+    clients.emplace_back([&] {
+      EXPECT_EQ(ask("/v1/completions", {{"prompt", many}, {"max_tokens", 2}})["choices"].size(), 100u);
+      for (const Json& e : events("/v1/completions", {{"prompt", many}, {"max_tokens", 2}})) EXPECT_FALSE(e.contains("error"));
+    });
+  for (std::thread& t : clients) t.join();
+  const std::string figures = http_request("GET", str("http://127.0.0.1:", server_.port(), "/metrics")).body;
+  EXPECT_NE(figures.find("\nwellspring_requests_total{model=\"tiny\"} 9\n"), std::string::npos) << figures;
+  EXPECT_NE(figures.find("\nwellspring_refused_total{model=\"tiny\"} 0\n"), std::string::npos) << figures;
+}
+
+TEST_F(Served, StopTextsWaitForTheLeastTokens) {
+  Json body = {{"prompt", "b"}, {"max_tokens", 9}, {"stop", "aa"}, {"logit_bias", {{"97", 100}}}};
+  EXPECT_EQ(ask("/v1/completions", body)["usage"]["completion_tokens"], 2);
+  body["min_tokens"] = 3;
+  const Json later = ask("/v1/completions", body);
+  EXPECT_EQ(later["choices"][0]["text"], "aaa");
+  EXPECT_EQ(later["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(later["usage"]["completion_tokens"], 5);
+  body["min_tokens"] = 9;
+  EXPECT_EQ(ask("/v1/completions", body)["choices"][0]["text"], "aaaaaaaaa");
+  body["min_tokens"] = 10;
+  const HttpResult refused = post("/v1/completions", to_text(body));
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_NE(refused.body.find("'min_tokens' must be 0 to 9"), std::string::npos) << refused.body;
+}
+
+TEST_F(Served, LogProbabilitiesOfAPrompt) {
+  const auto score = [&](const Json& prompt, int64_t most) {
+    return ask("/v1/completions", {{"prompt", prompt}, {"max_tokens", most}, {"echo", true}, {"logprobs", 2}, {"seed", 1}});
+  };
+  const Json whole = score("ab\u00e9d", 0), &one = whole["choices"][0], &l = one["logprobs"];
+  EXPECT_EQ(one["text"], "ab\u00e9d");
+  EXPECT_EQ(one["finish_reason"], "length");
+  EXPECT_EQ(whole["usage"]["completion_tokens"], 0);
+  EXPECT_EQ(l["tokens"], Json::parse(R"(["a", "b", "\ufffd", "\ufffd", "d"])"));
+  EXPECT_EQ(l["text_offset"], Json::parse("[0, 1, 2, 2, 3]"));
+  EXPECT_TRUE(l["token_logprobs"][0].is_null() && l["top_logprobs"][0].is_null());
+  ASSERT_EQ(l["top_logprobs"].size(), 5u);
+  // Step by step: the same numbers, to the last digit.
+  for (const auto& [before, next, at] : {std::tuple("a", "b", 1), std::tuple("ab\u00e9", "d", 4)}) {
+    const Json step = ask("/v1/completions", {{"prompt", before}, {"max_tokens", 1}, {"regex", next}, {"logprobs", 2}})["choices"][0];
+    EXPECT_EQ(step["logprobs"]["token_logprobs"][0], l["token_logprobs"][at]) << at;
+    EXPECT_EQ(step["logprobs"]["top_logprobs"][0], l["top_logprobs"][at]) << at;
+    EXPECT_EQ(step["logprobs"]["text_offset"][0], 0);
+  }
+  // In batches, of ids, again, and with an answer behind it.
+  const std::vector<int32_t> ids = text_->prompt("ab\u00e9d");
+  const Json all = score({ids, ids, {98}}, 0)["choices"];
+  EXPECT_EQ(all[0]["logprobs"], l);
+  EXPECT_EQ(all[1]["logprobs"], l);
+  EXPECT_EQ(all[2]["logprobs"]["token_logprobs"], Json::parse("[null]"));
+  const Json more = score("ab\u00e9d", 3)["choices"][0];
+  const Json plain = ask("/v1/completions", {{"prompt", "ab\u00e9d"}, {"max_tokens", 3}, {"logprobs", 2}, {"seed", 1}})["choices"][0];
+  EXPECT_EQ(more["text"], "ab\u00e9d" + plain["text"].get<std::string>());
+  Json tokens = l["token_logprobs"];
+  for (const Json& p : plain["logprobs"]["token_logprobs"]) tokens.push_back(p);
+  EXPECT_EQ(more["logprobs"]["token_logprobs"], tokens);
+  EXPECT_EQ(more["logprobs"]["text_offset"][5], 4);
+  EXPECT_EQ(score(std::string(64, 'x'), 0)["choices"][0]["logprobs"]["tokens"].size(), 64u) << "the whole context";
+  for (const char* bad : {R"("max_tokens": 0)", R"("max_tokens": 0, "echo": true)", R"("max_tokens": 0, "logprobs": 1)",
+                          R"("max_tokens": -1, "echo": true, "logprobs": 1)", R"("echo": true, "logprobs": 1, "stream": true)"})
+    EXPECT_EQ(post("/v1/completions", str(R"({"prompt": "ab", )", bad, "}")).status, 400) << bad;
 }
 
 TEST_F(Served, TheBestOfSeveral) {

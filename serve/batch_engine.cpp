@@ -5,6 +5,7 @@
 #include <deque>
 #include <future>
 #include <limits>
+#include <map>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -38,6 +39,8 @@ namespace {
 constexpr int64_t kPage = PagePool::kPage;
 // Guesses share a pass: beyond so many rows the pass takes longer than they save.
 constexpr int64_t kGuessedRows = 16;
+// Rows of a pass that score prompts: each takes memory for the whole vocabulary.
+constexpr int64_t kScoredRows = 32;
 
 // Whether nothing but these may come: a grammar that is at its end.
 bool only(const std::vector<uint64_t>& allowed, const std::vector<int32_t>& tokens) {
@@ -76,9 +79,10 @@ class BatchEngine : public Engine {
     s->task = t, s->tokens = t->request.prompt;
     std::lock_guard lock(mutex_);
     if (closing_) throw Error(Fault::try_again, "the engine is shutting down");
-    if (static_cast<int64_t>(waiting_.size()) >= options_.waiting)
-      throw Error(Fault::try_again, str(waiting_.size(), " requests wait already: try again later"));
-    t->ticket = ++figures_.requests;
+    if (!t->request.part_of) take_in();
+    t->ticket = ++tickets_;
+    t->whole = t->request.part_of ? t->request.part_of : t->ticket;
+    ++wholes_[t->whole].parts;
     waiting_.push_back(s);
     all_.insert(t);
     ready_.notify_one();
@@ -94,18 +98,47 @@ class BatchEngine : public Engine {
 
   int64_t load() const override {
     std::lock_guard lock(mutex_);
-    return static_cast<int64_t>(all_.size());
+    return static_cast<int64_t>(wholes_.size());
   }
 
   EngineFigures figures() const override {
     std::lock_guard lock(mutex_);
     EngineFigures f = figures_;
-    f.waiting = static_cast<int64_t>(waiting_.size()), f.running = std::max<int64_t>(0, static_cast<int64_t>(all_.size()) - f.waiting);
+    f.waiting = waiting_requests(), f.running = static_cast<int64_t>(wholes_.size()) - f.waiting;
     return f;
   }
 
  private:
   using Ptr = std::shared_ptr<Sequence>;
+
+  // A client's request: its parts that are here, and whether one of them ran at the last pass.
+  struct Whole {
+    int64_t parts = 0;
+    bool runs = false;
+  };
+
+  // With the mutex: those of which nothing runs.
+  int64_t waiting_requests() const {
+    return std::count_if(wholes_.begin(), wholes_.end(), [](const auto& w) { return !w.second.runs; });
+  }
+
+  // With the mutex: one more request, when it finds a place or may wait for one.
+  void take_in() {
+    const int64_t wait = waiting_requests() - places_;
+    if (wait >= options_.waiting) {
+      ++figures_.refused;
+      throw Error(Fault::try_again, str(wait, " requests wait already: try again later"));
+    }
+    ++figures_.requests;
+  }
+
+  void note_running() {
+    const int64_t places = std::max<int64_t>(0, options_.sequences - moving());
+    std::lock_guard lock(mutex_);
+    for (auto& [ticket, w] : wholes_) w.runs = false;
+    for (const Ptr& s : running_) wholes_[s->task->whole].runs = true;
+    places_ = places;
+  }
 
   DType dtype(const Decoder& model) const { return options_.cache.value_or(model.dtype()); }
 
@@ -130,14 +163,15 @@ class BatchEngine : public Engine {
     const auto n = static_cast<int64_t>(r.prompt.size());
     const bool embed = r.pooling != Pooling::none;
     if (!n) throw Error(Fault::usage, "the prompt is empty");
-    if (n >= c.context + embed)
+    if (n >= c.context + (embed || r.max_tokens == 0))
       throw Error(Fault::usage, str("the prompt has ", n, " tokens, but the model's context of ",
                                     c.context, embed ? " must hold it" : " must hold prompt and answer"));
-    if (r.max_tokens < 1)
-      throw Error(Fault::usage, str("max_tokens is ", r.max_tokens, "; expected at least 1"));
+    if (r.max_tokens < !r.prompt_logprobs)
+      throw Error(Fault::usage, str("max_tokens is ", r.max_tokens, "; expected at least ", int{!r.prompt_logprobs}));
+    const int64_t vocab = r.prompt_logprobs && r.vocab > 0 ? std::min(r.vocab, c.vocab) : c.vocab;
     for (int32_t t : r.prompt)
-      if (t < 0 || t >= c.vocab)
-        throw Error(Fault::usage, str("token ", t, " is not in the vocabulary of ", c.vocab));
+      if (t < 0 || t >= vocab)
+        throw Error(Fault::usage, str("token ", t, " is not in the vocabulary of ", vocab));
     if (r.beams < 0 || r.beams > options_.sequences)
       throw Error(Fault::usage, str("beams is ", r.beams, "; expected at most ", options_.sequences, ", as many as run together"));
     r.sampling.check();
@@ -146,6 +180,7 @@ class BatchEngine : public Engine {
   void run() {
     claim_team();
     while (true) {
+      note_running();
       {
         std::unique_lock lock(mutex_);
         count_free();
@@ -155,6 +190,7 @@ class BatchEngine : public Engine {
       drop_cancelled();
       try {
         admit();
+        note_running();
         pass();
       } catch (...) {  // a fault of the pass is one of all that took part
         const std::exception_ptr error = std::current_exception();
@@ -184,14 +220,26 @@ class BatchEngine : public Engine {
     if (drafts_) drafts_->forget(s.drafted, s.task->share);
   }
 
-  // Waiting ones in their order, as long as the pages of their prompts can be had.
-  void admit() {
-    std::vector<Ptr> waiting;
+  // Waiting ones in the order in which they begin: as they came, but of one request no more than of another, so that
+  // one with many parts delays nobody.
+  std::vector<Ptr> in_turn() {
+    std::map<int64_t, int64_t> before;  // parts of a request that run, or come first
+    for (const Ptr& s : running_) before[s->task->whole] += !s->stands();
+    std::vector<std::pair<int64_t, Ptr>> order;
     {
       std::lock_guard lock(mutex_);
-      waiting.assign(waiting_.begin(), waiting_.end());
+      for (const Ptr& s : waiting_) order.emplace_back(before[s->task->whole]++, s);
     }
-    for (const Ptr& s : waiting) {
+    std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::vector<Ptr> out;
+    for (auto& [turn, s] : order) out.push_back(std::move(s));
+    return out;
+  }
+
+  // As long as the pages of their prompts can be had.
+  void admit() {
+    if (moving() >= options_.sequences) return;
+    for (const Ptr& s : in_turn()) {
       if (moving() >= options_.sequences) return;
       if (begins_like_a_running_one(*s)) continue;
       begin_with_known(*s);
@@ -209,7 +257,7 @@ class BatchEngine : public Engine {
   // Whether what is being computed for another will be of use soon: several answers to one prompt, a crowd with one
   // system message.
   bool begins_like_a_running_one(const Sequence& s) {
-    if (s.request().pooling == Pooling::mean) return false;
+    if (s.request().pooling == Pooling::mean || s.scores()) return false;
     int64_t common = 0;
     for (const Ptr& r : running_) {
       if (r->task->share != s.task->share || r->wanted() <= 1 || r->stands()) continue;
@@ -219,13 +267,15 @@ class BatchEngine : public Engine {
     return common >= kPage && common >= kPage + pool_.known(s.task->share, std::span(s.tokens).first(s.tokens.size() - 1));
   }
 
-  // The last token is always computed: its logits are wanted. A mean needs every token's activations.
+  // The last token is always computed: its logits are wanted. A mean needs every token's activations, scores the logits
+  // behind every one.
   void begin_with_known(Sequence& s) {
     if (s.request().pooling == Pooling::mean) {
       s.sum.clear();
       return;
     }
-    pool_.begin(s.task->share, std::span(s.tokens).first(s.tokens.size() - 1), s.held);
+    const size_t known = s.scores() ? static_cast<size_t>(s.scored) : s.tokens.size() - 1;
+    pool_.begin(s.task->share, std::span(s.tokens).first(known), s.held);
     if (!s.admitted && !s.task->search) s.task->result.cached_tokens = std::min(s.held.tokens, s.prompt());
   }
 
@@ -313,15 +363,17 @@ class BatchEngine : public Engine {
   // Those that go on first, a token each and what was guessed; then prompts in their order, cut to what is left.
   std::vector<std::pair<Ptr, int64_t>> plan() {
     std::vector<std::pair<Ptr, int64_t>> rows;
-    int64_t room = options_.rows;
+    int64_t room = options_.rows, scored = kScoredRows;
     for (const bool prompts : {false, true})
       for (const Ptr& s : std::vector<Ptr>(running_)) {
         if ((s->wanted() > 1) != prompts || room == 0 || s->stands()) continue;
         if (!runs(s)) continue;  // preempted meanwhile
         int64_t n = std::min(s->wanted() + static_cast<int64_t>(s->guess.size()), room);
         if (prompts) n = std::min(s->wanted(), room);
-        if (!reserve(s, n)) continue;
+        if (s->scores()) n = std::min(n, scored);
+        if (n == 0 || !reserve(s, n)) continue;
         rows.emplace_back(s, n), room -= n;
+        if (s->scores()) scored -= n;
       }
     std::erase_if(rows, [&](const auto& r) { return !runs(r.first); });
     return rows;
@@ -334,7 +386,7 @@ class BatchEngine : public Engine {
     BatchBuilder batch;
     struct Asked {
       Ptr s;
-      int64_t rows;
+      int64_t rows, scores;  // of logits; so many before them, of the prompt
     };
     std::vector<Asked> asked;
     std::vector<Ptr> pooled;  // one for each row of activations
@@ -347,10 +399,12 @@ class BatchEngine : public Engine {
       if (s->request().pooling != Pooling::none) {
         const int32_t from = s->request().pooling == Pooling::mean ? first : all ? last : last + 1;
         for (int32_t r = from; r <= last; ++r) batch.want_hidden(r), pooled.push_back(s);
-      } else if (all) {
-        const int64_t wanted = n - s->wanted() + 1;
-        for (int32_t r = last - static_cast<int32_t>(wanted) + 1; r <= last; ++r) batch.want(r);
-        asked.push_back({s, wanted});
+      } else {
+        const int64_t wanted = all ? n - s->wanted() + 1 : 0;
+        const int64_t from = std::max(s->held.tokens, s->scored), to = std::min(s->held.tokens + n, s->prompt() - 1);
+        const int64_t scores = s->scores() ? std::max<int64_t>(0, to - from) : 0;
+        for (int32_t r = last - static_cast<int32_t>(wanted + scores) + 1; r <= last; ++r) batch.want(r);
+        if (wanted + scores) asked.push_back({s, wanted, scores});
       }
     }
     Tensor hidden;
@@ -362,21 +416,32 @@ class BatchEngine : public Engine {
     for (const auto& [s, n] : rows) s->held.tokens += std::min(n, s->wanted());
     float* row = logits.defined() ? logits.data_as<float>() : nullptr;
     for (const Asked& a : asked) {
+      const int64_t width = logits.size(1);
+      const auto n = static_cast<size_t>(vocab(*a.s, width));
+      float* next = row + a.scores * width;
       try {
+        for (; row < next; row += width) score_next(*a.s, {row, n});
         if (a.s->task->search)
-          next_beams(a.s, {row, static_cast<size_t>(vocab(*a.s, logits.size(1)))});
-        else
-          next_tokens(a.s, row, a.rows, logits.size(1));
+          next_beams(a.s, {next, n});
+        else if (a.rows)
+          next_tokens(a.s, next, a.rows, width);
       } catch (...) {
         end(a.s->task, std::current_exception());
       }
-      row += a.rows * logits.size(1);
+      row = next + a.rows * width;
     }
     pool_activations(pooled, hidden);
   }
 
   int64_t vocab(const Sequence& s, int64_t width) const {
     return s.request().vocab > 0 ? std::min(s.request().vocab, width) : width;
+  }
+
+  // From the logits behind a token of the prompt: of the one that follows it there.
+  void score_next(Sequence& s, std::span<const float> logits) const {
+    const GenerateRequest& r = s.request();
+    const int32_t next = r.prompt[static_cast<size_t>(++s.scored)];
+    if (r.on_prompt_logprobs) r.on_prompt_logprobs(log_probabilities(logits, next, r.top_logprobs));
   }
 
   // From the logits behind the last token and behind each guess: what is drawn, as long as the guesses were right.
@@ -407,11 +472,16 @@ class BatchEngine : public Engine {
     Task& t = *s->task;
     GenerateRequest& r = t.request;
     if (!t.first) first_token(s, monotonic_seconds());
+    if (r.max_tokens == 0) return end(s->task, nullptr), std::nullopt;
     const auto n = static_cast<size_t>(vocab(*s, width));
     if (!s->sampler) s->sampler = std::make_unique<Sampler>(r.sampling, r.prompt);
     std::vector<float> plain;  // as the model gave them
     if (r.top_logprobs >= 0) plain.assign(logits, logits + n);
     const bool bound = r.constraint && r.constraint->mask(allowed_);
+    if (bound && r.constraint->ended()) {
+      t.result.finish = GenerateResult::Finish::stop;
+      return end(s->task, nullptr), std::nullopt;
+    }
     if (t.result.tokens < r.min_tokens && !(bound && only(allowed_, r.stop_tokens)))
       for (const int32_t stop : r.stop_tokens)
         if (stop >= 0 && static_cast<size_t>(stop) < n) logits[stop] = -std::numeric_limits<float>::infinity();
@@ -519,8 +589,9 @@ class BatchEngine : public Engine {
 
   void end(const std::shared_ptr<Task>& t, const std::exception_ptr& error) {
     std::vector<Ptr> mine;
+    int64_t places = 0;  // that it leaves
     for (const Ptr& s : running_)
-      if (s->task == t) mine.push_back(s);
+      if (s->task == t) mine.push_back(s), places += !s->stands();
     {
       std::lock_guard lock(mutex_);
       for (const Ptr& s : waiting_)
@@ -535,6 +606,8 @@ class BatchEngine : public Engine {
     {
       std::lock_guard lock(mutex_);
       all_.erase(t);
+      places_ += places;
+      if (const auto w = wholes_.find(t->whole); --w->second.parts == 0) wholes_.erase(w);
       figures_.prompt_tokens += t->result.prompt_tokens, figures_.cached_tokens += t->result.cached_tokens;
       figures_.tokens += t->result.tokens;
       count_free();
@@ -553,6 +626,8 @@ class BatchEngine : public Engine {
   std::condition_variable ready_;
   std::deque<Ptr> waiting_;
   std::set<std::shared_ptr<Task>> all_;
+  std::map<int64_t, Whole> wholes_;  // by the tickets of their first parts
+  int64_t tickets_ = 0, places_ = 0;  // places_: those free
   EngineFigures figures_;
   bool closing_ = false;
   std::thread thread_;  // last: it uses the others

@@ -106,6 +106,21 @@ TEST(ToolCallReader, ReadsPiecesOfAnySize) {
     }
 }
 
+TEST(ToolCallReader, CountsWhatIsComplete) {
+  ToolCallReader reader({}, true);
+  std::string content;
+  std::vector<ToolCallDelta> deltas;
+  const auto calls_with = [&](const char* text) {
+    reader.push(text, content, deltas);
+    return reader.calls();
+  };
+  EXPECT_EQ(calls_with("{\"name\": \"f\", \"arguments\": {\"a\": 1}"), 0);
+  EXPECT_EQ(calls_with("}"), 1);
+  EXPECT_EQ(calls_with("\n{\"x\": 1}\n"), 1) << "no call";
+  EXPECT_EQ(calls_with("{\"name\": \"g\", \"arguments\": {}}"), 2);
+  EXPECT_EQ(deltas.back().index, 1);
+}
+
 class Chat : public Served {
  protected:
   Chat() : Served(template_text("qwen2_5"), 2048) {}
@@ -185,6 +200,42 @@ TEST_F(Chat, ToolsAreCalled) {
   EXPECT_EQ(post("/v1/chat/completions", to_text(named)).status, 400) << "two grammars";
 }
 
+TEST_F(Chat, StopTextsLeaveCallsAlone) {
+  Json q = question("weather?");
+  q["tools"] = kWeather, q["tool_choice"] = "required", q["parallel_tool_calls"] = false;
+  const Json expected = ask("/v1/chat/completions", q)["choices"][0]["message"]["tool_calls"][0]["function"];
+  Json r = {{"input", "weather?"}, {"max_output_tokens", 400}, {"seed", 5}, {"tool_choice", "required"}, {"parallel_tool_calls", false}};
+  r["tools"] = Json::array({kWeather[0]["function"]});
+  r["tools"][0]["type"] = "function";
+  for (const char* stop : {"\n", "a", "\"", "}", "name"}) {
+    q["stop"] = r["stop"] = Json::array({stop});
+    const Json one = ask("/v1/chat/completions", q)["choices"][0];
+    EXPECT_EQ(one["finish_reason"], "tool_calls") << stop;
+    ASSERT_EQ(one["message"]["tool_calls"].size(), 1u) << stop;
+    EXPECT_EQ(one["message"]["tool_calls"][0]["function"], expected) << stop;
+    std::string text, reason;
+    for (const Json& e : events("/v1/chat/completions", q)) {
+      const Json& c = e["choices"][0];
+      if (c["delta"].contains("tool_calls")) text += c["delta"]["tool_calls"][0]["function"].value("arguments", "");
+      if (!c["finish_reason"].is_null()) reason = c["finish_reason"];
+    }
+    EXPECT_EQ(text, expected["arguments"]) << stop;
+    EXPECT_EQ(reason, "tool_calls") << stop;
+    const Json response = ask("/v1/responses", r);
+    EXPECT_EQ(response["status"], "completed") << stop;
+    ASSERT_EQ(response["output"].size(), 1u) << response;
+    EXPECT_EQ(response["output"][0]["arguments"], expected["arguments"]) << stop;
+  }
+  q["max_tokens"] = 12;
+  const Json cut = ask("/v1/chat/completions", q)["choices"][0];
+  EXPECT_EQ(cut["finish_reason"], "length");
+  q["tool_choice"] = "auto", q["stop"] = "aa", q["logit_bias"] = {{"97", 100}};
+  const Json words = ask("/v1/chat/completions", q);
+  EXPECT_EQ(words["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(words["choices"][0]["message"]["content"], "");
+  EXPECT_EQ(words["usage"]["completion_tokens"], 2);
+}
+
 // Random tokens until the trigger, which is forced; then the grammar holds.
 TEST_F(Chat, FreeTextUntilACallBegins) {
   const ToolFormat& f = text_->tool_format();
@@ -215,6 +266,31 @@ TEST_F(Chat, FreeTextUntilACallBegins) {
     ASSERT_NE(end, std::string::npos) << text;
     EXPECT_EQ(parse_json(text.substr(0, end), "call")["name"], "get_weather");
   }
+}
+
+// Of a model without an end token, too.
+TEST_F(Chat, AFormThatIsCompleteEndsTheAnswer) {
+  const std::string file = folder_.path() + "/tokenizer.json";
+  std::string tokenizer = read_file(file);
+  tokenizer.replace(tokenizer.find("<|im_end|>"), 10, "<|other|>");
+  write_file_atomic(file, tokenizer);
+  remove_all(folder_.path() + "/chat_template.jinja");
+  const ModelText text(folder_.path(), model_->config());
+  ASSERT_TRUE(text.stop_tokens().empty());
+  const auto answer = [&](const GrammarText& form, int64_t most) {
+    GenerateRequest r;
+    std::string out;
+    r.prompt = {1}, r.max_tokens = most, r.vocab = text.vocab(), r.constraint = constrain(text.grammar(form), text);
+    r.on_token = [&](int32_t t) { return out += text.tokenizer().decode({&t, 1}), true; };
+    const bool stop = engine_->generate(std::move(r)).finish == GenerateResult::Finish::stop;
+    return out + (stop ? " stop" : " length");
+  };
+  using K = GrammarText::Kind;
+  EXPECT_EQ(answer({K::regex, "ab", {}}, 9), "ab stop");
+  EXPECT_EQ(answer({K::regex, "ab", {}}, 1), "a length");
+  EXPECT_EQ(answer({K::json_schema, R"({"enum": [17]})", {}}, 9), "17 stop");
+  EXPECT_EQ(answer({K::gbnf, "root ::= \"\"", {}}, 9), " stop");
+  EXPECT_EQ(answer({K::json_schema, tool_call_schema({}, kWeather), {}}, 900).find(" length"), std::string::npos);
 }
 
 // Guesses change nothing, under grammars neither.

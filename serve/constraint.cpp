@@ -12,17 +12,19 @@ class GrammarConstraint : public TokenConstraint {
   GrammarConstraint(const Grammar& grammar, const ModelText& text) : matcher_(grammar, text.grammar_vocabulary()) {}
 
   bool mask(std::vector<uint64_t>& allowed) override {
-    if (!matcher_.mask(allowed))
+    complete_ = !matcher_.mask(allowed);
+    if (complete_ && !matcher_.may_end())
       throw Error(Fault::data, "no token of the model spells what the grammar asks for next");
     return true;
   }
   bool accept(int32_t token) override { return matcher_.accept(token); }
   std::unique_ptr<TokenConstraint> copy() const override { return std::make_unique<GrammarConstraint>(*this); }
-  bool ended() const override { return matcher_.ended(); }
+  bool ended() const override { return complete_ || matcher_.ended(); }
 
  private:
   friend class TriggeredConstraint;
   GrammarMatcher matcher_;
+  bool complete_ = false;  // and the model has no end token to say so
 };
 
 class TriggeredConstraint : public TokenConstraint {

@@ -101,6 +101,7 @@ class Batch {
   void submit(size_t i) {
     GenerateRequest g;
     g.prompt = wish_.inputs[i];
+    if (!tickets_.empty()) g.part_of = tickets_[0];
     g.pooling = wish_.pooling, g.owner = owner_, g.adapter = model_.adapter;
     g.on_embedding = [this, i](const std::vector<float>& v) { vectors_[i] = v; };
     try {

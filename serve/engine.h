@@ -21,7 +21,8 @@ class Decoder;
 class TokenConstraint {
  public:
   virtual ~TokenConstraint() = default;
-  /// False: any token may come next. Else a bit for each one that may is set in `allowed`. Error ends the request.
+  /// False: any token may come next. Else a bit for each one that may is set in `allowed`; when there is none, the text
+  /// is complete, and has ended(). Error ends the request.
   virtual bool mask(std::vector<uint64_t>& allowed) = 0;
   /// The token that came; false, and no change, when it may not.
   virtual bool accept(int32_t token) = 0;
@@ -47,11 +48,14 @@ struct Beam {
 struct GenerateRequest {
   std::vector<int32_t> prompt;
   SamplingOptions sampling;
-  int64_t max_tokens = 256;  // also ended by the model's context
+  int64_t max_tokens = 256;  // also ended by the model's context; 0: only with prompt_logprobs
   std::vector<int32_t> stop_tokens;
   int64_t vocab = 0;  // only ids below are drawn (tables are often padded); 0: all
   int64_t min_tokens = 0;  // no stop token before so many
   int64_t top_logprobs = -1;  // with each token its log-probability, and of so many most likely ones; below 0: none
+  /// The prompt's tokens, too, from the second on, through on_prompt_logprobs: the same bits as if they had been made.
+  /// All of them below `vocab`.
+  bool prompt_logprobs = false;
   std::shared_ptr<TokenConstraint> constraint;  // a grammar; may be null; this request's alone
   std::shared_ptr<const Adapter> adapter;  // a LoRA adapter of the model; may be null
   Pooling pooling = Pooling::none;
@@ -61,10 +65,13 @@ struct GenerateRequest {
   int64_t beams = 0;
   double length_penalty = 1;
   std::function<void(const std::vector<Beam>&)> on_beams;  // at the end; the best first
+  /// What a client asked for may be many requests here. The others name the ticket of the first one: they are never
+  /// refused because too many wait, and count as one with it.
+  int64_t part_of = 0;
   std::string owner;  // whose beginnings of prompts it may share: those of the same owner alone
   std::function<bool(int32_t token)> on_token;
   /// Before on_token, when they are asked for: of the token itself first.
-  std::function<void(const std::vector<TokenProbability>&)> on_logprobs;
+  std::function<void(const std::vector<TokenProbability>&)> on_logprobs, on_prompt_logprobs;
 };
 
 struct GenerateResult {
@@ -80,21 +87,21 @@ struct EngineOptions {
   int64_t cache_bytes = 0;     // for them; 0: a quarter of the machine's memory, at most 64 full contexts
   int64_t rows = 512;          // tokens of one pass: prompts are cut to fit beside those that go on
   int64_t sequences = 64;      // running together
-  int64_t waiting = 1 << 20;   // more are refused
+  int64_t waiting = 1 << 20;   // clients' requests of which nothing runs; more are refused
   /// Guesses what comes next and computes it together: the same tokens, sooner where guesses are right.
   bool look_up = false;                   // by what followed before in the same text,
   std::shared_ptr<const Decoder> draft;   // or by a small model with the same tokens
   int64_t draft_tokens = 4;               // at most, for each sequence and pass
 };
 
-/// What an engine has done since its start.
+/// What an engine has done since its start. Requests are clients' here, whatever their parts.
 struct EngineFigures {
   int64_t running = 0, waiting = 0, pages = 0, free_pages = 0, kept_pages = 0;
-  int64_t requests = 0, prompt_tokens = 0, cached_tokens = 0, tokens = 0, passes = 0, preemptions = 0;
+  int64_t requests = 0, refused = 0, prompt_tokens = 0, cached_tokens = 0, tokens = 0, passes = 0, preemptions = 0;
   int64_t guessed = 0, guessed_right = 0;
 };
 
-/// Thread-safe. Requests begin in order of submission.
+/// Thread-safe. Requests begin in order of submission; of one with many parts as many run as of others that wait.
 class Engine {
  public:
   virtual ~Engine() = default;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <ctime>
 #include <numeric>
 
@@ -20,6 +21,10 @@ namespace {
 
 using News = Generation::News;
 
+int64_t characters(const std::string& text) {
+  return std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; });
+}
+
 // The bytes say what is no character by itself.
 Json probability_json(const ModelText& model, const TokenProbability& p) {
   const std::string text = model.tokenizer().decode({&p.token, 1});
@@ -35,6 +40,7 @@ class Exchange {
     static std::atomic<int64_t> next{0};
     created_ = std::time(nullptr);
     id_ = str(chat_ ? "chatcmpl-" : "cmpl-", created_, "-", ++next);
+    for (size_t i = 0; i < generation_.answers(); ++i) places_.push_back({StreamDecoder(model.text->tokenizer(), true, true)});
   }
 
   void whole() {
@@ -49,9 +55,9 @@ class Exchange {
       generation_.check();
       for (size_t i = 0; i < answers.size(); ++i) {
         Answer& a = answers[i];
-        a.all.content += news[i].content;
         for (ToolCallDelta& d : news[i].calls) add_call(a.calls, std::move(d));
-        std::move(news[i].logprobs.begin(), news[i].logprobs.end(), std::back_inserter(a.all.logprobs));
+        news[i].calls.clear();
+        a.all.add(std::move(news[i]));
       }
       if (more && response_.client_gone()) return;
     }
@@ -117,7 +123,7 @@ class Exchange {
     arguments = arguments.get<std::string>() + d.arguments;
   }
 
-  Json choice(size_t i, int64_t index, const News& all, const Json& calls) const {
+  Json choice(size_t i, int64_t index, const News& all, const Json& calls) {
     Json c = {{"index", index}};
     if (chat_) {
       c["message"] = {{"role", "assistant"}, {"content", all.content}};
@@ -129,7 +135,7 @@ class Exchange {
       c["text"] = api_.echo ? echoed(i) + all.content : all.content;
     }
     c["finish_reason"] = generation_.finish_reason(i);
-    c["logprobs"] = api_.generate.top_logprobs >= 0 ? logprobs(all.logprobs) : Json();
+    c["logprobs"] = api_.generate.top_logprobs >= 0 ? logprobs(i, all) : Json();
     return c;
   }
 
@@ -159,7 +165,7 @@ class Exchange {
     }
   }
 
-  Json delta(size_t i, const News& news, const Json& reason) const {
+  Json delta(size_t i, const News& news, const Json& reason) {
     Json c = {{"index", i}};
     if (chat_) {
       c["delta"] = Json::object();
@@ -173,25 +179,43 @@ class Exchange {
     } else {
       c["text"] = news.content;
     }
-    c["logprobs"] = logprobs(news.logprobs);
+    c["logprobs"] = logprobs(i, news);
     c["finish_reason"] = reason;
     Json body = head(chat_ ? "chat.completion.chunk" : "text_completion");
     body["choices"] = Json::array({c});
     return body;
   }
 
-  Json logprobs(const std::vector<std::vector<TokenProbability>>& list) const {
-    if (list.empty()) return nullptr;
-    Json content = Json::array(), tokens = Json::array(), values = Json::array(), tops = Json::array();
-    for (const auto& token : list) {
-      Json one = token_logprobs_json(*model_.text, token), by_text = Json::object();
-      for (const Json& top : one["top_logprobs"])
-        by_text.emplace(top["token"].get<std::string>(), top["logprob"].get<double>());  // of one text the likeliest
-      tokens.push_back(one["token"]), values.push_back(one["logprob"]), tops.push_back(std::move(by_text));
-      content.push_back(std::move(one));
-    }
-    if (chat_) return {{"content", std::move(content)}};
-    return {{"tokens", std::move(tokens)}, {"token_logprobs", std::move(values)}, {"top_logprobs", std::move(tops)}};
+  Json logprobs(size_t i, const News& news) {
+    if (news.logprobs.empty() && news.prompt_logprobs.empty()) return nullptr;
+    if (!chat_) return logprobs_of_text(places_[i], news);
+    Json content = Json::array();
+    for (const auto& token : news.logprobs) content.push_back(token_logprobs_json(*model_.text, token));
+    return {{"content", std::move(content)}};
+  }
+
+  // Where an answer's next token stands in its text.
+  struct Place {
+    StreamDecoder decoder;
+    int64_t offset = 0;  // in characters
+  };
+
+  Json logprobs_of_text(Place& place, const News& news) const {
+    Json tokens = Json::array(), values = Json::array(), tops = Json::array(), offsets = Json::array();
+    for (const auto* list : {&news.prompt_logprobs, &news.logprobs})
+      for (const auto& token : *list) {
+        Json one = token_logprobs_json(*model_.text, token), by_text = Json::object();
+        for (const Json& top : one["top_logprobs"])
+          by_text.emplace(top["token"].get<std::string>(), top["logprob"].get<double>());  // of one text the likeliest
+        const bool first = std::isnan(token[0].log_probability);  // of the prompt: nothing stands before it
+        tokens.push_back(one["token"]), values.push_back(first ? Json() : one["logprob"]);
+        tops.push_back(first ? Json() : std::move(by_text)), offsets.push_back(place.offset);
+        place.offset += characters(place.decoder.push(token[0].token));
+      }
+    return {{"tokens", std::move(tokens)},
+            {"token_logprobs", std::move(values)},
+            {"top_logprobs", std::move(tops)},
+            {"text_offset", std::move(offsets)}};
   }
 
   bool event(const Json& body) { return response_.write(str("data: ", to_text(body), "\n\n")); }
@@ -212,6 +236,7 @@ class Exchange {
   Generation generation_;
   const ApiRequest& api_;
   const bool chat_;
+  std::vector<Place> places_;  // of each answer
   std::string id_;
   int64_t created_ = 0;
 };

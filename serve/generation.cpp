@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <iterator>
+#include <limits>
 #include <mutex>
 #include <optional>
 
@@ -14,20 +16,25 @@
 #include "text/tokenizer.h"
 
 namespace wellspring {
-namespace {
 
-// What the engine's thread has made for a connection's thread: text, and the log-probabilities of its tokens.
-struct Piece {
-  std::string text;
-  std::vector<std::vector<TokenProbability>> logprobs;
-};
-
-}  // namespace
+void Generation::News::add(News&& more) {
+  const auto append = [](auto& to, auto& from) {
+    to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
+  };
+  content += more.content;
+  for (ToolCallDelta& d : more.calls) {
+    if (!calls.empty() && calls.back().index == d.index)
+      calls.back().arguments += d.arguments;
+    else
+      calls.push_back(std::move(d));
+  }
+  append(logprobs, more.logprobs), append(prompt_logprobs, more.prompt_logprobs);
+}
 
 // Between the engine's thread and the connection's, for all answers.
 class Generation::Mailbox {
  public:
-  explicit Mailbox(size_t answers) : pieces_(answers), results_(answers), running_(0) {}
+  explicit Mailbox(size_t answers) : news_(answers), results_(answers) {}
 
   void begin(int64_t answers) {
     std::lock_guard lock(mutex_);
@@ -37,29 +44,26 @@ class Generation::Mailbox {
     std::lock_guard lock(mutex_);
     return running_;
   }
-  void put(size_t answer, std::string text) {
+  // Log-probabilities alone wait for their text.
+  void put(size_t answer, News news) {
     std::lock_guard lock(mutex_);
-    pieces_[answer].text += text;
-    if (!text.empty()) news_ = true, changed_.notify_one();
-  }
-  void put(size_t answer, const std::vector<TokenProbability>& logprobs) {
-    std::lock_guard lock(mutex_);
-    pieces_[answer].logprobs.push_back(logprobs);
+    if (!news.content.empty() || !news.calls.empty()) any_ = true, changed_.notify_one();
+    news_[answer].add(std::move(news));
   }
   void end(size_t answer, const GenerateResult& result, std::exception_ptr error) {
     std::lock_guard lock(mutex_);
     results_[answer] = result;
     if (error && !error_) error_ = error;
-    --running_, news_ = true;
+    --running_, any_ = true;
     changed_.notify_one();
   }
   // Waits a moment for more; false when there will be no more. `ended`: which of the answers have.
-  bool take(std::vector<Piece>& pieces, std::vector<bool>& ended) {
+  bool take(std::vector<News>& news, std::vector<bool>& ended) {
     std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, std::chrono::milliseconds(100), [&] { return running_ == 0 || news_ || error_; });
-    news_ = false;
-    for (Piece& p : pieces) p = {};
-    std::swap(pieces, pieces_);
+    changed_.wait_for(lock, std::chrono::milliseconds(100), [&] { return running_ == 0 || any_ || error_; });
+    any_ = false;
+    news.assign(news_.size(), {});
+    std::swap(news, news_);
     for (size_t i = 0; i < results_.size(); ++i) ended[i] = results_[i].has_value();
     return running_ != 0;
   }
@@ -72,22 +76,41 @@ class Generation::Mailbox {
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<Piece> pieces_;
+  std::vector<News> news_;
   std::vector<std::optional<GenerateResult>> results_;
   std::exception_ptr error_;
-  int64_t running_;
-  bool news_ = false;
+  int64_t running_ = 0;
+  bool any_ = false;
 };
 
-// The decoder and the filter belong to the engine's thread while it runs.
+// Most of it belongs to the engine's thread while that runs.
 struct Generation::Answer {
-  Answer(const Tokenizer& tokenizer, bool show_special, std::vector<std::string> stops)
-      : stream(tokenizer, !show_special, true), filter(std::move(stops)) {}
+  Answer(const Tokenizer& tokenizer, bool show_special, std::vector<std::string> stops, int64_t min_tokens)
+      : stream(tokenizer, !show_special, true), filter(std::move(stops)), least(min_tokens) {}
+  // What is shown of more text: calls are taken out, and stop texts looked for in what is left, but not before so many
+  // tokens.
+  News read(const std::string& text, bool last) {
+    News n;
+    std::string shown;
+    if (tools) {
+      tools->push(text, shown, n.calls);
+      if (last) tools->finish(shown);
+    } else {
+      shown = text;
+    }
+    n.content = tokens <= least ? shown : filter.push(shown);
+    if (filter.stopped()) n.calls.clear();
+    if (last || !n.calls.empty()) n.content += filter.finish();  // nothing is shown behind calls
+    return n;
+  }
+
   StreamDecoder stream;
-  StopFilter filter;
-  int64_t ticket = 0;
-  // The connection's thread:
   std::optional<ToolCallReader> tools;
+  StopFilter filter;
+  const int64_t least;
+  int64_t tokens = 0;  // that have come
+  // The connection's thread:
+  int64_t ticket = 0;
   double log_probability = 0;  // of all tokens
   bool told = false;           // its end
 };
@@ -98,7 +121,7 @@ Generation::Generation(const ServedModel& model, ApiRequest request) : model_(mo
   std::vector<std::string> stops = api_.stops;
   if (api_.chat) stops.insert(stops.end(), model_.text->chat_stops().begin(), model_.text->chat_stops().end());
   for (size_t i = 0; i < n; ++i) {
-    answers_.push_back(std::make_unique<Answer>(model_.text->tokenizer(), calls_tools(), stops));
+    answers_.push_back(std::make_unique<Answer>(model_.text->tokenizer(), calls_tools(), stops, api_.generate.min_tokens));
     if (calls_tools()) answers_.back()->tools.emplace(model_.text->tool_format(), begun());
   }
   try {
@@ -120,7 +143,7 @@ Generation::~Generation() { cancel(); }
 void Generation::cancel() {
   for (const auto& a : answers_)
     if (a->ticket) model_.engine->cancel(a->ticket);
-  std::vector<Piece> dropped(answers_.size());
+  std::vector<News> dropped;
   std::vector<bool> ended(answers_.size());
   while (mailbox_->take(dropped, ended)) {
   }
@@ -168,18 +191,19 @@ void Generation::submit_one(size_t i, int64_t k, std::shared_ptr<TokenConstraint
   if (api_.best_of > api_.n) g.top_logprobs = std::max<int64_t>(g.top_logprobs, 0);
   if (k) g.sampling.seed = Random(g.sampling.seed, static_cast<uint64_t>(k)).next_u64();  // the first: as alone
   g.constraint = std::move(constraint);
+  g.part_of = answers_[0]->ticket;
   g.on_token = [this, i, &a](int32_t token) {
-    mailbox_->put(i, a.filter.push(a.stream.push(token)));
+    ++a.tokens;
+    mailbox_->put(i, a.read(a.stream.push(token), false));
     return !a.filter.stopped();
   };
-  g.on_logprobs = [this, i](const std::vector<TokenProbability>& p) { mailbox_->put(i, p); };
+  g.on_logprobs = [this, i](const std::vector<TokenProbability>& p) { mailbox_->put(i, {.logprobs = {p}}); };
+  g.on_prompt_logprobs = [this, i](const std::vector<TokenProbability>& p) { mailbox_->put(i, {.prompt_logprobs = {p}}); };
+  if (g.prompt_logprobs) g.on_prompt_logprobs({{g.prompt[0], std::numeric_limits<float>::quiet_NaN()}});
   mailbox_->begin(1);
   try {
     a.ticket = model_.engine->submit(std::move(g), [this, i, &a](const GenerateResult& r, std::exception_ptr e) {
-      if (!e && !a.filter.stopped()) {
-        mailbox_->put(i, a.filter.push(a.stream.finish()));
-        mailbox_->put(i, a.filter.finish());
-      }
+      if (!e && !a.filter.stopped()) mailbox_->put(i, a.read(a.stream.finish(), true));
       mailbox_->end(i, r, e);
     });
   } catch (...) {
@@ -191,6 +215,7 @@ void Generation::submit_one(size_t i, int64_t k, std::shared_ptr<TokenConstraint
 // One request of the engine for all answers to a prompt, which come at the end.
 void Generation::submit_beams(size_t first) {
   GenerateRequest g = api_.generate;
+  g.part_of = answers_[0]->ticket;
   const size_t n = answers_per_prompt();
   auto found = std::make_shared<std::vector<Beam>>();
   g.on_beams = [found](const std::vector<Beam>& beams) { *found = beams; };
@@ -202,7 +227,7 @@ void Generation::submit_beams(size_t first) {
         Answer& a = *answers_[first + k];
         std::string text;
         for (const int32_t t : beams[k].tokens) text += a.stream.push(t);
-        mailbox_->put(first + k, text + a.stream.finish());
+        mailbox_->put(first + k, {.content = text + a.stream.finish()});
         one.tokens = static_cast<int64_t>(beams[k].tokens.size());
         one.finish = beams[k].ended ? GenerateResult::Finish::stop : GenerateResult::Finish::length;
       }
@@ -219,25 +244,15 @@ void Generation::submit_beams(size_t first) {
 }
 
 bool Generation::take(std::vector<News>& news) {
-  std::vector<Piece> pieces(answers_.size());
   std::vector<bool> ended(answers_.size());
-  bool more = mailbox_->take(pieces, ended);
+  bool more = mailbox_->take(news, ended);
   if (model_.check) model_.check();
   if (submitted_ < answers_.size()) submit_more(), more = true;
-  news.assign(answers_.size(), {});
   for (size_t i = 0; i < answers_.size(); ++i) {
     Answer& a = *answers_[i];
-    News& n = news[i];
-    n.ended = ended[i] && !a.told;
+    news[i].ended = ended[i] && !a.told;
     a.told |= ended[i];
-    if (a.tools) {
-      a.tools->push(pieces[i].text, n.content, n.calls);
-      if (n.ended) a.tools->finish(n.content);
-    } else {
-      n.content = std::move(pieces[i].text);
-    }
-    for (const auto& p : pieces[i].logprobs) a.log_probability += p[0].log_probability;
-    n.logprobs = std::move(pieces[i].logprobs);
+    for (const auto& p : news[i].logprobs) a.log_probability += p[0].log_probability;
   }
   return more;
 }

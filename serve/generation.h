@@ -27,11 +27,13 @@ class Generation {
   size_t answers_per_prompt() const { return static_cast<size_t>(api_.best_of); }
 
   struct News {
-    std::string content;
-    std::vector<ToolCallDelta> calls;
-    std::vector<std::vector<TokenProbability>> logprobs;
-    bool ended = false;  // told once
+    std::string content = {};
+    std::vector<ToolCallDelta> calls = {};
+    std::vector<std::vector<TokenProbability>> logprobs = {};
+    std::vector<std::vector<TokenProbability>> prompt_logprobs = {};  // when they are asked for; of its first token NaN
+    bool ended = false;                                               // told once
     bool empty() const { return content.empty() && calls.empty() && logprobs.empty(); }
+    void add(News&& more);
   };
   /// Waits a moment for more of any answer; false when there will be no more. Errors as the constructor's, of prompts
   /// that are submitted later, and ServedModel::check's.

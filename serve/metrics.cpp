@@ -22,6 +22,8 @@ const std::vector<Row>& rows() {
       {"requests_running", "gauge", "requests in the engine", of(&EngineFigures::running)},
       {"requests_waiting", "gauge", "requests that wait for it", of(&EngineFigures::waiting)},
       {"requests_total", "counter", "requests taken", of(&EngineFigures::requests)},
+      {"refused_total", "counter", "requests refused because too many waited (--waiting)",
+       of(&EngineFigures::refused)},
       {"prompt_tokens_total", "counter", "tokens of prompts", of(&EngineFigures::prompt_tokens)},
       {"cached_tokens_total", "counter", "of them, found computed",
        of(&EngineFigures::cached_tokens)},

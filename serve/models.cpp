@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t EngineFigures::*kCounters[] = {
     &EngineFigures::requests, &EngineFigures::prompt_tokens, &EngineFigures::cached_tokens,
     &EngineFigures::tokens,   &EngineFigures::passes,        &EngineFigures::preemptions,
-    &EngineFigures::guessed,  &EngineFigures::guessed_right};
+    &EngineFigures::refused,  &EngineFigures::guessed,  &EngineFigures::guessed_right};
 
 void add_counters(EngineFigures& sum, const EngineFigures& f) {
   for (const auto counter : kCounters) sum.*counter += f.*counter;

@@ -125,6 +125,7 @@ struct Asked {
     r.on_logprobs = [&a](const std::vector<TokenProbability>& all) {
       for (const auto& p : all) a.bits.push_back(static_cast<uint32_t>(p.token)), a.bits.push_back(std::bit_cast<uint32_t>(p.log_probability));
     };
+    r.on_prompt_logprobs = r.on_logprobs;
     r.on_embedding = [&a](const std::vector<float>& all) {
       for (const float x : all) a.bits.push_back(std::bit_cast<uint32_t>(x));
     };
@@ -220,6 +221,11 @@ class Draw {
       for (int64_t n = 1 + below(8); n > 0; --n)
         o.bias.emplace_back(static_cast<int32_t>(below(kIds)), chance(0.3) ? -INFINITY : static_cast<float>(random_.uniform() * 8 - 4));
     if (chance(0.5)) r.top_logprobs = chance(0.5) ? 0 : below(8);
+    const bool written = std::all_of(r.prompt.begin(), r.prompt.end(), [](int32_t t) { return t < kWritten; });
+    if (r.top_logprobs >= 0 && written && chance(0.6)) {
+      r.prompt_logprobs = true, a.what += " scored";
+      if (chance(0.3)) r.max_tokens = 0;
+    }
     if (chance(0.1)) a.leaves_after = static_cast<size_t>(1 + below(5)), a.what += " leaves";
     if (chance(0.3)) bound(a);
     a.what += str(o.temperature > 0 ? " drawn" : " greedy", r.top_logprobs >= 0 ? str(" logprobs ", r.top_logprobs) : "");

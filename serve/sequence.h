@@ -17,7 +17,7 @@ struct Sequence;
 
 /// A request from its submission to its end.
 struct Task {
-  int64_t ticket = 0;
+  int64_t ticket = 0, whole = 0;  // whole: the first one's of which it is a part
   GenerateRequest request;
   Engine::OnEnd on_end;
   std::atomic<bool> cancelled{false};
@@ -46,6 +46,8 @@ struct Sequence {
   std::vector<double> sum;               // of activations, for a mean
 
   const GenerateRequest& request() const { return task->request; }
+  int64_t scored = 0;  // tokens of the prompt behind which log-probabilities were given
+  bool scores() const { return request().prompt_logprobs && scored + 1 < prompt(); }
   bool admitted = false;  // once: what it finds kept after that is its own
 
   int64_t prompt() const { return task->result.prompt_tokens; }

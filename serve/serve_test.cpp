@@ -133,6 +133,94 @@ TEST(Engine, CancelsWaitingAndRunning) {
   EXPECT_EQ(ends[2], GenerateResult::Finish::length);
 }
 
+// What of a client's request comes later is not refused, but no more of it runs than of others.
+TEST(Engine, PlacesAreForRequestsNotForTheirParts) {
+  EngineOptions o;
+  o.sequences = o.waiting = 2;
+  auto engine = make_engine(std::make_shared<const Decoder>(small(), DType::f32, 1), o);
+  std::mutex mutex;
+  std::string ends;
+  std::atomic<bool> ready{false}, go{false}, both{false};
+  const auto submit = [&](char name, int64_t part_of) {
+    GenerateRequest r;
+    r.prompt = {1}, r.max_tokens = 3, r.part_of = part_of;
+    r.on_token = [&, n = 0](int32_t) mutable {
+      if (++n == 2) both = true;  // two of the first request run
+      while (n == 1 ? !ready : !go) std::this_thread::yield();
+      return true;
+    };
+    return engine->submit(std::move(r), [&, name](const GenerateResult&, std::exception_ptr) {
+      std::lock_guard lock(mutex);
+      ends += name;
+    });
+  };
+  const int64_t first = submit('a', 0);
+  for (int i = 0; i < 5; ++i) submit('a', first);
+  ready = true;
+  while (!both) std::this_thread::yield();
+  submit('b', 0), submit('c', 0);
+  try {
+    submit('d', 0);
+    ADD_FAILURE() << "a third one waits";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.fault(), Fault::try_again);
+    EXPECT_EQ(std::string(e.what()), "2 requests wait already: try again later");
+  }
+  submit('a', first);
+  const EngineFigures f = engine->figures();
+  EXPECT_EQ(f.running, 1);
+  EXPECT_EQ(f.waiting, 2);
+  EXPECT_EQ(f.requests, 3);
+  EXPECT_EQ(f.refused, 1);
+  go = true;
+  while (engine->load()) std::this_thread::yield();
+  for (char name : {'x', 'y', 'z'}) submit(name, 0);  // all find a place, or wait
+  while (engine->load()) std::this_thread::yield();
+  engine.reset();
+  ASSERT_EQ(ends.size(), 12u) << ends;
+  EXPECT_LT(ends.find('c'), 6u) << ends;
+  EXPECT_LT(ends.find('b'), ends.find('c')) << ends;
+}
+
+// The log-probabilities of a prompt are those that it had when it was made, bit for bit.
+TEST(Engine, ScoresAPromptAsIfItHadBeenMade) {
+  const auto engine = make_engine(std::make_shared<const Decoder>(small(), DType::f32, 1));
+  using All = std::vector<std::vector<TokenProbability>>;
+  const auto ask = [&](std::vector<int32_t> prompt, int64_t max_tokens, bool score, All& of_prompt, std::vector<int32_t>& made) {
+    All out;
+    GenerateRequest r;
+    r.prompt = std::move(prompt), r.max_tokens = max_tokens, r.sampling.seed = 3;
+    r.top_logprobs = 4, r.prompt_logprobs = score;
+    r.on_token = [&](int32_t t) { return made.push_back(t), true; };
+    r.on_logprobs = [&](const std::vector<TokenProbability>& p) { out.push_back(p); };
+    r.on_prompt_logprobs = [&](const std::vector<TokenProbability>& p) { of_prompt.push_back(p); };
+    const GenerateResult result = engine->generate(std::move(r));
+    EXPECT_EQ(result.tokens, max_tokens);
+    EXPECT_TRUE(!score || result.cached_tokens == 0);
+    return out;
+  };
+  const auto same = [](const All& a, const All& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+      return std::equal(x.begin(), x.end(), y.begin(), y.end(), [](const TokenProbability& p, const TokenProbability& q) {
+        return p.token == q.token && p.log_probability == q.log_probability;
+      });
+    });
+  };
+  std::vector<int32_t> made, more;
+  All none, scored, again;
+  const All expected = ask({1}, 63, false, none, made);
+  EXPECT_TRUE(none.empty());
+  made.insert(made.begin(), 1);
+  ask(made, 0, true, scored, more);  // all of the context
+  EXPECT_EQ(scored.size(), 63u);
+  EXPECT_TRUE(same(scored, expected));
+  made.pop_back();
+  const All last = ask(made, 1, true, again, more);
+  again.insert(again.end(), last.begin(), last.end());
+  again.resize(62), scored.resize(62);
+  EXPECT_TRUE(same(again, scored)) << "with all of it kept";
+}
+
 TEST(Guesses, LookUpFindsTheLatest) {
   const std::vector<int32_t> t = {1, 2, 3, 9, 1, 2, 3, 4, 5, 1, 2, 3};
   EXPECT_EQ(look_up(t, 2), (std::vector<int32_t>{4, 5}));

@@ -48,7 +48,7 @@ inline void write_byte_tokenizer(const std::string& folder, const std::string& c
 
 class Served : public testing::Test {
  protected:
-  explicit Served(const std::string& chat_template = "", int64_t context = 64) {
+  explicit Served(const std::string& chat_template = "", int64_t context = 64, const EngineOptions& options = {}) {
     DecoderConfig c;
     c.vocab = 300, c.width = 32, c.layers = 2, c.heads = c.kv_heads = 2, c.head_width = 16;
     c.ffn = 48, c.context = context;
@@ -56,7 +56,7 @@ class Served : public testing::Test {
     write_byte_tokenizer(folder_.path(), chat_template);
     model_ = std::make_shared<const Decoder>(c, DType::f32, 1);
     text_ = std::make_unique<ModelText>(folder_.path(), c);
-    engine_ = make_engine(model_);
+    engine_ = make_engine(model_, options);
     served_ = {"tiny", engine_.get(), text_.get(), c.context};
     add_api_routes(server_, served_);
     server_.start();

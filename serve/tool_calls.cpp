@@ -276,7 +276,6 @@ void ToolCallReader::take(char c, std::vector<ToolCallDelta>& out) {
   if (state_ == State::around) {  // between calls nothing counts
     if (c != '{') return;
     state_ = State::call;
-    ++calls_;
     depth_ = 1, in_text_ = escaped_ = value_ = named_ = false;
     key_.clear(), text_.clear(), early_.clear();
     return;
@@ -309,6 +308,7 @@ void ToolCallReader::take(char c, std::vector<ToolCallDelta>& out) {
     if (!value_) {
       key_ = text;
     } else if (key_ == name_key_) {
+      calls_ += !named_;
       ToolCallDelta& d = delta(out);
       d.id = new_id(), d.name = text, d.arguments = std::move(early_);
       named_ = true;
@@ -317,7 +317,7 @@ void ToolCallReader::take(char c, std::vector<ToolCallDelta>& out) {
   }
   if (depth_ == 1 && c == ':' && !was_text) value_ = true;
   if (value_ends) value_ = false, key_.clear();
-  if (depth_ == 0) state_ = State::around;
+  if (depth_ == 0) state_ = State::around, complete_ += named_;
 }
 
 }  // namespace wellspring

@@ -50,7 +50,8 @@ class ToolCallReader {
   /// Text that is no call goes to `content`.
   void push(std::string_view text, std::string& content, std::vector<ToolCallDelta>& calls);
   void finish(std::string& content);
-  int64_t calls() const { return calls_; }
+  /// Those that are complete.
+  int64_t calls() const { return complete_; }
 
  private:
   enum class State { start, content, around, call };
@@ -59,7 +60,7 @@ class ToolCallReader {
   std::string trigger_, name_key_, arguments_key_;
   State state_ = State::start;
   std::string held_;
-  int64_t calls_ = 0;
+  int64_t calls_ = 0, complete_ = 0;  // those with a name, and of them those that have ended
   // Inside a call:
   std::string key_, text_, name_, early_;
   int depth_ = 0;
