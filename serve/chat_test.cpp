@@ -193,7 +193,7 @@ TEST_F(Chat, ToolsWithAnySchema) {
   parameters["properties"]["places"] = {{"type", "array"}, {"items", {{"type", "boolean"}}}, {"maxItems", 2}, {"uniqueItems", true}};
   parameters["required"].push_back("places");
   parameters["not"] = {{"required", {"zz"}}};
-  q["tools"].push_back({{"type", "function"}, {"function", {{"name", "other"}, {"strict", true}}}});
+  q["tools"].push_back({{"type", "function"}, {"function", {{"name", "other"}, {"strict", true}, {"parameters", {{"type", "object"}, {"additionalProperties", false}}}}}});
   const Json one = ask("/v1/chat/completions", q)["choices"][0];
   ASSERT_EQ(one["finish_reason"], "tool_calls") << one;
   q["tool_choice"] = {{"type", "function"}, {"function", {{"name", "get_weather"}}}};

@@ -277,8 +277,7 @@ class SchemaCompiler {
         reader_.leave_out(s.names[0], reader_.place(s.names[0]),
                           "propertyNames without enum, together with properties and "
                           "additionalProperties, is not supported");
-        draft.call(Draft::kStart, parts_.key_rule(names), Draft::kEnd);
-        continue;
+        continue;  // then there are no others
       }
       draw_pattern(draft, Draft::kStart, Draft::kEnd, reader_.texts_of(n), n);
     }

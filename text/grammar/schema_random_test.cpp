@@ -269,7 +269,7 @@ class Noise {
 };
 
 void check_random_schemas(uint64_t stream, bool lenient, std::ostream& samples) {
-  const int cases = random_cases();
+  const int cases = lenient ? random_cases() / 2 : random_cases();
   int refused = 0, ended = 0, written = 0, noisy = 0;
   for (int i = 0; i < cases; ++i) {
     Random random(stream, static_cast<uint64_t>(i));
@@ -305,13 +305,13 @@ void check_random_schemas(uint64_t stream, bool lenient, std::ostream& samples) 
           << text;
       ++refused;
     }
-    if (HasFailure()) {
+    if (testing::Test::HasFailure()) {
       FAIL() << text;
     }
   }
   EXPECT_LT(refused * 4, cases);
   EXPECT_GT(ended * 100, written * 97) << ended << " of " << written;
-  if (lenient) EXPECT_GT(noisy * 3, cases);
+  EXPECT_TRUE(!lenient || noisy * 3 > cases) << noisy;
 }
 
 TEST(GrammarSchema, RandomSchemasByRandomTokens) {
