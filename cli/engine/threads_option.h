@@ -14,7 +14,7 @@ namespace wellspring {
 class ThreadsOption {
  public:
   explicit ThreadsOption(Args& args) : args_(args) {
-    args.option("-t,--threads", &count_, "N", "that compute (WELLSPRING_THREADS, else a thread for each processor)");
+    args.option("-t,--threads", &count_, "N", "threads that compute (WELLSPRING_THREADS, else a thread for each processor)");
   }
   /// After parse(), before anything is computed. Error(Fault::usage) outside 1 to 65536.
   void apply() const {

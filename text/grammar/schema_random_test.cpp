@@ -247,6 +247,7 @@ class Noise {
         for (size_t i = 0; i < noisy[key].size(); ++i) add(noisy[key][i], plain[key][i]);
     for (const char* key : {"items", "additionalProperties"})
       if (noisy.contains(key)) add(noisy[key], plain[key]);
+    plain.erase("maxProperties");  // it is left out beside optional properties, which another schema may bring
     if (random_.below(3) == 0) keyword(noisy, plain);
   }
 
