@@ -107,6 +107,7 @@ class HttpResponse {
 
 using HttpHandler = std::function<void(const HttpRequest&, HttpResponse&)>;
 using HttpFilter = std::function<void(HttpRequest&, HttpResponse&)>;
+using HttpObserver = std::function<void(int status)>;
 
 struct HttpServerOptions {
   std::string address = "127.0.0.1";  // a name or number; "0.0.0.0" or "::" for all
@@ -148,6 +149,8 @@ class HttpServer {
   /// Before start(): called before every route, of unknown paths, too. It may add headers and name the user;
   /// when it answers or throws, no route does.
   void filter(HttpFilter filter);
+  /// Before start(): called after every answer, of what is no request, too, on the connection's thread.
+  void observer(HttpObserver observer);
   /// Reads the certificate and takes the port, so that what is wrong with them shows early; nobody is
   /// connected before start(). Error(Fault::io) naming address and port, Fault::config for the files.
   void bind();

@@ -328,12 +328,14 @@ void serve_stream(ByteStream& stream, const std::string& peer, const HttpServerO
     if (result != HttpRead::ok) {
       if (watch.evicted()) result = HttpRead::timeout;
       answer_unreadable(result, read.reason, options, impl);
+      if (routes.observer && impl.status) routes.observer(impl.status);
       return;
     }
     read.request.peer = peer;
     impl.keep_alive = read.keep_alive && go_on;
     impl.http10 = read.http10;
     answer_request(routes, read.request, impl);
+    if (routes.observer) routes.observer(impl.status);
     read.request.body = {};
     watch.hold(0);
     if (options.access_log)

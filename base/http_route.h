@@ -62,7 +62,8 @@ struct HttpResponse::Impl {
 
 struct HttpRoutes {
   std::vector<HttpRoute> list;
-  HttpFilter filter;  // empty: none
+  HttpFilter filter;      // empty: none
+  HttpObserver observer;  // empty: none
 };
 
 /// Lets the filter, then the route of `request` answer; whatever happens, something is sent.

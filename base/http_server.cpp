@@ -460,6 +460,11 @@ void HttpServer::route(const std::string& method, const std::string& path, HttpH
   impl_->routes.list.push_back({method, path_segments(path), std::move(handler)});
 }
 
+void HttpServer::observer(HttpObserver observer) {
+  WS_CHECK(!impl_->acceptor.joinable(), "the observer comes before start()");
+  impl_->routes.observer = std::move(observer);
+}
+
 void HttpServer::filter(HttpFilter filter) {
   WS_CHECK(!impl_->acceptor.joinable(), "the filter comes before start()");
   impl_->routes.filter = std::move(filter);

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -12,7 +13,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
-from use_model_test import CONTEXT, PROGRAM, PROMPT, Server, main, run  # noqa: E402
+from use_model_test import CONTEXT, PROGRAM, PROMPT, Server, main, run, write_adapter  # noqa: E402
 
 KEY, OTHER = 'a-key-of-sufficient-length', 'another-key-of-that-length'
 LONG = {'prompt': PROMPT, 'max_tokens': CONTEXT - 100, 'temperature': 0, 'ignore_eos': True}
@@ -340,6 +341,77 @@ models:
     finally:
         log = s.stop()
     assert "'first' unloaded" in log and "'second' loaded" in log, log
+
+
+SAMPLE = re.compile(r'(\w+)(?:\{((?:\w+="(?:[^"\\]|\\[\\"n])*",?)*)\})? (\S+)')
+
+
+def metrics(s):
+    """Values by name and labels of the text that Prometheus reads; what it would not read fails."""
+    values, types = {}, {}
+    for line in s.ask('GET', '/metrics')[1].splitlines():
+        if line.startswith('# TYPE '):
+            _, _, name, kind = line.split(' ')
+            assert name not in types and kind in ('counter', 'gauge', 'histogram'), line
+            types[name] = kind
+        elif not line.startswith('# HELP '):
+            name, labels, value = SAMPLE.fullmatch(line).groups()
+            family = re.sub('_(bucket|sum|count)$', '', name) if name not in types else name
+            assert list(types)[-1] == family and (types[family] == 'histogram') == (family != name), line
+            key = (name, *sorted(re.findall(r'(\w+)="([^"]*)"', labels or '')))
+            assert key not in values, line
+            values[key] = float(value)
+    for (name, *labels), value in values.items():
+        if name.endswith('_count') and types.get(name[:-6]) == 'histogram':
+            base = {k: v for k, v in values.items() if k[0] == f'{name[:-6]}_bucket' and set(labels) < set(k[1:])}
+            rising = [v for _, v in sorted((float(dict(k[1:])['le']), v) for k, v in base.items())]
+            assert rising == sorted(rising) and len(rising) > 10 and rising[-1] == value, (name, labels, rising)
+    return values
+
+
+def test_metrics(folder, model):
+    write_adapter(f'{folder}/law', 1)
+    with Server(model, '--name', 'small', '--adapter', f'law={folder}/law') as s:
+        before = metrics(s)
+        for body in (SHORT, {**SHORT, 'model': 'law', 'ignore_eos': True}, {**SHORT, 'max_tokens': 1, 'n': 3}, {**SHORT, 'stream': True}):
+            assert s.ask('POST', '/v1/completions', body)[0] == 200
+        assert s.ask('POST', '/v1/completions', {**SHORT, 'model': 'none'})[0] == 404 and s.ask('GET', '/nowhere')[0] == 404
+        assert s.ask('POST', '/v1/completions', raw='{')[0] == 400
+        for stream in (True, False):
+            body = json.dumps({**LONG, 'stream': stream})
+            c = socket.create_connection(('127.0.0.1', s.port), timeout=30)
+            c.sendall(f'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}'.encode())
+            until(lambda: s.good('/health')['requests'])
+            c.close()
+            until(lambda: not s.good('/health')['requests'])
+        until(lambda: metrics(s).get(('wellspring_requests_cancelled_total',)) == 2)
+        now = metrics(s)
+
+        def status(code):
+            key = ('wellspring_responses_total', ('status', code))
+            return now.get(key, 0) - before.get(key, 0)
+
+        def answers(name, adapter, *more):
+            return now[(f'wellspring_{name}', *sorted([('adapter', adapter), ('model', 'small'), *more]))]
+        assert status('404') == 2 and status('400') == 1 and status('499') == 1 and status('500') == 0 and status('200') > 5, now
+        ended = [answers('answers_total', '', ('finish', f)) for f in ('stop', 'length', 'cancelled', 'error')]
+        assert sum(ended) == 7 and ended[2:] == [2, 0] and ended[1] >= 3, ended
+        assert answers('time_to_first_token_seconds_count', '') == answers('e2e_request_latency_seconds_count', '') == 5
+        assert 0 < answers('time_to_first_token_seconds_sum', '') <= answers('e2e_request_latency_seconds_sum', '')
+        for name in ('time_to_first_token', 'time_per_output_token', 'e2e_request_latency'):
+            assert answers(f'{name}_seconds_count', 'law') == 1, name
+        assert answers('answers_total', 'law', ('finish', 'length')) == 1
+
+
+def test_threads(folder, model):
+    def threads(*words):
+        with Server(model, *words) as s:
+            s.good('/v1/completions', SHORT)
+            return len(os.listdir(f'/proc/{s.process.pid}/task'))
+    one = threads('--threads', '1')
+    assert threads('-t', '4') >= one + 3
+    for words in (('-t', '0'), ('--threads', '70000')):
+        assert '--threads' in run('serve', model, *words, status=64) and '--threads' in run('generate', model, '--ids', '1', *words, status=64)
 
 
 def test_a_model_that_breaks_later(folder, model):

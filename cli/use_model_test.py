@@ -333,7 +333,19 @@ def test_chat_in_a_terminal(folder, model):
     t.until('saved')
     ready(t)
     assert said() == ['hello 泉 again'], said()
-    t.type('some words\x03')  # Ctrl-C ends it where lines are read
+    t.type('some words\x03')  # Ctrl-C drops the line where lines are read,
+    t.until('Ctrl-D or /exit leaves')
+    ready(t)
+    t.type('hello there\n')  # and goes on; the conversation is whole
+    ready(t)
+    t.type(f'/save {saved}\n')
+    t.until('saved')
+    ready(t)
+    assert said() == ['hello 泉 again', 'hello there'], said()
+    t.type('\x03')
+    t.until('Ctrl-D or /exit leaves')
+    ready(t)
+    t.type('\x03')  # twice in a row it leaves
     assert t.end() == 0
     assert os.stat(history).st_mode & 0o777 == 0o600
     t = Terminal(*words, '--no-history', XDG_STATE_HOME=f'{folder}/none')
@@ -349,7 +361,13 @@ def test_chat_in_a_terminal(folder, model):
     t.until(' ')  # the answer has begun: the terminal is no longer the editor's
     t.type('\x03')  # stops an answer
     t.until('[stopped]')
+    t.type('\x03')  # as does one that comes too late
+    t.until('Ctrl-D or /exit leaves')
     ready(t)
+    t.type(f'/save {saved}\n')
+    t.until('saved')
+    ready(t)
+    assert said() == ['hello there'], said()
     t.type('\x04')
     assert t.end() == 0
 
@@ -541,6 +559,10 @@ def test_quantize(folder, model):
     for words, said in ((('--to', 'q5', '--out', f'{folder}/q5'), 'q8_groups'), (('--out', f'{folder}/q4'), 'already holds'), ((), '--out')):
         assert said in run('quantize', model, *words, status=64), words
     assert 'already' in run('quantize', f'{folder}/q4', '--out', f'{folder}/twice', status=64)
+    for command in ('serve', 'chat'):  # what is packed is not packed otherwise
+        error = run(command, f'{folder}/q4', '--weights', 'q8', status=64)
+        assert f'{folder}/q4 are packed already (q4)' in error and '--weights q8' in error, error
+    assert run('chat', f'{folder}/q4', '--weights', 'q4', '--max-tokens', '2', text='hello\n')
 
 
 def test_gguf(folder, model):
@@ -561,6 +583,7 @@ def test_gguf(folder, model):
     with open(f'{folder}/cut.gguf', 'wb') as f:
         f.write(data[:len(data) // 2])
     assert 'cut.gguf' in run('generate', f'{folder}/cut.gguf', '--prompt', 'x', status=65)
+    assert 'model-q4_0.gguf are packed already' in run('serve', f'{folder}/model-q4_0.gguf', '--weights', 'q8', status=64)
     del os.environ['WELLSPRING_CACHE']
 
 

@@ -19,6 +19,7 @@
 #include "serve/metrics.h"
 #include "serve/model_text.h"
 #include "serve/models.h"
+#include "serve/request_figures.h"
 #include "serve/response_store.h"
 #include "serve/responses.h"
 #include "text/tokenizer.h"
@@ -43,9 +44,15 @@ std::shared_ptr<const LoadedModel> model_for(const ApiFront& front, const std::s
   }
 }
 
-// An answer that was left because it took too long, or because the server stops, ends with an error.
-void end_late(const ApiFront& front, HttpResponse& response) {
-  if (!response.late() || response.ended()) return;
+// An answer that was left because it took too long, or because the server stops, ends with an error. The others that
+// are left are those whose client has gone: nobody reads their status but the log and /metrics.
+void end_unfinished(const ApiFront& front, HttpResponse& response) {
+  if (response.ended()) return;
+  if (!response.late()) {
+    front.figures->count_left();
+    if (!response.begun()) send_api_error(ApiError(499, "client_closed_request", "the client has gone"), response);
+    return;
+  }
   const ApiError error =
       front.access->draining()
           ? ApiError(503, "stopping",
@@ -58,15 +65,25 @@ void end_late(const ApiFront& front, HttpResponse& response) {
   response.end();
 }
 
+// The model that answers a request, with an engine that measures.
+struct MeasuredModel {
+  MeasuredModel(const ApiFront& front, const LoadedModel& loaded, const std::string& name) : model(loaded.as(name)) {
+    engine = front.figures->measured(*model.engine, loaded.served.name, model.adapter ? model.name : "");
+    model.engine = engine.get();
+  }
+  ServedModel model;
+  std::unique_ptr<Engine> engine;
+};
+
 void complete(const ApiFront& front, const HttpRequest& q, HttpResponse& a, bool chat) {
   ApiRequest request = read_api_request(q.body, chat);
   if (!front.share_prompts) request.generate.owner = q.user;
   a.late_after(front.request_seconds);
   if (const auto model = model_for(front, request.model, a)) {
-    const ServedModel served = model->as(request.model);
-    answer_completion(served, std::move(request), a);
+    const MeasuredModel served(front, *model, request.model);
+    answer_completion(served.model, std::move(request), a);
   }
-  end_late(front, a);
+  end_unfinished(front, a);
 }
 
 void respond(const ApiFront& front, const HttpRequest& q, HttpResponse& a, ResponseStore& store) {
@@ -76,10 +93,10 @@ void respond(const ApiFront& front, const HttpRequest& q, HttpResponse& a, Respo
   a.late_after(front.request_seconds);
   const std::string name = request.api.model;
   if (const auto model = model_for(front, name, a)) {
-    const ServedModel served = model->as(name);
-    answer_response(served, std::move(request), q.user, store, a);
+    const MeasuredModel served(front, *model, name);
+    answer_response(served.model, std::move(request), q.user, store, a);
   }
-  end_late(front, a);
+  end_unfinished(front, a);
 }
 
 Json model_json(const ModelState& m, int64_t started) {
@@ -158,7 +175,7 @@ void embed(const ApiFront& front, const HttpRequest& q, HttpResponse& a) {
     const ServedModel served = model->as(name);
     answer_embeddings(served, body, front.share_prompts ? "" : q.user, a);
   }
-  end_late(front, a);
+  end_unfinished(front, a);
 }
 
 void detokenize(const ApiFront& front, const HttpRequest& q, HttpResponse& a) {
@@ -198,7 +215,10 @@ void send_file(const ChatFile& file, HttpResponse& a) {
 
 }  // namespace
 
-void add_api_routes(HttpServer& server, const ApiFront& front) {
+void add_api_routes(HttpServer& server, const ApiFront& given) {
+  ApiFront front = given;
+  if (!front.figures) front.figures = std::make_shared<RequestFigures>();
+  server.observer([figures = front.figures](int status) { figures->count_status(status); });
   server.filter([front](HttpRequest& q, HttpResponse& a) {
     a.header("X-Content-Type-Options", "nosniff");
     front.access->check(q, a);
@@ -244,7 +264,7 @@ void add_api_routes(HttpServer& server, const ApiFront& front) {
           [ready = path == "/health/ready"](const ApiFront& f, const HttpRequest&,
                                             HttpResponse& a) { health(f, a, ready); });
   route("GET", "/metrics", [](const ApiFront& f, const HttpRequest&, HttpResponse& a) {
-    a.send(200, "text/plain; version=0.0.4", metrics_text(*f.models, *f.access));
+    a.send(200, "text/plain; version=0.0.4", metrics_text(*f.models, *f.access, *f.figures));
   });
   route("POST", "/v1/embeddings", embed);
   route("POST", "/tokenize", tokenize);

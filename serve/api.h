@@ -16,6 +16,7 @@ class Engine;
 class HttpServer;
 class Models;
 class ModelText;
+class RequestFigures;
 
 struct ServedModel {
   std::string name;
@@ -34,6 +35,7 @@ struct ApiFront {
   std::shared_ptr<Access> access;
   double request_seconds = 0;  // an answer that takes longer ends with an error (504); 0: any time
   bool share_prompts = false;  // kept beginnings of prompts are those of all keys, not of one
+  std::shared_ptr<RequestFigures> figures = nullptr;  // null: the routes make their own
 };
 
 /// Before server.start(): the routes and the filter. Handlers wait on connection threads while the

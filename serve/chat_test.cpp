@@ -236,12 +236,35 @@ TEST_F(Chat, StopTextsLeaveCallsAlone) {
   EXPECT_EQ(words["usage"]["completion_tokens"], 2);
 }
 
+// Tools' schemas are full of what no grammar holds.
+TEST_F(Chat, ToolsWithAnySchema) {
+  Json q = question("weather?");
+  q["tools"] = kWeather, q["tool_choice"] = "required", q["parallel_tool_calls"] = false;
+  Json& parameters = q["tools"][0]["function"]["parameters"];
+  parameters["properties"]["places"] = {{"type", "array"}, {"items", {{"type", "boolean"}}}, {"maxItems", 2}, {"uniqueItems", true}};
+  parameters["required"].push_back("places");
+  parameters["not"] = {{"required", {"zz"}}};
+  q["tools"].push_back({{"type", "function"}, {"function", {{"name", "other"}, {"strict", true}, {"parameters", {{"type", "object"}, {"additionalProperties", false}}}}}});
+  const Json one = ask("/v1/chat/completions", q)["choices"][0];
+  ASSERT_EQ(one["finish_reason"], "tool_calls") << one;
+  q["tool_choice"] = {{"type", "function"}, {"function", {{"name", "get_weather"}}}};
+  const Json named = ask("/v1/chat/completions", q)["choices"][0]["message"]["tool_calls"][0]["function"];
+  const Json arguments = parse_json(named["arguments"].get<std::string>(), "arguments");
+  EXPECT_TRUE(arguments["days"].is_number_integer() && arguments["places"].is_array() && arguments["places"].size() <= 2) << arguments;
+  q["tool_choice"] = "auto";
+  ask("/v1/chat/completions", q);
+  q["tools"][0]["function"]["strict"] = true;
+  const HttpResult refused = post("/v1/chat/completions", to_text(q));
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_NE(refused.body.find("parameters of 'get_weather' #/not: "), std::string::npos) << refused.body;
+}
+
 // Random tokens until the trigger, which is forced; then the grammar holds.
 TEST_F(Chat, FreeTextUntilACallBegins) {
   const ToolFormat& f = text_->tool_format();
   JsonGrammarOptions options;
   options.before = f.begin.substr(f.trigger().size()), options.after = f.end;
-  const Grammar g = grammar_from_json_schema(tool_call_schema(f, kWeather), options);
+  const Grammar g = grammar_from_json_schema(tool_call_schema(f, kWeather, options), options);
   for (uint64_t seed = 0; seed < 20; ++seed) {
     auto c = constrain_after(std::string(f.trigger()), g, *text_);
     Random random(seed);
@@ -309,7 +332,9 @@ TEST_F(Chat, GuessesUnderGrammars) {
     if (figures) *figures = engine->figures();
     return all;
   };
-  for (const Grammar& g : {grammar_from_regex("((one|two), ){30}"), grammar_from_json_schema(tool_call_schema(text_->tool_format(), kWeather))}) {
+  JsonGrammarOptions options;
+  const std::string calls = tool_call_schema(text_->tool_format(), kWeather, options);
+  for (const Grammar& g : {grammar_from_regex("((one|two), ){30}"), grammar_from_json_schema(calls, options)}) {
     const auto plain = answer({}, g, nullptr);
     EngineOptions look, draft;
     look.look_up = true, draft.draft = model_;

@@ -162,7 +162,8 @@ std::function<std::shared_ptr<TokenConstraint>()> Generation::constraints() cons
   if (!calls_tools()) return [] { return nullptr; };
   const ToolFormat& f = text.tool_format();
   const std::string trigger(f.trigger());
-  GrammarText g{GrammarText::Kind::json_schema, tool_call_schema(f, *api_.tools), {}};
+  GrammarText g{GrammarText::Kind::json_schema, "", {}};
+  g.text = tool_call_schema(f, *api_.tools, g.json);
   g.json.after = f.end;
   if (api_.parallel_tool_calls && f.several) g.json.between = f.between;
   if (begun()) return [&text, g = text.grammar(g)] { return constrain(g, text); };

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "serve/access.h"
 #include "serve/models.h"
+#include "serve/request_figures.h"
 
 namespace wellspring {
 namespace {
@@ -61,25 +62,27 @@ std::string escaped(const std::string& text) {
   return out;
 }
 
-std::string head(const char* name, const char* type, const char* help) {
+}  // namespace
+
+std::string metric_head(const std::string& name, const char* type, const char* help) {
   return str("# HELP wellspring_", name, " ", help, "\n# TYPE wellspring_", name, " ", type, "\n");
 }
 
-}  // namespace
+std::string metric_label(const char* name, const std::string& value) { return str(name, "=\"", escaped(value), "\""); }
 
-std::string metrics_text(const Models& models, const Access& access) {
+std::string metrics_text(const Models& models, const Access& access, const RequestFigures& requests) {
   const std::vector<ModelState> states = models.list();
   std::string out;
   for (const Row& row : rows()) {
-    out += head(row.name, row.type, row.help);
+    out += metric_head(row.name, row.type, row.help);
     for (const ModelState& m : states)
-      out += str("wellspring_", row.name, "{model=\"", escaped(m.name), "\"} ", row.value(m), "\n");
+      out += str("wellspring_", row.name, "{", metric_label("model", m.name), "} ", row.value(m), "\n");
   }
-  out += str(head("strangers_total", "counter", "requests without a known key, host or origin"),
+  out += str(metric_head("strangers_total", "counter", "requests without a known key, host or origin"),
              "wellspring_strangers_total ", access.strangers(), "\n");
-  out += str(head("limited_total", "counter", "requests beyond a key's limit"),
+  out += str(metric_head("limited_total", "counter", "requests beyond a key's limit"),
              "wellspring_limited_total ", access.limited(), "\n");
-  return out;
+  return out + requests.text();
 }
 
 }  // namespace wellspring

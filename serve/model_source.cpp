@@ -203,6 +203,7 @@ ModelSource model_source(const ModelSpec& spec, const EngineOptions& engine, int
   const std::string folder = find_model_folder(spec.path);
   if (!ModelText::present(folder))
     throw Error(Fault::io, str(folder, " has no tokenizer.json: a server needs it"));
+  check_weights_option(folder, spec.path, spec.weights);
   const DecoderConfig config = read_decoder_config(folder);
   EngineOptions options = options_of(spec, config, engine, memory);
   int64_t draft = 0;

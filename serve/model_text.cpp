@@ -178,8 +178,10 @@ Grammar ModelText::grammar(const GrammarText& g) const {
   constexpr size_t kMost = 1 << 20;  // bytes; compiling takes a hundred times as many
   if (g.text.size() > kMost)
     throw Error(Fault::data, str("the answer's form is written in ", g.text.size(), " bytes; at most ", kMost, " are compiled"));
-  const std::string key = str(static_cast<int>(g.kind), "/", static_cast<int>(g.json.blanks), "/", g.json.before, "\x01",
-                              g.json.between, "\x01", g.json.after, "\x01", g.text);
+  std::string key = str(static_cast<int>(g.kind), "/", static_cast<int>(g.json.blanks), "/", g.json.before, "\x01",
+                        g.json.between, "\x01", g.json.after, "\x01");
+  for (const SchemaPart& p : g.json.parts) key += str(p.pointer, "\x01", p.name, "\x01", p.lenient ? 1 : 0, "\x01");
+  key += g.text;
   const auto find = [&] { return std::find_if(grammars_.begin(), grammars_.end(), [&](const auto& k) { return k.first == key; }); };
   {
     std::lock_guard lock(mutex_);

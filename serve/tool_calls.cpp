@@ -128,19 +128,6 @@ ToolFormat format_of(const ChatTemplate& t, const Json& own, int calls) {
   return f;
 }
 
-// References of a schema that was put elsewhere.
-void move_references(Json& schema, const std::string& to) {
-  if (schema.is_array())
-    for (Json& s : schema) move_references(s, to);
-  if (!schema.is_object()) return;
-  for (auto& [key, value] : schema.items()) {
-    if (key == "$ref" && value.is_string() && value.get_ref<const std::string&>().starts_with('#'))
-      value = str("#", to, value.get_ref<const std::string&>().substr(1));
-    else if (key != "enum" && key != "const" && key != "default" && key != "examples")
-      move_references(value, to);
-  }
-}
-
 std::string call_text(const ToolFormat& f, const Json& call) {
   const Json& function = call.contains("function") ? call["function"] : call;
   return to_text({{f.name_key, function.value("name", Json())}, {f.arguments_key, function.value("arguments", Json())}});
@@ -207,14 +194,15 @@ Json with_tools_as_text(const Json& context, const ToolFormat& f) {
   return out;
 }
 
-std::string tool_call_schema(const ToolFormat& f, const Json& tools) {
+std::string tool_call_schema(const ToolFormat& f, const Json& tools, JsonGrammarOptions& options) {
   Json any = Json::array();
   for (size_t i = 0; i < tools.size(); ++i) {
     const Json& function = tools[i]["function"];
     Json arguments = function.value("parameters", Json{{"type", "object"}});
     if (!arguments.is_object()) throw Error(Fault::data, str("'tools[", i, "].function.parameters' must be a JSON schema"));
     if (!arguments.contains("type")) arguments["type"] = "object";
-    move_references(arguments, str("/anyOf/", i, "/properties/", f.arguments_key));
+    options.parts.push_back({(Json::json_pointer("/anyOf") / i / "properties" / f.arguments_key).to_string(),
+                             str("parameters of '", function["name"].get<std::string>(), "'"), function.value("strict", Json()) != true});
     any.push_back({{"type", "object"},
                    {"properties", {{f.name_key, {{"const", function["name"]}}}, {f.arguments_key, std::move(arguments)}}},
                    {"required", {f.name_key, f.arguments_key}},

@@ -33,8 +33,9 @@ ToolFormat find_tool_format(const ChatTemplate& t, const Json& own);
 /// results become text.
 Json with_tools_as_text(const Json& context, const ToolFormat& format);
 
-/// The JSON schema of one call of one of these tools (OpenAI's list). Error(Fault::data) naming what is wrong in it.
-std::string tool_call_schema(const ToolFormat& format, const Json& tools);
+/// The JSON schema of one call of one of these tools (OpenAI's list); each one's parameters become a part of `options`,
+/// lenient unless it is `strict`. Error(Fault::data) naming what is wrong in it.
+std::string tool_call_schema(const ToolFormat& format, const Json& tools, JsonGrammarOptions& options);
 
 /// What has been read of calls; `name` and `id` come once, then the arguments' text in pieces.
 struct ToolCallDelta {

@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "cli/engine/line_reader.h"
+#include "cli/engine/threads_option.h"
 #include "models/decoder/model.h"
 #include "serve/engine.h"
 #include "serve/model_text.h"
@@ -26,10 +27,8 @@ namespace {
 
 std::atomic<bool> interrupted{false};
 
-// Ctrl-C stops the answer; between answers it ends the program.
-void on_interrupt(int) {
-  if (interrupted.exchange(true)) ::_exit(130);
-}
+// Ctrl-C stops the answer; where a line is read, it is the line's (LineReader).
+void on_interrupt(int) { interrupted = true; }
 
 class Chat {
  public:
@@ -100,8 +99,8 @@ class Chat {
       show(filter.push(stream.finish()));
       show(filter.finish());
     }
-    std::printf("%s\n", interrupted ? " [stopped]" : "");
-    interrupted = false;
+    const bool stopped = interrupted.exchange(false);
+    std::printf("%s\n", stopped ? " [stopped]" : "");
     add("assistant", answer);
   }
 
@@ -139,30 +138,31 @@ class Chat {
 
 constexpr const char* kHelp =
     "/clear forgets all, /undo the last exchange, /again answers anew, /save FILE writes the conversation,\n"
-    "/quit or Ctrl-D ends. A line that ends in \\ goes on in the next; \"\"\" begins and ends several lines.\n"
-    "Ctrl-C stops an answer. In a terminal lines are edited, and those of earlier chats come with the arrow keys (up) and Ctrl-R.\n";
+    "/quit, Ctrl-D or Ctrl-C twice ends. A line that ends in \\ goes on in the next; \"\"\" begins and ends several lines.\n"
+    "Ctrl-C stops an answer, or drops the line. In a terminal lines are edited, and those of earlier chats come with the arrow keys (up) and Ctrl-R.\n";
 
-// What is said next: one line, or several. False at the end of input.
-bool read_words(LineReader& lines, std::string& words) {
-  const auto line_of = [&](const char* sign, std::string& line) { return lines.read(sign, line); };
+// What is said next: one line, or several.
+LineReader::Got read_words(LineReader& lines, std::string& words) {
+  using Got = LineReader::Got;
   std::string line;
   words.clear();
-  if (!line_of("> ", line)) return false;
+  Got got = lines.read("> ", line);
+  if (got != Got::line) return got;
   constexpr std::string_view kQuotes = "\"\"\"";
   if (starts_with(trim(line), kQuotes)) {
     line = std::string(trim(line).substr(kQuotes.size()));
     while (true) {
-      if (const size_t end = line.find(kQuotes); end != line.npos) return words += line.substr(0, end), true;
+      if (const size_t end = line.find(kQuotes); end != line.npos) return words += line.substr(0, end), Got::line;
       words += line + "\n";
-      if (!line_of(". ", line)) return true;
+      if (got = lines.read(". ", line); got != Got::line) return got == Got::end ? Got::line : got;
     }
   }
   while (ends_with(line, "\\")) {
     words += line.substr(0, line.size() - 1) + "\n";
-    if (!line_of(". ", line)) return true;
+    if (got = lines.read(". ", line); got != Got::line) return got == Got::end ? Got::line : got;
   }
   words += line;
-  return true;
+  return Got::line;
 }
 
 }  // namespace
@@ -177,7 +177,8 @@ extern "C" int wellspring_command_chat(int argc, char** argv) {
   int64_t max_tokens = 512, seed = 0;
   bool no_history = false;
   Args args("wellspring chat",
-            "Talk with a model. Ctrl-C stops an answer; /help lists what else can be said, /quit or Ctrl-D ends. "
+            "Talk with a model. Ctrl-C stops an answer, and drops the line that is typed; twice in a row there, it ends "
+            "the chat, as /quit and Ctrl-D do. /help lists what else can be said. "
             "What is typed in a terminal is kept for the arrow keys (~/.local/state/wellspring/chat_history).");
   args.positional("MODEL", &model, "model folder, or run folder (its newest checkpoint)");
   args.option("--system", &system, "TEXT", "what the model is told first");
@@ -191,9 +192,11 @@ extern "C" int wellspring_command_chat(int argc, char** argv) {
               "only the most likely tokens that together reach P (0.95)");
   args.option("--seed", &seed, "N", "same seed, same answers (drawn when not given)");
   args.option("--stop", &stops, "TEXT", "end an answer before this text");
+  ThreadsOption threads(args);
   args.flag("--no-history", &no_history, "read and keep no earlier lines");
   args.example("wellspring chat runs/demo/run --temperature 0.7");
   if (!args.parse(argc, argv)) return 0;
+  threads.apply();
   if (dtype != "f32" && dtype != "bf16")
     throw Error(Fault::usage, str("--dtype is '", dtype, "'; expected f32 or bf16"));
   if (max_tokens < 1)
@@ -203,6 +206,7 @@ extern "C" int wellspring_command_chat(int argc, char** argv) {
   sampling.check();
   sampling.seed = args.given("--seed") ? static_cast<uint64_t>(seed) : std::random_device()();
   const std::string folder = find_model_folder(model);
+  check_weights_option(folder, model, weights);
   std::unique_ptr<Decoder> loaded = load_decoder(folder, *parse_dtype(dtype));
   const WeightFormat hidden = parse_weight_format(weights.empty() ? "bf16" : weights);
   if (!loaded->quantized() && (!weights.empty() || loaded->dtype() == DType::bf16))
@@ -222,7 +226,17 @@ extern "C" int wellspring_command_chat(int argc, char** argv) {
   }
   LineReader lines(terminal, no_history ? "" : chat_history_file());
   std::string said;
-  while (read_words(lines, said)) {
+  bool leaving = false;  // Ctrl-C was the last that was typed
+  while (true) {
+    // One that came between the answer and the line is of the line.
+    const LineReader::Got got = interrupted ? LineReader::Got::interrupt : read_words(lines, said);
+    interrupted = false;
+    if (got == LineReader::Got::end || (got == LineReader::Got::interrupt && leaving)) break;
+    leaving = got == LineReader::Got::interrupt;
+    if (leaving) {
+      std::printf("\nCtrl-D or /exit leaves, as does Ctrl-C once more\n");
+      continue;
+    }
     std::string words = utf8_repair(trim(said));
     if (words.empty()) continue;
     if (words == "/quit" || words == "/exit") break;
@@ -240,7 +254,6 @@ extern "C" int wellspring_command_chat(int argc, char** argv) {
       if (words.empty()) std::printf("nothing was said yet\n");
       if (words.empty() || !again) continue;
     }
-    interrupted = false;
     try {
       if (starts_with(words, "/save ")) {
         chat.save(std::string(trim(words.substr(6))));

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/progress.h"
 #include "base/text.h"
+#include "cli/engine/threads_option.h"
 #include "eval/bits_per_byte.h"
 #include "models/decoder/model.h"
 
@@ -44,9 +45,11 @@ int bpb(int argc, char** argv) {
   args.option("--overlap", &options.overlap, "N",
               "of them seen before and not scored again (a quarter)");
   args.option("--batch", &options.batch, "N", "windows at once (about 4096 tokens)");
+  ThreadsOption threads(args);
   args.flag("--json", &json, "print JSON");
   args.example("wellspring eval bpb runs/demo/run runs/demo/text/eval-en.txt --json");
   if (!args.parse(argc, argv)) return 0;
+  threads.apply();
   if (dtype != "f32" && dtype != "bf16")
     throw Error(Fault::usage, str("--dtype is '", dtype, "'; expected f32 or bf16"));
   if (args.given("--overlap") && options.overlap < 0)

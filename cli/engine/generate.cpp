@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "cli/engine/threads_option.h"
 #include "models/decoder/model.h"
 #include "serve/engine.h"
 #include "serve/model_text.h"
@@ -139,12 +140,14 @@ extern "C" int wellspring_command_generate(int argc, char** argv) {
               "only the most likely tokens that together reach P (1)");
   args.option("--seed", &o.seed, "N", "same seed, same text (drawn when not given)");
   args.option("--stop", &o.stops, "TEXT", "end before this text");
+  ThreadsOption threads(args);
   args.option("--dump-logits", &o.dump, "FILE.safetensors",
               "write ids [1, T] and logits f32 [1, T, V] of the prompt");
   args.flag("--json", &o.json, "print JSON");
   args.example(
       "wellspring generate runs/demo/run --prompt \"The Debian project is\" --max-tokens 40");
   if (!args.parse(argc, argv)) return 0;
+  threads.apply();
   if (o.dtype != "f32" && o.dtype != "bf16")
     throw Error(Fault::usage, str("--dtype is '", o.dtype, "'; expected f32 or bf16"));
   if (args.given("--ids") && args.given("--prompt"))

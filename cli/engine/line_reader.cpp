@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <clocale>
 #include <cstdio>
 #include <cstdlib>
@@ -58,7 +59,11 @@ const Libedit& libedit() {
 
 const char* prompt_now = "";
 char* show_prompt(Libedit::EditLine*) { return const_cast<char*>(prompt_now); }
-unsigned char end_input(Libedit::EditLine*, int) { return Libedit::kEnd; }
+bool interrupted = false;
+unsigned char interrupt(Libedit::EditLine*, int) {
+  interrupted = true;
+  return Libedit::kEnd;
+}
 
 // Opened for its owner alone, also one that was more open.
 int open_private(const std::string& path, int flags) {
@@ -87,10 +92,10 @@ struct LineReader::Editor {
     lib.set(editor, Libedit::kEditor, "emacs");
     lib.set(editor, Libedit::kSignal, 1);  // for the window's size and for Ctrl-Z
     lib.set(editor, Libedit::kHistory, lib.history, history);
-    // Ctrl-C ends the input, as it does where lines are not edited; Ctrl-R looks back.
-    lib.set(editor, Libedit::kAddFunction, "wellspring-end", "End the input", end_input);
+    // Ctrl-C drops the line, as it does where lines are not edited; Ctrl-R looks back.
+    lib.set(editor, Libedit::kAddFunction, "wellspring-interrupt", "Drop the line", interrupt);
     lib.set(editor, Libedit::kTty, "-d", "intr=", nullptr);
-    lib.set(editor, Libedit::kBind, "^C", "wellspring-end", nullptr);
+    lib.set(editor, Libedit::kBind, "^C", "wellspring-interrupt", nullptr);
     lib.set(editor, Libedit::kBind, "^R", "em-inc-search-prev", nullptr);
     for (const std::string& line : load()) lib.history(history, &event, Libedit::kEnter, line.c_str());
   }
@@ -157,19 +162,25 @@ LineReader::LineReader(bool terminal, std::string history) : terminal_(terminal)
 }
 LineReader::~LineReader() = default;
 
-bool LineReader::read(const std::string& sign, std::string& line) {
+LineReader::Got LineReader::read(const std::string& sign, std::string& line) {
+  errno = 0;
   if (!editor_) {
     if (terminal_) std::printf("%s", sign.c_str()), std::fflush(stdout);
-    return static_cast<bool>(std::getline(std::cin, line));
+    if (std::getline(std::cin, line)) return Got::line;
+    if (errno != EINTR) return Got::end;
+    std::clearerr(stdin);
+    std::cin.clear();
+    return Got::interrupt;
   }
   prompt_now = sign.c_str();
+  interrupted = false;
   int size = 0;
   const char* got = editor_->lib.gets(editor_->editor, &size);
-  if (!got || size <= 0) return false;
+  if (!got || size <= 0) return interrupted || errno == EINTR ? Got::interrupt : Got::end;
   line.assign(got, static_cast<size_t>(size));
   if (line.ends_with('\n')) line.pop_back();
   editor_->keep(line);
-  return true;
+  return Got::line;
 }
 
 std::string chat_history_file() {

@@ -15,8 +15,10 @@ class LineReader {
   ~LineReader();
   LineReader(const LineReader&) = delete;
   LineReader& operator=(const LineReader&) = delete;
-  /// Shows `sign` in a terminal. False at the end of input, which Ctrl-C is too.
-  bool read(const std::string& sign, std::string& line);
+  enum class Got { line, interrupt, end };
+  /// Shows `sign` in a terminal. An interrupt is Ctrl-C (where SIGINT is caught without SA_RESTART): what was typed of
+  /// the line is dropped.
+  Got read(const std::string& sign, std::string& line);
 
  private:
   struct Editor;

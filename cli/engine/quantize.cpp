@@ -14,6 +14,7 @@
 #include "base/progress.h"
 #include "base/text.h"
 #include "base/time.h"
+#include "cli/engine/threads_option.h"
 #include "models/decoder/model.h"
 #include "nn/calibration.h"
 #include "nn/kv_cache.h"
@@ -202,9 +203,11 @@ extern "C" int wellspring_command_quantize(int argc, char** argv) {
   args.option("--quality", &o.quality, "FILE", "text by which the result is compared with bf16: perplexity, KL; may be repeated");
   args.option("--window", &o.window, "N", "tokens seen at once in these texts (512)");
   args.option("--tokens", &o.tokens, "N", "at most so many of them (16384)");
+  ThreadsOption threads(args);
   args.flag("--json", &o.json, "print JSON");
   args.example("wellspring quantize runs/demo/run --to q4 --out q4 --quality runs/demo/text/eval-en.txt --window 64");
   if (!args.parse(argc, argv)) return 0;
+  threads.apply();
   if (o.out.empty()) throw Error(Fault::usage, "--out DIR is missing");
   if (o.window < 2 || o.tokens < o.window)
     throw Error(Fault::usage, str("--window ", o.window, ", --tokens ", o.tokens, ": a window has 2 tokens at least, and fits"));

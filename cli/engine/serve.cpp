@@ -10,6 +10,7 @@
 #include "base/http.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cli/engine/threads_option.h"
 #include "serve/access.h"
 #include "serve/api.h"
 #include "serve/models.h"
@@ -62,6 +63,7 @@ bool parse(ServeOptions& o, int argc, char** argv) {
   args.option("--batch-tokens", &o.engine.rows, "N", "tokens of one pass (512)");
   args.option("--waiting", &o.engine.waiting, "N",
               "requests of a model that may wait; more get status 429 (256)");
+  ThreadsOption threads(args);
   args.option("--host", &o.http.address, "ADDRESS",
               "where to listen (127.0.0.1); others need keys");
   args.option("--port", &o.port, "N", "port (8080; 0: any free one)");
@@ -85,7 +87,9 @@ bool parse(ServeOptions& o, int argc, char** argv) {
               "that running requests get after SIGTERM (60)");
   args.flag("--log", &o.http.access_log, "one line per request");
   args.example("wellspring serve runs/demo/run --port 8080");
-  return args.parse(argc, argv);
+  if (!args.parse(argc, argv)) return false;
+  threads.apply();
+  return true;
 }
 
 void check(const ServeOptions& o) {

@@ -1,6 +1,8 @@
 // Model folders: Hugging Face layout, both ways.
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -45,6 +47,23 @@ Tensor converted(const Tensor& t, DType dtype, double factor) {
   for (int64_t i = 0; i < wide.numel(); ++i) v[i] = static_cast<float>(v[i] * factor);
   host_copy(out.view(), wide.view());
   return out;
+}
+
+// Where chats end is often said here alone.
+void add_generation_ends(DecoderConfig& config, const std::string& folder) {
+  const std::string place = join_path(folder, "generation_config.json");
+  if (!exists(place)) return;
+  const Json json = read_json(place);
+  if (!json.is_object()) throw Error(Fault::data, str(place, ": expected a JSON object"));
+  const Json ends = json.value("eos_token_id", Json());
+  if (ends.is_null()) return;
+  for (const Json& end : ends.is_array() ? ends : Json::array({ends})) {
+    if (!end.is_number_integer() || end < 0 || end > INT32_MAX)
+      throw Error(Fault::data, str(place, ": field 'eos_token_id' must be a token id or a list of such, not ",
+                                   to_text(ends).substr(0, 80)));
+    const auto id = end.get<int32_t>();
+    if (std::find(config.eos.begin(), config.eos.end(), id) == config.eos.end()) config.eos.push_back(id);
+  }
 }
 
 }  // namespace
@@ -100,7 +119,9 @@ std::unique_ptr<Decoder> load_decoder(const std::string& folder, DType dtype, bo
 
 DecoderConfig read_decoder_config(const std::string& folder) {
   const std::string place = join_path(folder, "config.json");
-  return DecoderConfig::from_json(read_json(place), place);
+  DecoderConfig config = DecoderConfig::from_json(read_json(place), place);
+  add_generation_ends(config, folder);
+  return config;
 }
 
 void load_weights(const Decoder& model, const std::string& folder) {

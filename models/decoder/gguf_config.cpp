@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/text.h"
 
 namespace wellspring {
@@ -175,6 +177,9 @@ void set_gguf_config(GgufWriter& writer, const DecoderConfig& config, const Gguf
                                   "tokenizer.ggml.eom_token_id"};
   for (size_t i = 0; i < std::min<size_t>(3, config.eos.size()); ++i)
     writer.set_u32(ends[i], static_cast<uint32_t>(config.eos[i]));
+  if (config.eos.size() > std::size(ends))
+    log_warning("gguf", "the model has ", config.eos.size(), " tokens that end an answer; GGUF files hold the first ",
+                std::size(ends));
 }
 
 std::vector<float> llama3_rope_factors(const RopeScaling& scaling, double theta,

@@ -169,6 +169,36 @@ struct CopiedFolder {
   void set_config(const Json& j) const { write_file_atomic(path("config.json"), to_text(j)); }
 };
 
+// Where answers end is said in generation_config.json, too; GGUF files keep it.
+TEST(GenerationConfig, TellsMoreEndTokens) {
+  CopiedFolder f("llama");
+  Json config = f.config();
+  config["eos_token_id"] = 2;
+  f.set_config(config);
+  const auto ends = [&] { return read_decoder_config(f.place.path()).eos; };
+  const auto said = [&](const char* json) { write_file_atomic(f.path("generation_config.json"), json); };
+  EXPECT_EQ(ends(), std::vector<int32_t>{2});
+  for (const char* none : {"{}", R"({"eos_token_id": null, "top_p": 0.9})", R"({"eos_token_id": 2})"}) {
+    said(none);
+    EXPECT_EQ(ends(), std::vector<int32_t>{2}) << none;
+  }
+  said(R"({"eos_token_id": 7})");
+  EXPECT_EQ(ends(), (std::vector<int32_t>{2, 7}));
+  said(R"({"eos_token_id": [7, 2, 9]})");
+  EXPECT_EQ(ends(), (std::vector<int32_t>{2, 7, 9}));
+  export_gguf(f.place.path(), f.path("m.gguf"));
+  EXPECT_EQ(DecoderConfig::from_json(read_gguf_model(f.path("m.gguf")).config(), "m").eos, ends());
+  const auto model = load_decoder(f.place.path(), DType::bf16);
+  model->quantize(WeightFormat::q4, WeightFormat::q8);
+  save_quantized(*model, f.path("q4"), f.place.path());
+  EXPECT_EQ(read_decoder_config(f.path("q4")).eos, ends());
+  for (const char* bad : {R"({"eos_token_id": "2"})", R"({"eos_token_id": [2, -1]})", R"({"eos_token_id": 2.5})", "[]", "{"}) {
+    said(bad);
+    const std::string error = error_of(ends, Fault::data);
+    EXPECT_NE(error.find("generation_config.json"), error.npos) << bad << ": " << error;
+  }
+}
+
 TEST(GgufConfig, RopeScalingIsATensor) {
   CopiedFolder f("llama");
   Json config = f.config();

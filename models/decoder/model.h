@@ -152,7 +152,12 @@ std::unique_ptr<Decoder> load_decoder(const std::string& folder, DType dtype,
 /// the tokenizer's files. load_decoder reads it, mapped: nothing is copied.
 void save_quantized(const Decoder& model, const std::string& folder, const std::string& tokenizer_from);
 
-/// The config.json of a model folder.
+/// For what is asked as --weights ("": nothing): Error(Fault::usage) naming the model when its weights are packed in
+/// another format already, as those of `wellspring quantize` and of GGUF files are.
+void check_weights_option(const std::string& folder, const std::string& model, const std::string& format);
+
+/// The config.json of a model folder, and the end tokens of its generation_config.json behind its own. Error(Fault::data)
+/// naming file and field.
 DecoderConfig read_decoder_config(const std::string& folder);
 /// Overwrites the weights of a model with those of a folder of the same shape; errors as
 /// load_decoder.

@@ -16,6 +16,17 @@ bool is_quantized_config(const Json& config) {
   return it != config.end() && it->is_object() && it->value("quant_method", "") == "wellspring";
 }
 
+void check_weights_option(const std::string& folder, const std::string& model, const std::string& format) {
+  if (format.empty()) return;
+  const Json config = read_json(join_path(folder, "config.json"));
+  if (!is_quantized_config(config)) return;
+  const Json now = config["quantization_config"].value("format", Json());
+  if (now == format) return;
+  throw Error(Fault::usage, str("the weights of ", model, " are packed already (", now.is_string() ? now.get<std::string>() : "",
+                                "): they stay as they are, so leave --weights ", format,
+                                " out, or give the model folder with plain weights"));
+}
+
 void load_quantized(Decoder& model, const std::string& folder) {
   const SafetensorsFolder files(folder);
   for (const MappedFile& file : files.mapped()) file.fetch();

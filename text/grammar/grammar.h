@@ -32,10 +32,21 @@ enum class JsonBlanks {
   spaced,  ///< {"a": 1, "b": 2}
 };
 
+/// A subschema that somebody else wrote: errors and notes give places in it as its own ("NAME #/..."), and its
+/// references begin at it.
+struct SchemaPart {
+  std::string pointer;  ///< JSON pointer of it in the whole schema
+  std::string name;     ///< may be empty: the whole schema itself
+  /// What no grammar can hold exactly is left out where it stands (README.md says what becomes of each keyword; notes()
+  /// names it), instead of refused: the texts hold all the rest.
+  bool lenient = false;
+};
+
 struct JsonGrammarOptions {
   JsonBlanks blanks = JsonBlanks::free;
   std::string before = {}, after = {};  ///< what must stand around the value
   std::string between = {};             ///< not empty: one value or more, and this between them
+  std::vector<SchemaPart> parts = {};   ///< none inside another
 };
 
 /// A compiled grammar. Immutable; copies share everything, masks already computed among them;
@@ -43,8 +54,8 @@ struct JsonGrammarOptions {
 class Grammar {
  public:
   explicit Grammar(std::shared_ptr<const grammar::Automaton> automaton);
-  /// What was read but does not constrain (a format without a rule here), one line each, with its
-  /// place.
+  /// What was read but does not constrain (a format without a rule here, what a lenient part lost), one line each,
+  /// with its place.
   const std::vector<std::string>& notes() const;
   /// Nodes of the automaton, and its size in bytes.
   size_t nodes() const;
@@ -58,8 +69,7 @@ class Grammar {
 
 /// A JSON schema as text, as OpenAI's structured outputs and llama.cpp take them (README.md lists
 /// the keywords). Error(Fault::data) names the JSON pointer of what is wrong, cannot be held
-/// exactly
-/// (`not`, overlapping `oneOf`), cannot be satisfied, or is too large.
+/// exactly (`not`, overlapping `oneOf`; but see SchemaPart), cannot be satisfied, or is too large.
 Grammar grammar_from_json_schema(std::string_view schema, const JsonGrammarOptions& options = {});
 /// Any JSON object.
 Grammar grammar_of_any_json_object(const JsonGrammarOptions& options = {});

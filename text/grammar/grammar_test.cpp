@@ -236,8 +236,67 @@ TEST(GrammarErrors, NameThePointer) {
   EXPECT_TRUE(has(schema_error("{"), "JSON schema"));
   EXPECT_TRUE(has(schema_error("3"), "a schema is an object"));
   EXPECT_TRUE(has(schema_error(R"({"oneOf":[{"type":"integer"},{"minimum":3}]})"), "#/oneOf/1"));
+  const std::string deep = schema_error(R"({"type":"object","properties":{"a":{"type":"array","items":
+      {"type":"object","properties":{"b":{}},"minProperties":1}}}})");
+  EXPECT_TRUE(has(deep, "JSON schema, #/properties/a/items/minProperties: ")) << deep;
+  const std::string two = schema_error(R"({"allOf":[{"properties":{"b":{}}},{"maxProperties":0}]})");
+  EXPECT_TRUE(has(two, "#/allOf/1/maxProperties: ")) << two;
   EXPECT_EQ(grammar_from_json_schema(R"({"format":"colour"})").notes(),
             std::vector<std::string>{"#/format: the format 'colour' does not constrain"});
+}
+
+// A part has places, references and leniency of its own.
+TEST(GrammarParts, StandForThemselves) {
+  const char* schema = R"({"anyOf":[{"type":"object","properties":{"x":{"$ref":"#/$defs/d"}},"required":["x"],
+      "$defs":{"d":{"type":"array","items":{"type":"integer"},"uniqueItems":true}}},{"type":"null"}]})";
+  JsonGrammarOptions options;
+  options.blanks = JsonBlanks::none;
+  options.parts = {{"/anyOf/0", "parameters of 'f'", false}};
+  EXPECT_EQ(error_of([&] { grammar_from_json_schema(schema, options); }, Fault::data),
+            "JSON schema, parameters of 'f' #/$defs/d/uniqueItems: the keyword 'uniqueItems' is not supported: leave it out");
+  options.parts[0].lenient = true;
+  const Grammar g = grammar_from_json_schema(schema, options);
+  EXPECT_TRUE(takes(g, "{\"x\":[1,1]}"));
+  EXPECT_FALSE(takes(g, "{\"x\":[1,\"1\"]}"));
+  ASSERT_EQ(g.notes().size(), 1u);
+  EXPECT_TRUE(has(g.notes()[0], "parameters of 'f' #/$defs/d/uniqueItems: left out: ")) << g.notes()[0];
+}
+
+TEST(GrammarParts, LeaveOutOneKeywordAndKeepTheRest) {
+  JsonGrammarOptions lenient;
+  lenient.blanks = JsonBlanks::none;
+  lenient.parts = {{"", "", true}};
+  struct Row {
+    const char *schema, *good, *bad;
+  };
+  for (const Row& row : {
+           Row{R"({"type":"array","items":{"type":"integer"},"uniqueItems":true,"maxItems":2})", "[1,1]", "[1,1,1]"},
+           {R"({"type":"object","patternProperties":{"^a":{"type":"integer"}},"additionalProperties":false})", "{\"a\":1}", "[]"},
+           {R"({"type":"integer","not":{"const":3},"minimum":2})", "3", "1"},
+           {R"({"type":"object","properties":{"a":{"type":"integer"}},"if":{"required":["a"]},"then":{"required":["b"]}})",
+            "{\"a\":1,\"b\":2}", "{\"a\":\"x\"}"},
+           {R"({"type":"array","contains":{"const":1},"minContains":2,"minItems":1})", "[5]", "[]"},
+           {R"({"type":"object","properties":{"a":{"type":"null"}},"dependentRequired":{"a":["b"]}})", "{\"a\":null}", "{\"a\":1}"},
+           {R"({"allOf":[{"properties":{"a":{"type":"null"}}}],"type":"object","unevaluatedProperties":false})", "{\"a\":null}",
+            "{\"b\":1}"},
+           {R"({"type":"object","properties":{"a":{"type":"null"}},"minProperties":1})", "{}", "{\"a\":1}"},
+           {R"({"type":"object","properties":{"a":{"type":"null"},"b":{}},"maxProperties":1})", "{\"a\":null,\"b\":1}", "{\"a\":1}"},
+           {R"({"oneOf":[{"type":"integer"},{"type":"number","minimum":3}]})", "4", "2.5"},
+           {R"({"type":"string","pattern":"\\bword\\b","maxLength":3})", "\"abc\"", "\"abcd\""},
+           {R"({"type":"string","pattern":"^(?=.*a)b"})", "\"x\"", "1"},
+           {R"({"type":"number","multipleOf":0.3,"maximum":5})", "4.7", "5.5"},
+           {R"({"$ref":"https://example.org/x","type":"integer"})", "1", "\"a\""},
+           {R"({"type":"array","items":{"$ref":"#/$defs/none"},"maxItems":1})", "[{}]", "[1,2]"},
+           {R"({"type":"object","properties":{"a":{"type":"null"}},"additionalProperties":{"type":"integer"},
+                "propertyNames":{"pattern":"^[a-z]$"}})", "{\"a\":null}", "{\"Zz\":1}"},
+       }) {
+    EXPECT_NE(schema_error(row.schema), "") << row.schema;
+    const Grammar g = grammar_from_json_schema(row.schema, lenient);
+    EXPECT_TRUE(takes(g, row.good)) << row.schema;
+    EXPECT_FALSE(takes(g, row.bad)) << row.schema;
+    EXPECT_FALSE(g.notes().empty()) << row.schema;
+  }
+  EXPECT_TRUE(has(error_of([&] { grammar_from_json_schema(R"({"type":"objekt"})", lenient); }, Fault::data), "#/type"));
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ constexpr size_t kManyOptional = 8;
 class SchemaCompiler {
  public:
   SchemaCompiler(const Json& root, const JsonGrammarOptions& options)
-      : reader_(root, budget_),
+      : reader_(root, options.parts, budget_),
         builder_(budget_),
         parts_(builder_, options.blanks),
         options_(options),
@@ -34,6 +34,7 @@ class SchemaCompiler {
       const auto [rule, shapes] = std::move(todo_[i]);  // defining adds to the list
       define(rule, shapes);
     }
+    for (const auto& [place, what] : reader_.left_out()) builder_.note(place + ": left out: " + what);
     return Grammar(builder_.finish(root, "JSON schema, #"));
   }
 
@@ -195,15 +196,17 @@ class SchemaCompiler {
     // Where properties are listed and nothing is said of others, there are no others.
     const bool open = s.has_additional || s.properties.empty();
     if (s.min_properties > required)
-      reader_.fail(object_place(s),
-                   "minProperties over the number of required properties is not "
-                   "supported: list them in 'required'");
+      reader_.leave_out(s.min_properties_by, reader_.place(s.min_properties_by),
+                        "minProperties over the number of required properties is not "
+                        "supported: list them in 'required'");
     if (s.max_properties < required) return;
-    const bool counted = s.max_properties < (open ? kUnbounded : members.size());
-    if (counted && optional)
-      reader_.fail(object_place(s),
-                   "maxProperties together with optional properties is not "
-                   "supported: leave it out");
+    bool counted = s.max_properties < (open ? kUnbounded : members.size());
+    if (counted && optional) {
+      reader_.leave_out(s.max_properties_by, reader_.place(s.max_properties_by),
+                        "maxProperties together with optional properties is not "
+                        "supported: leave it out");
+      counted = false;
+    }
     int fresh = d.literal(Draft::kStart, "{"), some = d.node();
     const int close = d.node();
     d.literal(close, "}", Draft::kEnd);
@@ -219,7 +222,7 @@ class SchemaCompiler {
       some = next;
     }
     if (fresh >= 0) parts_.gap(d, fresh, close);
-    if (!open || s.max_properties == required) return parts_.gap(d, some, close);
+    if (!open || (counted && s.max_properties == required)) return parts_.gap(d, some, close);
     draw_additional(d, s, members, fresh, some, close,
                     counted ? s.max_properties - required : kUnbounded);
   }
@@ -270,20 +273,16 @@ class SchemaCompiler {
             draft.epsilon(parts_.value(draft, Draft::kStart, *v), Draft::kEnd);
         continue;
       }
-      if (!names.empty())
-        reader_.fail(reader_.place(s.names[0]),
-                     "propertyNames without enum, together with properties and "
-                     "additionalProperties, is not supported");
+      if (!names.empty()) {
+        reader_.leave_out(s.names[0], reader_.place(s.names[0]),
+                          "propertyNames without enum, together with properties and "
+                          "additionalProperties, is not supported");
+        continue;  // then there are no others
+      }
       draw_pattern(draft, Draft::kStart, Draft::kEnd, reader_.texts_of(n), n);
     }
     builder_.define(rule, draft);
     return rule;
-  }
-
-  std::string object_place(const Shape& s) {
-    for (const auto& [name, schemas] : s.properties)
-      if (!schemas.empty()) return reader_.place(schemas[0]) + "/../..";
-    return "#";
   }
 
   inline static const Json kNothing = false;

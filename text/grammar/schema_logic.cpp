@@ -82,8 +82,10 @@ void merge_objects(Shape& a, const Shape& b) {
   a.has_additional |= b.has_additional;
   add_new(a.required, b.required);
   add_schemas(a.names, b.names);
-  a.min_properties = std::max(a.min_properties, b.min_properties);
-  a.max_properties = std::min(a.max_properties, b.max_properties);
+  if (b.min_properties > a.min_properties)
+    a.min_properties = b.min_properties, a.min_properties_by = b.min_properties_by;
+  if (b.max_properties < a.max_properties)
+    a.max_properties = b.max_properties, a.max_properties_by = b.max_properties_by;
 }
 
 }  // namespace
@@ -131,6 +133,7 @@ NumberShape SchemaReader::number_of(const Shape& shape, bool fractions) {
   n.low = shape.low;
   n.high = shape.high;
   for (const Json* m : shape.multiples) {
+    const uint32_t before = n.multiple;
     const double value = m->get<double>(), inverse = std::round(1 / value);
     if (value == std::floor(value) && value <= NumberShape::kMaxMultiple) {
       const auto step = static_cast<uint32_t>(value);
@@ -143,10 +146,12 @@ NumberShape SchemaReader::number_of(const Shape& shape, bool fractions) {
     } else if (!n.fractions && 1 / inverse == value) {
       // every whole number is a multiple
     } else {
-      fail(place(m), "only whole numbers up to 1000 and 0.1, 0.01, ... are supported");
+      leave_out(m, place(m), "only whole numbers up to 1000 and 0.1, 0.01, ... are supported");
     }
-    if (n.multiple > NumberShape::kMaxMultiple)
-      fail(place(m), "the least common multiple is over 1000");
+    if (n.multiple > NumberShape::kMaxMultiple) {
+      leave_out(m, place(m), "the least common multiple is over 1000");
+      n.multiple = before;
+    }
   }
   return n;
 }

@@ -15,20 +15,32 @@ namespace {
 constexpr size_t kMaxAlternatives = 2000, kMaxReferences = 200;
 constexpr uint32_t kMaxCount = 1'000'000;
 
-/// Keywords that constrain and that cannot be held exactly here.
-constexpr const char* kRefused[] = {"not",
-                                    "if",
-                                    "patternProperties",
-                                    "dependentRequired",
-                                    "dependentSchemas",
-                                    "dependencies",
-                                    "contains",
-                                    "minContains",
-                                    "maxContains",
-                                    "unevaluatedItems",
-                                    "$dynamicRef",
-                                    "$recursiveRef",
-                                    "unevaluatedProperties"};
+/// Keywords that constrain and that cannot be held exactly here. `opens`: they may speak of properties that are listed
+/// nowhere else, so where they are left out such are free.
+struct Unsupported {
+  const char* name;
+  bool opens = false;
+};
+constexpr Unsupported kUnsupported[] = {{"not"},
+                                        {"if", true},
+                                        {"patternProperties", true},
+                                        {"dependentRequired", true},
+                                        {"dependentSchemas", true},
+                                        {"dependencies", true},
+                                        {"contains"},
+                                        {"minContains"},
+                                        {"maxContains"},
+                                        {"uniqueItems"},
+                                        {"unevaluatedItems"},
+                                        {"$dynamicRef", true},
+                                        {"$recursiveRef", true},
+                                        {"unevaluatedProperties"}};
+
+/// Whether a keyword is written but asks nothing.
+bool asks_nothing(std::string_view key, const Json& value) {
+  if (key == "uniqueItems") return value == false;
+  return key == "patternProperties" && value.is_object() && value.empty();
+}
 
 struct TypeName {
   const char* name;
@@ -58,7 +70,9 @@ const Schemas* Shape::property(std::string_view name) const {
 
 unsigned Shape::usual_types() const { return typed || !hinted ? types : types & hinted; }
 
-SchemaReader::SchemaReader(const Json& root, Budget& budget) : root_(root), budget_(budget) {
+SchemaReader::SchemaReader(const Json& root, const std::vector<SchemaPart>& parts, Budget& budget)
+    : root_(root), budget_(budget) {
+  for (const SchemaPart& p : parts) parts_[&root.at(Json::json_pointer(p.pointer))] = &p;
   std::vector<const Json*> todo{&root};
   while (!todo.empty()) {
     const Json* from = todo.back();
@@ -73,15 +87,31 @@ SchemaReader::SchemaReader(const Json& root, Budget& budget) : root_(root), budg
   }
 }
 
+std::pair<const Json*, std::string> SchemaReader::find_part(const Json* value) const {
+  std::string path = "#";
+  while (!parts_.count(value)) {
+    const auto it = parents_.find(value);
+    if (it == parents_.end()) break;
+    path.insert(1, '/' + it->second.second);
+    value = it->second.first;
+  }
+  return {value, path};
+}
+
 std::string SchemaReader::place(const Json* value) const {
-  std::string path;
-  for (auto it = parents_.find(value); it != parents_.end(); it = parents_.find(it->second.first))
-    path = '/' + it->second.second + path;
-  return '#' + path;
+  const auto [root, path] = find_part(value);
+  const auto part = parts_.find(root);
+  return part == parts_.end() || part->second->name.empty() ? path : part->second->name + ' ' + path;
 }
 
 void SchemaReader::fail(const std::string& place, const std::string& what) const {
   throw Error(Fault::data, "JSON schema, " + place + ": " + what);
+}
+
+void SchemaReader::leave_out(const Json* value, const std::string& place, const std::string& what) {
+  const auto part = parts_.find(find_part(value).first);
+  if (part == parts_.end() || !part->second->lenient) fail(place, what);
+  left_out_[place] = what;
 }
 
 std::vector<Shape> SchemaReader::shapes(const Schemas& schemas) {
@@ -98,8 +128,9 @@ std::vector<Shape> SchemaReader::cross(const std::vector<Shape>& a, const std::v
       Shape both = x;
       if (merge(both, y)) out.push_back(std::move(both));
       if (out.size() > kMaxAlternatives)
-        fail("#", "the combinations of anyOf, oneOf and allOf are more than " +
-                      std::to_string(kMaxAlternatives));
+        fail(place(active_.empty() ? &root_ : active_.back()),
+             "the combinations of anyOf, oneOf and allOf are more than " +
+                 std::to_string(kMaxAlternatives));
     }
   return out;
 }
@@ -115,7 +146,8 @@ std::vector<Shape> SchemaReader::read(const Json* schema) {
   budget_.spend(100 + 10 * s.size());
   active_.push_back(schema);
   std::vector<Shape> all{own(s, at)};
-  if (s.contains("$ref")) all = cross(all, read(resolve(s["$ref"], at + "/$ref")));
+  if (s.contains("$ref"))
+    if (const Json* to = resolve(s["$ref"], at + "/$ref")) all = cross(all, read(to));
   auto list = [&](const char* key) -> const Json& {
     const Json& l = s[key];
     if (!l.is_array() || l.empty())
@@ -145,9 +177,9 @@ std::vector<Shape> SchemaReader::one_of(const std::vector<Shape>& base, const Js
       for (const Shape& b : mine) {
         budget_.spend(50);
         if (!disjoint(a, b, 0))
-          fail(at + '/' + std::to_string(branch),
-               "a value might match this and an earlier alternative, too, which oneOf forbids: use "
-               "anyOf, or tell them apart by a required property with a const");
+          leave_out(&part, at + '/' + std::to_string(branch),
+                    "a value might match this and an earlier alternative, too, which oneOf forbids: use "
+                    "anyOf, or tell them apart by a required property with a const");
       }
     all.insert(all.end(), mine.begin(), mine.end());
     ++branch;
@@ -156,7 +188,6 @@ std::vector<Shape> SchemaReader::one_of(const std::vector<Shape>& base, const Js
 }
 
 Shape SchemaReader::own(const Json& s, const std::string& at) {
-  refuse_unknown(s, at);
   Shape shape;
   if (s.contains("type")) read_types(s["type"], at + "/type", shape);
   if (s.contains("enum")) {
@@ -178,24 +209,37 @@ Shape SchemaReader::own(const Json& s, const std::string& at) {
     into.push_back({s[key].get<std::string>(), at + '/' + key});
   };
   text("pattern", shape.patterns);
+  leave_out_pattern(s, shape);
   text("format", shape.formats);
   shape.min_length = count(s, "minLength", at, 0);
   shape.max_length = count(s, "maxLength", at, kUnbounded);
-  if (!shape.patterns.empty() || s.contains("minLength") || s.contains("maxLength"))
+  if (s.contains("pattern") || s.contains("minLength") || s.contains("maxLength"))
     shape.hinted |= kString;
   if (!shape.formats.empty() && format_pattern(shape.formats[0].text)) shape.hinted |= kString;
   read_number(s, at, shape);
   read_array(s, at, shape);
   read_object(s, at, shape);
+  leave_out_unsupported(s, at, shape);
   return shape;
 }
 
-void SchemaReader::refuse_unknown(const Json& s, const std::string& at) const {
-  for (const char* key : kRefused)
-    if (s.contains(key) && !(s[key].is_object() && s[key].empty() && key[0] == 'p'))
-      fail(at + '/' + key, std::string("the keyword '") + key + "' is not supported");
-  if (s.contains("uniqueItems") && s["uniqueItems"] != false)
-    fail(at + "/uniqueItems", "the keyword 'uniqueItems' is not supported: leave it out");
+void SchemaReader::leave_out_unsupported(const Json& s, const std::string& at, Shape& shape) {
+  for (const Unsupported& u : kUnsupported) {
+    const std::string key = u.name;
+    if (!s.contains(key) || asks_nothing(key, s[key])) continue;
+    leave_out(&s, at + '/' + key, "the keyword '" + key + "' is not supported: leave it out");
+    if (key == "patternProperties") shape.additional.clear();  // which speaks of the names that match none of them
+    shape.has_additional |= u.opens;
+  }
+}
+
+void SchemaReader::leave_out_pattern(const Json& s, Shape& shape) {
+  try {
+    for (const Constraint& p : shape.patterns) parse_regex(p.text, Dialect::schema, "");
+  } catch (const Error& e) {
+    leave_out(&s, shape.patterns[0].place, std::string(e.what()).substr(2));
+    shape.patterns.clear();
+  }
 }
 
 uint32_t SchemaReader::count(const Json& s, const char* key, const std::string& at,
@@ -206,8 +250,9 @@ uint32_t SchemaReader::count(const Json& s, const char* key, const std::string& 
   if (value < 0 || value != std::floor(value))
     fail(at + '/' + key, "a whole number of 0 or more is expected");
   if (value > kMaxCount) {
-    if (otherwise == kUnbounded) return kUnbounded;  // a limit that no text reaches
-    fail(at + '/' + key, "more than " + std::to_string(kMaxCount));
+    if (otherwise != kUnbounded)  // else a limit that no text reaches
+      leave_out(&n, at + '/' + key, "more than " + std::to_string(kMaxCount) + " is not supported");
+    return otherwise;
   }
   return static_cast<uint32_t>(value);
 }
@@ -272,6 +317,8 @@ void SchemaReader::read_array(const Json& s, const std::string& at, Shape& shape
 void SchemaReader::read_object(const Json& s, const std::string& at, Shape& shape) {
   shape.min_properties = count(s, "minProperties", at, 0);
   shape.max_properties = count(s, "maxProperties", at, kUnbounded);
+  if (s.contains("minProperties")) shape.min_properties_by = &s["minProperties"];
+  if (s.contains("maxProperties")) shape.max_properties_by = &s["maxProperties"];
   if (s.contains("properties")) {
     if (!s["properties"].is_object()) fail(at + "/properties", "an object is expected");
     for (auto it = s["properties"].begin(); it != s["properties"].end(); ++it)
@@ -298,12 +345,14 @@ void SchemaReader::read_object(const Json& s, const std::string& at, Shape& shap
     if (s.contains(key)) shape.hinted |= kObject;
 }
 
-const Json* SchemaReader::resolve(const Json& ref, const std::string& at) const {
+const Json* SchemaReader::resolve(const Json& ref, const std::string& at) {
   if (!ref.is_string()) fail(at, "a text is expected");
   const auto& text = ref.get_ref<const std::string&>();
-  if (!text.starts_with('#') || (text.size() > 1 && text[1] != '/'))
-    fail(at, "only references inside the schema, '#/...', are known");
-  const Json* to = &root_;
+  if (!text.starts_with('#') || (text.size() > 1 && text[1] != '/')) {
+    leave_out(&ref, at, "only references inside the schema, '#/...', are known");
+    return nullptr;
+  }
+  const Json* to = find_part(&ref).first;
   for (size_t i = 1; i < text.size();) {
     const size_t end = std::min(text.find('/', i + 1), text.size());
     std::string key;
@@ -327,7 +376,10 @@ const Json* SchemaReader::resolve(const Json& ref, const std::string& at) const 
       const auto index = static_cast<size_t>(std::stoul(key));
       if (index < to->size()) next = &(*to)[index];
     }
-    if (!next) fail(at, "'" + text + "' leads nowhere");
+    if (!next) {
+      leave_out(&ref, at, "'" + text + "' leads nowhere");
+      return nullptr;
+    }
     to = next;
     i = end;
   }
