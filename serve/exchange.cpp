@@ -35,6 +35,7 @@ class Exchange {
     static std::atomic<int64_t> next{0};
     created_ = std::time(nullptr);
     id_ = str(chat_ ? "chatcmpl-" : "cmpl-", created_, "-", ++next);
+    if (!chat_) places_.assign(generation_.answers(), Place(model.text->tokenizer()));
   }
 
   void whole() {
@@ -97,6 +98,18 @@ class Exchange {
   }
 
  private:
+  // How far an answer's text has come, token by token, in characters.
+  struct Place {
+    explicit Place(const Tokenizer& tokenizer) : stream(tokenizer, true, true) {}
+    int64_t before(int32_t token) {
+      const int64_t at = characters;
+      for (const char c : stream.push(token)) characters += (static_cast<uint8_t>(c) & 0xc0) != 0x80;
+      return at;
+    }
+    StreamDecoder stream;
+    int64_t characters = 0;
+  };
+
   // Of a prompt's answers the `n` of the highest log-probability a token; beams come in their order.
   std::vector<size_t> best(size_t first) const {
     std::vector<size_t> all(generation_.answers_per_prompt());
@@ -117,7 +130,7 @@ class Exchange {
     arguments = arguments.get<std::string>() + d.arguments;
   }
 
-  Json choice(size_t i, int64_t index, const News& all, const Json& calls) const {
+  Json choice(size_t i, int64_t index, const News& all, const Json& calls) {
     Json c = {{"index", index}};
     if (chat_) {
       c["message"] = {{"role", "assistant"}, {"content", all.content}};
@@ -129,7 +142,7 @@ class Exchange {
       c["text"] = api_.echo ? echoed(i) + all.content : all.content;
     }
     c["finish_reason"] = generation_.finish_reason(i);
-    c["logprobs"] = api_.generate.top_logprobs >= 0 ? logprobs(all.logprobs) : Json();
+    c["logprobs"] = api_.generate.top_logprobs >= 0 ? logprobs(i, all.logprobs) : Json();
     return c;
   }
 
@@ -159,7 +172,7 @@ class Exchange {
     }
   }
 
-  Json delta(size_t i, const News& news, const Json& reason) const {
+  Json delta(size_t i, const News& news, const Json& reason) {
     Json c = {{"index", i}};
     if (chat_) {
       c["delta"] = Json::object();
@@ -173,31 +186,48 @@ class Exchange {
     } else {
       c["text"] = news.content;
     }
-    c["logprobs"] = logprobs(news.logprobs);
+    c["logprobs"] = logprobs(i, news.logprobs);
     c["finish_reason"] = reason;
     Json body = head(chat_ ? "chat.completion.chunk" : "text_completion");
     body["choices"] = Json::array({c});
     return body;
   }
 
-  Json logprobs(const std::vector<std::vector<TokenProbability>>& list) const {
+  Json logprobs(size_t i, const std::vector<std::vector<TokenProbability>>& list) {
     if (list.empty()) return nullptr;
-    Json content = Json::array(), tokens = Json::array(), values = Json::array(), tops = Json::array();
+    if (!chat_) return completion_logprobs(places_[i], list);
+    Json content = Json::array();
+    for (const auto& token : list) content.push_back(token_logprobs_json(*model_.text, token));
+    return {{"content", std::move(content)}};
+  }
+
+  // The likeliest by their texts, and the token itself, which need not be one of them.
+  Json completion_logprobs(Place& place, const std::vector<std::vector<TokenProbability>>& list) const {
+    Json tokens = Json::array(), values = Json::array(), tops = Json::array(), offsets = Json::array();
     for (const auto& token : list) {
-      Json one = token_logprobs_json(*model_.text, token), by_text = Json::object();
+      const Json one = token_logprobs_json(*model_.text, token);
+      Json by_text = Json::object();
       for (const Json& top : one["top_logprobs"])
-        by_text.emplace(top["token"].get<std::string>(), top["logprob"].get<double>());  // of one text the likeliest
+        by_text.emplace(top["token"].get<std::string>(), top["logprob"]);  // of one text the likeliest
+      by_text.emplace(one["token"].get<std::string>(), one["logprob"]);
       tokens.push_back(one["token"]), values.push_back(one["logprob"]), tops.push_back(std::move(by_text));
-      content.push_back(std::move(one));
+      offsets.push_back(place.before(token[0].token));
     }
-    if (chat_) return {{"content", std::move(content)}};
-    return {{"tokens", std::move(tokens)}, {"token_logprobs", std::move(values)}, {"top_logprobs", std::move(tops)}};
+    return {{"tokens", std::move(tokens)},
+            {"token_logprobs", std::move(values)},
+            {"top_logprobs", std::move(tops)},
+            {"text_offset", std::move(offsets)}};
   }
 
   bool event(const Json& body) { return response_.write(str("data: ", to_text(body), "\n\n")); }
 
   Json head(const char* object) const {
-    return {{"id", id_}, {"object", object}, {"created", created_}, {"model", model_.name}};
+    const std::string& bits = model_.fingerprint;
+    return {{"id", id_},
+            {"object", object},
+            {"created", created_},
+            {"model", model_.name},
+            {"system_fingerprint", bits.empty() ? Json() : Json(bits)}};
   }
   Json usage() const {
     const Generation::Usage u = generation_.usage();
@@ -214,6 +244,7 @@ class Exchange {
   const bool chat_;
   std::string id_;
   int64_t created_ = 0;
+  std::vector<Place> places_;  // of a completion's answers
 };
 
 }  // namespace
@@ -226,6 +257,7 @@ Json token_logprobs_json(const ModelText& text, const std::vector<TokenProbabili
 }
 
 void answer_completion(const ServedModel& model, ApiRequest request, HttpResponse& response) {
+  check_ids(request, model.text->vocab());
   const bool stream = request.stream;
   Exchange exchange(model, std::move(request), response);
   stream ? exchange.stream() : exchange.whole();

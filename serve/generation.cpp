@@ -81,8 +81,8 @@ class Generation::Mailbox {
 
 // The decoder and the filter belong to the engine's thread while it runs.
 struct Generation::Answer {
-  Answer(const Tokenizer& tokenizer, bool show_special, std::vector<std::string> stops)
-      : stream(tokenizer, !show_special, true), filter(std::move(stops)) {}
+  Answer(const Tokenizer& tokenizer, bool show_special, std::vector<std::string> stops, size_t shown_stops)
+      : stream(tokenizer, !show_special, true), filter(std::move(stops), shown_stops) {}
   StreamDecoder stream;
   StopFilter filter;
   int64_t ticket = 0;
@@ -98,7 +98,7 @@ Generation::Generation(const ServedModel& model, ApiRequest request) : model_(mo
   std::vector<std::string> stops = api_.stops;
   if (api_.chat) stops.insert(stops.end(), model_.text->chat_stops().begin(), model_.text->chat_stops().end());
   for (size_t i = 0; i < n; ++i) {
-    answers_.push_back(std::make_unique<Answer>(model_.text->tokenizer(), calls_tools(), stops));
+    answers_.push_back(std::make_unique<Answer>(model_.text->tokenizer(), calls_tools(), stops, api_.show_stop ? api_.stops.size() : 0));
     if (calls_tools()) answers_.back()->tools.emplace(model_.text->tool_format(), begun());
   }
   try {
@@ -126,20 +126,22 @@ void Generation::cancel() {
   }
 }
 
-std::vector<int32_t> Generation::prompt(size_t i) const {
-  if (api_.chat) return model_.text->chat(*api_.context, begun() ? model_.text->tool_format().begin : "");
-  const ApiRequest::Prompt& p = api_.prompts[i];
-  return p.ids.empty() ? model_.text->prompt(p.text) : p.ids;
+std::vector<int32_t> prompt_tokens(const ModelText& text, const ApiRequest& r, size_t i) {
+  if (r.chat) return text.chat(*r.context, r.begun() ? text.tool_format().begin : "");
+  const ApiRequest::Prompt& p = r.prompts[i];
+  return p.ids.empty() ? text.prompt(p.text, r.add_special) : p.ids;
 }
 
 std::function<std::shared_ptr<TokenConstraint>()> Generation::constraints() const {
   const ModelText& text = *model_.text;
   if (api_.grammar)
     return [&text, g = text.grammar(*api_.grammar)] { return constrain(g, text); };
+  if (!api_.allowed.empty())
+    return [ids = api_.allowed, vocab = text.vocab()] { return constrain_to(ids, vocab); };
   if (!calls_tools()) return [] { return nullptr; };
   const ToolFormat& f = text.tool_format();
   const std::string trigger(f.trigger());
-  GrammarText g{GrammarText::Kind::json_schema, tool_call_schema(f, *api_.tools), {}};
+  GrammarText g{GrammarText::Kind::json_schema, tool_call_schema(f, *api_.tools), {}, "tools"};
   g.json.after = f.end;
   if (api_.parallel_tool_calls && f.several) g.json.between = f.between;
   if (begun()) return [&text, g = text.grammar(g)] { return constrain(g, text); };
@@ -153,7 +155,7 @@ void Generation::submit_more() {
   while (submitted_ < answers_.size() && (submitted_ == 0 || mailbox_->running() < kAtOnce)) {
     const size_t first = submitted_;
     submitted_ += answers_per_prompt();
-    api_.generate.prompt = prompt(first / answers_per_prompt());
+    api_.generate.prompt = prompt_tokens(*model_.text, api_, first / answers_per_prompt());
     if (api_.generate.beams) {
       submit_beams(first);
       continue;

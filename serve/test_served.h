@@ -15,6 +15,7 @@
 #include "serve/api.h"
 #include "serve/engine.h"
 #include "serve/model_text.h"
+#include "serve/models.h"
 #include "text/tokenizer.h"
 
 namespace wellspring {
@@ -58,6 +59,7 @@ class Served : public testing::Test {
     text_ = std::make_unique<ModelText>(folder_.path(), c);
     engine_ = make_engine(model_);
     served_ = {"tiny", engine_.get(), text_.get(), c.context};
+    served_.width = c.width, served_.fingerprint = fingerprint_of(*model_, DType::f32);
     add_api_routes(server_, served_);
     server_.start();
   }

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "serve/api_error.h"
 #include "text/template/chat_template.h"
 
 namespace wellspring {
@@ -212,7 +213,7 @@ std::string tool_call_schema(const ToolFormat& f, const Json& tools) {
   for (size_t i = 0; i < tools.size(); ++i) {
     const Json& function = tools[i]["function"];
     Json arguments = function.value("parameters", Json{{"type", "object"}});
-    if (!arguments.is_object()) throw Error(Fault::data, str("'tools[", i, "].function.parameters' must be a JSON schema"));
+    if (!arguments.is_object()) wrong_type(str("tools[", i, "].function.parameters"), "a JSON schema");
     if (!arguments.contains("type")) arguments["type"] = "object";
     move_references(arguments, str("/anyOf/", i, "/properties/", f.arguments_key));
     any.push_back({{"type", "object"},
