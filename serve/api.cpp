@@ -223,9 +223,9 @@ void add_api_routes(HttpServer& server, const ApiFront& front) {
   });
   const auto route = [&](const char* method, const std::string& path, const Handler& handler) {
     const bool counts = std::string_view(method) == "POST";
-    const char* prompt = path == "/v1/completions" || path == "/tokenize" ? "prompt"
-                         : path == "/v1/chat/completions"                 ? "messages"
-                                                                          : "input";
+    const char* prompt = path == "/v1/completions"                                 ? "prompt"
+                         : path == "/v1/chat/completions" || path == "/tokenize" ? "messages"
+                                                                                 : "input";
     server.route(method, path, [front, handler, counts, prompt](const HttpRequest& q, HttpResponse& a) {
       with_api_errors(a, prompt, [&] {
         std::optional<Access::Slot> slot;

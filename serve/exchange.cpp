@@ -208,8 +208,8 @@ class Exchange {
       const Json one = token_logprobs_json(*model_.text, token);
       Json by_text = Json::object();
       for (const Json& top : one["top_logprobs"])
-        by_text.emplace(top["token"].get<std::string>(), top["logprob"]);  // of one text the likeliest
-      by_text.emplace(one["token"].get<std::string>(), one["logprob"]);
+        by_text.emplace(top["token"].get<std::string>(), top["logprob"].get<double>());  // of one text the likeliest
+      by_text.emplace(one["token"].get<std::string>(), one["logprob"].get<double>());
       tokens.push_back(one["token"]), values.push_back(one["logprob"]), tops.push_back(std::move(by_text));
       offsets.push_back(place.before(token[0].token));
     }

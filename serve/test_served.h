@@ -75,6 +75,15 @@ class Served : public testing::Test {
     EXPECT_EQ(r.status, 200) << r.body;
     return parse_json(r.body, "answer");
   }
+  /// The error in the answer to what is refused with 400.
+  Json refusal(const std::string& path, const Json& body) {
+    const HttpResult r = post(path, to_text(body));
+    EXPECT_EQ(r.status, 400) << to_text(body) << r.body;
+    const Json error = parse_json(r.body, "answer").value("error", Json::object());
+    EXPECT_EQ(error.size(), 4u) << r.body;
+    EXPECT_EQ(error["type"], "invalid_request_error");
+    return error;
+  }
   /// The events of a stream; the last is "[DONE]".
   std::vector<Json> events(const std::string& path, Json body) {
     body["stream"] = true;
