@@ -207,7 +207,7 @@ TEST_F(Chat, PromptsEndWhereTheRequestSays) {
   };
   const std::string said = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nOnce <|im_end|> upon";
   const std::string words = "Once <|im_end|> upon";
-  EXPECT_TRUE(ends_with(prompt({}, words), said + "<|im_end|>\n<|im_start|>assistant\n"));
+  EXPECT_TRUE(ends_with(prompt(Json::object(), words), said + "<|im_end|>\n<|im_start|>assistant\n"));
   EXPECT_TRUE(ends_with(prompt({{"add_generation_prompt", false}}, words), said + "<|im_end|>\n"));
   EXPECT_TRUE(ends_with(prompt({{"continue_final_message", true}}, words), said));
   EXPECT_TRUE(ends_with(prompt({{"continue_final_message", true}}, words + " "), said + " "));
