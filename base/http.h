@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/json_fwd.h"
+
 namespace wellspring {
 
 using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
@@ -67,6 +69,11 @@ class HttpDuplex {
   std::unique_ptr<Impl> impl_;
 };
 
+/// The form of all refusals, which is that of OpenAI's API: {"error": {"message", "type", "param", "code"}}. `type` is told
+/// by the status, and `code` where it is empty ("not_found"); `param`: the field of the request that is wrong, empty: none.
+Json http_error(int status, const std::string& message, const std::string& code = "",
+                const std::string& param = "");
+
 /// What a handler answers with: one send(), or begin_stream(), write()..., end(). Belongs to the
 /// handler's thread. A handler that returns without either is answered for with status 500.
 class HttpResponse {
@@ -77,8 +84,8 @@ class HttpResponse {
   /// Adds a header to the answer; before send() or begin_stream().
   void header(const std::string& name, const std::string& value);
   void send(int status, const std::string& content_type, std::string_view body);
-  /// {"error": {"message": ..., "type": ..., "code": status}}, the form of OpenAI's API.
-  void send_error(int status, const std::string& message);
+  /// A refusal in http_error's form.
+  void send_error(int status, const std::string& message, const std::string& code = "");
   /// Begins an answer of unknown length. For server-sent events: content type text/event-stream,
   /// and each write() one "data: ...\n\n".
   void begin_stream(int status, const std::string& content_type);

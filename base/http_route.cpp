@@ -54,11 +54,29 @@ int status_of(Fault fault) {
   return 500;
 }
 
-const char* type_of(int status) {
-  return status == 404   ? "not_found_error"
-         : status < 500  ? "invalid_request_error"
-         : status == 503 ? "overloaded_error"
-                         : "internal_error";
+struct Refusal {
+  int status;
+  const char *type, *code;
+};
+constexpr Refusal kRefusals[] = {
+    {401, "invalid_request_error", "unauthorized"},
+    {403, "invalid_request_error", "forbidden"},
+    {404, "invalid_request_error", "not_found"},
+    {405, "invalid_request_error", "method_not_supported"},
+    {408, "timeout_error", "request_timeout"},
+    {409, "invalid_request_error", "conflict"},
+    {413, "invalid_request_error", "request_too_large"},
+    {429, "rate_limit_error", "rate_limit_exceeded"},
+    {431, "invalid_request_error", "headers_too_large"},
+    {503, "overloaded_error", "overloaded"},
+    {504, "timeout_error", "request_timeout"},
+};
+
+Refusal refusal_of(int status) {
+  for (const Refusal& r : kRefusals)
+    if (r.status == status) return r;
+  return status < 500 ? Refusal{status, "invalid_request_error", "invalid_request"}
+                      : Refusal{status, "server_error", "server_error"};
 }
 
 bool sane_id(std::string_view id) {
@@ -147,9 +165,17 @@ void HttpResponse::send(int status, const std::string& content_type, std::string
   impl_->ended = true;
 }
 
-void HttpResponse::send_error(int status, const std::string& message) {
-  Json error = {{"message", message}, {"type", type_of(status)}, {"code", status}};
-  send(status, "application/json", to_text(Json{{"error", error}}) + "\n");
+Json http_error(int status, const std::string& message, const std::string& code, const std::string& param) {
+  const Refusal r = refusal_of(status);
+  return {{"error",
+           {{"message", message},
+            {"type", r.type},
+            {"param", param.empty() ? Json() : Json(param)},
+            {"code", code.empty() ? r.code : code}}}};
+}
+
+void HttpResponse::send_error(int status, const std::string& message, const std::string& code) {
+  send(status, "application/json", to_text(http_error(status, message, code)) + "\n");
 }
 
 void HttpResponse::begin_stream(int status, const std::string& content_type) {
@@ -263,7 +289,7 @@ void answer_request(const HttpRoutes& routes, HttpRequest& request, HttpResponse
     return;
   }
   if (allowed.empty()) {
-    response.send_error(404, str("no such path: ", utf8_repair(request.path)));
+    response.send_error(404, str("no such path: ", utf8_repair(request.path)), "unknown_url");
   } else {
     response.header("Allow", join(allowed, ", "));
     response.send_error(405,

@@ -389,7 +389,7 @@ void HttpServer::Impl::serve(int fd, const std::string& peer) {
         impl.stream = stream;
         impl.write_timeout = 1;
         impl.keep_alive = false;
-        HttpResponse(&impl).send_error(400, "this port speaks TLS: use https://");
+        HttpResponse(&impl).send_error(400, "this port speaks TLS: use https://", "tls_required");
         talk = false;
       } else if (talk) {
         secure = tls->open(fd, "", deadline);

@@ -128,9 +128,14 @@ TEST_F(Http, ErrorsAreJson) {
   live.server.start();
   HttpResult r = http_request("GET", live.url("/nothing"));
   EXPECT_EQ(r.status, 404);
-  EXPECT_EQ(parse_json(r.body, "body")["error"]["message"], "no such path: /nothing");
+  EXPECT_EQ(parse_json(r.body, "body")["error"],
+            (Json{{"message", "no such path: /nothing"},
+                  {"type", "invalid_request_error"},
+                  {"param", nullptr},
+                  {"code", "unknown_url"}}));
   r = http_request("GET", live.url("/echo"));
   EXPECT_EQ(r.status, 405);
+  EXPECT_EQ(parse_json(r.body, "body")["error"]["code"], "method_not_supported");
   EXPECT_EQ(r.header("allow"), "POST");
   r = http_request("POST", live.url("/json"), {}, "{\"a\": ");
   EXPECT_EQ(r.status, 400);

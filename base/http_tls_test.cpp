@@ -149,7 +149,9 @@ TEST_F(HttpTls, PlainAndTlsMeet) {
   Running secure(with(issue_certificate(ca(), {"127.0.0.1"}, 10))), plain{{}};
   HttpResult r = get(secure.url("127.0.0.1", "http"), {});
   EXPECT_EQ(r.status, 400);
-  EXPECT_EQ(parse_json(r.body, "body")["error"]["message"], "this port speaks TLS: use https://");
+  const Json error = parse_json(r.body, "body")["error"];
+  EXPECT_EQ(error["message"], "this port speaks TLS: use https://");
+  EXPECT_EQ(error["code"], "tls_required");
   EXPECT_EQ(refusal(plain.url(), trusting(ca().cert_pem)),
             plain.unreachable() + "it does not speak TLS on this port: use http://");
 }

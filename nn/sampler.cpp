@@ -15,9 +15,16 @@
 namespace wellspring {
 namespace {
 
-void need(bool right, const char* name, double value, const char* range) {
-  if (!right) throw Error(Fault::usage, str(name, " is ", value, "; expected ", range));
-}
+using Options = SamplingOptions;
+constexpr SamplingRange kRanges[] = {
+    {"temperature", &Options::temperature, 0, 100, false, "0 to 100"},
+    {"top_p", &Options::top_p, 0, 1, false, "0 to 1"},
+    {"min_p", &Options::min_p, 0, 1, false, "0 to 1"},
+    {"typical_p", &Options::typical_p, 0, 1, true, "above 0, up to 1"},
+    {"repetition_penalty", &Options::repetition_penalty, 0, 100, true, "above 0, up to 100"},
+    {"frequency_penalty", &Options::frequency_penalty, -2, 2, false, "-2 to 2"},
+    {"presence_penalty", &Options::presence_penalty, -2, 2, false, "-2 to 2"},
+};
 
 int64_t highest(std::span<const float> logits) {
   // By pieces whose lanes are compared side by side; the lowest id among equals.
@@ -174,15 +181,15 @@ bool keep_allowed(std::span<float> logits, const uint64_t* allowed) {
 
 }  // namespace
 
+std::span<const SamplingRange> sampling_ranges() { return kRanges; }
+
 void SamplingOptions::check() const {
-  need(temperature >= 0 && temperature <= 100, "temperature", temperature, "0 to 100");
-  need(top_p > 0 && top_p <= 1, "top_p", top_p, "above 0, up to 1");
-  need(top_k >= 0, "top_k", static_cast<double>(top_k), "0 or more");
-  need(min_p >= 0 && min_p <= 1, "min_p", min_p, "0 to 1");
-  need(typical_p > 0 && typical_p <= 1, "typical_p", typical_p, "above 0, up to 1");
-  need(repetition_penalty > 0 && repetition_penalty <= 100, "repetition_penalty", repetition_penalty, "above 0, up to 100");
-  need(frequency_penalty >= -2 && frequency_penalty <= 2, "frequency_penalty", frequency_penalty, "-2 to 2");
-  need(presence_penalty >= -2 && presence_penalty <= 2, "presence_penalty", presence_penalty, "-2 to 2");
+  const auto refuse = [](const char* name, double value, const char* range) {
+    throw Error(Fault::usage, str(name, " is ", value, "; expected ", range));
+  };
+  if (top_k < 0) refuse("top_k", static_cast<double>(top_k), "0 or more");
+  for (const SamplingRange& r : kRanges)
+    if (const double v = this->*r.value; !r.holds(v)) refuse(r.name, v, r.expected);
 }
 
 int32_t sample(std::span<const float> logits, const SamplingOptions& o, uint64_t position) {

@@ -14,7 +14,7 @@ namespace wellspring {
 struct SamplingOptions {
   double temperature = 1;         // 0: greedy, the highest logit (the lowest id among equals)
   int64_t top_k = 0;              // only the k most likely; 0: all
-  double top_p = 1;               // only the most likely that together reach this share
+  double top_p = 1;               // only the most likely that together reach this share; 0: the likeliest alone
   double min_p = 0;               // only those at least this share of the most likely one
   double typical_p = 1;           // only the most typical that together reach this share (Meister et al., 2023)
   double repetition_penalty = 1;  // divides logits above 0 of tokens that came before, multiplies those below
@@ -25,6 +25,18 @@ struct SamplingOptions {
   /// Error(Fault::usage) naming the option that is out of range.
   void check() const;
 };
+
+/// An option that is a number, and its range.
+struct SamplingRange {
+  const char* name;  // of the member
+  double SamplingOptions::*value;
+  double low, high;
+  bool above;  // low itself is too low
+  const char* expected;
+  bool holds(double v) const { return (above ? v > low : v >= low) && v <= high; }
+};
+/// Of all of them but top_k.
+std::span<const SamplingRange> sampling_ranges();
 
 /// Draws one token from plain logits: bias and penalties are Sampler's. top_k first, then typical_p, top_p and min_p
 /// of what remains. Error(Fault::data) when logits hold NaN or are all -infinity. Thread-safe.

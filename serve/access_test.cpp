@@ -304,6 +304,9 @@ TEST_F(Front, RequestIds) {
   const std::string large =
       ask("POST", "/v1/completions", "X-Request-Id: big\r\n", std::string(5000, ' '));
   EXPECT_EQ(status_of(large), 413);
+  EXPECT_EQ(code_of(large), "request_too_large");
+  EXPECT_EQ(code_of(ask("GET", "/nowhere")), "unknown_url");
+  EXPECT_EQ(code_of(ask("GET", "/v1/completions")), "method_not_supported");
   EXPECT_NE(large.find("X-Request-Id: big\r\n"), std::string::npos);
 }
 

@@ -12,10 +12,12 @@
 #include "base/text.h"
 #include "serve/access.h"
 #include "serve/api_error.h"
+#include "serve/api_messages.h"
 #include "serve/chat_files.h"
 #include "serve/embeddings.h"
 #include "serve/engine.h"
 #include "serve/exchange.h"
+#include "serve/generation.h"
 #include "serve/metrics.h"
 #include "serve/model_text.h"
 #include "serve/models.h"
@@ -77,7 +79,7 @@ struct MeasuredModel {
 
 void complete(const ApiFront& front, const HttpRequest& q, HttpResponse& a, bool chat) {
   ApiRequest request = read_api_request(q.body, chat);
-  if (!front.share_prompts) request.generate.owner = q.user;
+  if (!front.share_prompts) request.generate.owner.insert(0, q.user);
   a.late_after(front.request_seconds);
   if (const auto model = model_for(front, request.model, a)) {
     const MeasuredModel served(front, *model, request.model);
@@ -86,10 +88,18 @@ void complete(const ApiFront& front, const HttpRequest& q, HttpResponse& a, bool
   end_unfinished(front, a);
 }
 
+ResponseRequest response_request(const HttpRequest& q, ResponseStore& store) {
+  return read_response_request(q.body, [&](const std::string& id) { return stored_conversation(store, q.user, id); });
+}
+
+void count_input(const ApiFront& front, const HttpRequest& q, HttpResponse& a, ResponseStore& store) {
+  ResponseRequest request = response_request(q, store);
+  if (const auto model = model_for(front, request.api.model, a)) count_input_tokens(model->served, std::move(request), a);
+}
+
 void respond(const ApiFront& front, const HttpRequest& q, HttpResponse& a, ResponseStore& store) {
-  ResponseRequest request = read_response_request(
-      q.body, [&](const std::string& id) { return stored_conversation(store, q.user, id); });
-  if (!front.share_prompts) request.api.generate.owner = q.user;
+  ResponseRequest request = response_request(q, store);
+  if (!front.share_prompts) request.api.generate.owner.insert(0, q.user);
   a.late_after(front.request_seconds);
   const std::string name = request.api.model;
   if (const auto model = model_for(front, name, a)) {
@@ -102,7 +112,8 @@ void respond(const ApiFront& front, const HttpRequest& q, HttpResponse& a, Respo
 Json model_json(const ModelState& m, int64_t started) {
   Json json = {{"id", m.name},         {"object", "model"},
                {"created", started},   {"owned_by", "wellspring"},
-               {"context", m.context}, {"loaded", m.loaded}};
+               {"context", m.context}, {"max_model_len", m.context},
+               {"loaded", m.loaded}};
   if (!m.aliases.empty()) json["aliases"] = m.aliases;
   if (!m.adapters.empty()) json["adapters"] = m.adapters;
   return json;
@@ -142,33 +153,40 @@ void health(const ApiFront& front, HttpResponse& a, bool ready) {
          to_text({{"status", draining ? "draining" : "ok"}, {"requests", front.models->load()}}));
 }
 
-Json body_of(const HttpRequest& q) {
-  Json body = parse_json(q.body, "request body");
-  if (!body.is_object()) throw Error(Fault::data, "the request body must be a JSON object");
-  return body;
+std::string model_of(const Json& body) {
+  const Json* name = find_field(body, "model");
+  if (name && !name->is_string()) wrong_type("model", "text");
+  return name ? name->get<std::string>() : "";
 }
 
-std::string model_of(const Json& body) {
-  const auto it = body.find("model");
-  if (it == body.end() || it->is_null()) return "";
-  if (!it->is_string()) throw Error(Fault::data, "'model' must be a text");
-  return it->get<std::string>();
+// A text, or the body of a chat request, counted as it would be asked.
+ApiRequest request_to_count(const Json& body) {
+  if (find_field(body, "messages")) return read_api_json(body, true);
+  const Json* text = find_field(body, find_field(body, "prompt") ? "prompt" : "content");
+  if (!text) missing_field("prompt");
+  if (!text->is_string()) wrong_type("prompt", "text");
+  ApiRequest r;
+  r.prompts = {{{}, text->get<std::string>()}};
+  if (const Json* special = find_field(body, "add_special_tokens")) {
+    if (!special->is_boolean()) wrong_type("add_special_tokens", "true or false");
+    r.add_special = special->get<bool>();
+  }
+  return r;
 }
 
 void tokenize(const ApiFront& front, const HttpRequest& q, HttpResponse& a) {
-  const Json body = body_of(q);
-  const auto it = body.find(body.contains("prompt") ? "prompt" : "content");
-  if (it == body.end() || !it->is_string()) throw Error(Fault::data, "'prompt' must be a text");
+  const Json body = parse_body(q.body);
+  const ApiRequest request = request_to_count(body);
   const auto model = model_for(front, model_of(body), a);
   if (!model) return;
-  const std::vector<int32_t> ids = model->served.text->prompt(it->get<std::string>());
+  const std::vector<int32_t> ids = prompt_tokens(*model->served.text, request, 0);
   a.send(
       200, "application/json",
       to_text({{"tokens", ids}, {"count", ids.size()}, {"max_model_len", model->served.context}}));
 }
 
 void embed(const ApiFront& front, const HttpRequest& q, HttpResponse& a) {
-  const Json body = body_of(q);
+  const Json body = parse_body(q.body);
   a.late_after(front.request_seconds);
   const std::string name = model_of(body);
   if (const auto model = model_for(front, name, a)) {
@@ -179,17 +197,17 @@ void embed(const ApiFront& front, const HttpRequest& q, HttpResponse& a) {
 }
 
 void detokenize(const ApiFront& front, const HttpRequest& q, HttpResponse& a) {
-  const Json body = body_of(q);
-  const auto it = body.find("tokens");
-  if (it == body.end() || !it->is_array())
-    throw Error(Fault::data, "'tokens' must be a list of token ids");
+  const Json body = parse_body(q.body);
+  const Json* list = find_field(body, "tokens");
+  if (!list) missing_field("tokens");
+  if (!list->is_array()) wrong_type("tokens", "a list of token ids");
   const auto model = model_for(front, model_of(body), a);
   if (!model) return;
   const ModelText& text = *model->served.text;
   std::vector<int32_t> ids;
-  for (const Json& id : *it) {
+  for (const Json& id : *list) {
     if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= text.vocab())
-      throw Error(Fault::data, str("'tokens' must be token ids below ", text.vocab()));
+      wrong_field("tokens", str("token ids below ", text.vocab()));
     ids.push_back(id.get<int32_t>());
   }
   a.send(200, "application/json", to_text({{"prompt", utf8_repair(text.tokenizer().decode(ids))}}));
@@ -225,8 +243,11 @@ void add_api_routes(HttpServer& server, const ApiFront& given) {
   });
   const auto route = [&](const char* method, const std::string& path, const Handler& handler) {
     const bool counts = std::string_view(method) == "POST";
-    server.route(method, path, [front, handler, counts](const HttpRequest& q, HttpResponse& a) {
-      with_api_errors(a, [&] {
+    const char* prompt = path == "/v1/completions"                                 ? "prompt"
+                         : path == "/v1/chat/completions" || path == "/tokenize" ? "messages"
+                                                                                 : "input";
+    server.route(method, path, [front, handler, counts, prompt](const HttpRequest& q, HttpResponse& a) {
+      with_api_errors(a, prompt, [&] {
         std::optional<Access::Slot> slot;
         if (counts) slot.emplace(front.access->enter(q.user));
         handler(front, q, a);
@@ -242,6 +263,10 @@ void add_api_routes(HttpServer& server, const ApiFront& given) {
   route("POST", "/v1/responses",
         [responses](const ApiFront& f, const HttpRequest& q, HttpResponse& a) {
           respond(f, q, a, *responses);
+        });
+  route("POST", "/v1/responses/input_tokens",
+        [responses](const ApiFront& f, const HttpRequest& q, HttpResponse& a) {
+          count_input(f, q, a, *responses);
         });
   const auto stored = [&](const char* method, const char* path, auto* answer) {
     route(method, path,

@@ -27,6 +27,9 @@ struct ServedModel {
   /// Called before anything that the model made is given away, from any thread; may be empty. ApiError 503 when it is
   /// not to be trusted: its file was changed on disk.
   std::function<void()> check = {};
+  /// What decides the bits of answers beside the model's values and the request; empty: not known.
+  std::string fingerprint = {};
+  int64_t width = 0;  // of embeddings
 };
 
 /// What answers requests, and for whom.

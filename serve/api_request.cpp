@@ -7,6 +7,8 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "serve/api_error.h"
+#include "serve/api_fields.h"
 #include "serve/api_messages.h"
 
 namespace wellspring {
@@ -15,54 +17,22 @@ namespace {
 double number(const Json& body, const char* key, double otherwise) {
   const Json* v = find_field(body, key);
   if (!v) return otherwise;
-  if (!v->is_number()) wrong_field(key, "a number");
+  if (!v->is_number()) wrong_type(key, "a number");
   return v->get<double>();
 }
 
 int64_t integer(const Json& body, const char* key, int64_t otherwise) {
   const Json* v = find_field(body, key);
   if (!v) return otherwise;
-  if (!v->is_number_integer()) wrong_field(key, "an integer");
+  if (!v->is_number_integer()) wrong_type(key, "an integer");
   return v->get<int64_t>();
 }
 
-bool boolean(const Json& body, const char* key) {
+bool boolean(const Json& body, const char* key, bool otherwise = false) {
   const Json* v = find_field(body, key);
-  if (!v) return false;
-  if (!v->is_boolean()) wrong_field(key, "true or false");
+  if (!v) return otherwise;
+  if (!v->is_boolean()) wrong_type(key, "true or false");
   return v->get<bool>();
-}
-
-// What changes an answer and is not offered must not be passed over in silence, nor what looks like a slip of the pen;
-// other unknown fields (a user's name, hints) are.
-void refuse(const Json& body, bool chat) {
-  const auto not_offered = [](const std::string& key, const char* instead) {
-    throw Error(Fault::data, str("'", key, "' is not offered", instead));
-  };
-  for (const char* key : {"functions", "function_call", "suffix", "audio", "web_search_options", "chat_template"}) {
-    const Json* v = find_field(body, key);
-    if (v && !(v->is_structured() && v->empty()) && *v != "none")
-      not_offered(key, starts_with(key, "function")               ? ": use 'tools'"
-                       : std::string_view(key) == "chat_template" ? ": whoever starts the server gives one (--chat-template)"
-                                                                   : "");
-  }
-  for (const char* key : {"messages", "tools", "prompt"})
-    if (find_field(body, key) && chat == (std::string_view(key) == "prompt"))
-      throw Error(Fault::data, str("'", key, "' belongs to /v1/", chat ? "completions" : "chat/completions"));
-  if (const Json* v = find_field(body, "modalities"); v && *v != Json::array({"text"})) not_offered("modalities", " but for [\"text\"]");
-  static const std::vector<std::string> known = {
-      "model", "messages", "prompt", "max_tokens", "max_completion_tokens", "min_tokens", "temperature", "top_p", "top_k", "min_p", "typical_p",
-      "repetition_penalty", "frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "top_logprobs", "seed", "stop", "stop_token_ids",
-      "n", "best_of", "echo", "stream", "stream_options", "ignore_eos", "tools", "tool_choice", "parallel_tool_calls", "response_format",
-      "json_schema", "regex", "grammar", "guided_json", "guided_regex", "guided_grammar", "guided_choice", "structured_outputs", "use_beam_search", "length_penalty",
-      "chat_template_kwargs", "user", "metadata", "store"};
-  constexpr size_t kMostFields = 1000;
-  if (body.size() > kMostFields)
-    throw Error(Fault::data, str("the request has ", body.size(), " fields; at most ", kMostFields, " are read"));
-  for (const auto& [key, value] : body.items()) {
-    if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-    if (const auto near = nearest(key, known)) throw Error(Fault::data, str("'", utf8_repair(key.substr(0, 80)), "' is not known: did you mean '", *near, "'?"));
-  }
 }
 
 // Grammars have many names: OpenAI's, llama.cpp's and vLLM's.
@@ -79,8 +49,9 @@ constexpr GrammarField kGrammarFields[] = {
 std::string schema_text(const Json& v) { return v.is_string() ? v.get<std::string>() : to_text(v); }
 
 void set_grammar(ApiRequest& r, const char* field, GrammarText g) {
-  if (r.grammar) throw Error(Fault::data, str("'", field, "' is given beside another grammar: one is possible"));
+  if (r.grammar) bad_field(field, str("'", field, "' is given beside another grammar: one is possible"));
   r.grammar = std::move(g);
+  r.grammar->field = field;
 }
 
 void read_response_format(const Json& body, ApiRequest& r) {
@@ -139,7 +110,7 @@ void read_grammar(const Json& body, ApiRequest& r) {
   read_structured_outputs(body, r);
   read_grammar_fields(body, r);
   if (r.grammar && r.tool_choice != ApiRequest::ToolChoice::none)
-    throw Error(Fault::data, "a grammar for the answer is given beside tools: set 'tool_choice' to \"none\", or leave one out");
+    bad_field(r.grammar->field, "a grammar for the answer is given beside tools: set 'tool_choice' to \"none\", or leave one out");
 }
 
 // As vLLM has it: the width is best_of (n without one).
@@ -148,7 +119,7 @@ void read_beams(const Json& body, ApiRequest& r) {
   const bool plain = !r.grammar && r.stops.empty() && r.tool_choice == ApiRequest::ToolChoice::none && !r.stream && r.generate.top_logprobs < 0;
   if (!plain) wrong_field("use_beam_search", "left out with 'stream', 'stop', 'logprobs', tools and grammars");
   for (const char* key : {"logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty", "min_tokens", "top_k", "top_p",
-                          "min_p", "typical_p"})
+                          "min_p", "typical_p", "allowed_token_ids"})
     if (find_field(body, key)) wrong_field(key, "left out with 'use_beam_search': nothing is drawn");
   if (number(body, "temperature", 0) != 0) wrong_field("temperature", "0 or left out with 'use_beam_search': nothing is drawn");
   r.generate.beams = r.best_of;
@@ -169,12 +140,21 @@ void read_counts(const Json& body, ApiRequest& r) {
   if (r.generate.prompt_logprobs && r.stream) wrong_field("stream", "left out with 'echo' and 'logprobs'");
 }
 
+// OpenAI's names, and llama.cpp's, which says -1 for any number.
+int64_t most_tokens(const Json& body, const ApiRequest& r) {
+  for (const char* key : {"max_completion_tokens", "max_tokens", "n_predict"}) {
+    if (!find_field(body, key)) continue;
+    const int64_t n = integer(body, key, 0);
+    if (n == -1 && std::string_view(key) == "n_predict") return INT32_MAX;
+    if (n < !r.generate.prompt_logprobs) wrong_field(key, "1 or more; 0 with 'echo' and 'logprobs'");
+    return n;
+  }
+  return r.chat ? 1024 : 16;
+}
+
 void read_lengths(const Json& body, ApiRequest& r) {
   GenerateRequest& g = r.generate;
-  g.max_tokens = integer(body, "max_completion_tokens", integer(body, "max_tokens", r.chat ? 1024 : 16));
-  if (g.max_tokens < !g.prompt_logprobs)
-    wrong_field(find_field(body, "max_completion_tokens") ? "max_completion_tokens" : "max_tokens",
-                "1 or more; 0 with 'echo' and 'logprobs'");
+  g.max_tokens = most_tokens(body, r);
   g.min_tokens = integer(body, "min_tokens", 0);
   if (g.min_tokens < 0 || g.min_tokens > g.max_tokens)
     wrong_field("min_tokens", str("0 to ", g.max_tokens, ", the most tokens that the answer may have"));
@@ -211,15 +191,14 @@ int64_t wanted_logprobs(const Json& body, bool chat) {
 }
 
 void read_sampling(const Json& body, SamplingOptions& o) {
-  o.temperature = number(body, "temperature", 1);
-  o.top_p = number(body, "top_p", 1);
+  for (const SamplingRange& r : sampling_ranges()) {
+    double& value = o.*r.value;
+    value = number(body, r.name, value);
+    if (!r.holds(value)) wrong_field(r.name, r.expected);
+  }
   o.top_k = integer(body, "top_k", 0);
   if (o.top_k == -1) o.top_k = 0;  // as some clients say all
-  o.min_p = number(body, "min_p", 0);
-  o.typical_p = number(body, "typical_p", 1);
-  o.repetition_penalty = number(body, "repetition_penalty", 1);
-  o.frequency_penalty = number(body, "frequency_penalty", 0);
-  o.presence_penalty = number(body, "presence_penalty", 0);
+  if (o.top_k < 0) wrong_field("top_k", "0 or more");
   read_bias(body, o);
 }
 
@@ -242,7 +221,7 @@ ApiRequest::Prompt read_prompt(const Json& p) {
 void read_prompts(const Json& body, ApiRequest& r) {
   constexpr size_t kMost = 1024;
   const Json* p = find_field(body, "prompt");
-  if (!p) throw Error(Fault::data, "'prompt' is missing");
+  if (!p) missing_field("prompt");
   if (!p->is_array() || p->empty() || (*p)[0].is_number()) {
     r.prompts.push_back(read_prompt(*p));
     return;
@@ -251,15 +230,25 @@ void read_prompts(const Json& body, ApiRequest& r) {
   for (const Json& one : *p) r.prompts.push_back(read_prompt(one));
 }
 
-void read_stop_ids(const Json& body, ApiRequest& r) {
-  const Json* list = find_field(body, "stop_token_ids");
-  if (!list) return;
-  if (!list->is_array() || list->size() > 1024) wrong_field("stop_token_ids", "a list of at most 1024 token ids");
+std::vector<int32_t> read_ids(const Json& body, const char* key, size_t most) {
+  const Json* list = find_field(body, key);
+  std::vector<int32_t> ids;
+  if (!list) return ids;
+  const std::string form = str("a list of at most ", most, " token ids");
+  if (!list->is_array() || list->size() > most) wrong_field(key, form);
   for (const Json& id : *list) {
-    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > INT32_MAX)
-      wrong_field("stop_token_ids", "a list of token ids");
-    r.generate.stop_tokens.push_back(id.get<int32_t>());
+    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > INT32_MAX) wrong_field(key, form);
+    ids.push_back(id.get<int32_t>());
   }
+  return ids;
+}
+
+void read_allowed(const Json& body, ApiRequest& r) {
+  if (!find_field(body, "allowed_token_ids")) return;
+  r.allowed = read_ids(body, "allowed_token_ids", 1 << 20);
+  if (r.allowed.empty()) wrong_field("allowed_token_ids", "a list of at least one token id");
+  if (r.grammar || r.tool_choice != ApiRequest::ToolChoice::none)
+    wrong_field("allowed_token_ids", "left out beside a grammar and tools");
 }
 
 void read_stops(const Json& body, ApiRequest& r) {
@@ -278,6 +267,15 @@ void read_stops(const Json& body, ApiRequest& r) {
   }
 }
 
+// Who shares what is kept of prompts; the client's name comes before it.
+void read_salt(const Json& body, GenerateRequest& g) {
+  const Json* salt = find_field(body, "cache_salt");
+  if (!salt) return;
+  if (!salt->is_string() || salt->get_ref<const std::string&>().empty() || salt->get_ref<const std::string&>().size() > 1024)
+    wrong_field("cache_salt", "a text of 1 to 1024 bytes");
+  g.owner = "/" + salt->get<std::string>();
+}
+
 uint64_t random_seed() {
   std::random_device device;
   return static_cast<uint64_t>(device()) << 32 | device();
@@ -285,16 +283,26 @@ uint64_t random_seed() {
 
 }  // namespace
 
+Json parse_body(std::string_view text) {
+  Json body;
+  try {
+    body = parse_json(text, "request body");
+  } catch (const Error& e) {
+    throw ApiError(400, "invalid_json", e.what());
+  }
+  if (!body.is_object()) throw ApiError(400, "invalid_type", "the request body must be a JSON object");
+  return body;
+}
+
 ApiRequest read_api_request(std::string_view text, bool chat) {
-  const Json body = parse_json(text, "request body");
-  if (!body.is_object()) throw Error(Fault::data, "the request body must be a JSON object");
+  const Json body = parse_body(text);
   return read_api_json(body, chat);
 }
 
 ApiRequest read_api_json(const Json& body, bool chat) {
   ApiRequest r;
   r.chat = chat;
-  refuse(body, chat);
+  check_fields(body, chat);
   if (chat) {
     read_messages(body, r);
     read_tools(body, r);
@@ -304,7 +312,7 @@ ApiRequest read_api_json(const Json& body, bool chat) {
   }
   read_grammar(body, r);
   if (const Json* m = find_field(body, "model")) {
-    if (!m->is_string()) wrong_field("model", "text");
+    if (!m->is_string()) wrong_type("model", "text");
     r.model = m->get<std::string>();
   }
   GenerateRequest& g = r.generate;
@@ -313,7 +321,12 @@ ApiRequest read_api_json(const Json& body, bool chat) {
   g.sampling.seed =
       find_field(body, "seed") ? static_cast<uint64_t>(integer(body, "seed", 0)) : random_seed();
   read_stops(body, r);
-  read_stop_ids(body, r);
+  r.show_stop = boolean(body, "include_stop_str_in_output");
+  g.stop_tokens = read_ids(body, "stop_token_ids", 1024);
+  read_allowed(body, r);
+  read_salt(body, g);
+  r.add_special = boolean(body, "add_special_tokens", !chat);
+  if (chat && r.add_special) refused_field("add_special_tokens", "the chat template makes them");
   r.stream = boolean(body, "stream");
   r.ignore_eos = boolean(body, "ignore_eos");
   read_counts(body, r);
@@ -324,6 +337,13 @@ ApiRequest read_api_json(const Json& body, bool chat) {
     r.include_usage = boolean(*o, "include_usage");
   }
   return r;
+}
+
+void check_ids(const ApiRequest& r, int64_t vocab) {
+  for (const auto& [id, bias] : r.generate.sampling.bias)
+    if (id >= vocab) wrong_field(str("logit_bias.", id), str("a token id below ", vocab));
+  for (const int32_t id : r.allowed)
+    if (id >= vocab) wrong_field("allowed_token_ids", str("token ids below ", vocab));
 }
 
 }  // namespace wellspring

@@ -20,6 +20,9 @@ struct ApiRequest {
   };
   enum class ToolChoice { none, automatic, required };
 
+  /// Whether the answer begins with a call of a tool.
+  bool begun() const { return tool_choice == ToolChoice::required; }
+
   bool chat = false;                  // /v1/chat/completions
   std::string model;                  // empty when not given
   std::vector<Prompt> prompts;        // of a completion, one or more
@@ -33,12 +36,19 @@ struct ApiRequest {
   bool parallel_tool_calls = true;
   int64_t n = 1, best_of = 1;         // answers to each prompt: given, and made
   std::vector<std::string> stops;
+  std::vector<int32_t> allowed;       // the only tokens that may be drawn; empty: all
   bool stream = false, include_usage = false, ignore_eos = false, echo = false;
+  bool show_stop = false;             // the stop string that ended an answer is part of it
+  bool add_special = true;            // what the tokenizer puts around a prompt
 };
 
-/// Error(Fault::data) naming the field for broken JSON, a wrong type or range, or what is not offered.
+/// The body of a request, an object. ApiError 400.
+Json parse_body(std::string_view body);
+/// ApiError 400 naming the field for broken JSON, a wrong type or range, or what is not offered.
 ApiRequest read_api_request(std::string_view body, bool chat);
 /// The same of a body that is an object.
 ApiRequest read_api_json(const Json& body, bool chat);
+/// ApiError 400 for token ids that a model with `vocab` tokens does not have.
+void check_ids(const ApiRequest& request, int64_t vocab);
 
 }  // namespace wellspring

@@ -43,6 +43,121 @@ TEST(ApiRequest, ErrorsNameTheField) {
       std::string::npos);
 }
 
+TEST_F(Served, ErrorsHaveAParamAndACode) {
+  const Json said = Json::array({{{"role", "user"}, {"content", "x"}}});
+  const auto tool = [](const Json& name) { return Json{{"type", "function"}, {"function", {{"name", name}}}}; };
+  const auto chat = [&](const Json& last) {
+    Json all = said;
+    all.push_back(last);
+    return Json{{"messages", all}};
+  };
+  const std::string ask_chat = "/v1/chat/completions", complete = "/v1/completions";
+  const std::string id_9 = "logit_bias.999999";
+  struct Row {
+    std::string path;
+    Json body;
+    std::string param, code;
+  };
+  for (const Row& row : std::vector<Row>{
+           {complete, Json::object(), "prompt", "missing_required_parameter"},
+           {complete, {{"prompt", "x"}, {"temperature", -1}}, "temperature", "invalid_value"},
+           {complete, {{"prompt", "x"}, {"top_p", 1.5}}, "top_p", "invalid_value"},
+           {complete, {{"prompt", "x"}, {"max_tokens", 0}}, "max_tokens", "invalid_value"},
+           {complete, {{"prompt", "x"}, {"temperature", "hot"}}, "temperature", "invalid_type"},
+           {complete, {{"prompt", "x"}, {"temprature", 1}}, "temprature", "unknown_parameter"},
+           {complete, {{"prompt", std::string(100, 'x')}}, "prompt", "context_length_exceeded"},
+           {complete, {{"prompt", {999}}}, "prompt", "invalid_prompt"},
+           {complete, {{"prompt", "x"}, {"regex", "("}}, "regex", "invalid_value"},
+           {complete, {{"prompt", "x"}, {"logit_bias", {{"999999", 1}}}}, id_9, "invalid_value"},
+           {complete, {{"prompt", "x"}, {"allowed_token_ids", {999999}}}, "allowed_token_ids", "invalid_value"},
+           {complete, {{"prompt", "x"}, {"bad_words", {"a"}}}, "bad_words", "unsupported_parameter"},
+           {complete, {{"prompt", "x"}, {"messages", said}}, "messages", "unsupported_parameter"},
+           {ask_chat, chat({{"role", "user"}, {"content", std::string(100, 'x')}}), "messages", "context_length_exceeded"},
+           {ask_chat, chat({{"role", "robot"}, {"content", "x"}}), "messages[1].role", "invalid_value"},
+           {ask_chat, chat({{"role", "user"}, {"content", 1}}), "messages[1].content", "invalid_type"},
+           {ask_chat, chat({{"role", "user"}, {"content", {{{"type", "image_url"}, {"image_url", {{"url", "x"}}}}}}}),
+            "messages[1].content[0].type", "invalid_value"},
+           {ask_chat, chat({{"role", "tool"}, {"content", "x"}}), "messages[1].tool_call_id", "missing_required_parameter"},
+           {ask_chat, chat({{"role", "tool"}, {"content", "x"}, {"tool_call_id", "c"}}), "messages[1].tool_call_id", "invalid_value"},
+           {ask_chat, {{"messages", said}, {"tools", {tool("a b")}}}, "tools[0].function.name", "invalid_value"},
+           {ask_chat, {{"messages", said}, {"tools", {tool(std::string(65, 'x'))}}}, "tools[0].function.name", "invalid_value"},
+           {ask_chat, {{"messages", said}, {"tools", {tool("f"), tool("f")}}}, "tools[1].function.name", "invalid_value"},
+           {"/v1/embeddings", {{"input", std::string(100, 'x')}}, "input", "context_length_exceeded"},
+           {"/v1/embeddings", {{"input", "x"}, {"dimensions", 3}}, "dimensions", "invalid_value"},
+           {"/tokenize", {{"prompt", 1}}, "prompt", "invalid_type"},
+           {"/v1/responses", {{"input", std::string(100, 'x')}}, "input", "context_length_exceeded"},
+       }) {
+    const Json error = refusal(row.path, row.body);
+    EXPECT_EQ(error["param"], row.param) << error;
+    EXPECT_EQ(error["code"], row.code) << error;
+  }
+  EXPECT_NE(refusal(ask_chat, chat({{"role", "user"}, {"content", {{{"type", "image_url"}}}}}))["message"].get<std::string>().find(
+                "this model takes text alone, no 'image_url'"),
+            std::string::npos);
+  Json broken = parse_json(post(complete, "{").body, "answer")["error"];
+  EXPECT_EQ(broken["code"], "invalid_json");
+  EXPECT_TRUE(broken["param"].is_null());
+  const Json other = parse_json(post(complete, R"({"prompt": "x", "model": "other"})").body, "answer")["error"];
+  EXPECT_EQ(other["param"], "model");
+  EXPECT_EQ(other["code"], "model_not_found");
+}
+
+TEST_F(Served, NothingThatChangesAnAnswerIsPassedOver) {
+  for (const auto& [field, asks, neutral] : std::vector<std::tuple<std::string, Json, Json>>{
+           {"functions", {{{"name", "f"}}}, Json::array()}, {"suffix", "x", ""},
+           {"web_search_options", Json::object(), nullptr}, {"bad_words", {"x"}, Json::array()},
+           {"truncate_prompt_tokens", 5, nullptr},          {"skip_special_tokens", false, true},
+           {"return_tokens_as_token_ids", true, false},     {"return_token_ids", true, false},
+           {"prompt_logprobs", 1, nullptr},                 {"documents", {"x"}, Json::array()},
+           {"mirostat", 2, 0},                              {"dry_multiplier", 0.8, 0},
+           {"xtc_probability", 0.5, 0.0},                   {"repeat_penalty", 1.1, 1.0},
+           {"modalities", {"audio"}, {"text"}}}) {
+    Json body = {{"prompt", "x"}, {"max_tokens", 1}};
+    body[field] = asks;
+    const Json error = refusal("/v1/completions", body);
+    EXPECT_EQ(error["param"], field);
+    EXPECT_NE(error["message"].get<std::string>().find(str("'", field, "' is not offered")), std::string::npos);
+    body[field] = neutral;
+    ask("/v1/completions", body);
+  }
+}
+
+TEST_F(Served, FieldsOfOtherServers) {
+  const Json base = {{"prompt", "ab"}, {"max_tokens", 8}, {"temperature", 0}};
+  const auto text = [&](const Json& more) {
+    Json body = base;
+    body.update(more);
+    return ask("/v1/completions", body)["choices"][0]["text"].get<std::string>();
+  };
+  const std::string plain = text(Json::object());
+  EXPECT_EQ(ask("/v1/completions", {{"prompt", "ab"}, {"n_predict", 3}, {"ignore_eos", true}})["usage"]["completion_tokens"], 3);
+  EXPECT_EQ(ask("/v1/completions", {{"prompt", "ab"}, {"n_predict", -1}, {"ignore_eos", true}})["usage"]["completion_tokens"], 62);
+  EXPECT_EQ(text({{"top_p", 0}, {"temperature", 1}}), plain) << "the likeliest alone";
+  EXPECT_EQ(text({{"allowed_token_ids", {98, 99}}, {"temperature", 1}}).find_first_not_of("bc"), std::string::npos);
+  refusal("/v1/completions", {{"prompt", "a"}, {"allowed_token_ids", {98}}, {"regex", "a"}});
+  refusal("/v1/completions", {{"prompt", "a"}, {"allowed_token_ids", Json::array()}});
+  EXPECT_EQ(text({{"regex", "abcd"}, {"stop", {"x", "bc"}}}), "a");
+  EXPECT_EQ(text({{"regex", "abcd"}, {"stop", {"x", "bc"}}, {"include_stop_str_in_output", true}}), "abc");
+  EXPECT_EQ(text({{"add_special_tokens", false}}), plain) << "this tokenizer puts nothing around a text";
+  const auto cached = [&](const char* salt) {
+    Json body = {{"prompt", "abcdefgh"}, {"max_tokens", 2}, {"cache_salt", salt}};
+    return ask("/v1/completions", body)["usage"]["prompt_tokens_details"]["cached_tokens"].get<int>();
+  };
+  EXPECT_EQ(cached("one"), 0);
+  EXPECT_EQ(cached("two"), 0);
+  EXPECT_EQ(cached("one"), 7);
+}
+
+TEST_F(Served, AnswersNameWhatDecidesTheirBits) {
+  const std::string bits = ask("/v1/completions", {{"prompt", "a"}})["system_fingerprint"];
+  EXPECT_TRUE(starts_with(bits, "ws-")) << bits;
+  EXPECT_TRUE(ends_with(bits, "-f32-f32-f32")) << bits;
+  EXPECT_NE(bits, fingerprint_of(*model_, DType::i8));
+  const Json chat = {{"messages", {{{"role", "user"}, {"content", "x"}}}}, {"max_tokens", 2}};
+  EXPECT_EQ(ask("/v1/chat/completions", chat)["system_fingerprint"], bits);
+  for (const Json& e : events("/v1/chat/completions", chat)) EXPECT_EQ(e["system_fingerprint"], bits);
+}
+
 TEST_F(Served, CompletionsWholeAndStreamedAgree) {
   std::string body = R"({"model": "tiny", "prompt": "ab", "max_tokens": 12, "seed": 3)";
   HttpResult whole = post("/v1/completions", body + "}");
@@ -109,6 +224,7 @@ TEST_F(Served, StopStringsAndErrors) {
             "tiny");
   EXPECT_EQ(parse_json(http_request("GET", base + "/v1/models/tiny").body, "a")["id"], "tiny");
   EXPECT_EQ(http_request("GET", base + "/v1/models/other").status, 404);
+  EXPECT_EQ(parse_json(http_request("GET", base + "/v1/models/tiny").body, "a")["max_model_len"], 64);
   EXPECT_EQ(parse_json(http_request("GET", base + "/health").body, "a")["status"], "ok");
 }
 
@@ -122,11 +238,36 @@ TEST_F(Served, LogProbabilitiesBiasAndLengths) {
   const Json& l = one["choices"][0]["logprobs"];
   ASSERT_EQ(l["tokens"].size(), 5u);
   for (size_t i = 0; i < 5; ++i) {
-    ASSERT_LE(l["top_logprobs"][i].size(), 3u);  // two tokens may have one text
+    ASSERT_LE(l["top_logprobs"][i].size(), 3u);  // two tokens may have one text; the likeliest is the token itself
     double most = -1e9;
     for (const auto& [text, p] : l["top_logprobs"][i].items()) most = std::max(most, p.get<double>());
     EXPECT_EQ(l["token_logprobs"][i].get<double>(), most) << "greedy takes the most likely";
     EXPECT_LT(most, 0);
+  }
+  // The token itself stands among the likely ones in any case, and where it begins in the text.
+  const Json drawn = {{"prompt", "ab"}, {"max_tokens", 12}, {"temperature", 3}, {"seed", 4}, {"ignore_eos", true}};
+  for (const int k : {0, 1}) {
+    Json body = drawn;
+    body["logprobs"] = k;
+    const Json choice = ask("/v1/completions", body)["choices"][0];
+    const Json& lp = choice["logprobs"];
+    int64_t beside = 0, at = 0;
+    for (size_t i = 0; i < 12; ++i) {
+      const std::string token = lp["tokens"][i];
+      EXPECT_EQ(lp["top_logprobs"][i][token], lp["token_logprobs"][i]);
+      beside += lp["top_logprobs"][i].size() > 1;
+      const int64_t offset = lp["text_offset"][i];
+      EXPECT_GE(offset, at);
+      EXPECT_LE(offset, at + 1) << "a token is a byte here";
+      at = offset;
+    }
+    EXPECT_EQ(lp["text_offset"][0], 0);
+    EXPECT_EQ(beside > 0, k > 0);
+    Json streamed = Json::array();
+    for (const Json& e : events("/v1/completions", body))
+      if (const Json& some = e["choices"][0]["logprobs"]; !some.is_null())
+        for (const Json& offset : some["text_offset"]) streamed.push_back(offset);
+    EXPECT_EQ(streamed, lp["text_offset"]);
   }
   const Json chat = json_of("/v1/chat/completions",
                             R"({"messages": [{"role": "user", "content": "x"}], "max_tokens": 3, "logprobs": true, "top_logprobs": 2, "ignore_eos": true})");
@@ -362,6 +503,7 @@ TEST_F(Served, Embeddings) {
   EXPECT_NEAR(length, 1, 1e-5);
   const Json ids = ask("/v1/embeddings", {{"input", {97, 98, 99}}});
   EXPECT_EQ(ids["data"][0]["embedding"], one["data"][0]["embedding"]);
+  EXPECT_EQ(ask("/v1/embeddings", {{"input", "abc"}, {"dimensions", 32}})["data"][0]["embedding"], one["data"][0]["embedding"]);
   const Json mean = ask("/v1/embeddings", {{"input", "abc"}, {"pooling", "mean"}, {"normalize", false}});
   EXPECT_NE(mean["data"][0]["embedding"], one["data"][0]["embedding"]);
   // base64 is the bytes of the same values.

@@ -162,16 +162,16 @@ class BatchEngine : public Engine {
     const DecoderConfig& c = model_->config();
     const auto n = static_cast<int64_t>(r.prompt.size());
     const bool embed = r.pooling != Pooling::none;
-    if (!n) throw Error(Fault::usage, "the prompt is empty");
+    if (!n) throw PromptError(Fault::usage, "the prompt is empty");
     if (n >= c.context + (embed || r.max_tokens == 0))
-      throw Error(Fault::usage, str("the prompt has ", n, " tokens, but the model's context of ",
-                                    c.context, embed ? " must hold it" : " must hold prompt and answer"));
+      throw PromptError(Fault::usage, str("the prompt has ", n, " tokens, but the model's context of ", c.context,
+                                          embed ? " must hold it" : " must hold prompt and answer"), true);
     if (r.max_tokens < !r.prompt_logprobs)
       throw Error(Fault::usage, str("max_tokens is ", r.max_tokens, "; expected at least ", int{!r.prompt_logprobs}));
     const int64_t vocab = r.prompt_logprobs && r.vocab > 0 ? std::min(r.vocab, c.vocab) : c.vocab;
     for (int32_t t : r.prompt)
       if (t < 0 || t >= vocab)
-        throw Error(Fault::usage, str("token ", t, " is not in the vocabulary of ", vocab));
+        throw PromptError(Fault::usage, str("token ", t, " is not in the vocabulary of ", vocab));
     if (r.beams < 0 || r.beams > options_.sequences)
       throw Error(Fault::usage, str("beams is ", r.beams, "; expected at most ", options_.sequences, ", as many as run together"));
     r.sampling.check();

@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "nn/sampler.h"
+#include "serve/api_request.h"
 #include "serve/constraint.h"
 #include "serve/test_served.h"
 #include "serve/tool_calls.h"
@@ -259,6 +260,56 @@ TEST_F(Chat, ToolsWithAnySchema) {
   EXPECT_NE(refused.body.find("parameters of 'get_weather' #/not: "), std::string::npos) << refused.body;
 }
 
+TEST_F(Chat, IsCountedBeforeItIsAsked) {
+  Json q = question("how many?");
+  q["tools"] = kWeather, q["max_tokens"] = 1;
+  for (const char* choice : {"auto", "required", "none"}) {
+    q["tool_choice"] = choice;
+    const Json count = ask("/tokenize", q);
+    EXPECT_EQ(count["count"], ask("/v1/chat/completions", q)["usage"]["prompt_tokens"]) << choice;
+    EXPECT_EQ(count["count"], count["tokens"].size());
+  }
+  EXPECT_EQ(refusal("/tokenize", {{"messages", {{{"role", "x"}}}}})["param"], "messages[0].role");
+}
+
+TEST_F(Chat, PromptsEndWhereTheRequestSays) {
+  const auto prompt = [&](const Json& more, const std::string& answer) {
+    Json q = question("hi");
+    q["messages"].push_back({{"role", "assistant"}, {"content", answer}});
+    q.update(more);
+    return text_->tokenizer().decode(ask("/tokenize", q)["tokens"].get<std::vector<int32_t>>());
+  };
+  const std::string said = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nOnce <|im_end|> upon";
+  const std::string words = "Once <|im_end|> upon";
+  EXPECT_TRUE(ends_with(prompt(Json::object(), words), said + "<|im_end|>\n<|im_start|>assistant\n"));
+  EXPECT_TRUE(ends_with(prompt({{"add_generation_prompt", false}}, words), said + "<|im_end|>\n"));
+  EXPECT_TRUE(ends_with(prompt({{"continue_final_message", true}}, words), said));
+  EXPECT_TRUE(ends_with(prompt({{"continue_final_message", true}}, words + " "), said + " "));
+  Json q = question("hi");
+  q["messages"].push_back({{"role", "assistant"}, {"content", words}});
+  q["continue_final_message"] = true;
+  const std::vector<int32_t> ids = ask("/tokenize", q)["tokens"];
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), kTurnEnd), 1) << "what is spelled in words is no token";
+  q["add_generation_prompt"] = true;
+  EXPECT_EQ(refusal("/v1/chat/completions", q)["param"], "add_generation_prompt");
+  Json bad = question("hi");
+  bad["continue_final_message"] = true;
+  EXPECT_EQ(refusal("/v1/chat/completions", bad)["param"], "messages[0]");
+}
+
+TEST(ChatManner, IsTheTemplatesToRead) {
+  const auto context = [](const std::string& more) {
+    return *read_api_request(R"({"messages": [{"role": "user", "content": "x"}])" + more + "}", true).context;
+  };
+  const Json high = context(R"(, "reasoning_effort": "high", "verbosity": "low")");
+  EXPECT_EQ(high["reasoning_effort"], "high");
+  EXPECT_EQ(high["enable_thinking"], true);
+  EXPECT_EQ(high["verbosity"], "low");
+  EXPECT_EQ(context(R"(, "reasoning_effort": "none")")["enable_thinking"], false);
+  EXPECT_EQ(context(R"(, "reasoning_effort": "none", "chat_template_kwargs": {"enable_thinking": true})")["enable_thinking"], true);
+  EXPECT_FALSE(context("").contains("enable_thinking"));
+}
+
 // Random tokens until the trigger, which is forced; then the grammar holds.
 TEST_F(Chat, FreeTextUntilACallBegins) {
   const ToolFormat& f = text_->tool_format();
@@ -313,7 +364,9 @@ TEST_F(Chat, AFormThatIsCompleteEndsTheAnswer) {
   EXPECT_EQ(answer({K::regex, "ab", {}}, 1), "a length");
   EXPECT_EQ(answer({K::json_schema, R"({"enum": [17]})", {}}, 9), "17 stop");
   EXPECT_EQ(answer({K::gbnf, "root ::= \"\"", {}}, 9), " stop");
-  EXPECT_EQ(answer({K::json_schema, tool_call_schema({}, kWeather), {}}, 900).find(" length"), std::string::npos);
+  GrammarText tools{K::json_schema, "", {}};
+  tools.text = tool_call_schema({}, kWeather, tools.json);
+  EXPECT_EQ(answer(tools, 900).find(" length"), std::string::npos);
 }
 
 // Guesses change nothing, under grammars neither.

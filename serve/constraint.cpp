@@ -70,7 +70,28 @@ class TriggeredConstraint : public TokenConstraint {
   State state_ = State::watching;
 };
 
+class ListConstraint : public TokenConstraint {
+ public:
+  ListConstraint(const std::vector<int32_t>& tokens, int64_t vocab) : bits_(static_cast<size_t>(vocab + 63) / 64) {
+    for (const int32_t t : tokens) bits_[static_cast<size_t>(t) / 64] |= uint64_t{1} << (t % 64);
+  }
+  bool mask(std::vector<uint64_t>& allowed) override { return allowed = bits_, true; }
+  bool accept(int32_t token) override {
+    const auto word = static_cast<size_t>(token) / 64;
+    return word < bits_.size() && bits_[word] >> (token % 64) & 1;
+  }
+  std::unique_ptr<TokenConstraint> copy() const override { return std::make_unique<ListConstraint>(*this); }
+  bool ended() const override { return false; }
+
+ private:
+  std::vector<uint64_t> bits_;
+};
+
 }  // namespace
+
+std::unique_ptr<TokenConstraint> constrain_to(const std::vector<int32_t>& tokens, int64_t vocab) {
+  return std::make_unique<ListConstraint>(tokens, vocab);
+}
 
 std::unique_ptr<TokenConstraint> constrain(const Grammar& grammar, const ModelText& text) {
   return std::make_unique<GrammarConstraint>(grammar, text);

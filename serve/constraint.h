@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "serve/engine.h"
 #include "text/grammar/grammar.h"
@@ -16,5 +17,8 @@ std::unique_ptr<TokenConstraint> constrain(const Grammar& grammar, const ModelTe
 /// Any tokens until `trigger` stands in the answer; what follows it is by the grammar. An empty trigger: an answer that
 /// begins with '{' is by the grammar, any other is free.
 std::unique_ptr<TokenConstraint> constrain_after(std::string trigger, const Grammar& grammar, const ModelText& text);
+
+/// These tokens alone, of the `vocab` that there are; at least one.
+std::unique_ptr<TokenConstraint> constrain_to(const std::vector<int32_t>& tokens, int64_t vocab);
 
 }  // namespace wellspring

@@ -41,7 +41,7 @@ std::vector<int32_t> input_of(const ModelText& text, const Json& one) {
 Wish read_wish(const ServedModel& model, const Json& body) {
   Wish w;
   const Json* input = find_field(body, "input");
-  if (!input) throw Error(Fault::data, "'input' is missing");
+  if (!input) missing_field("input");
   const bool several = input->is_array() && !input->empty() && !(*input)[0].is_number();
   if (several && input->size() > kMostInputs) wrong_field("input", str("at most ", kMostInputs, " inputs"));
   if (several)
@@ -54,14 +54,15 @@ Wish read_wish(const ServedModel& model, const Json& body) {
     w.pooling = *p == "mean" ? Pooling::mean : Pooling::last;
   }
   if (const Json* n = find_field(body, "normalize")) {
-    if (!n->is_boolean()) wrong_field("normalize", "true or false");
+    if (!n->is_boolean()) wrong_type("normalize", "true or false");
     w.normalize = n->get<bool>();
   }
   if (const Json* f = find_field(body, "encoding_format")) {
     if (*f != "float" && *f != "base64") wrong_field("encoding_format", "float or base64");
     w.base64 = *f == "base64";
   }
-  if (find_field(body, "dimensions")) throw Error(Fault::data, "'dimensions' is not offered: vectors have the model's width");
+  if (const Json* d = find_field(body, "dimensions"); d && *d != model.width)
+    wrong_field("dimensions", str(model.width, " or left out: vectors have the model's width"));
   return w;
 }
 

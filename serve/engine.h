@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "nn/sampler.h"
 #include "tensor/dtype.h"
 
@@ -74,6 +75,14 @@ struct GenerateRequest {
   std::function<void(const std::vector<TokenProbability>&)> on_logprobs, on_prompt_logprobs;
 };
 
+/// A prompt that cannot be taken: empty, refused by the chat template, with a token that there is not, or `too_long` for
+/// the context.
+struct PromptError : Error {
+  PromptError(Fault fault, const std::string& message, bool too_long = false)
+      : Error(fault, message), too_long(too_long) {}
+  bool too_long;
+};
+
 struct GenerateResult {
   enum class Finish { stop, length, cancelled };
   Finish finish = Finish::length;
@@ -105,8 +114,7 @@ struct EngineFigures {
 class Engine {
  public:
   virtual ~Engine() = default;
-  /// Checks the request at once (Error(Fault::usage): empty or too long prompt, token or option out
-  /// of range; Fault::try_again: too many wait), then returns its ticket. `on_end` is called once on the engine's
+  /// Checks the request at once (Error(Fault::usage): an option out of range, PromptError: the prompt; Fault::try_again: too many wait), then returns its ticket. `on_end` is called once on the engine's
   /// thread: with a result, or with the exception that ended the request.
   using OnEnd = std::function<void(const GenerateResult&, std::exception_ptr)>;
   virtual int64_t submit(GenerateRequest request, OnEnd on_end) = 0;

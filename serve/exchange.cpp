@@ -21,10 +21,6 @@ namespace {
 
 using News = Generation::News;
 
-int64_t characters(const std::string& text) {
-  return std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; });
-}
-
 // The bytes say what is no character by itself.
 Json probability_json(const ModelText& model, const TokenProbability& p) {
   const std::string text = model.tokenizer().decode({&p.token, 1});
@@ -40,7 +36,7 @@ class Exchange {
     static std::atomic<int64_t> next{0};
     created_ = std::time(nullptr);
     id_ = str(chat_ ? "chatcmpl-" : "cmpl-", created_, "-", ++next);
-    for (size_t i = 0; i < generation_.answers(); ++i) places_.push_back({StreamDecoder(model.text->tokenizer(), true, true)});
+    if (!chat_) places_.assign(generation_.answers(), Place(model.text->tokenizer()));
   }
 
   void whole() {
@@ -103,6 +99,18 @@ class Exchange {
   }
 
  private:
+  // How far an answer's text has come, token by token, in characters.
+  struct Place {
+    explicit Place(const Tokenizer& tokenizer) : stream(tokenizer, true, true) {}
+    int64_t before(int32_t token) {
+      const int64_t at = characters;
+      for (const char c : stream.push(token)) characters += (static_cast<uint8_t>(c) & 0xc0) != 0x80;
+      return at;
+    }
+    StreamDecoder stream;
+    int64_t characters = 0;
+  };
+
   // Of a prompt's answers the `n` of the highest log-probability a token; beams come in their order.
   std::vector<size_t> best(size_t first) const {
     std::vector<size_t> all(generation_.answers_per_prompt());
@@ -188,29 +196,25 @@ class Exchange {
 
   Json logprobs(size_t i, const News& news) {
     if (news.logprobs.empty() && news.prompt_logprobs.empty()) return nullptr;
-    if (!chat_) return logprobs_of_text(places_[i], news);
+    if (!chat_) return completion_logprobs(places_[i], news);
     Json content = Json::array();
     for (const auto& token : news.logprobs) content.push_back(token_logprobs_json(*model_.text, token));
     return {{"content", std::move(content)}};
   }
 
-  // Where an answer's next token stands in its text.
-  struct Place {
-    StreamDecoder decoder;
-    int64_t offset = 0;  // in characters
-  };
-
-  Json logprobs_of_text(Place& place, const News& news) const {
+  // The likeliest by their texts, and the token itself, which need not be one of them.
+  Json completion_logprobs(Place& place, const News& news) const {
     Json tokens = Json::array(), values = Json::array(), tops = Json::array(), offsets = Json::array();
     for (const auto* list : {&news.prompt_logprobs, &news.logprobs})
       for (const auto& token : *list) {
-        Json one = token_logprobs_json(*model_.text, token), by_text = Json::object();
+        const Json one = token_logprobs_json(*model_.text, token);
+        Json by_text = Json::object();
         for (const Json& top : one["top_logprobs"])
           by_text.emplace(top["token"].get<std::string>(), top["logprob"].get<double>());  // of one text the likeliest
+        by_text.emplace(one["token"].get<std::string>(), one["logprob"].get<double>());
         const bool first = std::isnan(token[0].log_probability);  // of the prompt: nothing stands before it
         tokens.push_back(one["token"]), values.push_back(first ? Json() : one["logprob"]);
-        tops.push_back(first ? Json() : std::move(by_text)), offsets.push_back(place.offset);
-        place.offset += characters(place.decoder.push(token[0].token));
+        tops.push_back(first ? Json() : std::move(by_text)), offsets.push_back(place.before(token[0].token));
       }
     return {{"tokens", std::move(tokens)},
             {"token_logprobs", std::move(values)},
@@ -221,7 +225,12 @@ class Exchange {
   bool event(const Json& body) { return response_.write(str("data: ", to_text(body), "\n\n")); }
 
   Json head(const char* object) const {
-    return {{"id", id_}, {"object", object}, {"created", created_}, {"model", model_.name}};
+    const std::string& bits = model_.fingerprint;
+    return {{"id", id_},
+            {"object", object},
+            {"created", created_},
+            {"model", model_.name},
+            {"system_fingerprint", bits.empty() ? Json() : Json(bits)}};
   }
   Json usage() const {
     const Generation::Usage u = generation_.usage();
@@ -236,9 +245,9 @@ class Exchange {
   Generation generation_;
   const ApiRequest& api_;
   const bool chat_;
-  std::vector<Place> places_;  // of each answer
   std::string id_;
   int64_t created_ = 0;
+  std::vector<Place> places_;  // of a completion's answers
 };
 
 }  // namespace
@@ -251,6 +260,7 @@ Json token_logprobs_json(const ModelText& text, const std::vector<TokenProbabili
 }
 
 void answer_completion(const ServedModel& model, ApiRequest request, HttpResponse& response) {
+  check_ids(request, model.text->vocab());
   const bool stream = request.stream;
   Exchange exchange(model, std::move(request), response);
   stream ? exchange.stream() : exchange.whole();

@@ -85,8 +85,8 @@ class Generation::Mailbox {
 
 // Most of it belongs to the engine's thread while that runs.
 struct Generation::Answer {
-  Answer(const Tokenizer& tokenizer, bool show_special, std::vector<std::string> stops, int64_t min_tokens)
-      : stream(tokenizer, !show_special, true), filter(std::move(stops)), least(min_tokens) {}
+  Answer(const Tokenizer& tokenizer, bool show_special, std::vector<std::string> stops, size_t shown_stops, int64_t min_tokens)
+      : stream(tokenizer, !show_special, true), filter(std::move(stops), shown_stops), least(min_tokens) {}
   // What is shown of more text: calls are taken out, and stop texts looked for in what is left, but not before so many
   // tokens.
   News read(const std::string& text, bool last) {
@@ -121,7 +121,8 @@ Generation::Generation(const ServedModel& model, ApiRequest request) : model_(mo
   std::vector<std::string> stops = api_.stops;
   if (api_.chat) stops.insert(stops.end(), model_.text->chat_stops().begin(), model_.text->chat_stops().end());
   for (size_t i = 0; i < n; ++i) {
-    answers_.push_back(std::make_unique<Answer>(model_.text->tokenizer(), calls_tools(), stops, api_.generate.min_tokens));
+    answers_.push_back(std::make_unique<Answer>(model_.text->tokenizer(), calls_tools(), stops, api_.show_stop ? api_.stops.size() : 0,
+                                                api_.generate.min_tokens));
     if (calls_tools()) answers_.back()->tools.emplace(model_.text->tool_format(), begun());
   }
   try {
@@ -149,20 +150,22 @@ void Generation::cancel() {
   }
 }
 
-std::vector<int32_t> Generation::prompt(size_t i) const {
-  if (api_.chat) return model_.text->chat(*api_.context, begun() ? model_.text->tool_format().begin : "");
-  const ApiRequest::Prompt& p = api_.prompts[i];
-  return p.ids.empty() ? model_.text->prompt(p.text) : p.ids;
+std::vector<int32_t> prompt_tokens(const ModelText& text, const ApiRequest& r, size_t i) {
+  if (r.chat) return text.chat(*r.context, r.begun() ? text.tool_format().begin : "");
+  const ApiRequest::Prompt& p = r.prompts[i];
+  return p.ids.empty() ? text.prompt(p.text, r.add_special) : p.ids;
 }
 
 std::function<std::shared_ptr<TokenConstraint>()> Generation::constraints() const {
   const ModelText& text = *model_.text;
   if (api_.grammar)
     return [&text, g = text.grammar(*api_.grammar)] { return constrain(g, text); };
+  if (!api_.allowed.empty())
+    return [ids = api_.allowed, vocab = text.vocab()] { return constrain_to(ids, vocab); };
   if (!calls_tools()) return [] { return nullptr; };
   const ToolFormat& f = text.tool_format();
   const std::string trigger(f.trigger());
-  GrammarText g{GrammarText::Kind::json_schema, "", {}};
+  GrammarText g{GrammarText::Kind::json_schema, "", {}, "tools"};
   g.text = tool_call_schema(f, *api_.tools, g.json);
   g.json.after = f.end;
   if (api_.parallel_tool_calls && f.several) g.json.between = f.between;
@@ -177,7 +180,7 @@ void Generation::submit_more() {
   while (submitted_ < answers_.size() && (submitted_ == 0 || mailbox_->running() < kAtOnce)) {
     const size_t first = submitted_;
     submitted_ += answers_per_prompt();
-    api_.generate.prompt = prompt(first / answers_per_prompt());
+    api_.generate.prompt = prompt_tokens(*model_.text, api_, first / answers_per_prompt());
     if (api_.generate.beams) {
       submit_beams(first);
       continue;

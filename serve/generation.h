@@ -12,6 +12,9 @@ namespace wellspring {
 
 struct ServedModel;
 
+/// Tokens of a request's prompt `i`; the one of a chat is the first. PromptError.
+std::vector<int32_t> prompt_tokens(const ModelText& text, const ApiRequest& request, size_t i);
+
 /// From the engine's tokens to text and calls of tools. One thread; the engine's works on the other side.
 class Generation {
  public:
@@ -56,8 +59,7 @@ class Generation {
   class Mailbox;
   struct Answer;
   bool calls_tools() const { return api_.tool_choice != ApiRequest::ToolChoice::none; }
-  bool begun() const { return api_.tool_choice == ApiRequest::ToolChoice::required; }
-  std::vector<int32_t> prompt(size_t i) const;
+  bool begun() const { return api_.begun(); }
   std::function<std::shared_ptr<TokenConstraint>()> constraints() const;
   void submit_more();
   void submit_one(size_t i, int64_t k, std::shared_ptr<TokenConstraint> constraint);

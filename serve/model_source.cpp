@@ -7,12 +7,14 @@
 #include <atomic>
 #include <cmath>
 #include <optional>
+#include <set>
 
 #include "base/config.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "base/version.h"
 #include "models/decoder/adapter.h"
 #include "models/decoder/model.h"
 #include "nn/paged_cache.h"
@@ -20,6 +22,7 @@
 #include "serve/api_error.h"
 #include "serve/model_text.h"
 #include "serve/models.h"
+#include "tensor/chip.h"
 #include "text/tokenizer.h"
 
 namespace wellspring {
@@ -157,6 +160,8 @@ std::shared_ptr<const LoadedModel> load(const ModelSpec& spec, const std::string
   model->served = {spec.name, model->engine.get(), model->text.get(),
                    model->decoder->config().context, nullptr,
                    [m = model.get(), changed] { check_files(*m, *changed); }};
+  model->served.fingerprint = fingerprint_of(*model->decoder, *options.cache);
+  model->served.width = model->decoder->config().width;
 #ifdef __GLIBC__
   ::malloc_trim(0);  // what reading the tokenizer took and gave back: megabytes, of a large vocabulary
 #endif
@@ -185,6 +190,15 @@ ModelSpec read_model(const Config& c, const ModelSpec& otherwise) {
 }
 
 }  // namespace
+
+std::string fingerprint_of(const Decoder& model, DType cache) {
+  const Chip& cpu = chips()[0];
+  std::set<std::string> formats;
+  for (const auto& [name, weight] : model.packed()) formats.insert(name_of(weight->format));
+  if (formats.empty()) formats.insert(std::string(name_of(model.dtype())));
+  return str("ws-", version(), "-", cpu.kernel_set ? cpu.kernel_set() : cpu.name, "-", name_of(model.dtype()), "-",
+             join({formats.begin(), formats.end()}, "+"), "-", name_of(cache));
+}
 
 std::vector<ModelSpec> read_models_file(const std::string& path, const ModelSpec& otherwise) {
   const Config c = Config::read(path);

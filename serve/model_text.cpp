@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "serve/api_error.h"
 #include "text/template/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -35,6 +36,35 @@ Pooling pooling_of(const std::string& folder) {
   if (is("pooling_mode_mean_tokens")) return Pooling::mean;
   if (is("pooling_mode_lasttoken")) return Pooling::last;
   throw Error(Fault::data, str(path, ": expected pooling_mode_mean_tokens or pooling_mode_lasttoken to be true"));
+}
+
+Grammar compile(const GrammarText& g) try {
+  return g.kind == GrammarText::Kind::json_object   ? grammar_of_any_json_object(g.json)
+         : g.kind == GrammarText::Kind::json_schema ? grammar_from_json_schema(g.text, g.json)
+         : g.kind == GrammarText::Kind::regex       ? grammar_from_regex(g.text)
+                                                    : grammar_from_gbnf(g.text);
+} catch (const Error& e) {
+  if (g.field.empty() || e.fault() != Fault::data) throw;
+  throw ApiError(400, "invalid_value", e.what(), 0, g.field);
+}
+
+bool says(const Json& context, const char* key, bool otherwise) {
+  const auto it = context.find(key);
+  return it == context.end() ? otherwise : *it == true;
+}
+
+// A template may take blanks off a message's ends; what it puts behind goes.
+void cut_behind(const std::string& message, std::string& text, std::vector<std::pair<size_t, size_t>>& plain) {
+  const std::string_view words = trim(message);
+  size_t end = text.rfind(words);
+  if (words.empty() || end == text.npos)
+    throw Error(Fault::data, "the chat template does not show the last message as it is, so it cannot be continued");
+  end += words.size();
+  const size_t blanks = message.size() - (words.data() - message.data()) - words.size();
+  if (text.compare(end, blanks, message, message.size() - blanks) == 0) end += blanks;
+  text.resize(end);
+  std::erase_if(plain, [end](const auto& p) { return p.first >= end; });
+  if (!plain.empty()) plain.back().second = std::min(plain.back().second, end);
 }
 
 }  // namespace
@@ -121,8 +151,8 @@ void ModelText::find_end_of_turn() {
     stop_tokens_.push_back(ids[0]);
 }
 
-std::vector<int32_t> ModelText::prompt(std::string_view text) const {
-  std::vector<int32_t> ids = tokenizer_->encode(text);
+std::vector<int32_t> ModelText::prompt(std::string_view text, bool add_special) const {
+  std::vector<int32_t> ids = tokenizer_->encode(text, {.add_special = add_special});
   auto eos = tokenizer_->eos_id();
   if (eos && ids.size() > 1 && ids.back() == *eos &&
       !ends_with(text, tokenizer_->id_to_token(*eos)))
@@ -137,11 +167,14 @@ std::vector<int32_t> ModelText::whole(std::string_view text) const {
   return ids;
 }
 
-std::vector<int32_t> ModelText::chat(const Json& context, std::string_view begun) const {
+std::vector<int32_t> ModelText::chat(const Json& context, std::string_view begun) const try {
   const bool tools = context.contains("tools");
   if (!template_) return plain_chat(with_tools_as_text(context, tools_), begun);
   const ChatTemplate& t = tools && tools_template_ ? *tools_template_ : *template_;
   return encode_chat(t, tools_.in_template ? context : with_tools_as_text(context, tools_), begun);
+} catch (const Error& e) {
+  if (e.fault() != Fault::data) throw;
+  throw PromptError(Fault::data, e.what());
 }
 
 std::vector<int32_t> ModelText::encode_chat(const ChatTemplate& t, const Json& context, std::string_view begun) const {
@@ -153,6 +186,7 @@ std::vector<int32_t> ModelText::encode_chat(const ChatTemplate& t, const Json& c
     if (p.from_message) plain.emplace_back(text.size(), text.size() + p.text.size());
     text += p.text;
   }
+  if (says(context, "continue_final_message", false)) cut_behind(context["messages"].back()["content"], text, plain);
   text += begun;
   std::vector<int32_t> ids;
   tokenizer_->encode_to(text, ids, {.add_special = false, .plain = plain});
@@ -167,8 +201,12 @@ std::vector<int32_t> ModelText::plain_chat(const Json& context, std::string_view
     all += str(role == "user" ? "User: " : role == "assistant" ? "Assistant: " : "System: ",
                trim(m.value("content", "")), "\n");
   }
+  if (says(context, "continue_final_message", false))
+    all.pop_back();  // the end of the line
+  else if (says(context, "add_generation_prompt", true))
+    all += "Assistant:";
   std::vector<int32_t> ids;
-  tokenizer_->encode_to(str(all, "Assistant:", begun.empty() ? "" : " ", begun), ids,
+  tokenizer_->encode_to(str(all, begun.empty() ? "" : " ", begun), ids,
                         {.add_special = true, .parse_special = false});
   if (auto eos = tokenizer_->eos_id(); eos && ids.size() > 1 && ids.back() == *eos) ids.pop_back();
   return ids;
@@ -190,10 +228,7 @@ Grammar ModelText::grammar(const GrammarText& g) const {
       return at->second;
     }
   }
-  const Grammar made = g.kind == GrammarText::Kind::json_object   ? grammar_of_any_json_object(g.json)
-                       : g.kind == GrammarText::Kind::json_schema ? grammar_from_json_schema(g.text, g.json)
-                       : g.kind == GrammarText::Kind::regex       ? grammar_from_regex(g.text)
-                                                                  : grammar_from_gbnf(g.text);
+  const Grammar made = compile(g);
   std::lock_guard lock(mutex_);
   if (find() == grammars_.end()) grammars_.emplace_front(key, made);
   if (grammars_.size() > kKeptGrammars) grammars_.pop_back();

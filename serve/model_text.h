@@ -27,6 +27,7 @@ struct GrammarText {
   Kind kind = Kind::json_object;
   std::string text;
   JsonGrammarOptions json;
+  std::string field = "";  // of the request that it was given in, for errors
 };
 
 /// Read-only after loading: thread-safe.
@@ -41,16 +42,17 @@ class ModelText {
 
   /// Tokens of a prompt with what the tokenizer puts around a text (its end token left out). Never
   /// empty: an empty prompt is the token that separates documents. Special tokens written in it
-  /// count as such.
-  std::vector<int32_t> prompt(std::string_view text) const;
+  /// count as such. Without `add_special` nothing is put around it.
+  std::vector<int32_t> prompt(std::string_view text, bool add_special = true) const;
   /// Tokens of a text with all that the tokenizer puts around it, for embeddings; never empty.
   std::vector<int32_t> whole(std::string_view text) const;
   /// How the folder says that embeddings are made (sentence-transformers' 1_Pooling); without it by the last token.
   Pooling pooling() const { return pooling_; }
   /// Tokens of a conversation up to where the assistant's answer begins. `context` is what the template reads: messages
   /// (each with role and content), perhaps tools and others. Only the template makes special tokens; those written in
-  /// messages are taken as text. `begun` is put behind it: how the answer begins. Error(Fault::data) where the
-  /// template refuses the conversation.
+  /// messages are taken as text. `begun` is put behind it: how the answer begins. With
+  /// "continue_final_message": true they end with the words of the last message. PromptError where the template refuses
+  /// the conversation.
   std::vector<int32_t> chat(const Json& context, std::string_view begun = {}) const;
   /// Where an answer of a chat ends, besides the model's end tokens.
   const std::vector<std::string>& chat_stops() const { return stops_; }
@@ -60,7 +62,8 @@ class ModelText {
   /// How the model writes calls of tools.
   const ToolFormat& tool_format() const { return tools_; }
 
-  /// A grammar compiled, or one that was before. Error(Fault::data) naming the place of what is wrong.
+  /// A grammar compiled, or one that was before. Error(Fault::data) naming the place of what is wrong (ApiError 400 when
+  /// `text` names its field).
   Grammar grammar(const GrammarText& text) const;
   /// The tokens for grammars; made at the first call.
   const GrammarVocabulary& grammar_vocabulary() const;

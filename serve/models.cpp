@@ -77,7 +77,7 @@ Models::Entry& Models::find(const std::string& name) const {
   }
   throw ApiError(
       404, "model_not_found",
-      str("there is no model '", utf8_repair(name.substr(0, 80)), "' here, only ", there));
+      str("there is no model '", utf8_repair(name.substr(0, 80)), "' here, only ", there), 0, "model");
 }
 
 std::string Models::name_of(const std::string& name) const { return find(name).source.name; }

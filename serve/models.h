@@ -120,6 +120,10 @@ class Models {
   int64_t clock_ = 0;
 };
 
+/// Names what decides the bits of answers, the model's values and the request aside: the program's version, the CPU's
+/// instruction set, the type of arithmetic, the formats of the weights and of the cache: "ws-0.1.0-avx2-bf16-q4+q8-bf16".
+std::string fingerprint_of(const Decoder& model, DType cache);
+
 /// One model that is there already; the parts of `served` must outlive it.
 ModelSource loaded_source(const ServedModel& served);
 

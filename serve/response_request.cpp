@@ -19,9 +19,11 @@ struct Foreign {
 };
 constexpr Foreign kForeign[] = {
     {"background", ""},         {"conversation", "previous_response_id"},
-    {"prompt", "input"},        {"reasoning", ""},
+    {"prompt", "input"},        {"reasoning_effort", "reasoning.effort"},
     {"max_tool_calls", ""},     {"context_management", "truncation"},
     {"moderation", ""},         {"messages", "input"},
+    {"verbosity", "text.verbosity"},
+    {"n_predict", "max_output_tokens"},
     {"functions", "tools"},     {"max_tokens", "max_output_tokens"},
     {"n", ""},                  {"max_completion_tokens", "max_output_tokens"},
     {"best_of", ""},            {"response_format", "text.format"},
@@ -39,7 +41,8 @@ bool asks_nothing(const Json& v) {
 
 const std::string& need_text(const Json& object, const char* key, const std::string& place) {
   const Json* v = find_field(object, key);
-  if (!v || !v->is_string()) wrong_field(str(place, ".", key), "text");
+  if (!v) missing_field(str(place, ".", key));
+  if (!v->is_string()) wrong_type(str(place, ".", key), "text");
   return v->get_ref<const std::string&>();
 }
 
@@ -61,8 +64,8 @@ std::string text_of_parts(const Json* content, const std::string& place) {
     if (!(*content)[i].is_object()) wrong_field(here, "an object with type and text");
     const std::string& type = need_text((*content)[i], "type", here);
     if (type != "input_text" && type != "output_text")
-      wrong_field(here + ".type",
-                  str("input_text or output_text: '", type.substr(0, 40), "' is not offered"));
+      wrong_field(here + ".type", str("input_text or output_text: this model takes text alone, '",
+                                      utf8_repair(type.substr(0, 40)), "' is not offered"));
     text += need_text((*content)[i], "text", here);
   }
   return text;
@@ -102,7 +105,8 @@ Json read_item(const Json& item, const std::string& place) {
             {"output", text_of_parts(find_field(item, "output"), place + ".output")}};
   wrong_field(place + ".type",
               str("message, function_call or function_call_output: ",
-                  utf8_repair(to_text(*type).substr(0, 40)), " is not offered"));
+                  utf8_repair(to_text(*type).substr(0, 40)), " is not offered",
+                  *type == "item_reference" ? " (send the item itself, or 'previous_response_id')" : ""));
 }
 
 // Calls join what the assistant said before them: templates know both as one message.
@@ -138,7 +142,7 @@ Json chat_tool(const Json& tool, const std::string& place) {
   if (type != "function")
     wrong_field(place + ".type", str("function: '", type.substr(0, 40), "' is not offered"));
   const std::string& name = need_text(tool, "name", place);
-  if (name.empty() || name.size() > 64) wrong_field(place + ".name", "a text of 1 to 64 bytes");
+  check_tool_name(name, place + ".name");
   const Json* parameters = find_field(tool, "parameters");
   if (parameters && !parameters->is_object()) wrong_field(place + ".parameters", "a JSON schema");
   Json function = Json::object();
@@ -161,15 +165,14 @@ void check_metadata(const Json& m) {
 // under the chat API's names, whose reader then checks all.
 class ResponseReader {
  public:
-  explicit ResponseReader(std::string_view text) : body_(parse_json(text, "request body")) {
-    if (!body_.is_object()) throw Error(Fault::data, "the request body must be a JSON object");
-  }
+  explicit ResponseReader(std::string_view text) : body_(parse_body(text)) {}
 
   ResponseRequest read(const ConversationOf& conversation_of) {
     refuse_foreign();
     read_conversation(conversation_of);
     read_functions();
     read_text();
+    read_reasoning();
     read_rest();
     read_logprobs();
     out_.api = read_api_json(body_, true);
@@ -191,7 +194,7 @@ class ResponseReader {
   // Text or null, said again in the answer.
   Json take_text(const char* key) {
     Json v = take(key);
-    if (!v.is_null() && !v.is_string()) wrong_field(key, "text");
+    if (!v.is_null() && !v.is_string()) wrong_type(key, "text");
     return said_[key] = std::move(v);
   }
 
@@ -200,8 +203,7 @@ class ResponseReader {
       const Json v = take(f.name);
       const std::string_view name = f.name;
       if (asks_nothing(v) || ((name == "n" || name == "best_of") && v == 1)) continue;
-      throw Error(Fault::data, str("'", f.name, "' is not offered here",
-                                   *f.instead ? str(": use '", f.instead, "'") : ""));
+      refused_field(f.name, *f.instead ? str("use '", f.instead, "'") : "");
     }
   }
 
@@ -210,7 +212,7 @@ class ResponseReader {
     const Json previous = take_text("previous_response_id");
     Json items = previous.is_null() ? Json::array() : conversation_of(previous);
     const Json input = take("input");
-    if (input.is_null()) throw Error(Fault::data, "'input' is missing");
+    if (input.is_null()) missing_field("input");
     if (input.is_string()) {
       items.push_back(message_item({{"role", "user"}, {"content", input}}, "input"));
     } else {
@@ -221,6 +223,8 @@ class ResponseReader {
         if (item["type"] == "function_call") calls.insert(item["call_id"]);
       for (size_t i = 0; i < input.size(); ++i) {
         const std::string place = str("input[", i, "]");
+        // What a model thought comes back with what it said; templates do not take it.
+        if (input[i].is_object() && input[i].value("type", Json()) == "reasoning") continue;
         Json item = read_item(input[i], place);
         if (item["type"] == "function_call") calls.insert(item["call_id"]);
         if (item["type"] == "function_call_output" && !calls.count(item["call_id"]))
@@ -260,9 +264,10 @@ class ResponseReader {
     said_["text"] = {{"format", {{"type", "text"}}}};
     if (text.is_null()) return;
     if (!text.is_object()) wrong_field("text", "an object with a format");
-    const Json* verbosity = find_field(text, "verbosity");
-    if (verbosity && *verbosity != "medium")
-      throw Error(Fault::data, "'text.verbosity' is not offered: say it in 'instructions'");
+    if (const Json* verbosity = find_field(text, "verbosity")) {
+      if (!verbosity->is_string()) wrong_type("text.verbosity", "text");
+      said_["text"]["verbosity"] = body_["verbosity"] = *verbosity;
+    }
     const Json* format = find_field(text, "format");
     if (!format) return;
     const Json type = format->is_object() ? format->value("type", Json()) : Json();
@@ -274,6 +279,18 @@ class ResponseReader {
     const Json* schema = find_field(*format, "schema");
     if (!schema || !schema->is_object()) wrong_field("text.format.schema", "a JSON schema");
     body_["response_format"]["json_schema"] = {{"schema", *schema}};
+  }
+
+  void read_reasoning() {
+    const Json reasoning = take("reasoning");
+    Json effort;
+    if (!reasoning.is_null()) {
+      if (!reasoning.is_object()) wrong_type("reasoning", "an object with an effort");
+      effort = reasoning.value("effort", Json());
+      if (!effort.is_null() && !effort.is_string()) wrong_type("reasoning.effort", "text");
+    }
+    said_["reasoning"] = {{"effort", effort}, {"summary", nullptr}};
+    body_["reasoning_effort"] = std::move(effort);
   }
 
   void read_rest() {

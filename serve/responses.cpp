@@ -251,7 +251,8 @@ std::shared_ptr<const StoredResponse> find_response(ResponseStore& store, const 
   if (!found)
     throw ApiError(404, code,
                    str("no response '", utf8_repair(id.substr(0, 80)),
-                       "' is kept for this key: it was not stored, was deleted, or is too old"));
+                       "' is kept for this key: it was not stored, was deleted, or is too old"),
+                   0, std::string_view(code).starts_with("previous") ? "previous_response_id" : "");
   return found;
 }
 
@@ -263,8 +264,16 @@ std::shared_ptr<const StoredResponse> find_response(ResponseStore& store, const 
 
 void answer_response(const ServedModel& model, ResponseRequest request, const std::string& owner,
                      ResponseStore& store, HttpResponse& response) {
+  check_ids(request.api, model.text->vocab());
   if (request.truncate) cut_to_context(model, request.api);
   ResponseExchange(model, std::move(request), owner, store, response).run();
+}
+
+void count_input_tokens(const ServedModel& model, ResponseRequest request, HttpResponse& response) {
+  if (request.truncate) cut_to_context(model, request.api);
+  response.send(200, "application/json",
+                to_text({{"object", "response.input_tokens"},
+                         {"input_tokens", prompt_tokens(*model.text, request.api, 0).size()}}));
 }
 
 Json stored_conversation(ResponseStore& store, const std::string& owner, const std::string& id) {
@@ -280,7 +289,7 @@ Json stored_conversation(ResponseStore& store, const std::string& owner, const s
 
 void send_response(ResponseStore& store, const HttpRequest& q, HttpResponse& a) {
   if (q.parameter("stream") == "true")
-    throw ApiError(400, "unsupported", "'stream' is not offered for stored responses");
+    refused_field("stream", "a stored response comes whole");
   a.send(200, "application/json", find_response(store, q)->response);
 }
 
@@ -296,9 +305,9 @@ void list_input_items(ResponseStore& store, const HttpRequest& q, HttpResponse& 
   const std::string_view order = q.parameter("order"), after = q.parameter("after");
   const std::string_view limit = q.parameter("limit");
   const std::optional<int64_t> most = limit.empty() ? 20 : parse_int(limit);
-  if (!most || *most < 1 || *most > 100) throw Error(Fault::data, "'limit' must be 1 to 100");
+  if (!most || *most < 1 || *most > 100) wrong_field("limit", "1 to 100");
   if (!order.empty() && order != "asc" && order != "desc")
-    throw Error(Fault::data, "'order' must be asc or desc");
+    wrong_field("order", "asc or desc");
   Json all = parse_json(found->input, "stored input");
   if (order != "asc") std::reverse(all.begin(), all.end());
   auto from = all.begin();
@@ -306,7 +315,7 @@ void list_input_items(ResponseStore& store, const HttpRequest& q, HttpResponse& 
     from = std::find_if(all.begin(), all.end(), [&](const Json& i) {
       return i["id"].get_ref<const std::string&>() == after;
     });
-    if (from == all.end()) throw Error(Fault::data, "'after' must be the id of one of the items");
+    if (from == all.end()) wrong_field("after", "the id of one of the items");
     ++from;
   }
   Json data = Json::array();

@@ -17,6 +17,9 @@ struct ServedModel;
 void answer_response(const ServedModel& model, ResponseRequest request, const std::string& owner,
                      ResponseStore& store, HttpResponse& response);
 
+/// Answers POST /v1/responses/input_tokens: how many tokens the model would be asked with.
+void count_input_tokens(const ServedModel& model, ResponseRequest request, HttpResponse& response);
+
 /// For read_response_request. ApiError 404 (previous_response_not_found).
 Json stored_conversation(ResponseStore& store, const std::string& owner, const std::string& id);
 

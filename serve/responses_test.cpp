@@ -100,12 +100,15 @@ TEST(ResponseRequest, ErrorsNameTheField) {
   };
   for (const char* good :
        {"", R"(, "background": false, "reasoning": {"effort": null}, "include": [], "n": 1)",
+        R"(, "reasoning": {"effort": "high", "summary": "auto"}, "text": {"verbosity": "low"})",
+        R"(, "input": [{"type": "reasoning", "summary": []}, {"role": "user", "content": "x"}])",
         R"(, "truncation": "auto", "unheard_of": 1, "user": "me", "metadata": {"a": "b"})",
         R"(, "tools": [], "tool_choice": "auto", "text": {"format": {"type": "text"}})"})
     EXPECT_EQ(error_of(good), "") << good;
   for (const auto& [more, said] : std::vector<std::pair<std::string, std::string>>{
-           {R"(, "background": true)", "'background' is not offered here"},
-           {R"(, "reasoning": {"effort": "high"})", "'reasoning'"},
+           {R"(, "background": true)", "'background' is not offered"},
+           {R"(, "reasoning": {"effort": 3})", "'reasoning.effort'"},
+           {R"(, "reasoning_effort": "low")", "use 'reasoning.effort'"},
            {R"(, "conversation": "conv_1")", "use 'previous_response_id'"},
            {R"(, "max_tokens": 5)", "use 'max_output_tokens'"},
            {R"(, "n": 2)", "'n'"},
@@ -127,14 +130,15 @@ TEST(ResponseRequest, ErrorsNameTheField) {
            {R"(, "tool_choice": {"type": "allowed_tools"})", "'tool_choice'"},
            {R"(, "text": {"format": {"type": "xml"}})", "'text.format.type'"},
            {R"(, "text": {"format": {"type": "json_schema"}})", "'text.format.schema'"},
-           {R"(, "text": {"verbosity": "low"})", "'text.verbosity'"},
+           {R"(, "text": {"verbosity": 3})", "'text.verbosity'"},
+           {R"(, "tools": [{"type": "function", "name": "a b"}])", "'tools[0].name' must be 1 to 64 letters"},
            {R"(, "input": null)", "'input' is missing"},
            {R"(, "input": [])", "'input'"},
            {R"(, "input": [{"role": "robot", "content": "x"}])", "'input[0].role'"},
            {R"(, "input": [{"role": "user"}])", "'input[0].content'"},
            {R"(, "input": [{"role": "user", "content": [{"type": "input_image"}]}])",
             "'input_image' is not offered"},
-           {R"(, "input": [{"type": "item_reference", "id": "x"}])", "'input[0].type'"},
+           {R"(, "input": [{"type": "item_reference", "id": "x"}])", "send the item itself"},
            {R"(, "input": [{"type": "function_call_output", "call_id": "x", "output": "y"}])",
             "'input[0].call_id'"}})
     EXPECT_NE(error_of(more).find(said), std::string::npos) << more << ": " << error_of(more);
@@ -250,6 +254,26 @@ TEST_F(Responses, CarryOn) {
   EXPECT_EQ(respond(q)["status"], "incomplete") << "a later one carries the whole conversation";
   q["store"] = false;
   EXPECT_EQ(at("GET", respond(q)["id"]).status, 404);
+}
+
+TEST_F(Responses, AreCountedBeforeTheyAreAsked) {
+  Json q = question("hi");
+  q["instructions"] = "be short", q["tools"] = Json::array({kTool});
+  const Json first = respond(q);
+  EXPECT_EQ(ask("/v1/responses/input_tokens", q),
+            (Json{{"object", "response.input_tokens"}, {"input_tokens", first["usage"]["input_tokens"]}}));
+  Json next = question("more");
+  next["previous_response_id"] = first["id"];
+  EXPECT_EQ(ask("/v1/responses/input_tokens", next)["input_tokens"], respond(next)["usage"]["input_tokens"]);
+}
+
+TEST_F(Responses, ThoughtsAreNotSaidAgain) {
+  const Json user = {{"role", "user"}, {"content", "x"}};
+  const Json thought = {{"type", "reasoning"}, {"id", "rs_1"}, {"summary", Json::array()}};
+  const Json plain = respond(question(Json::array({user})));
+  const Json both = respond(question(Json::array({thought, user})));
+  EXPECT_EQ(text_of(both), text_of(plain));
+  EXPECT_EQ(both["usage"]["input_tokens"], plain["usage"]["input_tokens"]);
 }
 
 TEST_F(Responses, ToolsAreCalledAndAnswered) {

@@ -34,9 +34,11 @@ TEST(Sampler, GreedyTopKTopP) {
   for (uint64_t i = 0; i < 50; ++i) EXPECT_EQ(sample(logits, o, i), 1);
   o.top_k = 0, o.top_p = 0.5;
   for (uint64_t i = 0; i < 200; ++i) EXPECT_EQ(sample(logits, o, i) % 2, 1);
+  o.top_p = 0;
+  for (uint64_t i = 0; i < 50; ++i) EXPECT_EQ(sample(logits, o, i), 1) << "the likeliest alone";
   logits[2] = NAN;
   EXPECT_THROW(sample(logits, o, 0), Error);
-  o.top_p = 0;
+  o.top_p = -0.1;
   EXPECT_THROW(o.check(), Error);
 }
 
@@ -50,6 +52,10 @@ TEST(StopFilter, HoldsBackWhatMayBeAStop) {
   EXPECT_EQ(f.push("D more"), "");
   EXPECT_TRUE(f.stopped());
   EXPECT_EQ(f.push("x"), "");
+  StopFilter shown({"EN", "\n\n"}, 1);
+  EXPECT_EQ(shown.push("a E"), "a ");
+  EXPECT_EQ(shown.push("ND"), "EN");
+  EXPECT_TRUE(shown.stopped());
   StopFilter g({"END"});
   EXPECT_EQ(g.push("aEN"), "a");
   EXPECT_EQ(g.finish(), "EN");

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 namespace wellspring {
-StopFilter::StopFilter(std::vector<std::string> stops) {
+StopFilter::StopFilter(std::vector<std::string> stops, size_t shown) : shown_(shown) {
   for (std::string& s : stops)
     if (!s.empty()) stops_.push_back(std::move(s));
 }
@@ -12,10 +12,14 @@ std::string StopFilter::push(std::string_view text) {
   if (stopped_) return "";
   held_ += text;
   size_t stop = std::string::npos;
-  for (const std::string& s : stops_) stop = std::min(stop, held_.find(s));
+  size_t end = 0;  // of what is shown
+  for (size_t i = 0; i < stops_.size(); ++i) {
+    const size_t at = held_.find(stops_[i]);
+    if (at < stop) stop = at, end = at + (i < shown_ ? stops_[i].size() : 0);
+  }
   if (stop != std::string::npos) {
     stopped_ = true;
-    std::string out = held_.substr(0, stop);
+    std::string out = held_.substr(0, end);
     held_.clear();
     return out;
   }

@@ -15,6 +15,7 @@
 #include "serve/api.h"
 #include "serve/engine.h"
 #include "serve/model_text.h"
+#include "serve/models.h"
 #include "text/tokenizer.h"
 
 namespace wellspring {
@@ -58,6 +59,7 @@ class Served : public testing::Test {
     text_ = std::make_unique<ModelText>(folder_.path(), c);
     engine_ = make_engine(model_, options);
     served_ = {"tiny", engine_.get(), text_.get(), c.context};
+    served_.width = c.width, served_.fingerprint = fingerprint_of(*model_, DType::f32);
     add_api_routes(server_, served_);
     server_.start();
   }
@@ -72,6 +74,15 @@ class Served : public testing::Test {
     const HttpResult r = post(path, to_text(body));
     EXPECT_EQ(r.status, 200) << r.body;
     return parse_json(r.body, "answer");
+  }
+  /// The error in the answer to what is refused with 400.
+  Json refusal(const std::string& path, const Json& body) {
+    const HttpResult r = post(path, to_text(body));
+    EXPECT_EQ(r.status, 400) << to_text(body) << r.body;
+    const Json error = parse_json(r.body, "answer").value("error", Json::object());
+    EXPECT_EQ(error.size(), 4u) << r.body;
+    EXPECT_EQ(error["type"], "invalid_request_error");
+    return error;
   }
   /// The events of a stream; the last is "[DONE]".
   std::vector<Json> events(const std::string& path, Json body) {

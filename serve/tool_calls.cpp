@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "serve/api_error.h"
 #include "text/template/chat_template.h"
 
 namespace wellspring {
@@ -199,7 +200,7 @@ std::string tool_call_schema(const ToolFormat& f, const Json& tools, JsonGrammar
   for (size_t i = 0; i < tools.size(); ++i) {
     const Json& function = tools[i]["function"];
     Json arguments = function.value("parameters", Json{{"type", "object"}});
-    if (!arguments.is_object()) throw Error(Fault::data, str("'tools[", i, "].function.parameters' must be a JSON schema"));
+    if (!arguments.is_object()) wrong_type(str("tools[", i, "].function.parameters"), "a JSON schema");
     if (!arguments.contains("type")) arguments["type"] = "object";
     options.parts.push_back({(Json::json_pointer("/anyOf") / i / "properties" / f.arguments_key).to_string(),
                              str("parameters of '", function["name"].get<std::string>(), "'"), function.value("strict", Json()) != true});

@@ -59,9 +59,9 @@ const Libedit& libedit() {
 
 const char* prompt_now = "";
 char* show_prompt(Libedit::EditLine*) { return const_cast<char*>(prompt_now); }
-bool interrupted = false;
+bool line_interrupted = false;
 unsigned char interrupt(Libedit::EditLine*, int) {
-  interrupted = true;
+  line_interrupted = true;
   return Libedit::kEnd;
 }
 
@@ -173,10 +173,10 @@ LineReader::Got LineReader::read(const std::string& sign, std::string& line) {
     return Got::interrupt;
   }
   prompt_now = sign.c_str();
-  interrupted = false;
+  line_interrupted = false;
   int size = 0;
   const char* got = editor_->lib.gets(editor_->editor, &size);
-  if (!got || size <= 0) return interrupted || errno == EINTR ? Got::interrupt : Got::end;
+  if (!got || size <= 0) return line_interrupted || errno == EINTR ? Got::interrupt : Got::end;
   line.assign(got, static_cast<size_t>(size));
   if (line.ends_with('\n')) line.pop_back();
   editor_->keep(line);

@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "base/log.h"
+#include "base/progress.h"
 #include "base/text.h"
 #include "models/decoder/folder_parts.h"
 #include "models/decoder/gguf_model.h"
@@ -79,13 +79,19 @@ void convert(const std::string& path, const std::string& folder) {
   const auto find = [&](const std::string& name) {
     return *std::find_if(parameters.begin(), parameters.end(), [&](const auto& p) { return p.first->name == name; });
   };
+  Progress progress(str("converting ", base_name(path)), static_cast<int64_t>(parameters.size()), "tensors");
+  int64_t done = 0;
   model.take_packed([&](const std::string& name, int64_t, int64_t) {
     const auto [p, shape] = find(name);
-    log_info("gguf", path, ": ", name);
+    progress.update(done++);
     return quantize(value_of(*p, shape), format_of(file, *p), str(path, ": ", name));
   });
   for (const auto& [p, shape] : parameters)  // vectors and position embeddings
-    if (p->compute.defined()) host_copy(p->compute.view(), value_of(*p, shape).view());
+    if (p->compute.defined()) {
+      progress.update(done++);
+      host_copy(p->compute.view(), value_of(*p, shape).view());
+    }
+  progress.finish();
   save_quantized(model, folder, "");
   if (const std::string text = file.tokenizer_json(); !text.empty()) {
     write_file_atomic(join_path(folder, "tokenizer.json"), text);

@@ -42,6 +42,7 @@ def chat():
     again = client.chat.completions.create(**{**CHAT, 'max_tokens': openai.NOT_GIVEN}, max_completion_tokens=12)
     assert again.choices[0].message.content == r.choices[0].message.content
     assert r.usage.prompt_tokens_details.cached_tokens >= 0
+    assert r.system_fingerprint.startswith('ws-') and r.system_fingerprint == again.system_fingerprint, r
 
 
 def chat_streamed():
@@ -58,7 +59,12 @@ def chat_streamed():
 
 def logprobs():
     r = client.completions.create(**ASK, logprobs=2).choices[0].logprobs
-    assert len(r.tokens) == len(r.token_logprobs) == 12 and len(r.top_logprobs[0]) <= 2 and max(r.token_logprobs) <= 0, r
+    assert len(r.tokens) == len(r.token_logprobs) == 12 and max(r.token_logprobs) <= 0, r
+    # two tokens may have one text, and the token itself stands there, too
+    assert all(1 <= len(top) <= 3 and top[token] == p for top, token, p in zip(r.top_logprobs, r.tokens, r.token_logprobs)), r
+    assert r.text_offset[0] == 0 and r.text_offset == sorted(r.text_offset), r
+    alone = client.completions.create(**ASK, logprobs=0).choices[0].logprobs
+    assert alone.top_logprobs == [{t: p} for t, p in zip(alone.tokens, alone.token_logprobs)], alone
     content = client.chat.completions.create(**CHAT, logprobs=True, top_logprobs=3).choices[0].logprobs.content
     assert all(len(t.top_logprobs) == 3 and t.logprob <= 0 and t.bytes is not None for t in content)
     assert content[0].top_logprobs[0].token == content[0].token  # greedy: the likeliest itself
@@ -84,22 +90,25 @@ def own_fields():
     assert r.usage.completion_tokens == 60
 
 
-def fails(kind, status, said, call, **words):
+def fails(kind, status, said, call, code=None, param=None, **words):
     try:
         call(**words)
     except kind as e:
         assert e.status_code == status and said in str(e) and e.body, e
+        assert code in (None, e.code) and param in (None, e.param) and e.type, e
     else:
         raise AssertionError(f'{said}: nothing was raised')
 
 
 def errors():
     make = client.completions.create
-    fails(openai.NotFoundError, 404, 'other', make, **{**ASK, 'model': 'other'})
+    fails(openai.NotFoundError, 404, 'other', make, 'model_not_found', 'model', **{**ASK, 'model': 'other'})
     fails(openai.NotFoundError, 404, 'other', client.models.retrieve, model='other')
-    fails(openai.BadRequestError, 400, 'context', make, **{**ASK, 'prompt': 'word ' * WANTED['context']})
+    fails(openai.BadRequestError, 400, 'context', make, 'context_length_exceeded', 'prompt',
+          **{**ASK, 'prompt': 'word ' * WANTED['context']})
     fails(openai.BadRequestError, 400, 'context', make, **{**ASK, 'prompt': 'word ' * WANTED['context']}, stream=True)
-    fails(openai.BadRequestError, 400, 'temperature', make, **{**ASK, 'temperature': -1})
+    fails(openai.BadRequestError, 400, 'temperature', make, 'invalid_value', 'temperature', **{**ASK, 'temperature': -1})
+    fails(openai.BadRequestError, 400, 'not offered', make, 'unsupported_parameter', 'suffix', **ASK, suffix='x')
     fails(openai.BadRequestError, 400, 'messages[0].role', client.chat.completions.create,
           **{**CHAT, 'messages': [{'role': 'robot', 'content': 'x'}]})
 
@@ -112,6 +121,9 @@ def responses():
     assert r.usage.output_tokens == 12 and r.usage.total_tokens == 12 + r.usage.input_tokens and r.usage.output_tokens_details.reasoning_tokens == 0
     assert r.usage.input_tokens_details.cached_tokens >= 0 and r.instructions == 'be short' and r.temperature == 0 and r.tools == [], r
     type(r).model_validate(r.model_dump(by_alias=True))  # every field that the types need
+    if hasattr(client.responses, 'input_tokens'):
+        count = client.responses.input_tokens.count(**{k: RESPOND[k] for k in ('model', 'instructions', 'input')})
+        assert count.input_tokens == r.usage.input_tokens, count
     same = client.chat.completions.create(**CHAT)
     assert r.output_text == same.choices[0].message.content
 
