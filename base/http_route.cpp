@@ -328,6 +328,12 @@ bool answer_unreadable(HttpRead read, const std::string& reason, const HttpServe
   return false;
 }
 
+// What could not be read has no method and target, maybe.
+void log_request(const std::string& peer, const HttpRequest& q, const HttpResponse::Impl& impl, double seconds) {
+  log_info("http", peer, " ", q.method.empty() ? "-" : utf8_repair(q.method), " ", q.target.empty() ? "-" : utf8_repair(q.target), " ",
+           impl.status, " ", impl.sent, " B ", human_duration(seconds), q.id.empty() ? "" : " ", q.id, q.user.empty() ? "" : " ", q.user);
+}
+
 }  // namespace
 
 void serve_stream(ByteStream& stream, const std::string& peer, const HttpServerOptions& options,
@@ -354,7 +360,9 @@ void serve_stream(ByteStream& stream, const std::string& peer, const HttpServerO
     if (result != HttpRead::ok) {
       if (watch.evicted()) result = HttpRead::timeout;
       answer_unreadable(result, read.reason, options, impl);
-      if (routes.observer && impl.status) routes.observer(impl.status);
+      if (!impl.status) return;
+      if (routes.observer) routes.observer(impl.status);
+      if (options.access_log) log_request(peer, read.request, impl, clock.seconds());
       return;
     }
     read.request.peer = peer;
@@ -364,11 +372,7 @@ void serve_stream(ByteStream& stream, const std::string& peer, const HttpServerO
     if (routes.observer) routes.observer(impl.status);
     read.request.body = {};
     watch.hold(0);
-    if (options.access_log)
-      log_info("http", peer, " ", utf8_repair(read.request.method), " ",
-               utf8_repair(read.request.target), " ", impl.status, " ", impl.sent, " B ",
-               human_duration(clock.seconds()), read.request.id.empty() ? "" : " ", read.request.id,
-               read.request.user.empty() ? "" : " ", read.request.user);
+    if (options.access_log) log_request(peer, read.request, impl, clock.seconds());
     if (!impl.keep_alive) return;
   }
 }

@@ -167,10 +167,11 @@ ApiRequest request_to_count(const Json& body) {
   if (!text->is_string()) wrong_type("prompt", "text");
   ApiRequest r;
   r.prompts = {{{}, text->get<std::string>()}};
-  if (const Json* special = find_field(body, "add_special_tokens")) {
-    if (!special->is_boolean()) wrong_type("add_special_tokens", "true or false");
-    r.add_special = special->get<bool>();
-  }
+  for (const char* name : {"add_special_tokens", "add_special"})  // vLLM's and llama.cpp's
+    if (const Json* special = find_field(body, name)) {
+      if (!special->is_boolean()) wrong_type(name, "true or false");
+      r.add_special = special->get<bool>();
+    }
   return r;
 }
 

@@ -33,7 +33,7 @@ constexpr Refused kRefused[] = {
     {"spaces_between_special_tokens", "[true]"},
     {"return_tokens_as_token_ids", "[false]"},
     {"return_token_ids", "[false]"},
-    {"prompt_logprobs", "[]"},
+    {"prompt_logprobs", "[false]", "use 'echo' and 'logprobs' of /v1/completions"},
     {"documents", "[[]]", "'chat_template_kwargs' can hold them"},
     {"logits_processors", "[[]]"},
     // llama.cpp's
@@ -44,7 +44,8 @@ constexpr Refused kRefused[] = {
     {"top_n_sigma", "[-1, 0]"},
     {"repeat_penalty", "[1]", "use 'repetition_penalty'"},
     {"n_probs", "[0]", "use 'logprobs'"},
-    {"samplers", "[]"},
+    {"samplers", "[[]]"},
+    {"response_fields", "[[]]"},
     {"lora", "[[]]", "'model' names an adapter"},
 };
 
@@ -54,9 +55,17 @@ const std::vector<std::string> kKnown = {
     "allowed_token_ids", "logprobs", "top_logprobs", "seed", "stop", "stop_token_ids", "include_stop_str_in_output", "n",
     "best_of", "echo", "stream", "stream_options", "ignore_eos", "add_special_tokens", "tools", "tool_choice",
     "parallel_tool_calls", "response_format", "json_schema", "regex", "grammar", "guided_json", "guided_regex",
-    "guided_grammar", "guided_choice", "structured_outputs", "use_beam_search", "length_penalty", "chat_template_kwargs",
+    "guided_grammar", "guided_choice", "guided_json_object", "structured_outputs", "reasoning_format", "use_beam_search", "length_penalty", "chat_template_kwargs",
     "add_generation_prompt", "continue_final_message", "reasoning_effort", "verbosity", "cache_salt", "user", "metadata",
     "store"};
+
+void check_name(const std::string& key, const std::vector<std::string>& names) {
+  if (std::find(names.begin(), names.end(), key) != names.end()) return;
+  if (const auto near = nearest(key, names)) {
+    const std::string name = utf8_repair(key.substr(0, 80));
+    bad_field(name, str("'", name, "' is not known: did you mean '", *near, "'?"), "unknown_parameter");
+  }
+}
 
 // False: it is none of these.
 bool check_refused(const std::string& key, const Json& value) {
@@ -77,17 +86,23 @@ void check_fields(const Json& body, bool chat) {
   if (body.size() > kMostFields)
     throw ApiError(400, "invalid_request",
                    str("the request has ", body.size(), " fields; at most ", kMostFields, " are read"));
-  for (const char* key : {"messages", "tools", "prompt"})
-    if (body.contains(key) && !body[key].is_null() && chat == (std::string_view(key) == "prompt"))
+  for (const char* key : {"prompt", "messages", "tools", "tool_choice", "top_logprobs", "chat_template_kwargs",
+                          "continue_final_message"}) {
+    const auto v = body.find(key);
+    if (v == body.end() || chat != (std::string_view(key) == "prompt")) continue;
+    if (!v->is_null() && *v != "none" && *v != false && *v != 0 && !(v->is_structured() && v->empty()))
       bad_field(key, str("'", key, "' belongs to /v1/", chat ? "completions" : "chat/completions"),
                 "unsupported_parameter");
+  }
   for (const auto& [key, value] : body.items()) {
     if (check_refused(key, value) || std::find(kKnown.begin(), kKnown.end(), key) != kKnown.end()) continue;
-    if (const auto near = nearest(key, kKnown)) {
-      const std::string name = utf8_repair(key.substr(0, 80));
-      bad_field(name, str("'", name, "' is not known: did you mean '", *near, "'?"), "unknown_parameter");
-    }
+    check_name(key, kKnown);
   }
+}
+
+void check_spelling(const Json& body, const std::vector<std::string>& names) {
+  for (const auto& [key, value] : body.items())
+    if (std::find(kKnown.begin(), kKnown.end(), key) == kKnown.end()) check_name(key, names);
 }
 
 }  // namespace wellspring

@@ -77,9 +77,10 @@ void read_grammar_fields(const Json& body, ApiRequest& r) {
     if (!v || (v->is_string() && v->get_ref<const std::string&>().empty())) continue;
     const bool schema = f.kind == GrammarText::Kind::json_schema;
     if (!v->is_string() && !(schema && (v->is_object() || v->is_boolean())))
-      wrong_field(f.name, schema ? "a JSON schema" : "text");
+      wrong_type(f.name, schema ? "a JSON schema" : "text");
     set_grammar(r, f.name, {f.kind, schema_text(*v), {}});
   }
+  if (boolean(body, "guided_json_object")) set_grammar(r, "guided_json_object", {GrammarText::Kind::json_object, "", {}});
   if (const Json* v = find_field(body, "guided_choice")) {
     if (!v->is_array() || v->empty()) wrong_field("guided_choice", "a list of texts");
     std::string rule;  // of GBNF, where a text is spelled as in JSON
@@ -98,11 +99,19 @@ void read_structured_outputs(const Json& body, ApiRequest& r) {
   if (!forms->is_object()) wrong_field("structured_outputs", "an object with json, regex, grammar or choice");
   Json old = Json::object();
   for (const auto& [key, value] : forms->items()) {
-    if (key != "json" && key != "regex" && key != "grammar" && key != "choice")
-      wrong_field(str("structured_outputs.", utf8_repair(key.substr(0, 80))), "left out: known are json, regex, grammar and choice");
+    if (value.is_null()) continue;
+    if (key != "json" && key != "regex" && key != "grammar" && key != "choice" && key != "json_object")
+      wrong_field(str("structured_outputs.", utf8_repair(key.substr(0, 80))),
+                  "left out: known are json, json_object, regex, grammar and choice");
     old["guided_" + key] = value;
   }
-  read_grammar_fields(old, r);
+  const bool before = r.grammar.has_value();
+  try {
+    read_grammar_fields(old, r);
+    if (r.grammar && !before) r.grammar->field = "structured_outputs";
+  } catch (const ApiError& e) {
+    throw ApiError(e.status, e.code, e.what(), 0, "structured_outputs");
+  }
 }
 
 void read_grammar(const Json& body, ApiRequest& r) {
@@ -182,7 +191,7 @@ int64_t wanted_logprobs(const Json& body, bool chat) {
   int64_t most = -1;
   if (chat) {
     if (boolean(body, "logprobs")) most = integer(body, "top_logprobs", 0);
-    if (most < 0 && find_field(body, "top_logprobs")) wrong_field("top_logprobs", "given with 'logprobs': true");
+    if (most < 0 && integer(body, "top_logprobs", 0) != 0) wrong_field("top_logprobs", "given with 'logprobs': true");
   } else if (v) {
     most = integer(body, "logprobs", -1);
   }
@@ -342,6 +351,8 @@ ApiRequest read_api_json(const Json& body, bool chat) {
 void check_ids(const ApiRequest& r, int64_t vocab) {
   for (const auto& [id, bias] : r.generate.sampling.bias)
     if (id >= vocab) wrong_field(str("logit_bias.", id), str("a token id below ", vocab));
+  for (const int32_t id : r.generate.stop_tokens)
+    if (id >= vocab) wrong_field("stop_token_ids", str("token ids below ", vocab));
   for (const int32_t id : r.allowed)
     if (id >= vocab) wrong_field("allowed_token_ids", str("token ids below ", vocab));
 }

@@ -72,6 +72,11 @@ TEST_F(Served, ErrorsHaveAParamAndACode) {
            {complete, {{"prompt", "x"}, {"allowed_token_ids", {999999}}}, "allowed_token_ids", "invalid_value"},
            {complete, {{"prompt", "x"}, {"bad_words", {"a"}}}, "bad_words", "unsupported_parameter"},
            {complete, {{"prompt", "x"}, {"messages", said}}, "messages", "unsupported_parameter"},
+           {complete, {{"prompt", "x"}, {"tool_choice", "required"}}, "tool_choice", "unsupported_parameter"},
+           {complete, {{"prompt", "x"}, {"stop_token_ids", {999999}}}, "stop_token_ids", "invalid_value"},
+           {complete, {{"prompt", "x"}, {"structured_outputs", {{"regex", "("}}}}, "structured_outputs", "invalid_value"},
+           {complete, {{"prompt", "x"}, {"structured_outputs", {{"json", 5}}}}, "structured_outputs", "invalid_type"},
+           {complete, {{"prompt", "x"}, {"regex", std::string((1 << 20) + 1, 'x')}}, "regex", "invalid_value"},
            {ask_chat, chat({{"role", "user"}, {"content", std::string(100, 'x')}}), "messages", "context_length_exceeded"},
            {ask_chat, chat({{"role", "robot"}, {"content", "x"}}), "messages[1].role", "invalid_value"},
            {ask_chat, chat({{"role", "user"}, {"content", 1}}), "messages[1].content", "invalid_type"},
@@ -82,6 +87,7 @@ TEST_F(Served, ErrorsHaveAParamAndACode) {
            {ask_chat, {{"messages", said}, {"tools", {tool("a b")}}}, "tools[0].function.name", "invalid_value"},
            {ask_chat, {{"messages", said}, {"tools", {tool(std::string(65, 'x'))}}}, "tools[0].function.name", "invalid_value"},
            {ask_chat, {{"messages", said}, {"tools", {tool("f"), tool("f")}}}, "tools[1].function.name", "invalid_value"},
+           {"/v1/responses", {{"input", "x"}, {"instruction", "y"}}, "instruction", "unknown_parameter"},
            {"/v1/embeddings", {{"input", std::string(100, 'x')}}, "input", "context_length_exceeded"},
            {"/v1/embeddings", {{"input", "x"}, {"dimensions", 3}}, "dimensions", "invalid_value"},
            {"/tokenize", {{"prompt", 1}}, "prompt", "invalid_type"},
@@ -108,7 +114,7 @@ TEST_F(Served, NothingThatChangesAnAnswerIsPassedOver) {
            {"web_search_options", Json::object(), nullptr}, {"bad_words", {"x"}, Json::array()},
            {"truncate_prompt_tokens", 5, nullptr},          {"skip_special_tokens", false, true},
            {"return_tokens_as_token_ids", true, false},     {"return_token_ids", true, false},
-           {"prompt_logprobs", 1, nullptr},                 {"documents", {"x"}, Json::array()},
+           {"prompt_logprobs", 1, false},                 {"documents", {"x"}, Json::array()},
            {"mirostat", 2, 0},                              {"dry_multiplier", 0.8, 0},
            {"xtc_probability", 0.5, 0.0},                   {"repeat_penalty", 1.1, 1.0},
            {"modalities", {"audio"}, {"text"}}}) {
@@ -136,6 +142,9 @@ TEST_F(Served, FieldsOfOtherServers) {
   EXPECT_EQ(text({{"allowed_token_ids", {98, 99}}, {"temperature", 1}}).find_first_not_of("bc"), std::string::npos);
   refusal("/v1/completions", {{"prompt", "a"}, {"allowed_token_ids", {98}}, {"regex", "a"}});
   refusal("/v1/completions", {{"prompt", "a"}, {"allowed_token_ids", Json::array()}});
+  EXPECT_EQ(text({{"structured_outputs", {{"regex", "abcd"}, {"json_object", nullptr}}}}), "abcd");
+  EXPECT_EQ(text({{"structured_outputs", {{"json_object", true}}}}).front(), '{');
+  EXPECT_EQ(text({{"guided_json_object", true}}).front(), '{');
   EXPECT_EQ(text({{"regex", "abcd"}, {"stop", {"x", "bc"}}}), "a");
   EXPECT_EQ(text({{"regex", "abcd"}, {"stop", {"x", "bc"}}, {"include_stop_str_in_output", true}}), "abc");
   EXPECT_EQ(text({{"add_special_tokens", false}}), plain) << "this tokenizer puts nothing around a text";
@@ -432,6 +441,10 @@ TEST_F(Served, LogProbabilitiesOfAPrompt) {
     EXPECT_EQ(step["logprobs"]["top_logprobs"][0], l["top_logprobs"][at]) << at;
     EXPECT_EQ(step["logprobs"]["text_offset"][0], 0);
   }
+  // A special token is text where it was given, and none in an answer.
+  const Json special = score({'a', kTurnBegin, 'b'}, 0)["choices"][0];
+  EXPECT_EQ(special["text"], "a<|im_start|>b");
+  EXPECT_EQ(special["logprobs"]["text_offset"], Json::parse("[0, 1, 13]"));
   // In batches, of ids, again, and with an answer behind it.
   const std::vector<int32_t> ids = text_->prompt("ab\u00e9d");
   const Json all = score({ids, ids, {98}}, 0)["choices"];

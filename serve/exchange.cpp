@@ -99,15 +99,15 @@ class Exchange {
   }
 
  private:
-  // How far an answer's text has come, token by token, in characters.
+  // How far the text has come, token by token, in characters. Special tokens are text in an echoed prompt alone.
   struct Place {
-    explicit Place(const Tokenizer& tokenizer) : stream(tokenizer, true, true) {}
-    int64_t before(int32_t token) {
+    explicit Place(const Tokenizer& tokenizer) : prompt(tokenizer, false, true), answer(tokenizer, true, true) {}
+    int64_t before(int32_t token, bool special) {
       const int64_t at = characters;
-      for (const char c : stream.push(token)) characters += (static_cast<uint8_t>(c) & 0xc0) != 0x80;
+      for (const char c : (special ? prompt : answer).push(token)) characters += (static_cast<uint8_t>(c) & 0xc0) != 0x80;
       return at;
     }
-    StreamDecoder stream;
+    StreamDecoder prompt, answer;
     int64_t characters = 0;
   };
 
@@ -145,6 +145,12 @@ class Exchange {
     c["finish_reason"] = generation_.finish_reason(i);
     c["logprobs"] = api_.generate.top_logprobs >= 0 ? logprobs(i, all) : Json();
     return c;
+  }
+
+  // Whether the tokenizer put a token before a text that does not begin with it.
+  bool put_before(int32_t token, const std::string& text) const {
+    const Tokenizer& t = model_.text->tokenizer();
+    return t.is_special(token) && !starts_with(text, t.decode({&token, 1}));
   }
 
   std::string echoed(size_t i) const {
@@ -196,14 +202,16 @@ class Exchange {
 
   Json logprobs(size_t i, const News& news) {
     if (news.logprobs.empty() && news.prompt_logprobs.empty()) return nullptr;
-    if (!chat_) return completion_logprobs(places_[i], news);
+    if (!chat_) return completion_logprobs(i, news);
     Json content = Json::array();
     for (const auto& token : news.logprobs) content.push_back(token_logprobs_json(*model_.text, token));
     return {{"content", std::move(content)}};
   }
 
   // The likeliest by their texts, and the token itself, which need not be one of them.
-  Json completion_logprobs(Place& place, const News& news) const {
+  Json completion_logprobs(size_t i, const News& news) {
+    const std::string text = api_.echo ? echoed(i) : "";
+    Place& place = places_[i];
     Json tokens = Json::array(), values = Json::array(), tops = Json::array(), offsets = Json::array();
     for (const auto* list : {&news.prompt_logprobs, &news.logprobs})
       for (const auto& token : *list) {
@@ -214,7 +222,7 @@ class Exchange {
         by_text.emplace(one["token"].get<std::string>(), one["logprob"].get<double>());
         const bool first = std::isnan(token[0].log_probability);  // of the prompt: nothing stands before it
         tokens.push_back(one["token"]), values.push_back(first ? Json() : one["logprob"]);
-        tops.push_back(first ? Json() : std::move(by_text)), offsets.push_back(place.before(token[0].token));
+        tops.push_back(first ? Json() : std::move(by_text)), offsets.push_back(place.before(token[0].token, list == &news.prompt_logprobs && !(first && put_before(token[0].token, text))));
       }
     return {{"tokens", std::move(tokens)},
             {"token_logprobs", std::move(values)},

@@ -215,7 +215,8 @@ std::vector<int32_t> ModelText::plain_chat(const Json& context, std::string_view
 Grammar ModelText::grammar(const GrammarText& g) const {
   constexpr size_t kMost = 1 << 20;  // bytes; compiling takes a hundred times as many
   if (g.text.size() > kMost)
-    throw Error(Fault::data, str("the answer's form is written in ", g.text.size(), " bytes; at most ", kMost, " are compiled"));
+    throw ApiError(400, "invalid_value", str("the answer's form is written in ", g.text.size(), " bytes; at most ", kMost, " are compiled"),
+                   0, g.field);
   std::string key = str(static_cast<int>(g.kind), "/", static_cast<int>(g.json.blanks), "/", g.json.before, "\x01",
                         g.json.between, "\x01", g.json.after, "\x01");
   for (const SchemaPart& p : g.json.parts) key += str(p.pointer, "\x01", p.name, "\x01", p.lenient ? 1 : 0, "\x01");

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "serve/api_fields.h"
 #include "serve/api_messages.h"
 
 namespace wellspring {
@@ -169,6 +170,8 @@ class ResponseReader {
 
   ResponseRequest read(const ConversationOf& conversation_of) {
     refuse_foreign();
+    check_spelling(body_, {"input", "instructions", "previous_response_id", "text", "reasoning", "max_output_tokens", "truncation",
+                           "store", "include", "service_tier", "safety_identifier", "prompt_cache_key"});
     read_conversation(conversation_of);
     read_functions();
     read_text();

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "serve/api_error.h"
+#include "serve/api_messages.h"
 #include "text/template/chat_template.h"
 
 namespace wellspring {
@@ -202,6 +203,9 @@ std::string tool_call_schema(const ToolFormat& f, const Json& tools, JsonGrammar
     Json arguments = function.value("parameters", Json{{"type", "object"}});
     if (!arguments.is_object()) wrong_type(str("tools[", i, "].function.parameters"), "a JSON schema");
     if (!arguments.contains("type")) arguments["type"] = "object";
+    if (arguments["type"] != "object") wrong_field(str("tools[", i, "].function.parameters.type"), "\"object\"");
+    if (const Json* strict = find_field(function, "strict"); strict && !strict->is_boolean())
+      wrong_type(str("tools[", i, "].function.strict"), "true or false");
     options.parts.push_back({(Json::json_pointer("/anyOf") / i / "properties" / f.arguments_key).to_string(),
                              str("parameters of '", function["name"].get<std::string>(), "'"), function.value("strict", Json()) != true});
     any.push_back({{"type", "object"},

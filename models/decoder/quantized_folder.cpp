@@ -23,8 +23,8 @@ void check_weights_option(const std::string& folder, const std::string& model, c
   const Json now = config["quantization_config"].value("format", Json());
   if (now == format) return;
   throw Error(Fault::usage, str("the weights of ", model, " are packed already (", now.is_string() ? now.get<std::string>() : "",
-                                "): they stay as they are, so leave --weights ", format,
-                                " out, or give the model folder with plain weights"));
+                                "), as those of all GGUF files and of what `quantize` wrote: they stay as they are, so leave --weights ", format,
+                                " out, or give a Hugging Face or run folder"));
 }
 
 void load_quantized(Decoder& model, const std::string& folder) {
