@@ -179,7 +179,7 @@ def test_sampling(folder, model):
     def ids(*words):
         return generate(model, '--prompt', PROMPT, '--max-tokens', '16', *words)['ids']
     greedy = ids('--greedy')
-    assert ids('--temperature', '0') == ids('--top-k', '1') == ids('--top-p', '1e-9') == greedy
+    assert ids('--temperature', '0') == ids('--top-k', '1') == ids('--top-p', '1e-9') == ids('--top-p', '0') == greedy
     assert ids('--seed', '7') == ids('--seed', '7')
     assert ids('--seed', '7') != ids('--seed', '8')
     assert ids('--seed', '7', '--temperature', '5') != ids('--seed', '7')
@@ -206,7 +206,7 @@ def test_model_without_tokenizer(folder, model):
 def test_bad_commands(folder, model):
     for words, said in (((), 'give a prompt'), (('--prompt', 'a', '--ids', '1'), 'not both'),
                         (('--ids', '1,x'), "'x'"), (('--ids', '1,-2'), "'-2'"), (('--ids', '99999'), '99999'),
-                        (('--prompt', 'a', '--dtype', 'f64'), 'f64'), (('--prompt', 'a', '--top-p', '0'), 'top'),
+                        (('--prompt', 'a', '--dtype', 'f64'), 'f64'), (('--prompt', 'a', '--top-p', '-0.1'), 'top'),
                         (('--prompt', 'a', '--temperature', '-1'), 'temperature'), (('--prompt', 'a', '--top-k', '-1'), 'top'),
                         (('--prompt', 'a', '--max-tokens', '0'), '--max-tokens'), (('--prompt', 'a', '--stop', ''), 'stop'),
                         (('--ids', ','.join(['5'] * CONTEXT)), 'context')):
