@@ -13,6 +13,7 @@
 #include <ctime>
 #include <filesystem>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -210,7 +211,7 @@ void MappedFile::fetch() const {
 #ifdef MADV_POPULATE_READ  // Linux 5.14
   if (!mapping_ || mapping_->size == 0) return;
   ::madvise(mapping_->data, mapping_->size, MADV_HUGEPAGE);
-  std::thread([mapping = std::weak_ptr<const Mapping>(mapping_)] {
+  const auto read = [mapping = std::weak_ptr<const Mapping>(mapping_)] {
     constexpr size_t kPiece = 32 << 20;
     for (size_t at = 0;; at += kPiece) {
       const auto held = mapping.lock();  // of a piece's time
@@ -218,7 +219,11 @@ void MappedFile::fetch() const {
       if (::madvise(held->data + at, std::min(kPiece, held->size - at), MADV_POPULATE_READ) != 0)
         return;
     }
-  }).detach();
+  };
+  try {
+    std::thread(read).detach();
+  } catch (const std::system_error&) {  // no thread to be had: pages come when they are touched
+  }
 #endif
 }
 

@@ -87,6 +87,19 @@ TEST(File, LostPagesOfAWatchedFileAreZeros) {
   EXPECT_NE(read_what_was_cut(path, false), 0);  // nobody would know
 }
 
+TEST(File, AFetchedFileIsTheSame) {
+  TemporaryFolder folder;
+  const std::string path = join_path(folder.path(), "a"), whole(5 << 20, 'x');
+  write_file_atomic(path, whole);
+  const MappedFile file(path);
+  file.fetch();
+  EXPECT_TRUE(file.view() == whole);
+  for (int i = 0; i < 20; ++i) MappedFile(path).fetch();  // unmapped while it is read
+  write_file_atomic(path, "");
+  MappedFile(path).fetch();
+  MappedFile().fetch();
+}
+
 TEST(File, AtomicWriterWithoutCommitLeavesNothing) {
   TemporaryFolder folder;
   std::string path = folder.path() + "/a";

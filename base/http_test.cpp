@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdio>
 #include <thread>
 
 #include "base/error.h"
@@ -233,6 +234,30 @@ TEST_F(Http, RefusesWhatIsTooBigOrBroken) {
             "400");
   EXPECT_EQ(server.answer("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc"), "");
   EXPECT_EQ(server.answer(""), "");
+}
+
+TEST_F(Http, EveryAnswerIsALineOfTheLog) {
+  HttpServerOptions o = quick();
+  o.access_log = true;
+  HttpServer server(o);
+  add_routes(server);
+  std::vector<int> observed;
+  server.observer([&](int status) { observed.push_back(status); });
+  FILE* lines = std::tmpfile();
+  set_log_descriptor(::fileno(lines));
+  set_log_level(LogLevel::info);
+  server.answer("GET /hello HTTP/1.1\r\nHost: x\r\n\r\n");
+  server.answer("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n");
+  server.answer("nonsense\r\n\r\n");
+  server.answer("");  // no answer, no line
+  set_log_descriptor(2);
+  char text[4096] = {};
+  ::pread(::fileno(lines), text, sizeof text - 1, 0);
+  std::fclose(lines);
+  const std::string log = text;
+  for (const char* part : {" GET /hello 200 ", " 413 ", " 400 "})
+    EXPECT_NE(log.find(part), std::string::npos) << part << log;
+  EXPECT_EQ(observed, (std::vector<int>{200, 413, 400}));
 }
 
 TEST_F(Http, SlowClientsTimeOut) {

@@ -6,9 +6,9 @@
 The model is that of generate.py (Qwen2-like 0.5B, random weights). llama.cpp is the newest source in PyPI's
 llama-cpp-python, built once in .cache/bench/llama.cpp (LLAMA_CPP names a folder with its programs instead); its file is
 made from the same weights. IK_LLAMA_CPP names a folder with the programs of its fork ik_llama.cpp, which then runs beside
-with the same files; a row names the faster one. Prompts of 512 tokens; 64 tokens after 16; streams by HTTP, each of 32 tokens after 32.
+with the same files; a row names the faster one, or for prompts the best known rate where neither reaches it. Prompts of 512 tokens; 64 tokens after 16; streams by HTTP, each of 32 tokens after 32.
 Agreement: KL of the next token's distribution from bf16's, of ours. Rows "kl" compare it with llama.cpp's on a model that
-was trained (kl.py).
+was trained, and on the files of the other rows (kl.py).
 
 Alone: a request for one token of a model of width 32, whose pass takes some ten microseconds, over a kept connection: all
 of it counts as overhead. Loading: from the start of the program to the first token's arrival, which has read all weights;

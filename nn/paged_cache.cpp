@@ -20,7 +20,7 @@ PagedCache::PagedCache(int64_t layers, int64_t kv_heads, int64_t head_width, int
     const auto bytes = static_cast<int64_t>(size_of(type));
     const Tensor all = Tensor::wrap(memory_.data(), {pages * page_bytes_ / bytes}, type, memory_.storage());
     const Tensor t = all.as_strided(shape, strides, at / bytes);
-    at += shape.numel() / (pages ? pages : 1) * bytes;
+    at += shape[1] * strides[1] * bytes;
     return t;
   };
   for (LayerPages& l : layers_) {

@@ -234,9 +234,7 @@ void send_file(const ChatFile& file, HttpResponse& a) {
 
 }  // namespace
 
-void add_api_routes(HttpServer& server, const ApiFront& given) {
-  ApiFront front = given;
-  if (!front.figures) front.figures = std::make_shared<RequestFigures>();
+void add_api_routes(HttpServer& server, const ApiFront& front) {
   server.observer([figures = front.figures](int status) { figures->count_status(status); });
   server.filter([front](HttpRequest& q, HttpResponse& a) {
     a.header("X-Content-Type-Options", "nosniff");

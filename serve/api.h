@@ -8,6 +8,8 @@
 #include <memory>
 #include <string>
 
+#include "serve/request_figures.h"
+
 namespace wellspring {
 
 struct Adapter;
@@ -16,7 +18,6 @@ class Engine;
 class HttpServer;
 class Models;
 class ModelText;
-class RequestFigures;
 
 struct ServedModel {
   std::string name;
@@ -38,7 +39,7 @@ struct ApiFront {
   std::shared_ptr<Access> access;
   double request_seconds = 0;  // an answer that takes longer ends with an error (504); 0: any time
   bool share_prompts = false;  // kept beginnings of prompts are those of all keys, not of one
-  std::shared_ptr<RequestFigures> figures = nullptr;  // null: the routes make their own
+  std::shared_ptr<RequestFigures> figures = std::make_shared<RequestFigures>();
 };
 
 /// Before server.start(): the routes and the filter. Handlers wait on connection threads while the

@@ -285,6 +285,8 @@ TEST_F(Chat, PromptsEndWhereTheRequestSays) {
   EXPECT_TRUE(ends_with(prompt({{"add_generation_prompt", false}}, words), said + "<|im_end|>\n"));
   EXPECT_TRUE(ends_with(prompt({{"continue_final_message", true}}, words), said));
   EXPECT_TRUE(ends_with(prompt({{"continue_final_message", true}}, words + " "), said + " "));
+  for (const char* like_the_template : {"end", "|", "i", "assistant"})
+    EXPECT_TRUE(ends_with(prompt({{"continue_final_message", true}}, like_the_template), str("<|im_start|>assistant\n", like_the_template)));
   Json q = question("hi");
   q["messages"].push_back({{"role", "assistant"}, {"content", words}});
   q["continue_final_message"] = true;

@@ -114,7 +114,8 @@ struct EngineFigures {
 class Engine {
  public:
   virtual ~Engine() = default;
-  /// Checks the request at once (Error(Fault::usage): an option out of range, PromptError: the prompt; Fault::try_again: too many wait), then returns its ticket. `on_end` is called once on the engine's
+  /// Checks the request at once (Error(Fault::usage): an option out of range, PromptError: the prompt;
+  /// Fault::try_again: too many wait), then returns its ticket. `on_end` is called once on the engine's
   /// thread: with a result, or with the exception that ended the request.
   using OnEnd = std::function<void(const GenerateResult&, std::exception_ptr)>;
   virtual int64_t submit(GenerateRequest request, OnEnd on_end) = 0;

@@ -210,7 +210,7 @@ class Exchange {
 
   // The likeliest by their texts, and the token itself, which need not be one of them.
   Json completion_logprobs(size_t i, const News& news) {
-    const std::string text = api_.echo ? echoed(i) : "";
+    const std::string prompt = api_.echo ? echoed(i) : "";
     Place& place = places_[i];
     Json tokens = Json::array(), values = Json::array(), tops = Json::array(), offsets = Json::array();
     for (const auto* list : {&news.prompt_logprobs, &news.logprobs})
@@ -222,7 +222,9 @@ class Exchange {
         by_text.emplace(one["token"].get<std::string>(), one["logprob"].get<double>());
         const bool first = std::isnan(token[0].log_probability);  // of the prompt: nothing stands before it
         tokens.push_back(one["token"]), values.push_back(first ? Json() : one["logprob"]);
-        tops.push_back(first ? Json() : std::move(by_text)), offsets.push_back(place.before(token[0].token, list == &news.prompt_logprobs && !(first && put_before(token[0].token, text))));
+        tops.push_back(first ? Json() : std::move(by_text));
+        const bool special = list == &news.prompt_logprobs && !(first && put_before(token[0].token, prompt));
+        offsets.push_back(place.before(token[0].token, special));
       }
     return {{"tokens", std::move(tokens)},
             {"token_logprobs", std::move(values)},

@@ -58,7 +58,7 @@ void check(const ModelSpec& spec) {
 }
 
 int64_t weight_bytes(const std::string& folder, const DecoderConfig& c, const ModelSpec& spec) {
-  if (read_json(join_path(folder, "config.json")).contains("quantization_config")) {
+  if (!packed_format(folder).empty()) {
     int64_t bytes = 0;
     for (const std::string& name : list_directory(folder))
       if (ends_with(name, ".safetensors")) bytes += file_size(join_path(folder, name));
@@ -217,7 +217,7 @@ ModelSource model_source(const ModelSpec& spec, const EngineOptions& engine, int
   const std::string folder = find_model_folder(spec.path);
   if (!ModelText::present(folder))
     throw Error(Fault::io, str(folder, " has no tokenizer.json: a server needs it"));
-  check_weights_option(folder, spec.path, spec.weights);
+  if (!spec.weights.empty()) check_plain(folder, spec.path, "--weights " + spec.weights, spec.weights);
   const DecoderConfig config = read_decoder_config(folder);
   EngineOptions options = options_of(spec, config, engine, memory);
   int64_t draft = 0;

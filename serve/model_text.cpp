@@ -53,18 +53,19 @@ bool says(const Json& context, const char* key, bool otherwise) {
   return it == context.end() ? otherwise : *it == true;
 }
 
-// A template may take blanks off a message's ends; what it puts behind goes.
+// A template may take blanks off a message's ends; what it puts behind goes. `plain`: what of the text messages gave.
 void cut_behind(const std::string& message, std::string& text, std::vector<std::pair<size_t, size_t>>& plain) {
-  const std::string_view words = trim(message);
-  size_t end = text.rfind(words);
-  if (words.empty() || end == text.npos)
-    throw Error(Fault::data, "the chat template does not show the last message as it is, so it cannot be continued");
-  end += words.size();
+  const std::string_view words = trim(message), all = text;
+  size_t end = 0;
+  for (size_t i = plain.size(); i-- > 0 && !end && !words.empty();)
+    if (const size_t at = all.substr(plain[i].first, plain[i].second - plain[i].first).rfind(words); at != all.npos)
+      end = plain[i].first + at + words.size();
+  if (!end) throw Error(Fault::data, "the chat template does not show the last message as it is, so it cannot be continued");
   const size_t blanks = message.size() - (words.data() - message.data()) - words.size();
   if (text.compare(end, blanks, message, message.size() - blanks) == 0) end += blanks;
   text.resize(end);
   std::erase_if(plain, [end](const auto& p) { return p.first >= end; });
-  if (!plain.empty()) plain.back().second = std::min(plain.back().second, end);
+  plain.back().second = std::min(plain.back().second, end);
 }
 
 }  // namespace

@@ -206,7 +206,7 @@ extern "C" int wellspring_command_chat(int argc, char** argv) {
   sampling.check();
   sampling.seed = args.given("--seed") ? static_cast<uint64_t>(seed) : std::random_device()();
   const std::string folder = find_model_folder(model);
-  check_weights_option(folder, model, weights);
+  if (!weights.empty()) check_plain(folder, model, "--weights " + weights, weights);
   std::unique_ptr<Decoder> loaded = load_decoder(folder, *parse_dtype(dtype));
   const WeightFormat hidden = parse_weight_format(weights.empty() ? "bf16" : weights);
   if (!loaded->quantized() && (!weights.empty() || loaded->dtype() == DType::bf16))

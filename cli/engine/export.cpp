@@ -41,8 +41,7 @@ int export_as_gguf(const ExportOptions& o, const std::string& folder) {
 
 int export_model(const ExportOptions& o) {
   const std::string folder = find_model_folder(o.model);
-  if (read_json(join_path(folder, "config.json")).contains("quantization_config"))
-    throw Error(Fault::usage, str(o.model, " holds packed weights, as all GGUF files and what `quantize` wrote: export the folder that they were made from"));
+  check_plain(folder, o.model, "export");
   if (ends_with(o.out, ".gguf")) return export_as_gguf(o, folder);
   check_export(o);
   const auto model = load_decoder(folder, DType::f32);

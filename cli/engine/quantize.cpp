@@ -147,6 +147,7 @@ int quantize(const QuantizeOptions& o) {
   if (exists(join_path(o.out, "config.json")))
     throw Error(Fault::usage, str(o.out, " already holds a model; give another --out"));
   const std::string folder = find_model_folder(o.model);
+  check_plain(folder, o.model, "quantize");
   const double begin = monotonic_seconds();
   auto model = load_decoder(folder, DType::bf16);
   const int64_t length = std::min(o.window, model->config().context);

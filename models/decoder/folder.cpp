@@ -107,7 +107,7 @@ std::unique_ptr<Decoder> load_decoder(const std::string& folder, DType dtype, bo
   auto model =
       std::make_unique<Decoder>(read_decoder_config(folder), dtype,
                                 training ? Decoder::Use::training : Decoder::Use::inference);
-  if (is_quantized_config(read_json(join_path(folder, "config.json")))) {
+  if (!packed_format(folder).empty()) {
     if (training)
       throw Error(Fault::usage, str(folder, " holds weights of few bits: training goes on from the plain ones"));
     load_quantized(*model, folder);

@@ -104,7 +104,7 @@ std::vector<std::pair<Parameter*, Weight*>> Decoder::matrices() {
 void Decoder::quantize(WeightFormat format, WeightFormat tables,
                        const std::function<Tensor(const std::string&)>& feedback) {
   if (use_ != Use::inference) throw Error(Fault::usage, "only a model that was loaded for inference is quantised");
-  if (quantized()) throw Error(Fault::usage, "the weights are packed already, as those of all GGUF files and of what `quantize` wrote: give a Hugging Face or run folder");
+  if (quantized()) throw Error(Fault::usage, "the model is quantised already");
   for (auto& [p, w] : matrices()) {
     const bool table = w == &embed_.packed || w == &head_.packed;
     *w = wellspring::quantize(p->compute, table ? tables : format, p->name, feedback && !table ? feedback(p->name) : Tensor());

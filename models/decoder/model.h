@@ -152,9 +152,10 @@ std::unique_ptr<Decoder> load_decoder(const std::string& folder, DType dtype,
 /// the tokenizer's files. load_decoder reads it, mapped: nothing is copied.
 void save_quantized(const Decoder& model, const std::string& folder, const std::string& tokenizer_from);
 
-/// For what is asked as --weights ("": nothing): Error(Fault::usage) naming the model when its weights are packed in
-/// another format already, as those of `wellspring quantize` and of GGUF files are.
-void check_weights_option(const std::string& folder, const std::string& model, const std::string& format);
+/// The format of a model folder's weights when they are packed, as save_quantized writes them and GGUF files become; "": they are plain.
+std::string packed_format(const std::string& folder);
+/// Error(Fault::usage) naming the model and what is `asked` of it when its weights are packed, unless in the format `but`.
+void check_plain(const std::string& folder, const std::string& model, const std::string& asked, const std::string& but = "");
 
 /// The config.json of a model folder, and the end tokens of its generation_config.json behind its own. Error(Fault::data)
 /// naming file and field.

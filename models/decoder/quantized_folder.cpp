@@ -16,15 +16,19 @@ bool is_quantized_config(const Json& config) {
   return it != config.end() && it->is_object() && it->value("quant_method", "") == "wellspring";
 }
 
-void check_weights_option(const std::string& folder, const std::string& model, const std::string& format) {
-  if (format.empty()) return;
+std::string packed_format(const std::string& folder) {
   const Json config = read_json(join_path(folder, "config.json"));
-  if (!is_quantized_config(config)) return;
-  const Json now = config["quantization_config"].value("format", Json());
-  if (now == format) return;
-  throw Error(Fault::usage, str("the weights of ", model, " are packed already (", now.is_string() ? now.get<std::string>() : "",
-                                "), as those of all GGUF files and of what `quantize` wrote: they stay as they are, so leave --weights ", format,
-                                " out, or give a Hugging Face or run folder"));
+  if (!is_quantized_config(config)) return "";
+  const Json format = config["quantization_config"].value("format", Json());
+  return format.is_string() ? format.get<std::string>() : "unknown";
+}
+
+void check_plain(const std::string& folder, const std::string& model, const std::string& asked, const std::string& but) {
+  const std::string format = packed_format(folder);
+  if (format.empty() || format == but) return;
+  throw Error(Fault::usage, str("the weights of ", model, " are packed already (", format,
+                                "), as in all GGUF files and in what `quantize` writes: for ", asked,
+                                " give a Hugging Face or run folder"));
 }
 
 void load_quantized(Decoder& model, const std::string& folder) {

@@ -132,7 +132,7 @@ WS_CASES(attention_paged) {
                        {0, 1, 600, 1, 70, 500, 71, 2, 254}, 73, 10};
   const auto run = [](const Sequences& s, double scale) {
     return [s, scale](const Tensors& i) -> Tensors {
-      const auto page = [&](int n) { return scale == 0 ? i[n] : apart(i[n]); };
+      const auto page = [&](int n) { return scale == 0 ? i[n] : apart(i[n]); };  // both ways, each in some cases
       return {attention_paged(i[0], page(1), page(2), page(3), page(4), Tensor::from(s.tables, {3, s.most}),
                               Tensor::from(s.segments, {3, 3}), scale)};
     };
