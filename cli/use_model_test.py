@@ -301,9 +301,8 @@ def test_chat_in_a_terminal(folder, model):
     up, left, history, saved = '\x1b[A', '\x1b[D', f'{folder}/state/wellspring/chat_history', f'{folder}/said.json'
 
     def ready(terminal):
-        """A prompt is shown; a moment later its keys are its own."""
+        """A prompt is shown: keys are the editor's from there on."""
         terminal.until('> ')
-        time.sleep(0.3)
 
     def said():
         with open(saved) as f:
@@ -370,6 +369,38 @@ def test_chat_in_a_terminal(folder, model):
     assert said() == ['hello there'], said()
     t.type('\x04')
     assert t.end() == 0
+
+
+def test_no_interrupt_is_lost(folder, model):
+    """Ctrl-C a moment after the one that stopped an answer, at whatever point between the answer and the next line; and
+    signals that come while a line is edited."""
+    saved = f'{folder}/said.json'
+    t = Terminal(PROGRAM, 'chat', patient_model(folder, model), '--max-tokens', '100000', '--no-history')
+    t.until('> ')
+    for sent, typed in ((signal.SIGWINCH, 'and mo'), (signal.SIGINT, 're')):
+        t.type(typed)
+        t.until(typed)
+        os.kill(t.pid, sent)
+    t.until('Ctrl-D or /exit leaves')
+    t.until('> ')
+    draw = random.Random(3)
+    for _ in range(40):
+        t.type('hello there\n')
+        t.until('hello there\r\n')
+        t.until(' ')
+        t.type('\x03')
+        t.until('[stopped]')
+        time.sleep(draw.uniform(0, 0.001))
+        t.type('\x03')
+        t.until('Ctrl-D or /exit leaves')
+        t.until('> ')
+    t.type(f'/save {saved}\n')
+    t.until('saved')
+    t.until('> ')
+    t.type('\x04')
+    assert t.end() == 0
+    with open(saved) as f:
+        assert len([m for m in json.load(f) if m['role'] == 'user']) == 40
 
 
 def patient_model(folder, model):

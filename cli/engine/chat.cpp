@@ -27,7 +27,7 @@ namespace {
 
 std::atomic<bool> interrupted{false};
 
-// Ctrl-C stops the answer; where a line is read, it is the line's (LineReader).
+// Ctrl-C stops the answer; one that comes after it is the next line's (LineReader).
 void on_interrupt(int) { interrupted = true; }
 
 class Chat {
@@ -136,6 +136,19 @@ class Chat {
   uint64_t tries_ = 0;  // of one question: each draws anew
 };
 
+// `work` in a thread of its own, whose threads leave the signals to this one: libedit, which takes those that come while
+// a line is edited, holds one thread alone.
+template <class Work>
+auto leaving_signals_here(const Work& work) {
+  sigset_t signals, before;
+  sigemptyset(&signals);
+  for (const int signal : {SIGINT, SIGTSTP, SIGQUIT, SIGHUP, SIGTERM, SIGCONT, SIGWINCH}) sigaddset(&signals, signal);
+  pthread_sigmask(SIG_BLOCK, &signals, &before);
+  auto result = std::async(std::launch::async, work);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return result.get();
+}
+
 constexpr const char* kHelp =
     "/clear forgets all, /undo the last exchange, /again answers anew, /save FILE writes the conversation,\n"
     "/quit, Ctrl-D or Ctrl-C twice ends. A line that ends in \\ goes on in the next; \"\"\" begins and ends several lines.\n"
@@ -207,13 +220,16 @@ extern "C" int wellspring_command_chat(int argc, char** argv) {
   sampling.seed = args.given("--seed") ? static_cast<uint64_t>(seed) : std::random_device()();
   const std::string folder = find_model_folder(model);
   if (!weights.empty()) check_plain(folder, model, "--weights " + weights, weights);
-  std::unique_ptr<Decoder> loaded = load_decoder(folder, *parse_dtype(dtype));
-  const WeightFormat hidden = parse_weight_format(weights.empty() ? "bf16" : weights);
-  if (!loaded->quantized() && (!weights.empty() || loaded->dtype() == DType::bf16))
-    loaded->quantize(hidden, hidden == WeightFormat::bf16 ? hidden : WeightFormat::q8);
-  std::shared_ptr<const Decoder> decoder = std::move(loaded);
-  ModelText text(folder, decoder->config(), chat_template);
-  Chat chat(decoder, text, sampling, max_tokens, stops);
+  std::unique_ptr<ModelText> made;
+  Chat chat = leaving_signals_here([&] {
+    std::unique_ptr<Decoder> loaded = load_decoder(folder, *parse_dtype(dtype));
+    const WeightFormat hidden = parse_weight_format(weights.empty() ? "bf16" : weights);
+    if (!loaded->quantized() && (!weights.empty() || loaded->dtype() == DType::bf16))
+      loaded->quantize(hidden, hidden == WeightFormat::bf16 ? hidden : WeightFormat::q8);
+    made = std::make_unique<ModelText>(folder, loaded->config(), chat_template);
+    return Chat(std::move(loaded), *made, sampling, max_tokens, stops);
+  });
+  const ModelText& text = *made;
   if (!system.empty()) chat.system(system);
   const bool terminal = ::isatty(0) && ::isatty(1);
   if (terminal) {
@@ -222,15 +238,14 @@ extern "C" int wellspring_command_chat(int argc, char** argv) {
                                               : text.chat_format().c_str());
     struct sigaction action {};
     action.sa_handler = on_interrupt;
-    ::sigaction(SIGINT, &action, nullptr);  // without SA_RESTART: reading a line ends, too
+    action.sa_flags = SA_RESTART;  // writing goes on
+    ::sigaction(SIGINT, &action, nullptr);
   }
-  LineReader lines(terminal, no_history ? "" : chat_history_file());
+  LineReader lines(terminal, no_history ? "" : chat_history_file(), interrupted);
   std::string said;
   bool leaving = false;  // Ctrl-C was the last that was typed
   while (true) {
-    // One that came between the answer and the line is of the line.
-    const LineReader::Got got = interrupted ? LineReader::Got::interrupt : read_words(lines, said);
-    interrupted = false;
+    const LineReader::Got got = read_words(lines, said);
     if (got == LineReader::Got::end || (got == LineReader::Got::interrupt && leaving)) break;
     leaving = got == LineReader::Got::interrupt;
     if (leaving) {

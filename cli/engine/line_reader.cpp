@@ -2,14 +2,18 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <clocale>
 #include <cstdio>
 #include <cstdlib>
+#include <cwchar>
+#include <functional>
 #include <iostream>
 #include <vector>
 
@@ -32,7 +36,18 @@ struct Libedit {
     int number;
     const char* text;
   };
-  enum Set { kPrompt = 0, kEditor = 2, kSignal = 3, kBind = 4, kTty = 8, kAddFunction = 9, kHistory = 10 };
+  enum Set {
+    kPrompt = 0,
+    kEditor = 2,
+    kSignal = 3,
+    kBind = 4,
+    kTty = 8,
+    kAddFunction = 9,
+    kHistory = 10,
+    kReadKey = 13,
+    kPrepareTerminal = 16,
+    kRefresh = 20
+  };
   enum Keep { kSize = 1, kEnter = 10, kUnique = 20 };
   static constexpr unsigned char kEnd = 2;  // what a function of a key answers to end the input
 
@@ -59,10 +74,38 @@ const Libedit& libedit() {
 
 const char* prompt_now = "";
 char* show_prompt(Libedit::EditLine*) { return const_cast<char*>(prompt_now); }
-bool line_interrupted = false;
-unsigned char interrupt(Libedit::EditLine*, int) {
-  line_interrupted = true;
+std::atomic<bool>* interrupted_now = nullptr;
+unsigned char interrupt(Libedit::EditLine*, int) {  // the key, which sends no signal while a line is edited
+  *interrupted_now = true;
   return Libedit::kEnd;
+}
+
+// Whether standard input can be read; false when an interrupt came. Asked again and again: a signal may come just before
+// the waiting, or to another thread. `woken` is called when some other signal ended the waiting.
+bool wait_for_input(const std::atomic<bool>& interrupted, const std::function<void()>& woken) {
+  pollfd input{0, POLLIN, 0};
+  while (!interrupted) {
+    const int ready = ::poll(&input, 1, 50);
+    if (ready > 0) return true;
+    if (ready < 0 && !interrupted) woken();
+  }
+  return false;
+}
+
+// The next character that is typed: 1, 0 at the end, -1 for an interrupt. The library's own would sleep through a signal
+// that comes before its read.
+int read_key(Libedit::EditLine* editor, wchar_t* key) {
+  std::mbstate_t state{};
+  while (wait_for_input(*interrupted_now, [&] { libedit().set(editor, Libedit::kRefresh); })) {
+    char byte = 0;
+    const ssize_t got = ::read(0, &byte, 1);
+    if (got < 0 && errno == EINTR) continue;
+    if (got != 1) return 0;
+    const size_t bytes = std::mbrtowc(key, &byte, 1, &state);
+    if (bytes <= 1) return 1;
+    if (bytes == static_cast<size_t>(-1)) state = {};  // no UTF-8: left out
+  }
+  return -1;
 }
 
 // Opened for its owner alone, also one that was more open.
@@ -91,6 +134,7 @@ struct LineReader::Editor {
     lib.set(editor, Libedit::kPrompt, show_prompt);
     lib.set(editor, Libedit::kEditor, "emacs");
     lib.set(editor, Libedit::kSignal, 1);  // for the window's size and for Ctrl-Z
+    lib.set(editor, Libedit::kReadKey, read_key);
     lib.set(editor, Libedit::kHistory, lib.history, history);
     // Ctrl-C drops the line, as it does where lines are not edited; Ctrl-R looks back.
     lib.set(editor, Libedit::kAddFunction, "wellspring-interrupt", "Drop the line", interrupt);
@@ -153,7 +197,8 @@ struct LineReader::Editor {
   Libedit::History* history = nullptr;
 };
 
-LineReader::LineReader(bool terminal, std::string history) : terminal_(terminal) {
+LineReader::LineReader(bool terminal, std::string history, std::atomic<bool>& interrupted)
+    : terminal_(terminal), interrupted_(interrupted) {
   if (!terminal) return;
   if (libedit().there())
     editor_ = std::make_unique<Editor>(std::move(history));
@@ -163,20 +208,23 @@ LineReader::LineReader(bool terminal, std::string history) : terminal_(terminal)
 LineReader::~LineReader() = default;
 
 LineReader::Got LineReader::read(const std::string& sign, std::string& line) {
-  errno = 0;
   if (!editor_) {
-    if (terminal_) std::printf("%s", sign.c_str()), std::fflush(stdout);
-    if (std::getline(std::cin, line)) return Got::line;
-    if (errno != EINTR) return Got::end;
-    std::clearerr(stdin);
-    std::cin.clear();
-    return Got::interrupt;
+    if (terminal_) {
+      std::printf("%s", sign.c_str()), std::fflush(stdout);
+      if (!wait_for_input(interrupted_, [] {})) return interrupted_ = false, Got::interrupt;
+    }
+    return std::getline(std::cin, line) ? Got::line : Got::end;
   }
   prompt_now = sign.c_str();
-  line_interrupted = false;
+  interrupted_now = &interrupted_;
+  editor_->lib.set(editor_->editor, Libedit::kPrepareTerminal, 1);  // whoever sees the prompt types for the editor
   int size = 0;
   const char* got = editor_->lib.gets(editor_->editor, &size);
-  if (!got || size <= 0) return line_interrupted || errno == EINTR ? Got::interrupt : Got::end;
+  if (interrupted_.exchange(false)) {
+    std::clearerr(stdout);  // the library's handler breaks off a write
+    return Got::interrupt;
+  }
+  if (!got || size <= 0) return Got::end;
   line.assign(got, static_cast<size_t>(size));
   if (line.ends_with('\n')) line.pop_back();
   editor_->keep(line);
