@@ -52,13 +52,23 @@ int default_threads() {
   return processors();
 }
 
-// What one parallel_for shares among the team.
+// What one parallel_for shares among the team: a part of the tiles for each thread, or one for all.
 struct Loop {
-  Loop(int64_t tiles, TileFunction fn) : tiles(tiles), fn(fn) {}
+  Loop(int64_t tiles, TileFunction fn, int count) : fn(fn), parts(std::min(count, kMostParts)) {
+    for (int p = 0; p < parts; ++p) {
+      part[p].next.store(tiles * p / parts, std::memory_order_relaxed);
+      part[p].end = tiles * (p + 1) / parts;
+    }
+  }
 
-  int64_t tiles;
+  static constexpr int kMostParts = 64;
+  struct alignas(64) Part {
+    std::atomic<int64_t> next;
+    int64_t end;
+  };
   TileFunction fn;
-  std::atomic<int64_t> next{0};
+  const int parts;
+  Part part[kMostParts];
   std::mutex mutex;
   std::exception_ptr error;
   int64_t error_tile = std::numeric_limits<int64_t>::max();
@@ -66,8 +76,16 @@ struct Loop {
   void run(int index) noexcept {
     t_index = index;
     t_inside = true;
+    for (int i = 0; i < parts; ++i) run(part[(index + i) % parts]);
+    t_inside = false;
+    t_index = 0;
+  }
+
+ private:
+  void run(Part& p) {
+    if (p.next.load(std::memory_order_relaxed) >= p.end) return;
     int64_t tile;
-    while ((tile = next.fetch_add(1, std::memory_order_relaxed)) < tiles) {
+    while ((tile = p.next.fetch_add(1, std::memory_order_relaxed)) < p.end) {
       try {
         fn(tile);
       } catch (...) {
@@ -76,11 +94,9 @@ struct Loop {
           error_tile = tile;
           error = std::current_exception();
         }
-        next.store(tiles, std::memory_order_relaxed);
+        for (int i = 0; i < parts; ++i) part[i].next.store(part[i].end, std::memory_order_relaxed);
       }
     }
-    t_inside = false;
-    t_index = 0;
   }
 };
 
@@ -113,7 +129,7 @@ bool take_team() {
 
 }  // namespace
 
-void parallel_for(int64_t tiles, TileFunction fn) {
+void parallel_for(int64_t tiles, TileFunction fn, Deal deal) {
   int n = tiles > 1 ? threads() : 1;
   if (n == 1 || !take_team()) {
     for (int64_t tile = 0; tile < tiles; ++tile) fn(tile);
@@ -121,7 +137,7 @@ void parallel_for(int64_t tiles, TileFunction fn) {
   }
   static const int kAtFork = pthread_atfork(nullptr, nullptr, [] { g_forked = true; });
   (void)kAtFork;
-  Loop loop(tiles, fn);
+  Loop loop(tiles, fn, deal == Deal::apart ? n : 1);
   {
     struct Release {
       ~Release() { g_busy.store(false, std::memory_order_release); }

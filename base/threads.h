@@ -21,6 +21,11 @@ class TileFunction {
   void (*call_)(void*, int64_t);
 };
 
+/// Who takes which tile. apart: each thread goes through a part of its own from one tile to the next, as memory gives most
+/// to whoever reads on in one place; then it helps with the others' parts. in_turn: whoever is free takes the next one, for
+/// tiles of unlike weights, the heaviest first.
+enum class Deal { apart, in_turn };
+
 /// Calls fn(0) ... fn(tiles - 1), each once, on the team; returns when all are done. Which thread
 /// runs a tile is unspecified (dynamic), so a tile writes only what is its own. Cut work by shape
 /// alone, never by threads(), and add partial sums in tile order: then the bits do not depend on
@@ -28,7 +33,7 @@ class TileFunction {
 /// any thread while another one has the team, calls from a thread that has not claimed the team
 /// when one has, and all calls after a fork(). After an exception of a tile no further tile is
 /// begun, and the exception (of the lowest tile that threw) is rethrown here.
-void parallel_for(int64_t tiles, TileFunction fn);
+void parallel_for(int64_t tiles, TileFunction fn, Deal deal = Deal::apart);
 
 /// Number of threads of the team (default: the processors this process may run on, or
 /// WELLSPRING_THREADS, or OMP_NUM_THREADS).

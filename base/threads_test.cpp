@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <thread>
@@ -21,19 +22,46 @@ class Threads : public testing::Test {
 };
 
 TEST_F(Threads, EveryTileOnce) {
-  for (int n : {1, 2, 3, 16, 64}) {
+  for (int n : {1, 2, 3, 16, 64, 65}) {
     set_threads(n);
-    for (int64_t tiles : {0, 1, 2, 7, 1000}) {
-      std::vector<std::atomic<int>> hits(static_cast<size_t>(tiles));
-      std::atomic<int> bad_index{0};
-      parallel_for(tiles, [&](int64_t i) {
-        ++hits[static_cast<size_t>(i)];
-        if (thread_index() < 0 || thread_index() >= n) ++bad_index;
-      });
-      for (auto& h : hits) ASSERT_EQ(h, 1);
-      ASSERT_EQ(bad_index, 0);
-    }
+    for (const Deal deal : {Deal::apart, Deal::in_turn})
+      for (int64_t tiles : {0, 1, 2, 7, 1000}) {
+        std::vector<std::atomic<int>> hits(static_cast<size_t>(tiles));
+        std::atomic<int> bad_index{0};
+        parallel_for(
+            tiles,
+            [&](int64_t i) {
+              ++hits[static_cast<size_t>(i)];
+              if (thread_index() < 0 || thread_index() >= n) ++bad_index;
+            },
+            deal);
+        for (auto& h : hits) ASSERT_EQ(h, 1);
+        ASSERT_EQ(bad_index, 0);
+      }
   }
+}
+
+TEST_F(Threads, TilesApartAndInTurn) {
+  set_threads(2);
+  // The first tile of each thread waits for the other's.
+  const auto first_two = [](Deal deal) {
+    std::atomic<int> begun{0};
+    std::vector<int64_t> first(2, -1);
+    parallel_for(
+        10,
+        [&](int64_t i) {
+          int64_t& mine = first[static_cast<size_t>(thread_index())];
+          if (mine >= 0) return;
+          mine = i;
+          ++begun;
+          while (begun < 2) std::this_thread::yield();
+        },
+        deal);
+    std::sort(first.begin(), first.end());
+    return first;
+  };
+  EXPECT_EQ(first_two(Deal::apart), (std::vector<int64_t>{0, 5}));
+  EXPECT_EQ(first_two(Deal::in_turn), (std::vector<int64_t>{0, 1}));
 }
 
 TEST_F(Threads, ManyDispatches) {

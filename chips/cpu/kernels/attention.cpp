@@ -247,7 +247,7 @@ void forward(const Problem& p, const View& out, const View& lse) {
         attend_queries<T>(p, w, b, hk * p.group + g, q, n, o, lse);
       }
     }
-  });
+  }, Deal::in_turn);
 }
 
 void attention(const Call& call) {

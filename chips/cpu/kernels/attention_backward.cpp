@@ -294,7 +294,7 @@ void backward(const Problem& p, const Gradients& g) {
     if (key1 > p.S) key1 = p.S;
     backward_tile<T>(p, g, pair / p.Hk, pair % p.Hk, key0, key1,
                      dq ? dq + (pair * shares + share) * partial : nullptr);
-  });
+  }, Deal::in_turn);
   if (!dq) return;
   const float scale = p.flip ? -p.scale : p.scale;
   parallel_for(p.B * p.H, [&](int64_t tile) {

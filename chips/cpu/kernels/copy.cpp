@@ -217,7 +217,7 @@ void copy_exchanged(PairPlan p, const Converter& c, int across) {
       }
     }
     stream_done();
-  });
+  }, Deal::in_turn);  // apart, lines of both threads push one another out of the caches
 }
 
 // The real (0) or imaginary (1) parts of complex values.

@@ -54,7 +54,7 @@ void each_tile(const View& x, const View& counts, F&& f) {
   parallel_for(tiles, [&](int64_t t) {
     if (n[t] == 0) return;
     f(t * kMaskTile, (t + 1) * kMaskTile < count ? (t + 1) * kMaskTile : count, before[t], n[t]);
-  });
+  }, Deal::in_turn);  // apart, 1024 x 1024 values take a tenth longer
 }
 
 // The coordinates of an element.
