@@ -405,7 +405,7 @@ TEST_F(RunTest, TimeLimitDecidesTheSteps) {
             false, true);
   EXPECT_FALSE(r.stopped);
   EXPECT_LT(r.seconds, 30);  // ten times the limit: a busy machine must not fail it
-  EXPECT_GE(r.step, 6);      // the probe
+  EXPECT_TRUE(r.step >= 6 || r.seconds >= 3) << r.step << " steps in " << r.seconds << " s";  // the probe, or no time for it
   EXPECT_TRUE(exists(join_path(run("a"), "plan.json")));
 }
 
