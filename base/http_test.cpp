@@ -296,19 +296,16 @@ TEST_F(Http, BodiesTogetherAreLimited) {
   live.server.route("POST", "/echo", [](const HttpRequest& q, HttpResponse& r) { r.send(200, "text/plain", q.body); });
   live.server.start();
   Raw first(live.server.port());
-  first.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\nbegins");
-  double end = monotonic_seconds() + 5;
-  int status = 0;
-  while (monotonic_seconds() < end && status != 503)  // until the first one is being read
-    status = http_request("POST", live.url("/echo"), {}, std::string(2000, 'y')).status;
-  EXPECT_EQ(status, 503);
+  first.send("POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2000\r\n\r\nbegins");
+  EXPECT_NE(first.some().find("100 Continue"), std::string::npos);  // it is being read
+  EXPECT_EQ(http_request("POST", live.url("/echo"), {}, std::string(2000, 'y')).status, 503);
   EXPECT_EQ(http_request("POST", live.url("/echo"), {}, std::string(900, 'y')).status, 200);
   first.send(std::string(1994, 'x'));
   EXPECT_NE(first.some().find("200 OK"), std::string::npos);
   // The answer may be here a moment before the body's room is given back.
   const auto at_last = [&](size_t size) {
     int got = 503;
-    for (end = monotonic_seconds() + 5; got == 503 && monotonic_seconds() < end;)
+    for (const double end = monotonic_seconds() + 5; got == 503 && monotonic_seconds() < end;)
       got = http_request("POST", live.url("/echo"), {}, std::string(size, 'y')).status;
     return got;
   };
