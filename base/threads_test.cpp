@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/time.h"
 
 namespace wellspring {
 namespace {
@@ -43,7 +44,7 @@ TEST_F(Threads, EveryTileOnce) {
 
 TEST_F(Threads, TilesApartAndInTurn) {
   set_threads(2);
-  // The first tile of each thread waits for the other's.
+  // The first tile of each thread waits for the other's; not for ever, if there is but one thread to be had.
   const auto first_two = [](Deal deal) {
     std::atomic<int> begun{0};
     std::vector<int64_t> first(2, -1);
@@ -54,7 +55,7 @@ TEST_F(Threads, TilesApartAndInTurn) {
           if (mine >= 0) return;
           mine = i;
           ++begun;
-          while (begun < 2) std::this_thread::yield();
+          for (const double end = monotonic_seconds() + 10; begun < 2 && monotonic_seconds() < end;) std::this_thread::yield();
         },
         deal);
     std::sort(first.begin(), first.end());

@@ -168,6 +168,7 @@ class Bench:
             arguments(parser)
         self.args = parser.parse_args()
         self.threads = self.args.threads
+        self.partial = False  # rows that this run did not ask for are kept, as with --only
         self.limits = None  # limits(rows): what holds a row back, by its name
         self.budget, self.count = (0.1, 1) if self.args.quick else (0.3, 5)
         if "torch" in sys.modules or importlib.util.find_spec("torch"):
@@ -236,7 +237,7 @@ class Bench:
         versions.update({n: version(n) for n in names if n in sys.modules and version(n)})
         rows = self.rows
         roofs = {k: round(v / 1e9, 1) for k, v in self.roofs.items()}
-        if self.args.only and os.path.exists(self.args.out):
+        if (self.args.only or self.partial) and os.path.exists(self.args.out):
             with open(self.args.out, encoding="utf-8") as f:
                 old = json.load(f)
             new = {r["what"]: r for r in rows}

@@ -262,6 +262,7 @@ def grammars(bench):
 def main():
     bench = common.Bench("serve", __doc__, lambda parser: parser.add_argument(
         "--shapes", action="store_true", help="the rows of 1B and 8B too (40 GB of disk, 20 of memory, half an hour)"))
+    bench.partial = not bench.args.shapes
     if bench.args.only[:2] not in ("kl", "1B", "8B"):
         make_own_files(bench.wellspring())
         for rows in (single, streams, prefix, grammars, overhead):

@@ -13,7 +13,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cwchar>
-#include <functional>
 #include <iostream>
 #include <vector>
 
@@ -82,7 +81,8 @@ unsigned char interrupt(Libedit::EditLine*, int) {  // the key, which sends no s
 
 // Whether standard input can be read; false when an interrupt came. Asked again and again: a signal may come just before
 // the waiting, or to another thread. `woken` is called when some other signal ended the waiting.
-bool wait_for_input(const std::atomic<bool>& interrupted, const std::function<void()>& woken) {
+template <class Woken>
+bool wait_for_input(const std::atomic<bool>& interrupted, const Woken& woken) {
   pollfd input{0, POLLIN, 0};
   while (!interrupted) {
     const int ready = ::poll(&input, 1, 50);
