@@ -36,7 +36,7 @@ import generate  # noqa: E402
 import kl  # noqa: E402
 import serve_shapes  # noqa: E402
 from serve_parts import (CACHE, PEER, Server, beside, build_peer, divergence, loading, memory, own_server, source,  # noqa: E402
-                         tokenizer, tokens, weights_bytes)
+                         token_bytes, tokenizer, tokens)
 import torch  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 
@@ -131,7 +131,7 @@ def single(bench):
             if what == "prefill" and n / peer < KNOWN[kind]:
                 print(f"    ({peer_name} beside: {n / peer:.0f} tokens/s)")
                 peer, peer_name = n / KNOWN[kind], "best known"
-            share = weights_bytes(folder_of(kind)) / seconds / read if read else None
+            share = token_bytes(folder_of(kind)) / seconds / read if read else None
             bench.row(name, "tokens/s", n / seconds, n / peer, peer_name, goal=GOALS[what][kind],
                       roof_share=share, or_share=0.95, agreement=agreement, tolerance=None if kind == "bf16" else 1e-3 if kind == "q8" else 1.0)
 

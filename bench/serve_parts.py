@@ -94,6 +94,18 @@ def weights_bytes(folder):
     return sum(os.path.getsize(os.path.join(folder, f)) for f in os.listdir(folder) if f.endswith(".safetensors"))
 
 
+def token_bytes(folder):
+    """Of the weights that each token is multiplied with: all, but an embedding beside a head of its own."""
+    with open(os.path.join(folder, "config.json"), encoding="utf-8") as f:
+        tied = json.load(f)["tie_word_embeddings"]
+    unused = 0
+    for name in [] if tied else [f for f in os.listdir(folder) if f.endswith(".safetensors")]:
+        with open(os.path.join(folder, name), "rb") as f:
+            tensors = json.loads(f.read(int.from_bytes(f.read(8), "little")))
+        unused += sum(t["data_offsets"][1] - t["data_offsets"][0] for n, t in tensors.items() if "embed" in n)
+    return weights_bytes(folder) - unused
+
+
 class Server:
     def __init__(self, command, port):
         self.url = f"http://127.0.0.1:{port}"

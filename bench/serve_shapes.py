@@ -82,5 +82,5 @@ def rows(bench):
             seconds, peer, peer_name, read = serve.beside(bench, ours, file, what, length, tokens, 1 if bench.args.quick else 3)
             n = length if what == "prefill" else 1
             bench.row(names[what], "tokens/s", n / seconds, n / peer, f"{peer_name} Q4_0", goal=goal, or_share=0.95, agreement=kl, tolerance=1.0,
-                      roof_share=serve.weights_bytes(folder) / seconds / read if read else None)
+                      roof_share=serve.token_bytes(folder) / seconds / read if read else None)
         serve.loading(bench, folder, f"{size} ")
