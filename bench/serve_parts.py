@@ -6,7 +6,6 @@ import re
 import statistics
 import subprocess
 import sys
-import tarfile
 import time
 import urllib.request
 
@@ -26,8 +25,7 @@ def source():
         subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "llama-cpp-python", "--no-binary", "llama-cpp-python",
                         "--no-deps", "-d", folder], check=True)
         archive = next(f for f in os.listdir(folder) if f.endswith(".tar.gz"))
-        with tarfile.open(os.path.join(folder, archive)) as tar:
-            tar.extractall(folder, filter="data")
+        subprocess.run(["tar", "-xzf", os.path.join(folder, archive), "-C", folder], check=True)
         os.rename(os.path.join(folder, archive[:-len(".tar.gz")], "vendor/llama.cpp"), os.path.join(folder, "source"))
     return os.path.join(folder, "source")
 

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "ops/activation.h"
 #include "ops/dropout.h"
 #include "ops/embedding.h"
 #include "ops/matmul.h"
@@ -16,6 +17,13 @@ namespace wellspring {
 Tensor Linear::operator()(const Tensor& x) const {
   const Tensor b = has_bias ? bias.compute : Tensor();
   return packed.defined() ? linear(x, packed, b) : linear(x, weight.compute, b);
+}
+
+Tensor Linear::swiglu(Tensor x) const {
+  if (packed.defined()) return linear_swiglu(x, packed, has_bias ? bias.compute : Tensor());
+  Tensor both = (*this)(x);
+  x = {};
+  return wellspring::swiglu(both);
 }
 
 Tensor Norm::operator()(const Tensor& x, DType dtype) const {

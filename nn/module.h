@@ -17,6 +17,8 @@ struct Linear {
   Weight packed;  // in a model for inference: instead of the weight
   bool has_bias = false;
   Tensor operator()(const Tensor& x) const;
+  /// silu of the first half of y's columns times the other half.
+  Tensor swiglu(Tensor x) const;
 };
 
 /// RMSNorm, or LayerNorm when it has a bias. Weights are f32.

@@ -108,7 +108,7 @@ void check_segments(const Tensor& q, const Pages& p, const Tensor& tables, const
 }  // namespace
 
 Tensor linear_quantized(const Tensor& x, const Tensor& values, const Tensor& scales, const Tensor& levels, int64_t rows,
-                        const Tensor& bias, std::optional<DType> dtype) {
+                        const Tensor& bias, std::optional<DType> dtype, bool swiglu) {
   constexpr const char* op = "linear_quantized";
   check_f32_or_bf16(op, "x", x);
   if (x.dims() < 1) throw Error(Fault::usage, str(op, ": x must have a row, but is ", x.text()));
@@ -117,10 +117,12 @@ Tensor linear_quantized(const Tensor& x, const Tensor& values, const Tensor& sca
     throw Error(Fault::usage, str(op, ": the result is f32 or bf16, not ", name_of(type)));
   check_weight(op, values, scales, levels, rows, x.size(x.dims() - 1));
   need(!bias.defined() || is(bias, DType::f32, {rows}), op, "bias", str("f32[", rows, "]"), bias);
+  if (swiglu && rows % (2 * kBlockRows))
+    throw Error(Fault::usage, str(op, ": with swiglu the rows must be a multiple of ", 2 * kBlockRows, ", not ", rows));
   Shape shape = x.shape();
-  shape[shape.size() - 1] = rows;
+  shape[shape.size() - 1] = swiglu ? rows / 2 : rows;
   const Tensor y = Tensor::empty(shape, type, x.device());
-  launch(kLinear, {y}, {packed(x), values, scales, levels, bias});
+  launch(kLinear, {y}, {packed(x), values, scales, levels, bias}, {swiglu});
   return y;
 }
 

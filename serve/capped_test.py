@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SETS = ["portable", "avx2", "avx512", "avx512bf16"]  # each has those before it
+SETS = ["portable", "avx2", "avx512", "avx512vnni", "avx512bf16"]  # each has those before it
 
 
 def main():

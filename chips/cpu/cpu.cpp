@@ -21,13 +21,14 @@
 WS_TABLE(portable)
 WS_TABLE(avx2)
 WS_TABLE(avx512)
+WS_TABLE(avx512vnni)
 WS_TABLE(avx512bf16)
 #undef WS_TABLE
 
 namespace wellspring::cpu {
 namespace {
 
-constexpr std::string_view kNames[kIsaCount] = {"portable", "avx2", "avx512", "avx512bf16"};
+constexpr std::string_view kNames[kIsaCount] = {"portable", "avx2", "avx512", "avx512vnni", "avx512bf16"};
 
 Isa strongest(bool (*fits)(Isa)) {
   for (int i = kIsaCount - 1; i > 0; --i)
@@ -43,10 +44,10 @@ bool processor_has(Isa isa) {
   bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                 __builtin_cpu_supports("avx512cd");
-  bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16") &&
-              __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
+  bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
+  bool bf16 = vnni && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi");
   return isa == Isa::portable || (isa == Isa::avx2 && avx2) || (isa == Isa::avx512 && avx512) ||
-         (isa == Isa::avx512bf16 && bf16);
+         (isa == Isa::avx512vnni && vnni) || (isa == Isa::avx512bf16 && bf16);
 #else
   return isa == Isa::portable;
 #endif
@@ -68,7 +69,7 @@ Isa choose_isa() {
     return isa;
   }
   throw Error(Fault::usage,
-              str("WELLSPRING_ISA=", wanted, ": expected portable, avx2, avx512 or avx512bf16"));
+              str("WELLSPRING_ISA=", wanted, ": expected portable, avx2, avx512, avx512vnni or avx512bf16"));
 }
 
 std::string processor_name() {
@@ -137,12 +138,15 @@ std::vector<NamedKernel> kernels_of(Isa isa) {
     case Isa::avx512:
       begin = __start_ws_kernels_avx512, end = __stop_ws_kernels_avx512;
       break;
+    case Isa::avx512vnni:
+      begin = __start_ws_kernels_avx512vnni, end = __stop_ws_kernels_avx512vnni;
+      break;
     case Isa::avx512bf16:
       begin = __start_ws_kernels_avx512bf16, end = __stop_ws_kernels_avx512bf16;
       break;
   }
   std::vector<NamedKernel> kernels(begin, end);
-  if (isa == Isa::avx512bf16 && begin != end) {  // kernels that multiply; the others are avx512's
+  if (isa > Isa::avx512 && begin != end) {  // kernels that multiply; the others are avx512's
     const std::vector<NamedKernel> others = kernels_of(Isa::avx512);
     if (others.empty()) return {};
     for (const NamedKernel& other : others)

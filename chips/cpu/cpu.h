@@ -10,8 +10,8 @@
 namespace wellspring::cpu {
 
 /// Sets from weak to strong; each needs all before it.
-enum class Isa { portable, avx2, avx512, avx512bf16 };
-inline constexpr int kIsaCount = 4;
+enum class Isa { portable, avx2, avx512, avx512vnni, avx512bf16 };
+inline constexpr int kIsaCount = 5;
 std::string_view name_of(Isa isa);
 /// Whether this processor and operating system support a set and this build has its kernels.
 bool has(Isa isa);

@@ -13,7 +13,7 @@
 #include "tensor/chip.h"
 #include "tensor/dtype.h"
 
-// WS_ISA: portable | avx2 | avx512 | avx512bf16 ; WS_ISA_LEVEL: 0 | 1 | 2 | 3
+// WS_ISA: portable | avx2 | avx512 | avx512vnni | avx512bf16 ; WS_ISA_LEVEL: 0 | 1 | 2 | 2 | 3
 #define WS_CONCAT_(a, b) a##b
 #define WS_CONCAT(a, b) WS_CONCAT_(a, b)
 #define WS_STRING_(a) #a

@@ -195,7 +195,7 @@ int check(int argc, char** argv) {
             "the large shapes of the published test sets, too (half a minute an operator)");
   args.flag("--first", &first,
             "only the first case of each, without differences and thread counts");
-  args.option("--isa", &isas, "ISA", "only these: portable, avx2, avx512, avx512bf16");
+  args.option("--isa", &isas, "ISA", "only these: portable, avx2, avx512, avx512vnni, avx512bf16");
   args.flag("--json", &json, "print JSON");
   args.example("wellspring ops check softmax --isa portable");
   if (!args.parse(argc, argv)) return 0;
@@ -214,7 +214,7 @@ int check(int argc, char** argv) {
       }
     if (!found)
       throw Error(Fault::usage,
-                  str("--isa ", wanted, ": expected portable, avx2, avx512 or avx512bf16"));
+                  str("--isa ", wanted, ": expected portable, avx2, avx512, avx512vnni or avx512bf16"));
   }
   Json rows = Json::array();
   Table table({"operator", "case", "check", "result"});

@@ -142,9 +142,9 @@ std::string chip_of_this_machine() {
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512cd")))
     return "cpu-avx2";
-  if (!(__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni") &&
-        __builtin_cpu_supports("avx512vbmi")))
-    return "cpu-avx512";
+  if (!__builtin_cpu_supports("avx512vnni")) return "cpu-avx512";
+  if (!(__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi")))
+    return "cpu-avx512vnni";
   return "cpu-avx512bf16";
 #else
   return "cpu";

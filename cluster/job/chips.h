@@ -53,7 +53,7 @@ class ChipTable {
 /// fp64, fp32, tf32, bf16, fp16, fp8, fp4, int8, int4.
 const std::vector<std::string>& chip_precisions();
 
-/// The CPU kind of this machine ("cpu", "cpu-avx2", "cpu-avx512", "cpu-avx512bf16"): the strongest
+/// The CPU kind of this machine ("cpu", "cpu-avx2", "cpu-avx512", "cpu-avx512vnni", "cpu-avx512bf16"): the strongest
 /// set of instructions that processor and system support, by the rules of the program's CPU chip.
 /// Costs a microsecond; loads nothing.
 std::string chip_of_this_machine();

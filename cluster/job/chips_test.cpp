@@ -45,7 +45,7 @@ TEST(Chips, UnknownNamesNameTheNearest) {
 
 TEST(Chips, CpuMeansEveryKindOfIt) {
   EXPECT_EQ(ChipTable::built_in().meant("CPU"),
-            (std::vector<std::string>{"cpu-avx512bf16", "cpu-avx512", "cpu-avx2", "cpu"}));
+            (std::vector<std::string>{"cpu-avx512bf16", "cpu-avx512vnni", "cpu-avx512", "cpu-avx2", "cpu"}));
   EXPECT_EQ(ChipTable::built_in().meant("V100"), std::vector<std::string>{"v100-16"});
 }
 

@@ -53,11 +53,15 @@ Tensor Decoder::attend(const Block& block, Tensor normed, int64_t layer, KvCache
 
 Tensor Decoder::feed(const Block& block, Tensor normed, int64_t layer, const std::vector<AdaptedRows>& adapted) const {
   see_input(layer, "up", normed);
-  Tensor up = block.up(normed);
-  adapt(up, normed, layer, BlockMatrix::up, adapted);
-  normed = {};
-  Tensor active = config_.gelu ? gelu(up, "tanh") : swiglu(up);
-  up = {};
+  Tensor active;
+  if (config_.gelu || !adapted.empty()) {
+    Tensor up = block.up(normed);
+    adapt(up, normed, layer, BlockMatrix::up, adapted);
+    normed = {};
+    active = config_.gelu ? gelu(up, "tanh") : swiglu(up);
+  } else {
+    active = block.up.swiglu(std::move(normed));
+  }
   see_input(layer, "down", active);
   Tensor down = block.down(active);
   adapt(down, active, layer, BlockMatrix::down, adapted);

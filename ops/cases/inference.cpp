@@ -43,6 +43,19 @@ WS_CASES(linear_quantized) {
     add(f, DType::f32, 3, 0, 32, false, Fill::normal, " no rows");
     add(f, DType::f32, 3, 17, 0, true, Fill::normal, " no columns");
   }
+  for (Format f : kFormats)
+    for (DType t : {DType::f32, DType::bf16})
+      for (int64_t m : {1, 13, 31}) {
+        std::vector<CaseInput> in = weight(f, 96, 70);
+        in.insert(in.begin(), random_input({m, 70}, t));
+        in.push_back(m == 13 ? random_input({96}) : no_input());
+        // Both factors reach the hundreds, and are rounded before they meet.
+        cases
+            .add(str(kNames[static_cast<int>(f)], " ", name_of(t), " [", m, ", 70] x 96 swiglu"), in,
+                 [](const Tensors& i) -> Tensors { return {linear_quantized(i[0], i[1], i[2], i[3], 96, i[4], {}, true)}; })
+            .within(2, t == DType::f32 ? 1e-4 : 0.02)
+            .no_gradient();
+      }
   const auto time = [&](Format f, int64_t m, int64_t n, int64_t k) {
     std::vector<CaseInput> in = weight(f, n, k);
     in.insert(in.begin(), random_input({m, k}, DType::bf16));

@@ -54,16 +54,21 @@ void linear_quantized(const Call& call) {
   const Weight w(call.in[1], call.in[2], call.in[3]);
   const Values bias(call.in[4]);
   Values y(Shape(std::vector<int64_t>(call.out[0].shape, call.out[0].shape + call.out[0].dims)));
+  const bool swiglu = call.attr[0].i != 0;
   const int64_t K = x.extent(-1), N = y.extent(-1);
   if (w.pairs)
     for (double& v : x.data) v = to_float(to_bf16(static_cast<float>(v)));
   else
     quantize(x, K);
+  const auto product = [&](int64_t row, int64_t n) {
+    double sum = 0;
+    for (int64_t k = 0; k < K; ++k) sum += x[row * K + k] * w.at(n, k);
+    return sum + (bias.size() ? bias[n] : 0);
+  };
   for (int64_t row = 0; N && row < y.size() / N; ++row)
     for (int64_t n = 0; n < N; ++n) {
-      double sum = 0;
-      for (int64_t k = 0; k < K; ++k) sum += x[row * K + k] * w.at(n, k);
-      y[row * N + n] = sum + (bias.size() ? bias[n] : 0);
+      const double v = product(row, n);
+      y[row * N + n] = swiglu ? v / (1 + std::exp(-v)) * product(row, N + n) : v;
     }
   y.write(call.out[0]);
 }

@@ -1,5 +1,6 @@
-// linear_quantized: out {y}, in {x, values, scales, levels, bias}. y[M, N] = x[M, K] W^T + bias, packed, f32
-// or bf16 each. values u8 [blocks, groups, 512 or 256] (quantized.h), scales f32 [N] or f16 [blocks, groups,
+// linear_quantized: out {y}, in {x, values, scales, levels, bias}, attr {swiglu}. y[M, N] = x[M, K] W^T + bias,
+// packed, f32 or bf16 each; with swiglu W has 2 N rows, N a multiple of 16, and y is silu of the first half times the
+// other, each rounded to y's dtype before. values u8 [blocks, groups, 512 or 256] (quantized.h), scales f32 [N] or f16 [blocks, groups,
 // 16]; levels i8 [16] for 4 bits, else undefined; bias f32 [N] or undefined.
 // embedding_quantized: out {y}, in {values, scales, levels, ids}: rows of such a weight, f32.
 
@@ -7,7 +8,8 @@
 
 #include <bit>
 
-#include "chips/cpu/kernels/rows.h"
+#include "chips/cpu/kernels/swiglu.h"
+#include "chips/cpu/native.h"
 
 WS_KERNELS_BEGIN
 
@@ -144,29 +146,52 @@ WS_INLINE void multiply(const Quantized& w, int64_t block, const int32_t* a, vf 
   }
 }
 
+// Columns of a product with n of them: `data` has those from first_column on, of rows from first_row on.
 struct Output {
   void* data;
-  int64_t n;
+  int64_t n, stride;
   bool half;
   const float* bias;
+  int64_t first_row = 0, first_column = 0;
   WS_INLINE void put(int64_t row, int64_t block, vf v) const {
     const int64_t column = block * kBlockRows;
     const int count = static_cast<int>(n - column < kLanes ? n - column : kLanes);
+    const int64_t place = (row - first_row) * stride + column - first_column;
     if (bias) v += load_n(bias + column, count);
     if (half)
-      store_n(static_cast<bf16_t*>(data) + row * n + column, v, count);
+      store_n(static_cast<bf16_t*>(data) + place, v, count);
     else
-      store_n(static_cast<float*>(data) + row * n + column, v, count);
+      store_n(static_cast<float*>(data) + place, v, count);
   }
 };
 
-// Rows in as few passes over the block as registers allow: f<T>(row) is called for T rows from `row` on.
+// Calls product(first, last, begin, end, output) for blocks [first, last) of the weight and rows [begin, end). With
+// `half` blocks in each half of a gated weight: for those and for as many of the other half, into memory that stays
+// in the cache until silu of the ones times the others has gone to y.
 template <class F>
+WS_INLINE void times_or_gated(int64_t half, int64_t first, int64_t last, int64_t begin, int64_t end, const Output& y, F&& product) {
+  if (!half) return product(first, last, begin, end, y);
+  const int64_t width = (last - first) * kBlockRows, size = (end - begin) * width;
+  const auto through = [&]<class T>(T* gate) {
+    T* up = gate + size;
+    product(first, last, begin, end, Output{gate, y.n, width, y.half, y.bias, begin, first * kBlockRows});
+    product(half + first, half + last, begin, end, Output{up, y.n, width, y.half, y.bias, begin, (half + first) * kBlockRows});
+    for (int64_t row = begin; row < end; ++row, gate += width, up += width)
+      swiglu_row(gate, up, static_cast<T*>(y.data) + row * y.stride + first * kBlockRows, width);
+  };
+  void* memory = cpu::scratch(5, static_cast<size_t>(2 * size) * sizeof(float));
+  y.half ? through(static_cast<bf16_t*>(memory)) : through(static_cast<float*>(memory));
+}
+
+// Rows in as few passes over the block as registers allow: f<T>(row) is called for T rows, kMost or fewer, from `row` on.
+template <int kMost, class F>
 void rows_together(int64_t begin, int64_t end, F&& f) {
   int64_t row = begin;
-  for (; row + 12 <= end; row += 12) f.template operator()<12>(row);
-  if (row + 8 <= end) f.template operator()<8>(row), row += 8;
-  if (row + 6 <= end) f.template operator()<6>(row), row += 6;
+  for (; row + kMost <= end; row += kMost) f.template operator()<kMost>(row);
+  if constexpr (kMost > 8)
+    if (row + 8 <= end) f.template operator()<8>(row), row += 8;
+  if constexpr (kMost > 6)
+    if (row + 6 <= end) f.template operator()<6>(row), row += 6;
   if (row + 4 <= end) f.template operator()<4>(row), row += 4;
   if (row + 3 <= end) f.template operator()<3>(row), row += 3;
   if (row + 2 <= end) f.template operator()<2>(row), row += 2;
@@ -234,23 +259,20 @@ Quantized in_bytes(const Quantized& w, int64_t first, int64_t last, uint8_t* to)
 // Weights of 16 bits: values bf16 [blocks, pairs, 32], a word for each row holds columns 2 p and 2 p + 1. Two sums of
 // each element, of even and odd pairs, from the first to the last.
 #if WS_ISA_LEVEL == 3
-WS_INLINE vf add_pairs(vf sum, vu w, uint32_t x) {
+using Pair = uint32_t;  // of activations
+constexpr int kPairRows = 12;
+constexpr int64_t kPairRoom = 64 << 10;  // bytes of weights that rows pass by at once
+
+WS_INLINE vf add_pairs(vf sum, vu w, Pair x) {
   return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)(__m512i)w, (__m512bh)_mm512_set1_epi32(static_cast<int>(x)));
 }
-#else
-WS_INLINE vf add_pairs(vf sum, vu w, uint32_t x) {
-  const vf low = splat(std::bit_cast<float>(x << 16)), high = splat(std::bit_cast<float>(x & 0xffff0000u));
-  return fma((vf)(w & 0xffff0000u), high, fma((vf)(w << 16), low, sum));
-}
-#endif
-
 WS_INLINE vu load_words(const uint32_t* p) { return (vu)load(reinterpret_cast<const float*>(p)); }
 
 template <int T>
-__attribute__((noinline)) void rows_of_pairs(const uint32_t* w, int64_t pairs, int64_t block, const uint32_t* a, int64_t row,
+__attribute__((noinline)) void rows_of_pairs(const uint32_t* w, int64_t pairs, int64_t block, const Pair* a, int64_t row,
                                              const Output& y) {
   const uint32_t* p = w + block * pairs * kBlockRows;
-  const uint32_t* x = a + row * pairs;
+  const Pair* x = a + row * pairs;
   vf acc[T][2] = {};
   for (int64_t i = 0; i < pairs; i += 2, p += 2 * kBlockRows) {
     const vu even = load_words(p), odd = load_words(p + kBlockRows);
@@ -263,34 +285,86 @@ __attribute__((noinline)) void rows_of_pairs(const uint32_t* w, int64_t pairs, i
   for (int t = 0; t < T; ++t) y.put(row + t, block, acc[t][0] + acc[t][1]);
 }
 
-void linear_pairs(const Call& call, int64_t M, int64_t K, const Rows& rows, const Output& out) {
+// A row of x, rounded to bf16.
+void pairs_of(const Rows& x, int64_t row, int64_t pairs, Pair* to) {
+  bf16_t* halves = reinterpret_cast<bf16_t*>(to);
+  std::memset(halves + x.width, 0, static_cast<size_t>(2 * pairs - x.width) * 2);
+  if (x.half)
+    std::memcpy(halves, x.halves(row), static_cast<size_t>(x.width) * 2);
+  else
+    each_vector(x.width, [&](int64_t i, int n) { store_n(halves + i, load_n(x.floats(row) + i, n), n); });
+}
+#else
+struct Pair {  // widened, so that a product takes it from memory as it is
+  float low, high;
+};
+constexpr int kPairRows = kVectorBytes == 64 ? 12 : 6;  // two sums each, two words and their halves: the registers
+constexpr int64_t kPairRoom = 320 << 10;
+
+template <int T>
+__attribute__((noinline)) void rows_of_pairs(const uint32_t* w, int64_t pairs, int64_t block, const Pair* a, int64_t row,
+                                             const Output& y) {
+  // A few rows take what they read whole; for more, a part of the block's rows at a time leaves room for the sums.
+  constexpr int L = kWidth<float>, kAll = kBlockRows / L, kParts = 2 * T * kAll <= 12 ? kAll : 1;
+  alignas(64) float sums[T][kBlockRows];
+  for (int64_t lane = 0; lane < kBlockRows; lane += L * kParts) {
+    const uint32_t* p = w + block * pairs * kBlockRows + lane;
+    const Pair* x = a + row * pairs;
+    native<float> acc[T][2][kParts] = {};
+    for (int64_t i = 0; i < pairs; i += 2, p += 2 * kBlockRows) {
+#pragma GCC unroll 8
+      for (int s = 0; s < 2 * kParts; ++s) {
+        const int odd = s / kParts, part = s % kParts;
+        const native<uint32_t> word = load_native(p + odd * kBlockRows + part * L);
+        const native<float> low = (native<float>)(word << 16), high = (native<float>)(word & 0xffff0000u);
+#pragma GCC unroll 12
+        for (int t = 0; t < T; ++t) {
+          acc[t][odd][part] += low * x[t * pairs + i + odd].low;
+          acc[t][odd][part] += high * x[t * pairs + i + odd].high;
+        }
+      }
+    }
+    for (int t = 0; t < T; ++t)
+      for (int part = 0; part < kParts; ++part) store_native(&sums[t][lane + part * L], acc[t][0][part] + acc[t][1][part]);
+  }
+  for (int t = 0; t < T; ++t) y.put(row + t, block, load(sums[t]));
+}
+
+void pairs_of(const Rows& x, int64_t row, int64_t pairs, Pair* to) {
+  float* floats = &to->low;
+  std::memset(floats + x.width, 0, static_cast<size_t>(2 * pairs - x.width) * 4);
+  each_vector(x.width, [&](int64_t i, int n) {
+    alignas(64) bf16_t rounded[kLanes];
+    if (!x.half) store_n(rounded, load_n(x.floats(row) + i, n), n);
+    store_n(floats + i, load_n(x.half ? x.halves(row) + i : rounded, n), n);
+  });
+}
+#endif
+
+void linear_pairs(const Call& call, int64_t M, const Rows& rows, int64_t half, const Output& out) {
   const View& values = call.in[1];
-  const int64_t blocks = values.shape[0], pairs = values.shape[1];
+  const int64_t blocks = half ? half : values.shape[0], pairs = values.shape[1];
   const uint32_t* w = static_cast<const uint32_t*>(values.data);
-  uint32_t* a = static_cast<uint32_t*>(cpu::scratch(3, static_cast<size_t>(M * pairs) * 4 + 64));
-  const auto prepare = [&](int64_t row) {
-    bf16_t* to = reinterpret_cast<bf16_t*>(a + row * pairs);
-    std::memset(to + K, 0, static_cast<size_t>(2 * pairs - K) * 2);
-    if (rows.half)
-      std::memcpy(to, rows.halves(row), static_cast<size_t>(K) * 2);
-    else
-      each_vector(K, [&](int64_t i, int n) { store_n(to + i, load_n(rows.floats(row) + i, n), n); });
-  };
+  Pair* a = static_cast<Pair*>(cpu::scratch(3, static_cast<size_t>(M * pairs) * sizeof(Pair) + 64));
+  const auto prepare = [&](int64_t row) { pairs_of(rows, row, pairs, a + row * pairs); };
   if (M <= 8)
     for (int64_t row = 0; row < M; ++row) prepare(row);
   else
     parallel_for((M + 7) / 8, [&](int64_t tile) {
       for (int64_t row = tile * 8; row < M && row < tile * 8 + 8; ++row) prepare(row);
     });
-  // A block's weights stay in the second cache while pieces of rows pass by.
-  const int64_t fit = (256 << 10) / (pairs ? pairs * 4 : 4), piece = fit < 12 ? 12 : fit > 96 ? 96 : fit / 12 * 12;
-  const int64_t each = pairs * 64 > (64 << 10) ? 1 : (64 << 10) / (pairs * 64 + 1) + 1;
+  // Weights of some blocks stay in the second cache while pieces of rows pass by.
+  const int64_t row_bytes = (pairs ? pairs : 1) * static_cast<int64_t>(sizeof(Pair)), fit = (256 << 10) / row_bytes;
+  const int64_t piece = fit < 12 ? 12 : fit > 96 ? 96 : fit / 12 * 12;
+  const int64_t room = M > 12 ? kPairRoom : 64 << 10, most = room / (pairs * 64 + 1), each = most > 1 ? most : 1;
   parallel_for((blocks + each - 1) / each, [&](int64_t tile) {
     const int64_t last = (tile + 1) * each < blocks ? (tile + 1) * each : blocks;
     for (int64_t begin = 0; begin < M; begin += piece) {
       const int64_t end = begin + piece < M ? begin + piece : M;
-      for (int64_t block = tile * each; block < last; ++block)
-        rows_together(begin, end, [&]<int T>(int64_t row) { rows_of_pairs<T>(w, pairs, block, a, row, out); });
+      times_or_gated(half, tile * each, last, begin, end, out, [&](int64_t from, int64_t to, int64_t, int64_t, const Output& y) {
+        for (int64_t block = from; block < to; ++block)
+          rows_together<kPairRows>(begin, end, [&]<int T>(int64_t row) { rows_of_pairs<T>(w, pairs, block, a, row, y); });
+      });
     }
   });
 }
@@ -298,14 +372,15 @@ void linear_pairs(const Call& call, int64_t M, int64_t K, const Rows& rows, cons
 void linear_quantized(const Call& call) {
   const View &y = call.out[0], &x = call.in[0], &bias = call.in[4];
   const Rows rows = packed_rows("linear_quantized", x);
-  const int64_t K = rows.width, N = y.shape[y.dims - 1];
+  const bool gated = call.attr[0].i != 0;
+  const int64_t K = rows.width, N = y.shape[y.dims - 1], half = gated ? N / kBlockRows : 0;
   int64_t M = 1;
   for (int d = 0; d + 1 < y.dims; ++d) M *= y.shape[d];
-  const Output out{y.data, N, y.dtype == DType::bf16, bias.defined() ? static_cast<const float*>(bias.data) : nullptr};
+  const Output out{y.data, gated ? 2 * N : N, N, y.dtype == DType::bf16, bias.defined() ? static_cast<const float*>(bias.data) : nullptr};
   if (M == 0 || N == 0) return;
-  if (call.in[1].dtype == DType::bf16) return linear_pairs(call, M, K, rows, out);
+  if (call.in[1].dtype == DType::bf16) return linear_pairs(call, M, rows, half, out);
   const Quantized w = Quantized::of("linear_quantized", call.in[1], call.in[2], call.in[3]);
-  const int64_t blocks = call.in[1].shape[0], words = w.groups * kGroupWords;
+  const int64_t blocks = gated ? half : call.in[1].shape[0], words = w.groups * kGroupWords;
   int32_t* a = static_cast<int32_t*>(cpu::scratch(3, static_cast<size_t>(M * words) * 4 + 64));
   const int64_t tiles = (M + kTileRows - 1) / kTileRows;
   const auto prepare = [&](int64_t tile) {
@@ -325,17 +400,23 @@ void linear_quantized(const Call& call) {
   // Weights of a part stay in the second cache while the rows pass by in pieces that do, too.
   const bool few = M <= 2 * kTileRows, unpack = w.levels && !few;
   const int64_t block_bytes = w.groups * (unpack ? 512 : w.block_bytes);
-  const int64_t most = block_bytes ? (128 << 10) / block_bytes / kTileBlocks * kTileBlocks : kTileBlocks;
+  const int64_t room = gated ? 64 << 10 : 128 << 10;
+  const int64_t most = block_bytes ? room / block_bytes / kTileBlocks * kTileBlocks : kTileBlocks;
   const int64_t each = most < kTileBlocks ? kTileBlocks : most > 16 ? 16 : most;
   constexpr int64_t kPiece = 96 / kTileRows * kTileRows;
   parallel_for((blocks + each - 1) / each, [&](int64_t part) {
     const int64_t first = part * each, last = first + each < blocks ? first + each : blocks;
-    const Quantized v =
-        unpack ? in_bytes(w, first, last, static_cast<uint8_t*>(cpu::scratch(4, static_cast<size_t>(each * block_bytes) + 64))) : w;
-    for (int64_t row = 0; row < M; row += kPiece) {
-      const int64_t end = row + kPiece < M ? row + kPiece : M;
-      multiply_rows(v, first, last, a, row, end, few, out);
+    Quantized v = w, up = w;  // of the two halves, when there are
+    if (unpack) {
+      uint8_t* bytes = static_cast<uint8_t*>(cpu::scratch(4, static_cast<size_t>((gated ? 2 : 1) * each * block_bytes) + 64));
+      v = in_bytes(w, first, last, bytes);
+      if (gated) up = in_bytes(w, half + first, half + last, bytes + each * block_bytes);
     }
+    for (int64_t row = 0; row < M; row += kPiece)
+      times_or_gated(half, first, last, row, row + kPiece < M ? row + kPiece : M, out,
+                     [&](int64_t from, int64_t to, int64_t begin, int64_t end, const Output& y_of) {
+                       multiply_rows(from == first ? v : up, from, to, a, begin, end, few, y_of);
+                     });
   });
 }
 WS_KERNEL("linear_quantized", linear_quantized)

@@ -24,7 +24,7 @@ WS_INLINE float group_scale(float top) { return top / 127.0f; }
 // sums as registers hold, and each word that is read serves that many. A tile of T rows is words
 // [groups][kGroupWords][T]: -128 times the sum of the group's values, their scale (f32), then four values each.
 constexpr int64_t kGroupWords = 2 + kGroup / 4;
-#if WS_ISA_LEVEL == 3
+#if defined(__AVX512VNNI__)
 constexpr int kTileRows = 6, kTileBlocks = 2;
 // Sixteen sums of four products each, one for each row of a block.
 struct BlockSum {

@@ -1,7 +1,7 @@
 // swiglu: out {y [.., F]}, in {gate_up [.., 2F]};  swiglu_backward: out {dgate_up}, in {dy,
 // gate_up}.
 
-#include "chips/cpu/kernels/rows.h"
+#include "chips/cpu/kernels/swiglu.h"
 
 WS_KERNELS_BEGIN
 
@@ -12,12 +12,7 @@ void swiglu_of(const Rows& y, const Rows& gate_up) {
   const int64_t width = y.width;
   each_row(y.count, 2 * width, [&](int64_t row) {
     const T* gate = reinterpret_cast<const T*>(gate_up.data) + row * 2 * width;
-    const T* up = gate + width;
-    T* to = reinterpret_cast<T*>(y.data) + row * width;
-    each_vector(width, [&](int64_t i, int n) {
-      const vf g = load_n(gate + i, n);
-      store_n(to + i, g / (1.0f + vexp(-g)) * load_n(up + i, n), n);
-    });
+    swiglu_row(gate, gate + width, reinterpret_cast<T*>(y.data) + row * width, width);
   });
 }
 
