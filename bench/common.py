@@ -123,7 +123,7 @@ def processor():
         lines = [line.split(":") for line in f.read().split("\n\n")[0].split("\n") if ":" in line]
     facts = {key.strip(): value.strip() for key, value in lines}
     flags = facts.get("flags", "").split()
-    best = next((s for s in ("avx512_bf16", "avx512f", "avx2") if s in flags), "portable")
+    best = next((s for s in ("avx512_bf16", "avx512_vnni", "avx512f", "avx2") if s in flags), "portable")
     return f"{facts.get('model name', 'CPU')} (family {facts.get('cpu family')} model {facts.get('model')}, {best})"
 
 

@@ -540,7 +540,8 @@ class BatchEngine : public Engine {
     replace_beams(t, next);
   }
 
-  // What goes on is a fork of its parent, whose pages are then given back.
+  // What goes on is a fork of its parent, whose pages are then given back, and as old: searches that became the youngest
+  // with each token would take each other's pages for ever.
   void replace_beams(Task& t, const std::vector<BeamSearch::Next>& next) {
     const std::vector<Ptr> old = std::move(t.beams);
     t.beams.clear();
@@ -555,11 +556,13 @@ class BatchEngine : public Engine {
       b->tokens.push_back(n.token);
       t.beams.push_back(b);
     }
+    const auto first = std::find_if(running_.begin(), running_.end(), [&](const Ptr& s) { return s->task.get() == &t; });
+    const auto age = first - running_.begin();
     for (const Ptr& b : old) {
       give_back(*b);
       leave(b);
     }
-    running_.insert(running_.end(), t.beams.begin(), t.beams.end());
+    running_.insert(running_.begin() + age, t.beams.begin(), t.beams.end());
   }
 
   // Sums in order of position, in f64: the same bits however a prompt is cut.

@@ -13,9 +13,14 @@ def main():
     passed = 0
     for isa in SETS:
         environment = dict(os.environ, WELLSPRING_ISA=isa, WELLSPRING_SCHEDULES="14")
-        run = subprocess.run([f"{build}/tests/serve_test", "--gtest_brief=1", "--gtest_filter=Engine.*"], cwd=ROOT, env=environment,
-                             capture_output=True, text=True, timeout=600)
-        output = run.stdout + run.stderr
+        try:
+            run = subprocess.run([f"{build}/tests/serve_test", "--gtest_filter=Engine.*"], cwd=ROOT, env=environment, stdout=subprocess.PIPE,
+                                 stderr=subprocess.STDOUT, text=True, timeout=600)
+        except subprocess.TimeoutExpired as e:
+            print((e.stdout or b"").decode()[-6000:])
+            print(f"{passed} passed, 1 failed ({isa}: not done after 10 minutes)")
+            return 1
+        output = run.stdout
         if run.returncode and "WELLSPRING_ISA" in output:
             print(f"note: {isa} is not here")
         elif run.returncode:

@@ -356,7 +356,7 @@ void linear_pairs(const Call& call, int64_t M, const Rows& rows, int64_t half, c
   // Weights of some blocks stay in the second cache while pieces of rows pass by.
   const int64_t row_bytes = (pairs ? pairs : 1) * static_cast<int64_t>(sizeof(Pair)), fit = (256 << 10) / row_bytes;
   const int64_t piece = fit < 12 ? 12 : fit > 96 ? 96 : fit / 12 * 12;
-  const int64_t room = M > 12 ? kPairRoom : 64 << 10, most = room / (pairs * 64 + 1), each = most > 1 ? most : 1;
+  const int64_t room = M > 12 ? kPairRoom : 64 << 10, each = pairs * 64 > room ? 1 : room / (pairs * 64 + 1) + 1;
   parallel_for((blocks + each - 1) / each, [&](int64_t tile) {
     const int64_t last = (tile + 1) * each < blocks ? (tile + 1) * each : blocks;
     for (int64_t begin = 0; begin < M; begin += piece) {
