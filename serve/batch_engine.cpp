@@ -541,7 +541,7 @@ class BatchEngine : public Engine {
   }
 
   // What goes on is a fork of its parent, whose pages are then given back, and as old: searches that became the youngest
-  // with each token would take each other's pages for ever.
+  // with each token would take each other's pages by turns.
   void replace_beams(Task& t, const std::vector<BeamSearch::Next>& next) {
     const std::vector<Ptr> old = std::move(t.beams);
     t.beams.clear();

@@ -163,7 +163,8 @@ TEST(Engine, PlacesAreForRequestsNotForTheirParts) {
   const int64_t first = submit('a', 0);
   for (int i = 0; i < 5; ++i) submit('a', first);
   ready = true;
-  while (!both) std::this_thread::yield();
+  while (!both && engine->load()) std::this_thread::yield();
+  ASSERT_TRUE(both) << "the engine answers nothing";
   submit('b', 0), submit('c', 0);
   try {
     submit('d', 0);
