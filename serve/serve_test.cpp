@@ -300,5 +300,25 @@ TEST(Engine, BeamsAreThoseOfTheDefinition) {
   EXPECT_EQ(f.free_pages + f.kept_pages, f.pages) << "a page is lost";
 }
 
+// Two searches of which the memory holds one: the older goes on to its end, they do not take each other's pages by turns.
+TEST(Engine, AnOlderSearchKeepsItsPages) {
+  DecoderConfig c = small();
+  c.context = 128;
+  const auto model = std::make_shared<const Decoder>(c, DType::f32, 1);
+  EngineOptions tight;
+  tight.rows = 8, tight.cache_bytes = 8 * PagedCache(2, 2, 16, 1, DType::f32).page_bytes();
+  const auto engine = make_engine(model, tight);
+  for (int32_t i = 0; i < 2; ++i) {
+    GenerateRequest r;
+    r.prompt.assign(58, 7 + i), r.beams = 3, r.max_tokens = 40;
+    engine->submit(std::move(r), [](const GenerateResult& result, std::exception_ptr e) {
+      EXPECT_FALSE(e);
+      EXPECT_EQ(result.tokens, 40);
+    });
+  }
+  while (engine->load()) std::this_thread::yield();
+  EXPECT_LT(engine->figures().passes, 300) << "402 when a search becomes the youngest with each token, else 184";
+}
+
 }  // namespace
 }  // namespace wellspring
