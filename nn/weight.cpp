@@ -88,9 +88,7 @@ Tensor linear(const Tensor& x, const Weight& w, const Tensor& bias, std::optiona
 }
 
 Tensor linear_swiglu(const Tensor& x, const Weight& w, const Tensor& bias) {
-  // Few rows wait for memory, which gives most from one place after the other: not from both halves in turn.
-  const bool few = x.numel() <= 16 * w.columns;
-  if (few || w.rows % 32) return swiglu(linear(x, w, bias));
+  if (w.rows % 32) return swiglu(linear(x, w, bias));
   return linear_quantized(x, w.values, w.scales, w.levels, w.rows, bias, {}, true);
 }
 

@@ -42,8 +42,8 @@ Tensor dequantize(const Weight& weight);
 
 /// x weight^T + bias; `dtype` of the result: that of x by default. A row's bits do not depend on the others.
 Tensor linear(const Tensor& x, const Weight& weight, const Tensor& bias = {}, std::optional<DType> dtype = {});
-/// silu of the first half of its columns times the other half: swiglu(linear(x, weight, bias)), bit for bit. Of more
-/// than 16 rows of x linear's result is never stored, when the weight's rows are a multiple of 32 (of all published models).
+/// silu of the first half of its columns times the other half: swiglu(linear(x, weight, bias)), bit for bit, without
+/// storing all of linear's result when the weight's rows are a multiple of 32 (of all published models).
 Tensor linear_swiglu(const Tensor& x, const Weight& weight, const Tensor& bias = {});
 /// Rows of it, f32.
 Tensor embedding(const Weight& weight, const Tensor& ids);

@@ -1,7 +1,7 @@
 // linear_quantized: out {y}, in {x, values, scales, levels, bias}, attr {swiglu}. y[M, N] = x[M, K] W^T + bias,
 // packed, f32 or bf16 each; with swiglu W has 2 N rows, N a multiple of 16, and y is silu of the first half times the
-// other, each rounded to y's dtype before. values u8 [blocks, groups, 512 or 256] (quantized.h), scales f32 [N] or f16 [blocks, groups,
-// 16]; levels i8 [16] for 4 bits, else undefined; bias f32 [N] or undefined.
+// other, each rounded to y's dtype before. values u8 [blocks, groups, 512 or 256] (quantized.h), scales f32 [N] or
+// f16 [blocks, groups, 16]; levels i8 [16] for 4 bits, else undefined; bias f32 [N] or undefined.
 // embedding_quantized: out {y}, in {values, scales, levels, ids}: rows of such a weight, f32.
 
 #include "chips/cpu/kernels/quantized.h"
@@ -369,16 +369,9 @@ void linear_pairs(const Call& call, int64_t M, const Rows& rows, int64_t half, c
   });
 }
 
-void linear_quantized(const Call& call) {
-  const View &y = call.out[0], &x = call.in[0], &bias = call.in[4];
-  const Rows rows = packed_rows("linear_quantized", x);
-  const bool gated = call.attr[0].i != 0;
-  const int64_t K = rows.width, N = y.shape[y.dims - 1], half = gated ? N / kBlockRows : 0;
-  int64_t M = 1;
-  for (int d = 0; d + 1 < y.dims; ++d) M *= y.shape[d];
-  const Output out{y.data, gated ? 2 * N : N, N, y.dtype == DType::bf16, bias.defined() ? static_cast<const float*>(bias.data) : nullptr};
-  if (M == 0 || N == 0) return;
-  if (call.in[1].dtype == DType::bf16) return linear_pairs(call, M, rows, half, out);
+void linear_bytes(const Call& call, int64_t M, const Rows& rows, int64_t half, const Output& out) {
+  const int64_t K = rows.width;
+  const bool gated = half > 0;
   const Quantized w = Quantized::of("linear_quantized", call.in[1], call.in[2], call.in[3]);
   const int64_t blocks = gated ? half : call.in[1].shape[0], words = w.groups * kGroupWords;
   int32_t* a = static_cast<int32_t*>(cpu::scratch(3, static_cast<size_t>(M * words) * 4 + 64));
@@ -418,6 +411,29 @@ void linear_quantized(const Call& call) {
                        multiply_rows(from == first ? v : up, from, to, a, begin, end, few, y_of);
                      });
   });
+}
+
+void linear_quantized(const Call& call) {
+  const View &y = call.out[0], &bias = call.in[4];
+  const Rows rows = packed_rows("linear_quantized", call.in[0]);
+  const bool gated = call.attr[0].i != 0;
+  const int64_t N = y.shape[y.dims - 1];
+  int64_t M = 1;
+  for (int d = 0; d + 1 < y.dims; ++d) M *= y.shape[d];
+  if (M == 0 || N == 0) return;
+  const auto product = call.in[1].dtype == DType::bf16 ? linear_pairs : linear_bytes;
+  Output out{y.data, gated ? 2 * N : N, N, y.dtype == DType::bf16, bias.defined() ? static_cast<const float*>(bias.data) : nullptr};
+  // Few rows wait for memory, which gives most from one place after the other: not from both halves in turn.
+  if (!gated || M > 16) return product(call, M, rows, gated ? N / kBlockRows : 0, out);
+  out.data = cpu::scratch(5, static_cast<size_t>(2 * M * N) * sizeof(float)), out.stride = 2 * N;
+  product(call, M, rows, 0, out);
+  const auto through = [&]<class T>(T* to) {
+    for (int64_t row = 0; row < M; ++row) {
+      const T* gate = static_cast<const T*>(out.data) + row * 2 * N;
+      swiglu_row(gate, gate + N, to + row * N, N);
+    }
+  };
+  out.half ? through(static_cast<bf16_t*>(y.data)) : through(static_cast<float*>(y.data));
 }
 WS_KERNEL("linear_quantized", linear_quantized)
 
