@@ -56,20 +56,15 @@ bool processor_has(Isa isa) {
 Isa choose_isa() {
   const char* wanted = std::getenv("WELLSPRING_ISA");
   if (!wanted || !*wanted) return best_isa();
-  for (int i = 0; i < kIsaCount; ++i) {
-    if (kNames[i] != wanted) continue;
-    const Isa isa = static_cast<Isa>(i);
-    if (!processor_has(isa))
-      throw Error(Fault::usage, str("WELLSPRING_ISA=", wanted, ": this processor has up to ",
-                                    name_of(strongest(processor_has))));
-    if (!has(isa))
-      throw Error(Fault::usage, str("WELLSPRING_ISA=", wanted,
-                                    ": this build has no kernels of that set; its best is ",
-                                    name_of(best_isa())));
-    return isa;
-  }
-  throw Error(Fault::usage,
-              str("WELLSPRING_ISA=", wanted, ": expected portable, avx2, avx512, avx512vnni or avx512bf16"));
+  const Isa isa = parse_isa(wanted, "WELLSPRING_ISA");
+  if (!processor_has(isa))
+    throw Error(Fault::usage, str("WELLSPRING_ISA=", wanted, ": this processor has up to ",
+                                  name_of(strongest(processor_has))));
+  if (!has(isa))
+    throw Error(Fault::usage, str("WELLSPRING_ISA=", wanted,
+                                  ": this build has no kernels of that set; its best is ",
+                                  name_of(best_isa())));
+  return isa;
 }
 
 std::string processor_name() {
@@ -116,6 +111,12 @@ Capabilities capabilities(int) {
 }  // namespace
 
 std::string_view name_of(Isa isa) { return kNames[static_cast<int>(isa)]; }
+
+Isa parse_isa(std::string_view name, const std::string& what) {
+  const auto it = std::find(std::begin(kNames), std::end(kNames), name);
+  if (it != std::end(kNames)) return static_cast<Isa>(it - std::begin(kNames));
+  throw Error(Fault::usage, str(what, "=", name, ": expected one of ", join(std::vector<std::string>(std::begin(kNames), std::end(kNames)), ", ")));
+}
 
 bool has(Isa isa) { return processor_has(isa) && !kernels_of(isa).empty(); }
 

@@ -2,6 +2,7 @@
 // The CPU as a chip: ordinary memory, work done when a call returns, kernels of the best
 // instruction set that the machine has.
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -13,6 +14,8 @@ namespace wellspring::cpu {
 enum class Isa { portable, avx2, avx512, avx512vnni, avx512bf16 };
 inline constexpr int kIsaCount = 5;
 std::string_view name_of(Isa isa);
+/// The set of that name. Error(Fault::usage) that begins with `what` ("--isa") and names all.
+Isa parse_isa(std::string_view name, const std::string& what);
 /// Whether this processor and operating system support a set and this build has its kernels.
 bool has(Isa isa);
 /// The strongest of those.

@@ -86,8 +86,8 @@ TEST_F(IsaDeathTest, TheEnvironmentForcesALowerSet) {
 
 TEST_F(IsaDeathTest, WrongNamesAndSetsThatAreNotHereAreErrors) {
   EXPECT_EXIT(show_choice("avx3"), testing::ExitedWithCode(64),
-              "WELLSPRING_ISA=avx3: expected portable, avx2, avx512, avx512vnni or avx512bf16");
-  EXPECT_EXIT(show_choice("AVX2"), testing::ExitedWithCode(64), "expected portable");
+              "WELLSPRING_ISA=avx3: expected one of portable, avx2, avx512, avx512vnni, avx512bf16");
+  EXPECT_EXIT(show_choice("AVX2"), testing::ExitedWithCode(64), "expected one of portable");
   for (int i = 0; i < cpu::kIsaCount; ++i) {
     const cpu::Isa isa = static_cast<cpu::Isa>(i);
     if (cpu::has(isa)) continue;

@@ -31,9 +31,7 @@ Tensor part(const Tensor& t, int64_t rows, int64_t columns) {
 
 template <class F>
 void each_isa(F&& f) {
-  for (int i = 0; i <= static_cast<int>(cpu::best_isa()); ++i) {
-    const cpu::Isa isa = static_cast<cpu::Isa>(i);
-    if (!find_kernel(isa, "matmul")) continue;  // not in this build
+  for (cpu::Isa isa : sets_with("matmul")) {
     SCOPED_TRACE(std::string(cpu::name_of(isa)));
     f(isa);
   }

@@ -16,6 +16,14 @@ inline Kernel find_kernel(cpu::Isa isa, const char* name) {
   return nullptr;
 }
 
+/// The sets that run here and are in this build.
+inline std::vector<cpu::Isa> sets_with(const char* kernel) {
+  std::vector<cpu::Isa> out;
+  for (int i = 0; i <= static_cast<int>(cpu::best_isa()); ++i)
+    if (find_kernel(static_cast<cpu::Isa>(i), kernel)) out.push_back(static_cast<cpu::Isa>(i));
+  return out;
+}
+
 inline void call(Kernel kernel, const std::vector<Tensor>& outs, const std::vector<Tensor>& ins,
                  const std::vector<Attr>& attrs) {
   std::vector<View> o, i;

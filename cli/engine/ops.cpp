@@ -203,18 +203,10 @@ int check(int argc, char** argv) {
   options.first = first, options.full = full;
   if (!device.empty()) options.device = parse_device(device);
   for (const std::string& wanted : isas) {
-    bool found = false;
-    for (int i = 0; i < cpu::kIsaCount; ++i)
-      if (cpu::name_of(static_cast<cpu::Isa>(i)) == wanted) {
-        found = true;
-        if (!cpu::has(static_cast<cpu::Isa>(i)))
-          throw Error(Fault::missing, str("this processor or this build has no ", wanted,
-                                          "; the best here is ", cpu::name_of(cpu::best_isa())));
-        options.isas.push_back(static_cast<cpu::Isa>(i));
-      }
-    if (!found)
-      throw Error(Fault::usage,
-                  str("--isa ", wanted, ": expected portable, avx2, avx512, avx512vnni or avx512bf16"));
+    const cpu::Isa isa = cpu::parse_isa(wanted, "--isa");
+    if (!cpu::has(isa))
+      throw Error(Fault::missing, str("this processor or this build has no ", wanted, "; the best here is ", cpu::name_of(cpu::best_isa())));
+    options.isas.push_back(isa);
   }
   Json rows = Json::array();
   Table table({"operator", "case", "check", "result"});
